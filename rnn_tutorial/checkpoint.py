@@ -1,0 +1,171 @@
+"""Checkpoints: tensors and plain values only, saved atomically, loaded without executing anything.
+
+A checkpoint holds everything that prediction and resuming need: the model's arguments and weights,
+the configuration, the optimizer's state, the step and the evaluation at that step. The training
+data needs no state, because batch i is a function of (seed, i).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.run_folder import checkpoint_path, write_atomically
+from rnn_tutorial.task import num_classes
+
+FORMAT = "rnn_tutorial checkpoint 1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of a checkpoint file.
+
+    Args:
+        path: where it was loaded from.
+        step: optimizer updates behind it.
+        model: the arguments of RnnClsNet.
+        weights: the state_dict: `embedding.*`, `rnn.*`, `fc.*`.
+        config: the training configuration, at least min_seq_len, max_seq_len and max_number.
+        optimizer: the optimizer's state_dict; None in files of the published scripts.
+        evaluation: the fields of evaluate.Evaluation at that step; None likewise.
+        elapsed_seconds: training time behind it.
+    """
+
+    path: Path
+    step: int
+    model: dict[str, int]
+    weights: dict[str, Tensor]
+    config: dict[str, Any]
+    optimizer: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
+    elapsed_seconds: float = 0.0
+
+    def build_model(self) -> RnnClsNet:
+        """The model with its weights, on the CPU.
+
+        Raises:
+            ValueError: the weights are not those of such a model.
+        """
+        try:
+            model = RnnClsNet(**self.model)
+            model.load_state_dict(self.weights)
+        except (RuntimeError, TypeError, AttributeError):
+            raise ValueError(f"{str(self.path)!r}: the weights do not fit the model") from None
+        return model
+
+
+_FIELDS = ("step", "model", "weights", "config", "optimizer", "evaluation", "elapsed_seconds")
+
+
+def save_checkpoint(folder: Path, step: int, **content: Any) -> Path:
+    """Write the checkpoint of a step; the keywords are the fields of Checkpoint."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "step": step, **content}, buffer)
+    path = checkpoint_path(folder, step)
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Load a checkpoint of this project, or one of the published scripts with its `args.pt`.
+
+    Raises:
+        ValueError: no such file, a damaged or foreign one, or one that asks to execute code.
+    """
+    path = Path(path)
+    content = _load_plain(path)
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        fields = {name: content[name] for name in _FIELDS if name in content}
+        if len(fields) == len(_FIELDS):
+            return Checkpoint(path, **fields)
+    if isinstance(content, dict) and "embedding.weight" in content:
+        return _published_checkpoint(path, content)
+    raise ValueError(f"{str(path)!r} is no checkpoint of this project")
+
+
+def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
+    """Load tensors, plain values and the allowed classes; torch refuses everything else."""
+    shown = repr(str(path))
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
+            warnings.simplefilter("ignore")  # of foreign formats; they are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"{shown} cannot be read: {error.strerror or error}") from None
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL:? ([\w.]+)", str(error))
+        if asked:
+            raise ValueError(
+                f"{shown} is refused: loading it would call {asked[1]}, "
+                "and a checkpoint needs tensors and plain values only"
+            ) from None
+        raise ValueError(f"{shown} is damaged or no checkpoint") from None
+    except (RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError):
+        raise ValueError(f"{shown} is damaged or no checkpoint") from None
+
+
+def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
+    """A state_dict of the published scripts, whose settings lie beside it in `args.pt`."""
+    config = _load_namespace(path.with_name("args.pt"))
+    try:
+        known = [config[name] for name in ("min_seq_len", "max_seq_len", "max_number")]
+        model = {
+            "vocab_size": weights["embedding.weight"].shape[0] - 1,
+            "embed_dim": weights["embedding.weight"].shape[1],
+            "hidden_dim": weights["fc.weight"].shape[1],
+            "num_layers": sum(name.startswith("rnn.weight_hh_l") for name in weights),
+            "cls_num": weights["fc.weight"].shape[0],
+        }
+        step = int(path.stem.rpartition("_")[2])
+    except (LookupError, ValueError, AttributeError):
+        known = []
+    if not (
+        known
+        and all(type(value) is int and value >= 1 for value in known)
+        and model["vocab_size"] == model["cls_num"] == num_classes(config["max_number"])
+    ):
+        raise ValueError(f"{str(path)!r} and the args.pt beside it do not fit together")
+    return Checkpoint(path, step, model, weights, config)
+
+
+def _load_namespace(path: Path) -> dict[str, Any]:
+    """The settings in a pickled argparse.Namespace, written by torch.save or by pickle."""
+    if not path.exists():
+        raise ValueError(
+            f"{str(path)!r} is missing: weights of the published scripts need it beside them"
+        )
+    if zipfile.is_zipfile(path):
+        namespace = _load_plain(path, [argparse.Namespace])
+    else:
+        try:
+            with path.open("rb") as file:
+                namespace = _NamespaceUnpickler(file).load()
+        except _REFUSED as error:
+            raise ValueError(f"{str(path)!r} is refused: {error}") from None
+    if type(namespace) is not argparse.Namespace:
+        raise ValueError(f"{str(path)!r} holds no argparse.Namespace")
+    return vars(namespace)
+
+
+_REFUSED = (pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError, TypeError)
+
+
+class _NamespaceUnpickler(pickle.Unpickler):
+    """Rebuilds an argparse.Namespace of plain values and refuses every other class or function."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("argparse", "Namespace"):
+            return argparse.Namespace
+        raise pickle.UnpicklingError(f"loading it would call {module}.{name}")

@@ -1,0 +1,197 @@
+"""The training configuration: every setting once, with its default, its help text and its bounds.
+
+`train_cls_rnn.py` turns the fields into flags; `config.json` and the checkpoints record them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+TRACKERS = ("auto", "online", "local", "offline", "disabled")
+
+
+def _setting(default: Any, group: str, help: str, **bounds: Any) -> Any:
+    """A field with what its flag needs; bounds are `low` and `high`, or `choices`."""
+    return field(default=default, metadata={"group": group, "help": help, **bounds})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a training run; ValueError if a setting is not allowed."""
+
+    min_seq_len: int = _setting(2, "data", "shortest sequence", low=1, high=1_000_000)
+    max_seq_len: int = _setting(5, "data", "longest sequence", low=1, high=1_000_000)
+    max_number: int = _setting(
+        9, "data", "largest digit; the label is the sum modulo (max_number + 1)", low=1, high=65_535
+    )
+    seed: int = _setting(
+        0, "data", "seed of the weights and of the data; same seed, same run", low=0, high=2**63 - 1
+    )
+    num_workers: int = _setting(
+        0, "data", "processes that draw batches; the batches stay the same", low=0, high=256
+    )
+
+    embed_dim: int = _setting(10, "model", "size of a digit's embedding", low=1, high=65_536)
+    hidden_dim: int = _setting(16, "model", "size of the hidden state", low=1, high=65_536)
+    num_layers: int = _setting(1, "model", "recurrent layers, one upon the other", low=1, high=999)
+
+    total_steps: int = _setting(20_000, "optimization", "optimizer updates", low=1, high=10**9)
+    batch_size: int = _setting(16, "optimization", "sequences per update", low=1, high=1_000_000)
+    lr: float = _setting(0.001, "optimization", "highest learning rate", low=1e-12, high=100)
+    min_lr: float = _setting(
+        0.0001, "optimization", "learning rate reached at total_steps", low=0, high=100
+    )
+    warmup_step: int = _setting(
+        0, "optimization", "updates of linear warmup from 1%% of lr", low=0, high=10**9
+    )
+    weight_decay: float = _setting(
+        0.0, "optimization", "decoupled weight decay (AdamW); 0 is plain Adam", low=0, high=1000
+    )
+    max_grad_norm: float = _setting(
+        0.0, "optimization", "clip the gradient to this 2-norm; 0 does not", low=0, high=1e9
+    )
+
+    log_every: int = _setting(100, "output", "updates between logged metrics", low=1, high=10**9)
+    eval_every: int = _setting(500, "output", "updates between evaluations", low=1, high=10**9)
+    save_every: int = _setting(
+        1000, "output", "updates between checkpoints; 0 saves only at the end", low=0, high=10**9
+    )
+    save_dir: str = _setting("./output/", "output", "folder of all runs")
+    run_name: str = _setting(
+        "baseline", "output", "folder of this run in save_dir; a taken name gets -2, -3, …"
+    )
+    tracker: str = _setting(
+        "auto",
+        "output",
+        "where SwanLab keeps the metrics",
+        choices=TRACKERS,
+    )
+
+    device: str = _setting(
+        "auto", "machine", "cpu, cuda, cuda:N, …; auto is CUDA if there, else cpu"
+    )
+    num_threads: int = _setting(
+        0,
+        "machine",
+        "CPU threads; 0 means OMP_NUM_THREADS, else 1: small nets gain from no more",
+        low=0,
+        high=1024,
+    )
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            _check_bounds(setting, getattr(self, setting.name))
+        if self.min_seq_len > self.max_seq_len:
+            raise ValueError(
+                f"--min_seq_len {self.min_seq_len} must not be greater than "
+                f"--max_seq_len {self.max_seq_len}"
+            )
+        if self.min_lr > self.lr:
+            raise ValueError(f"--min_lr {self.min_lr:g} must not be greater than --lr {self.lr:g}")
+        if self.warmup_step >= self.total_steps:
+            raise ValueError(
+                f"--warmup_step {self.warmup_step} must be smaller than "
+                f"--total_steps {self.total_steps}"
+            )
+        if not self.run_name.strip(". ") or set(self.run_name) & set('/\\\0:*?"<>|\n\r\t'):
+            raise ValueError(
+                f"--run_name {self.run_name!r} is no folder name; use letters, digits, . _ -"
+            )
+        if not self.save_dir or "\0" in self.save_dir:
+            raise ValueError(f"--save_dir {self.save_dir!r} is no folder name")
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate after `step` updates: linear warmup from 1 % of lr, then cosine to min_lr.
+
+        The update that takes the weights from `step` to `step + 1` uses this value, so the first
+        update of a warmup uses 1 % of lr, and after the last update the rate is exactly min_lr.
+
+        Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
+        equation 5, with one period of total_steps - warmup_step updates.
+        """
+        if step < self.warmup_step:
+            return self.lr * (0.01 + 0.99 * step / self.warmup_step)
+        if step >= self.total_steps:
+            return self.min_lr
+        progress = (step - self.warmup_step) / (self.total_steps - self.warmup_step)
+        return self.min_lr + (self.lr - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _check_bounds(setting: Field, value: Any) -> None:
+    """Raise ValueError that names the flag, the value and what is allowed."""
+    kind, bounds = type(setting.default), setting.metadata
+    if kind is float and type(value) is int:
+        value = float(value)
+    right = type(value) is kind
+    if right and "low" in bounds:
+        right = bounds["low"] <= value <= bounds["high"]  # a NaN is not
+    if right and "choices" in bounds:
+        right = value in bounds["choices"]
+    if not right:
+        raise ValueError(f"--{setting.name} {value!r} is not {_allowed(setting)}")
+
+
+def _allowed(setting: Field) -> str:
+    """What a setting may be, in words: "a whole number from 1 to 1000"."""
+    bounds = setting.metadata
+    if "choices" in bounds:
+        return f"one of {', '.join(bounds['choices'])}"
+    kind = {int: "a whole number", float: "a number", str: "a text"}[type(setting.default)]
+    return f"{kind} from {bounds['low']} to {bounds['high']}" if "low" in bounds else kind
+
+
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """Give the parser one flag per field of TrainConfig, grouped, with the defaults in the help.
+
+    A flag that the user does not give is absent from the namespace, so that the caller can tell
+    what was chosen explicitly.
+    """
+    groups: dict[str, Any] = {}
+    for setting in fields(TrainConfig):
+        title = setting.metadata["group"]
+        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
+        group.add_argument(
+            f"--{setting.name}",
+            type=_reader(setting),
+            default=argparse.SUPPRESS,
+            metavar=_metavar(setting),
+            help=f"{setting.metadata['help']} (default: {setting.default})",
+        )
+
+
+def _metavar(setting: Field) -> str:
+    if "choices" in setting.metadata:
+        return "|".join(setting.metadata["choices"])
+    return {int: "N", float: "X", str: "NAME"}[type(setting.default)]
+
+
+def _reader(setting: Field) -> Callable[[str], Any]:
+    """The converter that argparse calls on a flag's text."""
+
+    def read(text: str) -> Any:
+        try:
+            return type(setting.default)(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {_allowed(setting)}") from None
+
+    return read
+
+
+def config_from_dict(settings: Mapping[str, Any], source: str) -> TrainConfig:
+    """Rebuild a configuration that was recorded in a file.
+
+    Raises:
+        ValueError: a field is missing, unknown or out of bounds; names `source`.
+    """
+    names = {setting.name for setting in fields(TrainConfig)}
+    if set(settings) != names:
+        odd = sorted(names.symmetric_difference(settings))
+        raise ValueError(f"{source} does not fit this version: fields missing or unknown: {odd}")
+    try:
+        return TrainConfig(**settings)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None

@@ -1,0 +1,208 @@
+"""Endless random training data that anyone can reproduce: sample j is a function of (seed, j).
+
+    samples -> pad -> (pack -> RNN: see model.py)
+
+Batch i holds the samples i·N to i·N + N - 1 of the stream, longest first. So the batches are the
+same whoever draws them, in whatever order: worker processes, a resumed run, a test.
+
+Shapes: K batches drawn at once, N sequences in a batch, T time steps (max_seq_len).
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from rnn_tutorial.task import label, padding_id
+
+# Streams of one seed never share a generator: each has its own number.
+TRAIN_STREAM, EVAL_STREAM = 0, 1
+
+Sample = tuple[list[int], int, int]
+
+
+class Batches(NamedTuple):
+    """K batches of N sequences, each batch longest first."""
+
+    x: Tensor  # token ids, int64, (K, N, T); short rows end in the padding id
+    seq_lengths: Tensor  # int64, (K, N), descending in each batch
+    targets: Tensor  # int64, (K, N)
+
+
+class SeqSumModDataset(IterableDataset):
+    """Random digit sequences, labelled with their sum modulo (max_number + 1).
+
+    Iterating gives samples `(input_seq, seq_length, target_num)`, for example `([3, 9, 4], 3, 6)`
+    with max_number 9. Lengths and digits are uniform. Iterators are independent of each other;
+    DataLoader workers divide the samples among themselves.
+
+    Args:
+        total_samples: number of samples; None is endless.
+        min_seq_len: shortest length.
+        max_seq_len: longest length.
+        max_number: largest digit.
+        seed: any whole number ≥ 0.
+        stream: TRAIN_STREAM or EVAL_STREAM: independent streams of the same seed.
+    """
+
+    def __init__(
+        self,
+        total_samples: int | None = None,
+        min_seq_len: int = 2,
+        max_seq_len: int = 5,
+        max_number: int = 4,
+        seed: int = 0,
+        stream: int = TRAIN_STREAM,
+    ) -> None:
+        if total_samples is not None and total_samples < 0:
+            raise ValueError(f"total_samples {total_samples} is negative; None means endless")
+        if not 1 <= min_seq_len <= max_seq_len:
+            raise ValueError(
+                f"min_seq_len {min_seq_len} and max_seq_len {max_seq_len} must satisfy "
+                "1 <= min_seq_len <= max_seq_len"
+            )
+        if max_number < 1:
+            raise ValueError(f"max_number {max_number} must be at least 1")
+        self.total_samples = total_samples
+        self.min_seq_len = min_seq_len
+        self.max_seq_len = max_seq_len
+        self.max_number = max_number
+        self.seed = seed
+        self.stream = stream
+        # Samples are drawn a block at a time, about a million digits at most.
+        self.block_size = max(1, min(4096, 2**20 // max_seq_len))
+
+    def draw(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The samples start .. start + count - 1 of the endless stream.
+
+        Returns:
+            Token ids padded to max_seq_len, int64, (count, T), and lengths, int64, (count,).
+        """
+        first, last = start // self.block_size, (start + count - 1) // self.block_size
+        blocks = [self._draw_block(block) for block in range(first, last + 1)]
+        x, seq_lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        wanted = slice(start - first * self.block_size, start - first * self.block_size + count)
+        return x[wanted], seq_lengths[wanted]
+
+    def _draw_block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+        generator = np.random.default_rng([self.seed, self.stream, block])
+        seq_lengths = generator.integers(self.min_seq_len, self.max_seq_len + 1, self.block_size)
+        x = generator.integers(0, self.max_number + 1, (self.block_size, self.max_seq_len))
+        x[np.arange(self.max_seq_len) >= seq_lengths[:, None]] = padding_id(self.max_number)
+        return x, seq_lengths
+
+    def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
+        """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
+        x, seq_lengths = self.draw(first * batch_size, count * batch_size)
+        seq_lengths = seq_lengths.reshape(count, batch_size)
+        x = x.reshape(count, batch_size, self.max_seq_len)
+        order = np.argsort(-seq_lengths, axis=1, kind="stable")  # packing wants the longest first
+        x = np.take_along_axis(x, order[:, :, None], axis=1)
+        seq_lengths = np.take_along_axis(seq_lengths, order, axis=1)
+        targets = label(x, self.max_number)
+        return Batches(*map(torch.from_numpy, (x, seq_lengths, targets)))
+
+    def __iter__(self) -> Iterator[Sample]:
+        worker = get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for block in itertools.count():
+            x, seq_lengths = self._draw_block(block)
+            for row in range(self.block_size):
+                position = block * self.block_size + row
+                if self.total_samples is not None and position >= self.total_samples:
+                    return
+                if position % stride == offset:
+                    input_seq = x[row, : seq_lengths[row]].tolist()
+                    yield input_seq, len(input_seq), int(label(input_seq, self.max_number))
+
+
+def pad_and_tensor(samples: Sequence[Sample], padding_value: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Collate samples of different lengths: the `collate_fn` for a DataLoader over samples.
+
+    Args:
+        samples: N samples `(input_seq, seq_length, target_num)`.
+        padding_value: token id that fills the end of short rows, `padding_id(max_number)` here.
+
+    Returns:
+        Padded token ids, int64, (N, T); lengths, int64, (N,); targets, int64, (N,).
+    """
+    input_seqs, seq_lengths, target_nums = zip(*samples, strict=True)
+    x = pad_sequence(
+        [torch.as_tensor(input_seq, dtype=torch.int64) for input_seq in input_seqs],
+        batch_first=True,
+        padding_value=padding_value,
+    )
+    return x, torch.tensor(seq_lengths), torch.tensor(target_nums)
+
+
+class BatchLoader:
+    """The batches first_step .. last_step - 1 of a stream, in order, as many at a time as wanted.
+
+    Args:
+        dataset: the stream.
+        batch_size: N.
+        first_step: number of the first batch.
+        last_step: number of the batch to stop before.
+        num_workers: processes that draw ahead; 0 draws in this process. The batches are the same.
+    """
+
+    def __init__(
+        self,
+        dataset: SeqSumModDataset,
+        batch_size: int,
+        first_step: int,
+        last_step: int,
+        num_workers: int = 0,
+    ) -> None:
+        loader = DataLoader(
+            _ChunkStream(dataset, batch_size, first_step, last_step),
+            batch_size=None,  # the stream makes whole batches itself
+            num_workers=num_workers,
+            worker_init_fn=_ignore_keyboard_interrupt,
+            generator=torch.Generator(),  # else each iterator would draw from the global one
+        )
+        self._chunks = iter(loader)
+        self._rest = Batches(*[torch.empty(0)] * 3)
+
+    def take(self, at_most: int) -> Batches:
+        """The next batches: at least one and at most `at_most` of them.
+
+        Raises:
+            StopIteration: the last batch was taken.
+        """
+        if not len(self._rest.x):
+            self._rest = next(self._chunks)
+        taken = Batches(*(tensor[:at_most] for tensor in self._rest))
+        self._rest = Batches(*(tensor[at_most:] for tensor in self._rest))
+        return taken
+
+
+class _ChunkStream(IterableDataset):
+    """Batches drawn many at a time: about a block of samples each; workers take turns."""
+
+    def __init__(
+        self, dataset: SeqSumModDataset, batch_size: int, first_step: int, last_step: int
+    ) -> None:
+        self._dataset = dataset
+        self._batch_size = batch_size
+        self._steps = range(first_step, last_step, max(1, dataset.block_size // batch_size))
+
+    def __iter__(self) -> Iterator[Batches]:
+        worker = get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in self._steps[offset::stride]:
+            count = min(self._steps.step, self._steps.stop - step)
+            yield self._dataset.draw_batches(step, count, self._batch_size)
+
+
+def _ignore_keyboard_interrupt(worker_id: int) -> None:
+    """Leave Ctrl-C, which the terminal sends to workers too, to the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

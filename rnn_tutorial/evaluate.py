@@ -1,0 +1,176 @@
+"""Exact accuracy: every input of the trained lengths is scored, so there is no sampling error.
+
+The inputs of length n + 1 are those of length n with one digit more. Keep the hidden states of all
+inputs of one length, extend each by every digit, and 111,110 inputs cost 111,110 cell steps.
+
+Shapes: P prefixes, C digits (as many as classes), L layers, H hidden.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnn_tutorial.data import EVAL_STREAM, SeqSumModDataset
+from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.task import add_digit, count_inputs, input_at, label, num_classes
+
+MAX_ENUMERATED = 2_000_000  # above it a sample is scored instead
+SAMPLE_SIZE = 10_000  # an interval of at most ±1 %
+MAX_EXAMPLES = 5
+_CHUNK = 4096  # prefixes extended at once: bounds the memory at any length
+_SAMPLE_TOKENS = 2**18  # padded tokens scored at once
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model gets right.
+
+    Args:
+        accuracy: expected over the training distribution: the mean of the accuracies per length.
+        num_inputs: inputs scored.
+        num_wrong: of these, answered wrongly.
+        accuracy_by_length: accuracy of each length.
+        wrong_examples: a few inputs answered wrongly, the shortest first.
+        exact: True if every possible input was scored; False if a sample was.
+        low, high: 95 % Wilson interval of the accuracy of a sample; the accuracy itself if exact.
+        elapsed_seconds: what the evaluation took.
+    """
+
+    accuracy: float
+    num_inputs: int
+    num_wrong: int
+    accuracy_by_length: dict[int, float]
+    wrong_examples: list[list[int]]
+    exact: bool
+    low: float
+    high: float
+    elapsed_seconds: float
+
+    def describe(self) -> str:
+        """One sentence for the screen."""
+        if self.exact:
+            return (
+                f"accuracy {self.accuracy:.4%} exactly: "
+                f"{self.num_wrong:,} of all {self.num_inputs:,} inputs wrong"
+            )
+        return (
+            f"accuracy {self.accuracy:.2%}, 95 % interval [{self.low:.2%}, {self.high:.2%}]: "
+            f"{self.num_wrong:,} wrong of a sample of {self.num_inputs:,} inputs "
+            "(too many inputs to score them all)"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint or JSON file."""
+        return asdict(self)
+
+
+def evaluate(model: RnnClsNet, min_seq_len: int, max_seq_len: int, max_number: int) -> Evaluation:
+    """Accuracy over the inputs of the given lengths: of all of them, or of a fixed sample.
+
+    Neither the model's mode nor any random generator is different afterwards.
+    """
+    started = time.perf_counter()
+    was_training = model.training
+    model.eval()
+    exact = count_inputs(min_seq_len, max_seq_len, max_number) <= MAX_ENUMERATED
+    with torch.no_grad():
+        score = _score_all if exact else _score_sample
+        tally = score(model, min_seq_len, max_seq_len, max_number)
+    model.train(was_training)
+    return tally.summary(exact, time.perf_counter() - started)
+
+
+class _Tally:
+    """Counts of inputs and wrong answers by length."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[int, int] = {}
+        self.wrong: dict[int, int] = {}
+        self.examples: list[list[int]] = []
+
+    def add(self, length: int, num_inputs: int, num_wrong: int) -> None:
+        self.inputs[length] = self.inputs.get(length, 0) + num_inputs
+        self.wrong[length] = self.wrong.get(length, 0) + num_wrong
+
+    def summary(self, exact: bool, elapsed_seconds: float) -> Evaluation:
+        by_length = {
+            n: (self.inputs[n] - self.wrong[n]) / self.inputs[n] for n in sorted(self.inputs)
+        }
+        num_inputs, num_wrong = sum(self.inputs.values()), sum(self.wrong.values())
+        if exact:
+            accuracy = low = high = sum(by_length.values()) / len(by_length)
+        else:  # the sample's lengths already come from the training distribution
+            accuracy = (num_inputs - num_wrong) / num_inputs
+            low, high = wilson_interval(num_inputs - num_wrong, num_inputs)
+        examples = sorted(self.examples, key=lambda digits: (len(digits), digits))[:MAX_EXAMPLES]
+        return Evaluation(
+            accuracy, num_inputs, num_wrong, by_length, examples, exact, low, high, elapsed_seconds
+        )
+
+
+def _score_all(model: RnnClsNet, min_seq_len: int, max_seq_len: int, max_number: int) -> _Tally:
+    """Score every input, a chunk of prefixes at a time, so that memory stays bounded."""
+    classes = num_classes(max_number)
+    device = model.fc.weight.device
+    digits = torch.arange(classes, device=device)
+    tally = _Tally()
+
+    def extend(state: Tensor | None, labels: Tensor, first: int, length: int) -> None:
+        """Score the inputs of this length that extend the prefixes first, first + 1, ….
+
+        `state`: (L, P, H); `labels`: of the prefixes, (P,).
+        """
+        prefixes = len(labels)
+        tokens = digits.repeat(prefixes)  # (P·C,)
+        if state is not None:
+            state = state.repeat_interleave(classes, dim=1)  # (L, P·C, H)
+        state = model.extend(state, tokens)
+        labels = add_digit(labels.unsqueeze(1), digits, max_number).flatten()  # (P·C,)
+        if length >= min_seq_len:
+            wrong = (model.fc(state[-1]).argmax(dim=-1) != labels).nonzero().flatten()
+            tally.add(length, len(labels), len(wrong))
+            for index in wrong[:MAX_EXAMPLES].tolist():
+                tally.examples.append(input_at(first * classes + index, length, max_number))
+        if length < max_seq_len:
+            for start in range(0, len(labels), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                extend(state[:, part], labels[part], first * classes + start, length + 1)
+
+    extend(None, torch.zeros(1, dtype=torch.int64, device=device), 0, 1)
+    return tally
+
+
+def _score_sample(model: RnnClsNet, min_seq_len: int, max_seq_len: int, max_number: int) -> _Tally:
+    """Score a sample of the training distribution that is the same in every evaluation."""
+    dataset = SeqSumModDataset(
+        None, min_seq_len, max_seq_len, max_number, seed=0, stream=EVAL_STREAM
+    )
+    device = model.fc.weight.device
+    tally = _Tally()
+    chunk = max(1, _SAMPLE_TOKENS // max_seq_len)
+    for start in range(0, SAMPLE_SIZE, chunk):
+        x, seq_lengths = dataset.draw(start, min(chunk, SAMPLE_SIZE - start))
+        scores = model(torch.from_numpy(x).to(device), torch.from_numpy(seq_lengths))
+        wrong = scores.argmax(dim=-1).cpu().numpy() != label(x, max_number)
+        for length, is_wrong in zip(seq_lengths.tolist(), wrong.tolist(), strict=True):
+            tally.add(length, 1, is_wrong)
+        tally.examples += [x[i, : seq_lengths[i]].tolist() for i in wrong.nonzero()[0]]
+    return tally
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95 % confidence interval of a proportion.
+
+    Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    """
+    z = 1.959963984540054
+    share = successes / trials
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + (z / trials / 2) ** 2)
+    return max(0.0, centre - half), min(1.0, centre + half)

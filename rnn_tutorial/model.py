@@ -1,0 +1,125 @@
+"""The model: Embedding -> stacked nn.RNN over a PackedSequence -> Linear on the last valid state.
+
+Shapes: N batch, T time, E embedding, H hidden, L layers, C classes, V vocabulary,
+M valid steps of a batch (the sum of its lengths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_sequence
+
+
+class RnnClsNet(nn.Module):
+    """Classify token sequences of varying length with a stacked Elman network.
+
+    Args:
+        vocab_size: V, number of tokens; id V is the padding.
+        embed_dim: E.
+        hidden_dim: H.
+        num_layers: L.
+        cls_num: C.
+
+    The recurrence is h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
+    Source: Elman, Finding Structure in Time, 1990.
+    """
+
+    def __init__(
+        self, vocab_size: int, embed_dim: int, hidden_dim: int, num_layers: int, cls_num: int
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size + 1, embed_dim, padding_idx=vocab_size)
+        self.rnn = nn.RNN(embed_dim, hidden_dim, num_layers, batch_first=True)
+        self.fc = nn.Linear(hidden_dim, cls_num)
+
+    @property
+    def vocab_size(self) -> int:
+        return self.embedding.num_embeddings - 1
+
+    def forward(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
+        """Classify each sequence from its last valid hidden state.
+
+        Rows in descending order of length are the fastest; any order is right.
+
+        Args:
+            x: token ids, int64, (N, T), each in [0, vocab_size]; vocab_size itself is padding.
+            seq_lengths: valid steps per row, int64 on the CPU, (N,), each in [1, T].
+
+        Returns:
+            Unnormalised scores, float32, (N, C).
+
+        Raises:
+            ValueError: a length outside [1, T].
+        """
+        shortest, longest = seq_lengths.aminmax()
+        if shortest < 1 or longest > x.shape[1]:
+            raise ValueError(
+                f"seq_lengths run from {shortest} to {longest}; allowed are 1 to T = {x.shape[1]}"
+            )
+        is_sorted = bool((seq_lengths[1:] <= seq_lengths[:-1]).all())
+        ids = pack_padded_sequence(x, seq_lengths, batch_first=True, enforce_sorted=is_sorted)
+        packed = PackedSequence(
+            self.embedding(ids.data), *ids[1:]
+        )  # data: (M, E), no padding in it
+        _, h_n = self.rnn(packed)  # h_n: (L, N, H), each row's state at its own last valid step
+        return self.fc(h_n[-1])
+
+    def extend(self, state: Tensor | None, tokens: Tensor) -> Tensor:
+        """Read one more token per row.
+
+        Args:
+            state: hidden state of each row, float32, (L, N, H); None before the first token.
+            tokens: token ids, int64, (N,).
+
+        Returns:
+            The new state, (L, N, H); `self.fc(state[-1])` are the scores.
+        """
+        _, state = self.rnn(self.embedding(tokens).unsqueeze(1), state)
+        return state
+
+    @torch.no_grad()
+    def score(self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> Tensor:
+        """Score sequences as a person has them, without padding or lengths.
+
+        Args:
+            x: one sequence, a list of sequences, or token ids of shape (N, T) or (T,) whose rows
+                may end in padding.
+
+        Returns:
+            Unnormalised scores, float32 on the CPU, (N, C).
+
+        Raises:
+            ValueError: an empty sequence, or a token outside [0, vocab_size).
+        """
+        return self(*self._as_batch(x)).cpu()
+
+    def predict(self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> Tensor:
+        """The class with the highest score for each sequence, int64, (N,); see `score`."""
+        return self.score(x).argmax(dim=-1)
+
+    def _as_batch(
+        self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Padded token ids, (N, T), on the model's device, and lengths, (N,), on the CPU."""
+        padding = self.vocab_size
+        if isinstance(x, Tensor):
+            rows = [row[: _valid_steps(row, padding)] for row in x.reshape(-1, x.shape[-1])]
+        else:
+            is_one_row = not len(x) or torch.as_tensor(x[0]).ndim == 0
+            rows = [torch.as_tensor(row) for row in ([x] if is_one_row else x)]
+        for row in rows:
+            if not row.numel():
+                raise ValueError("an empty sequence has no answer; give at least one token")
+            if row.is_floating_point() or row.min() < 0 or row.max() >= padding:
+                raise ValueError(f"{row.tolist()} has a token that is not in 0 to {padding - 1}")
+        seq_lengths = torch.tensor([len(row) for row in rows])
+        ids = pad_sequence(rows, batch_first=True, padding_value=padding)
+        return ids.to(self.embedding.weight.device), seq_lengths
+
+
+def _valid_steps(row: Tensor, padding: int) -> int:
+    """Number of steps before the padding at the end of a row."""
+    return len(row) - int((row == padding).long().flip(0).cumprod(0).sum())

@@ -1,0 +1,98 @@
+"""What a person at a terminal meets: errors in one sentence, progress, a Ctrl-C that saves."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any, ClassVar, NoReturn
+
+from tqdm import tqdm
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one sentence on stderr, without the usage."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
+
+
+class Progress:
+    """A progress bar with the latest figures on a terminal, one plain line per report elsewhere."""
+
+    # metric: its name and format on the screen
+    _SHOWN: ClassVar = {
+        "loss": ("loss", ".4f"),
+        "accuracy": ("accuracy", ".2%"),
+        "current_lr": ("lr", ".2e"),
+        "steps_per_second": ("steps/s", ",.0f"),
+    }
+
+    def __init__(self, first_step: int, total_steps: int) -> None:
+        self._step, self._total_steps = first_step, total_steps
+        self._figures: dict[str, str] = {}
+        self._bar = None
+        if sys.stdout.isatty():
+            self._bar = tqdm(
+                initial=first_step,
+                total=total_steps,
+                unit=" steps",
+                file=sys.stdout,
+                dynamic_ncols=True,
+            )
+
+    def advance(self, step: int) -> None:
+        """Show the step that was reached."""
+        self._step = step
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def report(self, metrics: Mapping[str, Any]) -> None:
+        """Show the latest of some metrics at the step that was reached."""
+        self._figures |= {
+            name: f"{metrics[key]:{form}}"
+            for key, (name, form) in self._SHOWN.items()
+            if key in metrics
+        }
+        if self._bar is not None:
+            self._figures.pop("steps/s", None)  # the bar has its own
+            self._bar.set_postfix(self._figures)
+        else:
+            shown = "  ".join(f"{name} {figure}" for name, figure in self._figures.items())
+            print(f"step {self._step}/{self._total_steps}  {shown}", flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class StopSignals:
+    """While active, Ctrl-C and SIGTERM ask for a stop at the next step; a second one stops at once.
+
+    `signum` is the number of the signal that asked, or None.
+    """
+
+    _HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def __enter__(self) -> StopSignals:
+        self._previous = {number: signal.signal(number, self._ask) for number in self._HANDLED}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            sys.exit(128 + signum)
+        self.signum = signum
