@@ -9,6 +9,7 @@ python predict_cls_rnn.py --run_name baseline --json    of a certain run, as JSO
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -116,8 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--input", metavar="DIGITS", help='answer these, such as "1 2 3"')
     what.add_argument("--json", action="store_true", help="print each answer as a JSON object")
     flags = parser.parse_args(arguments)
-    for stream in (sys.stdin, sys.stdout):
-        stream.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
     try:
         path = flags.checkpoint or find_checkpoint(flags.save_dir, flags.run_name)
         predictor = Predictor(load_checkpoint(path))
@@ -150,7 +149,7 @@ def answer_once(predictor: Predictor, text: str, as_json: bool) -> int:
 def answer_prompt(predictor: Predictor, as_json: bool) -> int:
     """Ask for sequences at a prompt until the user has enough."""
     with contextlib.suppress(ImportError):  # Windows has none; its terminal edits by itself
-        import readline
+        importlib.import_module("readline")  # gives input() line editing and history
     print(predictor.introduce())
     print(f"Type digits from 0 to {predictor.max_number}, such as 1 2 3; quit ends.")
     while True:
@@ -187,6 +186,8 @@ def answer_stream(predictor: Predictor, as_json: bool) -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdin, sys.stdout):
+        stream.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
     try:
         sys.exit(main())
     except BrokenPipeError:  # the reader of our output, such as head, has enough

@@ -68,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
+    if (folder / RESULT_FILE).exists():
+        print(f"Run {folder} is finished. {prediction_hint(folder)}")
+        return 0
     try:
         return train(config, folder, checkpoint)
     except OSError as error:
@@ -326,7 +329,7 @@ def print_summary(
         shown = " ".join(map(str, digits[:20])) + (" …" if len(digits) > 20 else "")
         print(f"  wrong: {shown} -> {answer}, right is {label(digits, config.max_number)}")
     print(f"Checkpoint: {checkpoint_path(folder, config.total_steps)}")
-    print(f"Ask it: python predict_cls_rnn.py --save_dir {shlex.quote(str(folder))}")
+    print(prediction_hint(folder))
 
 
 def write_result(
@@ -368,6 +371,11 @@ def report_divergence(folder: Path, step: int) -> int:
         file=sys.stderr,
     )
     return 1
+
+
+def prediction_hint(folder: Path) -> str:
+    """The command that asks a trained net."""
+    return f"Ask it: python predict_cls_rnn.py --save_dir {shlex.quote(str(folder))}"
 
 
 def resume_hint(folder: Path) -> str:

@@ -14,7 +14,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class Checkpoint:
         return model
 
 
-_FIELDS = ("step", "model", "weights", "config", "optimizer", "evaluation", "elapsed_seconds")
+_FIELDS = {field.name for field in fields(Checkpoint)} - {"path"}
 
 
 def save_checkpoint(folder: Path, step: int, **content: Any) -> Path:
@@ -86,13 +86,30 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     content = _load_plain(path)
-    if isinstance(content, dict) and content.get("format") == FORMAT:
-        fields = {name: content[name] for name in _FIELDS if name in content}
-        if len(fields) == len(_FIELDS):
-            return Checkpoint(path, **fields)
-    if isinstance(content, dict) and "embedding.weight" in content:
-        return _published_checkpoint(path, content)
-    raise ValueError(f"{str(path)!r} is no checkpoint of this project")
+    if isinstance(content, dict) and content.get("format") == FORMAT and content.keys() >= _FIELDS:
+        checkpoint = Checkpoint(path, **{name: content[name] for name in _FIELDS})
+    elif isinstance(content, dict) and "embedding.weight" in content:
+        checkpoint = _published_checkpoint(path, content)
+    else:
+        raise ValueError(f"{str(path)!r} is no checkpoint of this project")
+    if not _settings_fit(checkpoint):
+        raise ValueError(f"{str(path)!r}: the recorded settings do not fit its weights")
+    return checkpoint
+
+
+def _settings_fit(checkpoint: Checkpoint) -> bool:
+    """True if the settings that predictions rest on are there and agree with the model."""
+    try:
+        known = [checkpoint.config[name] for name in ("min_seq_len", "max_seq_len", "max_number")]
+        return (
+            all(type(value) is int and value >= 1 for value in known)
+            and known[0] <= known[1]
+            and checkpoint.model["vocab_size"]
+            == checkpoint.model["cls_num"]
+            == num_classes(known[2])
+        )
+    except (LookupError, TypeError):
+        return False
 
 
 def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
@@ -120,23 +137,17 @@ def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
     """A state_dict of the published scripts, whose settings lie beside it in `args.pt`."""
     config = _load_namespace(path.with_name("args.pt"))
     try:
-        known = [config[name] for name in ("min_seq_len", "max_seq_len", "max_number")]
+        embedding, fc = weights["embedding.weight"], weights["fc.weight"]
         model = {
-            "vocab_size": weights["embedding.weight"].shape[0] - 1,
-            "embed_dim": weights["embedding.weight"].shape[1],
-            "hidden_dim": weights["fc.weight"].shape[1],
+            "vocab_size": embedding.shape[0] - 1,
+            "embed_dim": embedding.shape[1],
+            "hidden_dim": fc.shape[1],
             "num_layers": sum(name.startswith("rnn.weight_hh_l") for name in weights),
-            "cls_num": weights["fc.weight"].shape[0],
+            "cls_num": fc.shape[0],
         }
         step = int(path.stem.rpartition("_")[2])
     except (LookupError, ValueError, AttributeError):
-        known = []
-    if not (
-        known
-        and all(type(value) is int and value >= 1 for value in known)
-        and model["vocab_size"] == model["cls_num"] == num_classes(config["max_number"])
-    ):
-        raise ValueError(f"{str(path)!r} and the args.pt beside it do not fit together")
+        raise ValueError(f"{str(path)!r} is no checkpoint of the published scripts") from None
     return Checkpoint(path, step, model, weights, config)
 
 

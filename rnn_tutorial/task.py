@@ -74,8 +74,9 @@ def _parse_digit(token: str, max_number: int) -> int:
             f"{shown!r} is not a whole number; allowed are 0 to {max_number}, "
             "separated by spaces or commas"
         )
-    significant = token.lstrip("+").lstrip("0") or "0"
-    if len(significant) > len(str(max_number)) or not 0 <= int(significant) <= max_number:
+    significant = token.lstrip("+-").lstrip("0") or "0"
+    is_small = len(significant) <= len(str(max_number)) and int(significant) <= max_number
+    if token.startswith("-") or not is_small:
         raise ValueError(
             f"{shown} is out of range; allowed are 0 to {max_number}, separated by spaces or commas"
         )

@@ -29,6 +29,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +161,7 @@ class _Worker:
 
     def __init__(self):
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, *sys.argv],  # SwanLab keeps the command line
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -174,7 +175,7 @@ class _Worker:
         ]
         for thread in self._threads:
             thread.start()
-        self.send({"path": sys.path, "argv": sys.argv})
+        self.send({"path": sys.path, "orphan_seconds": _ORPHAN_SECONDS})
 
     def send(self, message: Any) -> None:
         self._outbox.put(json.dumps(message, default=str))
@@ -219,7 +220,7 @@ class _Worker:
         self._inbox.put({"error": "its process ended"})
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"
 
@@ -261,7 +262,8 @@ def _serve() -> None:
     sys.stdout = sys.stderr = screen = _Screen()
     try:
         training = json.loads(lines.readline())
-        sys.path[:], sys.argv[:] = training["path"], training["argv"]
+        sys.path[:] = training["path"]
+        threading.Thread(target=_outlive, args=(training["orphan_seconds"],), daemon=True).start()
         run, reply = _start_run(screen, **json.loads(lines.readline()))
         print(json.dumps(reply), file=replies)
         if run is not None:
@@ -269,9 +271,18 @@ def _serve() -> None:
         print("{}", file=replies)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            print(json.dumps({"error": str(error) or type(error).__name__}), file=replies)
+            print(json.dumps({"error": _one_line(error)}), file=replies)
     finally:
         os._exit(0)
+
+
+def _outlive(orphan_seconds: float) -> None:
+    """Wait until the training is gone, give the run its time to close, and end the worker."""
+    training = os.getppid()
+    while os.getppid() == training:
+        time.sleep(1)
+    time.sleep(orphan_seconds)
+    os._exit(1)
 
 
 def _start_run(
@@ -284,11 +295,10 @@ def _start_run(
     mode, reasons = _choose_mode(choice, settings)
     if mode == "disabled":
         return None, {"mode": mode, "reasons": reasons}
-    try:
+    try:  # with a project: SwanLab's default, the directory's name, may be one that it refuses
         run = swanlab.init(
             mode=mode,
-            project=settings.project.name
-            or "rnn_tutorial",  # SwanLab's own default fails on a space
+            project=settings.project.name or "rnn_tutorial",
             name=run_name,
             config=config,
             settings=swanlab.Settings(
@@ -312,10 +322,9 @@ def _start_run(
 
 def _choose_mode(choice: str, settings: swanlab.Settings) -> tuple[str, list[str]]:
     """The mode to start with, and the reasons why it is not simply `choice`."""
+    reasons = []
     if choice == "auto" and "mode" in settings.model_fields_set:
         choice, reasons = settings.mode, ["as SwanLab's settings say"]
-    else:
-        reasons = []
     if choice not in ("auto", "online"):
         return choice, reasons
     if not settings.api_key:
@@ -347,9 +356,6 @@ def _record(run: swanlab.Run, lines: io.TextIOBase, screen: _Screen) -> None:
         if run.mode != "online":  # which retries by itself
             screen.check()
     else:
-        watchdog = threading.Timer(_ORPHAN_SECONDS, os._exit, (1,))
-        watchdog.daemon = True
-        watchdog.start()
         run.finish(state="aborted", error="the training ended without finishing the run")
     if run.mode != "online":
         screen.check()

@@ -1,0 +1,67 @@
+"""What several test files need: the scripts as a user runs them, and one small trained run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).parent.parent
+
+settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
+settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session")
+def script_environment():
+    """The environment of the scripts in tests: nothing of the user's SwanLab, one thread."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SWANLAB")}
+    environment.pop("OMP_NUM_THREADS", None)
+    return environment | {"PYTHONWARNINGS": "error", "PYTHONUTF8": "1"}
+
+
+@pytest.fixture(scope="session")
+def start_script(script_environment):
+    """Start a script of the repository: start_script("train_cls_rnn.py", "--seed", 1, cwd=...)."""
+
+    def start(script, *arguments, cwd, **options):
+        options.setdefault("env", script_environment)
+        return subprocess.Popen(
+            [sys.executable, str(REPOSITORY / script), *map(str, arguments)],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run_script(start_script):
+    """Run a script of the repository to its end; returns its exit status and output."""
+
+    def run(script, *arguments, cwd, text="", **options):
+        process = start_script(script, *arguments, cwd=cwd, stdin=subprocess.PIPE, **options)
+        stdout, stderr = process.communicate(text, timeout=120)
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+    return run
+
+
+TRAIN_QUICKLY = (
+    *("--total_steps", 40, "--hidden_dim", 8, "--log_every", 10, "--eval_every", 20),
+    *("--save_every", 20, "--max_seq_len", 4, "--tracker", "disabled"),
+)
+
+
+@pytest.fixture(scope="session")
+def trained_folder(run_script, tmp_path_factory):
+    """A folder in which a small net was trained: output/baseline. Read only."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = run_script("train_cls_rnn.py", *TRAIN_QUICKLY, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder

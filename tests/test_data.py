@@ -1,0 +1,155 @@
+"""The stream: what a sample is, and that a batch is a function of (seed, number) alone."""
+
+import itertools
+from collections import Counter
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from rnn_tutorial.data import EVAL_STREAM, BatchLoader, SeqSumModDataset, pad_and_tensor
+
+
+@given(
+    min_seq_len=st.integers(1, 6),
+    longer=st.integers(0, 5),
+    max_number=st.integers(1, 20),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_samples_are_digits_with_their_length_and_label(min_seq_len, longer, max_number, seed):
+    dataset = SeqSumModDataset(20, min_seq_len, min_seq_len + longer, max_number, seed)
+    samples = list(dataset)
+    assert len(samples) == 20
+    for input_seq, seq_length, target_num in samples:
+        assert len(input_seq) == seq_length
+        assert min_seq_len <= seq_length <= min_seq_len + longer
+        assert all(0 <= digit <= max_number for digit in input_seq)
+        assert target_num == sum(input_seq) % (max_number + 1)
+
+
+def test_lengths_and_digits_are_uniform():
+    x, seq_lengths = SeqSumModDataset(max_number=9).draw(0, 40_000)
+    shares = [count / 40_000 for _, count in sorted(Counter(seq_lengths.tolist()).items())]
+    assert shares == pytest.approx([0.25] * 4, abs=0.01)
+    for position in range(2):  # every row has a digit there
+        counts = Counter(x[:, position].tolist())
+        assert [counts[d] / 40_000 for d in range(10)] == pytest.approx([0.1] * 10, abs=0.008)
+
+
+def test_without_a_limit_the_dataset_is_endless():
+    dataset = SeqSumModDataset()
+    assert len(list(itertools.islice(dataset, 3 * dataset.block_size))) == 3 * dataset.block_size
+
+
+def test_two_iterators_are_independent_and_complete():
+    dataset = SeqSumModDataset(50)
+    alone = list(dataset)
+    interleaved = list(zip(dataset, dataset, strict=True))
+    assert [first for first, _ in interleaved] == alone
+    assert [second for _, second in interleaved] == alone
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"total_samples": -1},
+        {"min_seq_len": 0},
+        {"min_seq_len": 6},
+        {"max_number": 0},
+    ],
+)
+def test_wrong_arguments_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SeqSumModDataset(**wrong)
+
+
+@given(start=st.integers(0, 10**7), count=st.integers(1, 5000), inside=st.data())
+def test_any_part_of_the_stream_can_be_drawn_alone(start, count, inside):
+    dataset = SeqSumModDataset(max_seq_len=3, seed=7)
+    x, seq_lengths = dataset.draw(start, count)
+    position = inside.draw(st.integers(0, count - 1))
+    x_alone, length_alone = dataset.draw(start + position, 1)
+    assert (x_alone == x[position]).all() and length_alone == seq_lengths[position]
+
+
+def test_a_batch_holds_its_samples_longest_first():
+    dataset = SeqSumModDataset(max_number=9, seed=3)
+    samples = list(itertools.islice(dataset, 8 * 16))
+    batches = dataset.draw_batches(0, 8, 16)
+    for step in range(8):
+        x, seq_lengths, targets = (tensor[step] for tensor in batches)
+        assert seq_lengths.tolist() == sorted(seq_lengths.tolist(), reverse=True)
+        rows = [
+            (row[:n].tolist(), n, target)
+            for row, n, target in zip(x, seq_lengths.tolist(), targets.tolist(), strict=True)
+        ]
+        assert sorted(rows) == sorted(samples[16 * step : 16 * step + 16])
+        assert all((row[n:] == 10).all() for row, n in zip(x, seq_lengths, strict=True))
+
+
+def take_all(loader, at_most):
+    """Every batch that a loader has, taken `at_most` at a time."""
+    taken = []
+    while True:
+        try:
+            taken.append(loader.take(at_most))
+        except StopIteration:
+            return [torch.cat(tensors) for tensors in zip(*taken, strict=True)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+@pytest.mark.parametrize(("first", "at_most"), [(0, 1000), (0, 7), (123, 64)])
+def test_batches_are_the_same_for_any_workers_start_and_portions(num_workers, first, at_most):
+    dataset = SeqSumModDataset(max_number=9, seed=11)
+    last, batch_size = 1000, 48  # no divisor of a block
+    expected = dataset.draw_batches(first, last - first, batch_size)
+    loader = BatchLoader(dataset, batch_size, first, last, num_workers)
+    for drawn, wanted in zip(take_all(loader, at_most), expected, strict=True):
+        assert torch.equal(drawn, wanted)
+
+
+def test_loading_batches_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    BatchLoader(SeqSumModDataset(), 16, 0, 10).take(10)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_streams_and_seeds_differ():
+    parts = [
+        SeqSumModDataset(max_number=9, **options).draw(0, 1000)[0].tobytes()
+        for options in (
+            {},
+            {"seed": 1},
+            {"stream": EVAL_STREAM},
+            {"seed": 1, "stream": EVAL_STREAM},
+        )
+    ]
+    assert len(set(parts)) == 4
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_dataloader_workers_divide_the_samples(start_method):
+    dataset = SeqSumModDataset(100, max_seq_len=12, max_number=9)
+    loader = DataLoader(
+        dataset,
+        batch_size=16,
+        num_workers=2,
+        collate_fn=partial(pad_and_tensor, padding_value=10),
+        multiprocessing_context=start_method,
+    )
+    seen = [
+        (row[:n].tolist(), n, target)
+        for x, seq_lengths, targets in loader
+        for row, n, target in zip(x, seq_lengths.tolist(), targets.tolist(), strict=True)
+    ]
+    assert sorted(seen) == sorted(dataset)
+
+
+def test_pad_and_tensor():
+    x, seq_lengths, targets = pad_and_tensor([([1, 2], 2, 3), ([4, 5, 6], 3, 5)], padding_value=10)
+    assert x.tolist() == [[1, 2, 10], [4, 5, 6]]
+    assert seq_lengths.tolist() == [2, 3] and targets.tolist() == [3, 5]
+    assert x.dtype == seq_lengths.dtype == targets.dtype == torch.int64

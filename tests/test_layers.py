@@ -1,0 +1,58 @@
+"""The plan of the house: imports point down, scripts stand alone, importing does nothing."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+LAYERS = {
+    "task": 0, "config": 0, "terminal": 0, "run_folder": 0, "tracking": 0,
+    "data": 1, "model": 1,
+    "compiled": 2, "checkpoint": 2,
+    "evaluate": 3,
+    "train_cls_rnn": 4, "predict_cls_rnn": 4,
+}  # fmt: skip
+SOURCES = [
+    *REPOSITORY.glob("*_cls_rnn.py"),
+    *(p for p in REPOSITORY.glob("rnn_tutorial/*.py") if p.stem != "__init__"),
+]
+
+
+def project_imports(path):
+    """Names of the project's modules that a source imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            if node.module == "rnn_tutorial":
+                yield from (alias.name for alias in node.names)
+            else:
+                yield node.module.removeprefix("rnn_tutorial.")
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.removeprefix("rnn_tutorial.") for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_module_imports_only_from_layers_below(path):
+    for name in project_imports(path):
+        if name in LAYERS:
+            assert LAYERS[name] < LAYERS[path.stem], f"{path.stem} imports {name}"
+
+
+def test_nothing_runs_at_import(tmp_path):
+    modules = [
+        path.stem if path.parent == REPOSITORY else f"rnn_tutorial.{path.stem}" for path in SOURCES
+    ]
+    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import {', '.join(modules)}"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_tutorials_names_are_importable_from_the_training_script():
+    from train_cls_rnn import RnnClsNet, SeqSumModDataset
+
+    assert next(iter(SeqSumModDataset())) and RnnClsNet(10, 10, 16, 1, 10)

@@ -1,0 +1,258 @@
+"""The prediction script as a user runs it: prompt, one input, a stream, JSON, and refusals."""
+
+import argparse
+import contextlib
+import json
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from hypothesis import given
+from hypothesis import strategies as st
+
+import predict_cls_rnn
+from rnn_tutorial.checkpoint import load_checkpoint
+from rnn_tutorial.evaluate import Evaluation
+from rnn_tutorial.model import RnnClsNet
+
+
+@pytest.fixture(scope="session")
+def model(trained_folder):
+    return load_checkpoint(trained_folder / "output/baseline/model_step_40.pt").build_model()
+
+
+def expected_answer(model, digits):
+    probabilities = model.score(digits)[0].softmax(dim=-1)
+    return {
+        "input": digits,
+        "prediction": int(probabilities.argmax()),
+        "probability": pytest.approx(float(probabilities.max()), abs=1e-5),
+        "target": sum(digits) % 10,
+    }
+
+
+def test_a_stream_is_answered_line_by_line(run_script, trained_folder):
+    done = run_script("predict_cls_rnn.py", cwd=trained_folder, text="1 2 3\n9 9 9 9\n")
+    first, second = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert first.startswith("1 2 3 -> ") and "right is 6" in first and first.count("%") == 1
+    assert second.startswith("9 9 9 9 -> ") and "right is 6" in second
+    for line in (first, second):
+        prediction = line.split(" -> ")[1][0]
+        assert ("✓" if prediction == "6" else "✗") in line
+
+
+def test_it_says_for_which_run_step_seed_and_accuracy_it_speaks(run_script, trained_folder):
+    done = run_script("predict_cls_rnn.py", "--input", "1 2", cwd=trained_folder)
+    run = trained_folder / "output" / "baseline"
+    evaluation = Evaluation(**load_checkpoint(run / "model_step_40.pt").evaluation)
+    assert done.stderr == (
+        f"output/baseline at step 40, seed 0, trained on lengths 2 to 4: {evaluation.describe()}\n"
+    )
+
+
+def test_bad_lines_are_reported_by_number_and_the_rest_is_answered(run_script, trained_folder):
+    text = "1 2\n10\n3,4\n\n-1\nx y\n5 6\n\udcff\n7 7".encode(errors="surrogateescape")
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "predict_cls_rnn.py"],
+        cwd=trained_folder,
+        input=text,
+        capture_output=True,
+    )
+    answers = [line.split(b" -> ")[0] for line in done.stdout.splitlines()]
+    assert answers == [b"1 2", b"3 4", b"5 6", b"7 7"]
+    reported = [line.split(b":")[0] for line in done.stderr.splitlines()[1:]]
+    assert reported == [b"line 2", b"line 4", b"line 5", b"line 6", b"line 8"]
+    assert done.returncode == 1
+
+
+def test_a_long_stream_of_mixed_lengths_keeps_its_order(
+    run_script, trained_folder, model, monkeypatch
+):
+    dice = random.Random(0)
+    sequences = [[dice.randrange(10) for _ in range(dice.randint(1, 30))] for _ in range(5000)]
+    sequences[100] = [dice.randrange(10) for _ in range(20_000)]
+    text = "".join(" ".join(map(str, digits)) + "\n" for digits in sequences)
+    done = run_script("predict_cls_rnn.py", "--json", cwd=trained_folder, text=text)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["input"] for answer in answers] == sequences
+    assert [answer["line"] for answer in answers] == list(range(1, 5001))
+    for i in (0, 100, 4095, 4096, 4999):
+        assert answers[i].items() >= expected_answer(model, sequences[i]).items()
+
+
+def test_an_empty_stream_has_no_answers(run_script, trained_folder):
+    done = run_script("predict_cls_rnn.py", cwd=trained_folder)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_one_input_as_json(run_script, trained_folder, model):
+    done = run_script("predict_cls_rnn.py", "--input", "4,5 6", "--json", cwd=trained_folder)
+    answer = json.loads(done.stdout)
+    assert answer.items() >= expected_answer(model, [4, 5, 6]).items()
+    assert answer["trained_length"] is True
+
+
+@pytest.mark.parametrize(("text", "length"), [("7", 1), ("1 1 1 1 1", 5)])
+def test_a_length_outside_training_is_said(run_script, trained_folder, text, length):
+    done = run_script("predict_cls_rnn.py", "--input", text, cwd=trained_folder)
+    assert f"(never trained on length {length})" in done.stdout
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=40), min_size=1, max_size=50),
+    st.integers(1, 200),
+)
+def test_answers_do_not_depend_on_what_is_asked_beside(sequences, tokens_at_once):
+    torch.manual_seed(0)
+    model = RnnClsNet(10, 4, 6, 2, 10)
+    predictor = object.__new__(predict_cls_rnn.Predictor)
+    predictor.model, predictor.max_number, predictor.trained_lengths = model, 9, range(2, 6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_cls_rnn, "PADDED_TOKENS_AT_ONCE", tokens_at_once)
+        answers = predictor.answer(sequences)
+    for digits, answer in zip(sequences, answers, strict=True):
+        assert vars(answer).items() >= expected_answer(model, digits).items()
+
+
+# ---- the prompt ----
+
+
+def talk(cwd, environment, *typed):
+    """Type at the script's prompt in a pseudo-terminal; returns the screen and the exit status."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "predict_cls_rnn.py")],
+        **{"cwd": cwd, "env": environment, "start_new_session": True},
+        **{"stdin": theirs, "stdout": theirs, "stderr": theirs},
+    )
+    os.close(theirs)
+    screen, typed, prompts = b"", list(typed), 0
+    with contextlib.suppress(OSError):  # the other end has closed
+        while read := os.read(ours, 4096):
+            screen += read
+            if typed and screen.count(b"> ") - screen.count(b"-> ") > prompts:
+                prompts += 1
+                key = typed.pop(0)
+                if isinstance(key, signal.Signals):
+                    time.sleep(0.1)
+                    process.send_signal(key)
+                else:
+                    os.write(ours, key)
+    os.close(ours)
+    return screen.decode(), process.wait(timeout=60)
+
+
+@pytest.mark.parametrize("last", [b"quit\n", b"\x04", signal.SIGINT], ids=["quit", "^D", "^C"])
+def test_the_prompt_answers_refuses_and_ends(last, trained_folder, script_environment):
+    environment = script_environment | {"TERM": "dumb"}
+    typed = (b"1 2 3\n", b"11\n", b"\n", b"4,4\n", last)
+    screen, status = talk(trained_folder, environment, *typed)
+    assert status == 0, screen
+    assert "output/baseline at step 40, seed 0" in screen
+    assert "1 2 3 -> " in screen and "right is 6" in screen
+    assert "11 is out of range; allowed are 0 to 9" in screen
+    assert "the input is empty" in screen
+    assert "4 4 -> " in screen and "right is 8" in screen
+    assert "Traceback" not in screen
+
+
+def test_the_prompt_has_a_history(trained_folder, script_environment):
+    environment = script_environment | {"TERM": "xterm"}
+    up_arrow = b"\x1b[A"
+    screen, status = talk(trained_folder, environment, b"1 2 3\n", up_arrow + b" 4\n", b"quit\n")
+    assert status == 0 and "1 2 3 4 -> " in screen
+
+
+# ---- which network ----
+
+
+def test_the_newest_run_answers_unless_one_is_named(trained_folder, tmp_path, capsys):
+    source = trained_folder / "output" / "baseline"
+    for age, name in enumerate(("newest", "older")):
+        folder = tmp_path / name
+        folder.mkdir()
+        for path in source.glob("*"):
+            (folder / path.name).write_bytes(path.read_bytes())
+        for path in folder.glob("*.pt"):
+            os.utime(path, (10**9 - age, 10**9 - age))
+
+    def speaker(*flags):
+        assert predict_cls_rnn.main(["--input", "1 2", *map(str, flags)]) == 0
+        return capsys.readouterr().err.split(", seed")[0]
+
+    assert speaker("--save_dir", tmp_path) == f"{tmp_path}/newest at step 40"
+    assert speaker("--save_dir", tmp_path / "older") == f"{tmp_path}/older at step 40"
+    assert speaker("--save_dir", tmp_path, "--run_name", "older") == f"{tmp_path}/older at step 40"
+    checkpoint = tmp_path / "older" / "model_step_20.pt"
+    assert speaker("--checkpoint", checkpoint) == f"{tmp_path}/older at step 20"
+
+
+def test_a_folder_of_the_published_scripts_answers(run_script, model, tmp_path):
+    settings = {"min_seq_len": 2, "max_seq_len": 4, "max_number": 9, "lr": 0.001}
+    torch.save(argparse.Namespace(**settings), tmp_path / "args.pt")
+    torch.save(model.state_dict(), tmp_path / "model_step_40.pt")
+    done = run_script(
+        *("predict_cls_rnn.py", "--save_dir", tmp_path, "--input", "1 2 3", "--json"), cwd=tmp_path
+    )
+    assert json.loads(done.stdout).items() >= expected_answer(model, [1, 2, 3]).items()
+    assert "at step 40, seed unknown" in done.stderr and "of all 11,100 inputs" in done.stderr
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize("text", ["10", "-1", "1 2 11", "1.5", "one", "", " ", "1;2", "1 -2"])
+def test_a_wrong_input_is_refused(text, trained_folder, capsys):
+    flags = ["--save_dir", str(trained_folder / "output"), "--input", text]
+    assert predict_cls_rnn.main(flags) == 2
+    printed = capsys.readouterr()
+    (sentence,) = printed.err.splitlines()
+    assert not printed.out and "--input" in sentence and "0 to 9" in sentence
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--save_dir", "nowhere"),
+        ("--save_dir", "."),
+        ("--run_name", "nobody"),
+        ("--checkpoint", "absent.pt"),
+        ("--checkpoint", "damaged.pt"),
+        ("--checkpoint", "."),
+        ("--checkpoint", "malicious.pt"),
+        ("--bogus", "1"),
+    ],
+    ids=" ".join,
+)
+def test_no_network_to_speak_of_is_refused(flags, run_script, tmp_path):
+    (tmp_path / "damaged.pt").write_bytes(b"PK\x03\x04 no zip file")
+    payload = tmp_path / "pwned"
+    malicious = type("Malicious", (), {"__reduce__": lambda self: (os.mkdir, (str(payload),))})
+    torch.save(malicious(), tmp_path / "malicious.pt")
+    done = run_script("predict_cls_rnn.py", *flags, "--input", "1 2", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("predict_cls_rnn.py: error: ")
+    assert flags[1].strip(".") in sentence
+    assert not payload.exists()
+
+
+def test_a_reader_that_stops_early_is_no_error_of_ours(trained_folder, script_environment):
+    done = subprocess.run(
+        "yes '1 2 3' | head -n 20000 "
+        f"| {sys.executable} {REPOSITORY}/predict_cls_rnn.py | head -n 1",
+        shell=True,
+        cwd=trained_folder,
+        capture_output=True,
+        text=True,
+        env=script_environment,
+    )
+    assert done.stdout.startswith("1 2 3 -> ") and "Traceback" not in done.stderr

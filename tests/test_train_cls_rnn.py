@@ -1,0 +1,383 @@
+"""The training script as a user runs it: files, screen, refusals, the same bits after any death."""
+
+import json
+import math
+import random
+import signal
+import time
+
+import pytest
+import torch
+from conftest import TRAIN_QUICKLY
+
+import train_cls_rnn
+from rnn_tutorial.checkpoint import load_checkpoint
+from rnn_tutorial.config import TrainConfig
+from rnn_tutorial.evaluate import evaluate
+
+# Long enough to be killed in the middle, short enough for a test.
+TRAIN_LONGER = (
+    *("--total_steps", 3000, "--max_seq_len", 4, "--log_every", 100, "--eval_every", 300),
+    *("--save_every", 200, "--tracker", "disabled", "--max_grad_norm", 1, "--weight_decay", 0.1),
+)
+
+
+def train(folder, *flags):
+    """Run the script's main in this process, in a run folder of its own; returns the folder."""
+    arguments = [*TRAIN_QUICKLY, "--save_dir", folder, "--run_name", "run", *flags]
+    assert train_cls_rnn.main([str(argument) for argument in arguments]) == 0
+    return max(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
+def final_weights(run, step=40):
+    return load_checkpoint(run / f"model_step_{step}.pt").weights
+
+
+def assert_same_bits(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def read_metrics(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_speed(metrics):
+    return [{k: v for k, v in record.items() if k != "steps_per_second"} for record in metrics]
+
+
+# ---- what a run leaves behind ----
+
+
+def test_a_run_folder_has_its_four_kinds_of_files(trained_folder):
+    run = trained_folder / "output" / "baseline"
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.json", "metrics.jsonl", "model_step_20.pt", "model_step_40.pt", "result.json",
+    ]  # fmt: skip
+    config = json.loads((run / "config.json").read_text())
+    assert config["seed"] == 0 and config["total_steps"] == 40 and config["device"] == "cpu"
+    assert config["num_threads"] == 1
+    result = json.loads((run / "result.json").read_text())
+    assert result["versions"]["torch"] == torch.__version__
+    assert result["seed"] == 0 and result["elapsed_seconds"] > 0
+    model = load_checkpoint(run / "model_step_40.pt").build_model()
+    evaluation = evaluate(model, 2, 4, 9)
+    assert result["accuracy"] == evaluation.accuracy
+    assert result["wrong_inputs"] == evaluation.num_wrong
+
+
+def test_metrics_are_logged_when_due(trained_folder):
+    metrics = read_metrics(trained_folder / "output" / "baseline")
+    assert [record["step"] for record in metrics] == [1, 10, 20, 30, 40]
+    for record in metrics:
+        assert record.keys() >= {"loss", "current_lr", "grad_norm", "steps_per_second"}
+        assert ("accuracy" in record) == ("wrong_inputs" in record) == (record["step"] in (20, 40))
+    config = TrainConfig(total_steps=40)
+    assert [record["current_lr"] for record in metrics] == [
+        config.learning_rate(record["step"]) for record in metrics
+    ]
+    assert metrics[-1]["current_lr"] == 0.0001
+    assert metrics[0]["loss"] == pytest.approx(math.log(10), abs=0.5)
+    assert metrics[0]["model_parameters"] == 11 * 10 + 8 * (10 + 8 + 2) + 10 * (8 + 1)
+
+
+def test_the_screen_tells_the_story(run_script, tmp_path):
+    done = run_script("train_cls_rnn.py", *TRAIN_QUICKLY, cwd=tmp_path)
+    assert done.returncode == 0 and not done.stderr
+    lines = done.stdout.splitlines()
+    assert "output/baseline" in lines[0] and "seed 0" in lines[0] and "1 thread" in lines[0]
+    assert "ln 10 = 2.303" in lines[1] and "360 parameters" in lines[1]
+    assert lines[3].startswith("step 1/40  loss 2.")
+    wrong = json.loads((tmp_path / "output/baseline/result.json").read_text())["wrong_inputs"]
+    assert f"{wrong:,} of all 11,100 inputs wrong" in done.stdout
+    assert sum(line.startswith("  wrong: ") for line in lines) == 5
+    assert lines[-1] == "Ask it: python predict_cls_rnn.py --save_dir output/baseline"
+
+
+def test_nothing_is_overwritten(run_script, tmp_path):
+    for _ in range(2):
+        run_script("train_cls_rnn.py", *TRAIN_QUICKLY, cwd=tmp_path)
+    assert sorted(p.name for p in (tmp_path / "output").iterdir()) == ["baseline", "baseline-2"]
+
+
+# ---- what changes the weights and what does not ----
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--log_every", 1),
+        ("--log_every", 7, "--eval_every", 3, "--save_every", 0),
+        ("--save_every", 11),
+        ("--num_workers", 1),
+        ("--num_workers", 2),
+        ("--tracker", "offline"),
+    ],
+    ids=lambda flags: " ".join(map(str, flags)) or "again",
+)
+def test_the_weights_do_not_depend_on(flags, trained_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reference = final_weights(trained_folder / "output" / "baseline")
+    assert_same_bits(final_weights(train(tmp_path / "output", *flags)), reference)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--seed", 1), ("--lr", 0.01), ("--min_lr", 0), ("--warmup_step", 10),
+        ("--weight_decay", 1), ("--max_grad_norm", 0.01), ("--batch_size", 8),
+    ],
+    ids=lambda flags: flags[0],
+)  # fmt: skip
+def test_the_weights_depend_on(flags, trained_folder, tmp_path):
+    changed = final_weights(train(tmp_path, *flags))
+    reference = final_weights(trained_folder / "output" / "baseline")
+    assert not all(torch.equal(changed[name], reference[name]) for name in reference)
+
+
+def test_training_equals_a_loop_written_out(tmp_path):
+    """Ten updates with everything on, against PyTorch's own parts put together by hand."""
+    run = train(
+        tmp_path,
+        *("--total_steps", 10, "--num_layers", 2, "--lr", 0.01, "--warmup_step", 4),
+        *("--max_grad_norm", 0.5, "--weight_decay", 0.3, "--batch_size", 8, "--seed", 5),
+    )
+    torch.manual_seed(5)
+    model = train_cls_rnn.RnnClsNet(10, 10, 8, 2, 10)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.3)
+    samples = iter(train_cls_rnn.SeqSumModDataset(None, 2, 4, 9, seed=5))
+    config = TrainConfig(total_steps=10, lr=0.01, warmup_step=4)
+    for step in range(10):
+        batch = [next(samples) for _ in range(8)]
+        scores = torch.cat([model(torch.tensor([s]), torch.tensor([n])) for s, n, _ in batch])
+        loss = torch.nn.functional.cross_entropy(scores, torch.tensor([t for _, _, t in batch]))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.param_groups[0]["lr"] = config.learning_rate(step)
+        optimizer.step()
+    for name, value in final_weights(run, 10).items():
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-4, atol=1e-6)
+
+
+def test_it_learns(tmp_path):
+    """A small task that is solved in seconds: parity of up to three bits."""
+    run = train(
+        tmp_path,
+        *("--max_number", 1, "--min_seq_len", 1, "--max_seq_len", 3, "--total_steps", 600),
+        *("--lr", 0.01, "--hidden_dim", 16, "--log_every", 600),
+    )
+    result = json.loads((run / "result.json").read_text())
+    assert result["wrong_inputs"] == 0 and result["evaluation"]["num_inputs"] == 14
+
+
+# ---- death and resurrection ----
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(run_script, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    done = run_script("train_cls_rnn.py", *TRAIN_LONGER, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "output" / "baseline"
+
+
+def wait_for_step(process, run, step):
+    """Wait until the metrics file of a running process has this step."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        metrics = run / "metrics.jsonl"
+        if metrics.exists():
+            *_, last = [b'{"step": 0}', *metrics.read_bytes().split(b"\n")[:-1]]
+            if json.loads(last)["step"] >= step:
+                return
+        time.sleep(0.002)
+    raise AssertionError(f"step {step} was not reached: {process.communicate()}")
+
+
+def assert_same_run(run, uninterrupted):
+    assert_same_bits(final_weights(run, 3000), final_weights(uninterrupted, 3000))
+    assert without_speed(read_metrics(run)) == without_speed(read_metrics(uninterrupted))
+    assert sorted(p.name for p in run.iterdir()) == sorted(p.name for p in uninterrupted.iterdir())
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_killed_at_random_steps_and_resumed_gives_the_same_bits(
+    num_workers, start_script, run_script, uninterrupted, tmp_path
+):
+    dice = random.Random(num_workers)
+    run = tmp_path / "output" / "baseline"
+    flags = [*TRAIN_LONGER, "--num_workers", num_workers]
+    for step in sorted(dice.randrange(1, 2500) for _ in range(3)):
+        process = start_script("train_cls_rnn.py", *flags, cwd=tmp_path)
+        wait_for_step(process, run, step)
+        time.sleep(dice.random() * 0.05)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        flags = ["--resume", run]
+    done = run_script("train_cls_rnn.py", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(run, uninterrupted)
+
+
+def test_killed_before_the_first_checkpoint_it_resumes_from_the_start(
+    run_script, uninterrupted, tmp_path
+):
+    run = tmp_path / "output" / "baseline"
+    run.mkdir(parents=True)
+    (run / "config.json").write_bytes((uninterrupted / "config.json").read_bytes())
+    (run / "metrics.jsonl").write_text('{"step": 1, "loss": 2.3}\n{"step": 100, "lo')
+    assert run_script("train_cls_rnn.py", "--resume", run, cwd=tmp_path).returncode == 0
+    assert_same_run(run, uninterrupted)
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_says_how_to_resume_and_resumes_to_the_same_bits(
+    signum, status, start_script, run_script, uninterrupted, tmp_path
+):
+    run = tmp_path / "output" / "baseline"
+    process = start_script("train_cls_rnn.py", *TRAIN_LONGER, "--save_every", 0, cwd=tmp_path)
+    wait_for_step(process, run, 500)
+    process.send_signal(signum)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (status, "")
+    last_line = stdout.splitlines()[-1]
+    assert last_line.endswith("python train_cls_rnn.py --resume output/baseline")
+    (saved,) = run.glob("model_step_*.pt")
+    assert f"Stopped after {load_checkpoint(saved).step:,} updates" in last_line
+    assert run_script("train_cls_rnn.py", "--resume", run, cwd=tmp_path).returncode == 0
+    assert_same_bits(final_weights(run, 3000), final_weights(uninterrupted, 3000))
+    assert without_speed(read_metrics(run)) == without_speed(read_metrics(uninterrupted))
+
+
+def test_resuming_a_finished_run_changes_nothing(run_script, tmp_path):
+    run_script("train_cls_rnn.py", *TRAIN_QUICKLY, cwd=tmp_path)
+    run = tmp_path / "output" / "baseline"
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    done = run_script("train_cls_rnn.py", "--resume", run, cwd=tmp_path)
+    assert done.returncode == 0 and "is finished" in done.stdout
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_a_loss_that_is_no_number_stops_the_run(run_script, tmp_path):
+    done = run_script(
+        "train_cls_rnn.py", *TRAIN_LONGER, "--lr", 100, "--weight_decay", 1000, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert "not a finite number at step" in sentence
+    assert "--lr" in sentence and "--max_grad_norm" in sentence and "--warmup_step" in sentence
+    run = tmp_path / "output" / "baseline"
+    for path in run.glob("model_step_*.pt"):
+        assert all(value.isfinite().all() for value in load_checkpoint(path).weights.values())
+        assert str(path.relative_to(tmp_path)) in sentence or path.stem != "model_step_200"
+    assert not (run / "result.json").exists()
+    assert read_metrics(run)[-1]["loss"] is None
+
+
+# ---- refusals ----
+
+REFUSED_FLAGS = [
+    *(("--total_steps", value) for value in ("0", "-5", "1e4", "2.5", "many", "")),
+    *(("--lr", value) for value in ("0", "-1", "nan", "inf", "fast")),
+    *(("--warmup_step", value) for value in ("0.5", "-1", "40", "100")),
+    *(("--min_lr", value) for value in ("-1", "0.5", "nan")),
+    *(("--min_seq_len", value) for value in ("0", "5", "x")),
+    *(("--max_seq_len", value) for value in ("1", "0")),
+    *((flag, "0") for flag in ("--max_number", "--embed_dim", "--hidden_dim", "--num_layers")),
+    *((flag, "0") for flag in ("--batch_size", "--log_every", "--eval_every")),
+    *((flag, "-1") for flag in ("--save_every", "--seed", "--num_workers", "--num_threads")),
+    *((flag, "-1") for flag in ("--weight_decay", "--max_grad_norm")),
+    ("--tracker", "wandb"), ("--device", "abacus"), ("--device", "cuda:99"), ("--device", "meta"),
+    ("--run_name", "../up"), ("--run_name", ""), ("--save_dir", ""), ("--save_dir", "file"),
+    ("--bogus", "1"), ("--total_step", "5"), ("--resume", "nowhere"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flag", "value"), REFUSED_FLAGS)
+def test_a_wrong_flag_is_refused_before_anything_is_written(
+    flag, value, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("kept")
+    try:
+        status = train_cls_rnn.main([*map(str, TRAIN_QUICKLY), flag, value])
+    except SystemExit as stopped:
+        status = stopped.code
+    printed = capsys.readouterr()
+    (sentence,) = printed.err.splitlines()
+    assert status == 2 and not printed.out
+    assert flag in sentence and value in sentence
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_refusal_in_a_terminal(run_script, tmp_path):
+    done = run_script("train_cls_rnn.py", "--lr", "fast", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "train_cls_rnn.py: error: argument --lr: 'fast' is not a number from 1e-12 to 100 "
+        "(see --help)\n"
+    )
+
+
+@pytest.fixture
+def a_run(trained_folder, tmp_path):
+    """A copy of the trained run, without what was written after step 20."""
+    source, run = trained_folder / "output" / "baseline", tmp_path / "run"
+    run.mkdir()
+    for name in ("config.json", "metrics.jsonl", "model_step_20.pt"):
+        (run / name).write_bytes((source / name).read_bytes())
+    return run
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--lr", "0.5"), "--lr 0.5"),
+        (("--total_steps", "100"), "--total_steps 100"),
+        (("--seed", "1"), "--seed 1"),
+        (("--log_every", "0"), "--log_every 0"),
+    ],
+)
+def test_resume_refuses_what_would_be_another_run(flags, named, a_run, capsys):
+    before = {path.name: path.read_bytes() for path in a_run.iterdir()}
+    assert train_cls_rnn.main(["--resume", str(a_run), *flags]) == 2
+    assert named in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in a_run.iterdir()} == before
+
+
+def test_resume_may_change_what_does_not_touch_the_weights(a_run, trained_folder):
+    flags = ["--log_every", "1", "--eval_every", "5", "--save_every", "0", "--seed", "0"]
+    assert train_cls_rnn.main(["--resume", str(a_run), *flags]) == 0
+    reference = trained_folder / "output" / "baseline"
+    assert_same_bits(final_weights(a_run), final_weights(reference))
+    assert [record["step"] for record in read_metrics(a_run)] == [1, 10, *range(20, 41)]
+
+
+@pytest.mark.parametrize("name", ["config.json", "model_step_20.pt"])
+def test_resume_refuses_a_damaged_run(name, a_run, capsys):
+    (a_run / name).write_bytes(b"damaged")
+    assert train_cls_rnn.main(["--resume", str(a_run)]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert name in sentence
+
+
+def test_help_groups_the_flags_and_shows_the_defaults(run_script, tmp_path):
+    done = run_script("train_cls_rnn.py", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for group in ("data:", "model:", "optimization:", "output:", "machine:"):
+        assert f"\n{group}\n" in done.stdout
+    for name in TrainConfig.__dataclass_fields__:
+        assert f"--{name} " in done.stdout
+    assert "(default: 20000)" in " ".join(done.stdout.split())
+
+
+def test_threads_follow_the_flag_then_the_environment(run_script, script_environment, tmp_path):
+    environment = script_environment | {"OMP_NUM_THREADS": "2"}
+    for flags, threads in (((), 2), (("--num_threads", 1), 1)):
+        done = run_script("train_cls_rnn.py", *TRAIN_QUICKLY, *flags, cwd=tmp_path, env=environment)
+        assert f"{threads} thread" in done.stdout.splitlines()[0]
