@@ -23,7 +23,7 @@ from rnn_tutorial.task import add_digit, count_inputs, input_at, label, num_clas
 MAX_ENUMERATED = 2_000_000  # above it a sample is scored instead
 SAMPLE_SIZE = 10_000  # an interval of at most ±1 %
 MAX_EXAMPLES = 5
-_CHUNK = 4096  # prefixes extended at once: bounds the memory at any length
+_CHUNK = 8192  # inputs scored at once: stays in the cache, bounds the memory at any length
 _SAMPLE_TOKENS = 2**18  # padded tokens scored at once
 
 
@@ -117,33 +117,73 @@ class _Tally:
 def _score_all(model: RnnClsNet, min_seq_len: int, max_seq_len: int, max_number: int) -> _Tally:
     """Score every input, a chunk of prefixes at a time, so that memory stays bounded."""
     classes = num_classes(max_number)
-    device = model.fc.weight.device
-    digits = torch.arange(classes, device=device)
+    chunk = max(1, _CHUNK // classes)
+    digits = torch.arange(classes, device=model.fc.weight.device)
     tally = _Tally()
 
-    def extend(state: Tensor | None, labels: Tensor, first: int, length: int) -> None:
+    def extend(state: Tensor, labels: Tensor, first: int, length: int) -> None:
         """Score the inputs of this length that extend the prefixes first, first + 1, ….
 
-        `state`: (L, P, H); `labels`: of the prefixes, (P,).
+        `state`: of the prefixes, (L, P, H); `labels`: theirs, (P,).
         """
-        prefixes = len(labels)
-        tokens = digits.repeat(prefixes)  # (P·C,)
-        if state is not None:
-            state = state.repeat_interleave(classes, dim=1)  # (L, P·C, H)
-        state = model.extend(state, tokens)
+        state = _extend_by_every_digit(model, state)  # (L, P·C, H)
         labels = add_digit(labels.unsqueeze(1), digits, max_number).flatten()  # (P·C,)
         if length >= min_seq_len:
-            wrong = (model.fc(state[-1]).argmax(dim=-1) != labels).nonzero().flatten()
+            wrong = (_margins(model, state[-1], labels) <= 0).nonzero().flatten()
             tally.add(length, len(labels), len(wrong))
             for index in wrong[:MAX_EXAMPLES].tolist():
                 tally.examples.append(input_at(first * classes + index, length, max_number))
         if length < max_seq_len:
-            for start in range(0, len(labels), _CHUNK):
-                part = slice(start, start + _CHUNK)
+            for start in range(0, len(labels), chunk):
+                part = slice(start, start + chunk)
                 extend(state[:, part], labels[part], first * classes + start, length + 1)
 
-    extend(None, torch.zeros(1, dtype=torch.int64, device=device), 0, 1)
+    empty = digits.new_zeros(model.rnn.num_layers, 1, model.rnn.hidden_size, dtype=torch.float32)
+    extend(empty.to(model.fc.weight.dtype), digits[:1], 0, 1)
     return tally
+
+
+def _extend_by_every_digit(model: RnnClsNet, state: Tensor) -> Tensor:
+    """The recurrence of nn.RNN for one step, from P states by each of C digits.
+
+    The product with W_hh is taken once for each prefix, not for each of its C extensions, and the
+    product with layer 0's W_ih once for each digit.
+
+    Args:
+        state: (L, P, H).
+
+    Returns:
+        The states after prefix 0 with digits 0, 1, …, then prefix 1, …: (L, P·C, H).
+    """
+    inputs = model.embedding.weight[:-1].unsqueeze(0)  # (1, C, E): the same digits for each prefix
+    states = []
+    for layer in range(model.rnn.num_layers):
+        w_ih, w_hh, b_ih, b_hh = model.rnn.all_weights[layer]
+        recurrent = torch.addmm(b_ih + b_hh, state[layer], w_hh.T)  # (P, H)
+        h = _tanh(inputs @ w_ih.T + recurrent.unsqueeze(1))  # (P, C, H)
+        states.append(h.flatten(0, 1))
+        inputs = h
+    return torch.stack(states) if len(states) > 1 else states[0].unsqueeze(0)
+
+
+def _margins(model: RnnClsNet, h: Tensor, labels: Tensor) -> Tensor:
+    """Score of the right class minus the best other score; an answer is right if it is positive.
+
+    Args:
+        h: last layer's states, (P, H).
+        labels: right classes, (P,).
+
+    Returns:
+        The margins, (P,). (With the classes first, both the product and the maximum are faster.)
+    """
+    scores = torch.addmm(model.fc.bias.unsqueeze(1), model.fc.weight, h.T)  # (C, P)
+    right = scores.gather(0, labels.unsqueeze(0))
+    return (right - scores.scatter_(0, labels.unsqueeze(0), -math.inf).amax(dim=0)).squeeze(0)
+
+
+def _tanh(x: Tensor) -> Tensor:
+    """tanh(x) = 2 sigmoid(2x) - 1, several times faster on a CPU and right to 2e-7."""
+    return torch.sigmoid(2 * x).mul_(2).sub_(1)
 
 
 def _score_sample(model: RnnClsNet, min_seq_len: int, max_seq_len: int, max_number: int) -> _Tally:

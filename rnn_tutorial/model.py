@@ -67,19 +67,6 @@ class RnnClsNet(nn.Module):
         _, h_n = self.rnn(packed)  # h_n: (L, N, H), each row's state at its own last valid step
         return self.fc(h_n[-1])
 
-    def extend(self, state: Tensor | None, tokens: Tensor) -> Tensor:
-        """Read one more token per row.
-
-        Args:
-            state: hidden state of each row, float32, (L, N, H); None before the first token.
-            tokens: token ids, int64, (N,).
-
-        Returns:
-            The new state, (L, N, H); `self.fc(state[-1])` are the scores.
-        """
-        _, state = self.rnn(self.embedding(tokens).unsqueeze(1), state)
-        return state
-
     @torch.no_grad()
     def score(self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> Tensor:
         """Score sequences as a person has them, without padding or lengths.

@@ -21,7 +21,7 @@ def make_model(max_number, num_layers=2, seed=0):
 def test_every_input_is_scored_as_brute_force_does(
     min_seq_len, max_seq_len, max_number, monkeypatch
 ):
-    monkeypatch.setattr(evaluate_module, "_CHUNK", 7)  # several chunks
+    monkeypatch.setattr(evaluate_module, "_CHUNK", 20)  # several chunks
     model = make_model(max_number)
     wrong = {}
     for length in range(min_seq_len, max_seq_len + 1):

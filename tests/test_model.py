@@ -121,14 +121,6 @@ def test_predict_leaves_no_gradient():
     assert not model.score([1, 2]).requires_grad
 
 
-@given(digits=st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=7), seed=st.integers(0, 99))
-def test_extending_the_state_token_by_token_gives_the_scores(digits, seed):
-    model, state = make_model(seed), None
-    for digit in digits:
-        state = model.extend(state, torch.tensor([digit]))
-    torch.testing.assert_close(model.fc(state[-1])[0], step_by_step(model, digits))
-
-
 def test_weights_have_the_published_names():
     names = set(make_model(0, num_layers=1).state_dict())
     assert names == {
