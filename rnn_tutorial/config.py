@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+ENGINES = ("auto", "autograd", "compiled", "graph")
 TRACKERS = ("auto", "online", "local", "offline", "disabled")
 
 
@@ -55,6 +56,14 @@ class TrainConfig:
         0.0, "optimization", "clip the gradient to this 2-norm; 0 does not", low=0, high=1e9
     )
 
+    embed_noise: float = _setting(
+        0.0,
+        "optimization",
+        "standard deviation of Gaussian noise on the embedded input while training",
+        low=0,
+        high=1000,
+    )
+
     log_every: int = _setting(100, "output", "updates between logged metrics", low=1, high=10**9)
     eval_every: int = _setting(500, "output", "updates between evaluations", low=1, high=10**9)
     save_every: int = _setting(
@@ -73,6 +82,9 @@ class TrainConfig:
 
     device: str = _setting(
         "auto", "machine", "cpu, cuda, cuda:N, …; auto is CUDA if there, else cpu"
+    )
+    engine: str = _setting(
+        "auto", "machine", "what makes the updates; auto is the fastest that can", choices=ENGINES
     )
     num_threads: int = _setting(
         0,

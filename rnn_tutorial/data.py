@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from rnn_tutorial.task import label, padding_id
 
 # Streams of one seed never share a generator: each has its own number.
-TRAIN_STREAM, EVAL_STREAM = 0, 1
+TRAIN_STREAM, EVAL_STREAM, NOISE_STREAM = 0, 1, 2
 
 Sample = tuple[list[int], int, int]
 
@@ -141,6 +141,23 @@ def pad_and_tensor(samples: Sequence[Sample], padding_value: int) -> tuple[Tenso
         padding_value=padding_value,
     )
     return x, torch.tensor(seq_lengths), torch.tensor(target_nums)
+
+
+def draw_noise(seed: int, step: int, seq_lengths: Tensor, embed_dim: int) -> Tensor:
+    """Noise for the embedded inputs of one batch: a function of (seed, step), like the batch.
+
+    Args:
+        seed: of the training run.
+        step: number of the batch.
+        seq_lengths: of the batch, (N,).
+        embed_dim: E.
+
+    Returns:
+        Standard normal numbers, float32, (M, E), in the order of a PackedSequence's data.
+    """
+    generator = np.random.default_rng([seed, NOISE_STREAM, step])
+    shape = (int(seq_lengths.sum()), embed_dim)
+    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
 
 class BatchLoader:

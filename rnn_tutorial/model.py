@@ -39,7 +39,7 @@ class RnnClsNet(nn.Module):
     def vocab_size(self) -> int:
         return self.embedding.num_embeddings - 1
 
-    def forward(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, seq_lengths: Tensor, noise: Tensor | None = None) -> Tensor:
         """Classify each sequence from its last valid hidden state.
 
         Rows in descending order of length are the fastest; any order is right.
@@ -47,6 +47,7 @@ class RnnClsNet(nn.Module):
         Args:
             x: token ids, int64, (N, T), each in [0, vocab_size]; vocab_size itself is padding.
             seq_lengths: valid steps per row, int64 on the CPU, (N,), each in [1, T].
+            noise: added to the embedded input, float32, (M, E), in the order of a PackedSequence.
 
         Returns:
             Unnormalised scores, float32, (N, C).
@@ -61,9 +62,10 @@ class RnnClsNet(nn.Module):
             )
         is_sorted = bool((seq_lengths[1:] <= seq_lengths[:-1]).all())
         ids = pack_padded_sequence(x, seq_lengths, batch_first=True, enforce_sorted=is_sorted)
-        packed = PackedSequence(
-            self.embedding(ids.data), *ids[1:]
-        )  # data: (M, E), no padding in it
+        embedded = self.embedding(ids.data)  # (M, E): there is no padding in it
+        if noise is not None:
+            embedded = embedded + noise
+        packed = PackedSequence(embedded, *ids[1:])
         _, h_n = self.rnn(packed)  # h_n: (L, N, H), each row's state at its own last valid step
         return self.fc(h_n[-1])
 

@@ -8,7 +8,8 @@ import pytest
 from conftest import REPOSITORY
 
 LAYERS = {
-    "task": 0, "config": 0, "terminal": 0, "run_folder": 0, "tracking": 0,
+    "task": 0, "config": 0, "terminal": 0, "run_folder": 0, "tracking": 0, "swanlab_worker": 0,
+    "distributed": 0,
     "data": 1, "model": 1,
     "compiled": 2, "checkpoint": 2,
     "evaluate": 3,
