@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-ENGINES = ("auto", "autograd", "compiled", "graph")
+ENGINES = ("auto", "graph", "compiled", "autograd")
 TRACKERS = ("auto", "online", "local", "offline", "disabled")
 
 

@@ -55,17 +55,18 @@ class Progress:
             self._bar.update(step - self._bar.n)
 
     def report(self, metrics: Mapping[str, Any]) -> None:
-        """Show the latest of some metrics at the step that was reached."""
-        self._figures |= {
+        """Show some metrics of the step that was reached; the bar keeps those it had."""
+        figures = {
             name: f"{metrics[key]:{form}}"
             for key, (name, form) in self._SHOWN.items()
             if key in metrics
         }
         if self._bar is not None:
+            self._figures |= figures
             self._figures.pop("steps/s", None)  # the bar has its own
             self._bar.set_postfix(self._figures)
         else:
-            shown = "  ".join(f"{name} {figure}" for name, figure in self._figures.items())
+            shown = "  ".join(f"{name} {figure}" for name, figure in figures.items())
             print(f"step {self._step}/{self._total_steps}  {shown}", flush=True)
 
     def close(self) -> None:

@@ -53,6 +53,7 @@ def run_script(start_script):
 
 
 TRAIN_QUICKLY = (
+    *("--engine", "autograd", "--embed_noise", 0.1),
     *("--total_steps", 40, "--hidden_dim", 8, "--log_every", 10, "--eval_every", 20),
     *("--save_every", 20, "--max_seq_len", 4, "--tracker", "disabled"),
 )

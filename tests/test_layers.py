@@ -13,7 +13,8 @@ LAYERS = {
     "data": 1, "model": 1,
     "compiled": 2, "checkpoint": 2,
     "evaluate": 3,
-    "train_cls_rnn": 4, "predict_cls_rnn": 4,
+    "launch": 4, "report": 4,
+    "train_cls_rnn": 5, "predict_cls_rnn": 5,
 }  # fmt: skip
 SOURCES = [
     *REPOSITORY.glob("*_cls_rnn.py"),

@@ -17,9 +17,20 @@ from rnn_tutorial.evaluate import evaluate
 
 # Long enough to be killed in the middle, short enough for a test.
 TRAIN_LONGER = (
-    *("--total_steps", 3000, "--max_seq_len", 4, "--log_every", 100, "--eval_every", 300),
-    *("--save_every", 200, "--tracker", "disabled", "--max_grad_norm", 1, "--weight_decay", 0.1),
+    *("--engine", "autograd", "--total_steps", 3000, "--max_seq_len", 4, "--log_every", 100),
+    *("--eval_every", 300, "--save_every", 200, "--tracker", "disabled"),
+    *("--max_grad_norm", 1, "--weight_decay", 0.1, "--embed_noise", 0.1),
 )
+
+
+def refusal(capsys, *arguments):
+    """Run the script's main with arguments that it must refuse; returns the one sentence."""
+    with pytest.raises(SystemExit) as stopped:
+        train_cls_rnn.main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    (sentence,) = printed.err.splitlines()
+    assert stopped.value.code == 2 and not printed.out
+    return sentence
 
 
 def train(folder, *flags):
@@ -60,6 +71,7 @@ def test_a_run_folder_has_its_four_kinds_of_files(trained_folder):
     assert config["num_threads"] == 1
     result = json.loads((run / "result.json").read_text())
     assert result["versions"]["torch"] == torch.__version__
+    assert result["model_parameters"] == 11 * 10 + 8 * (10 + 8 + 2) + 10 * (8 + 1)
     assert result["seed"] == 0 and result["elapsed_seconds"] > 0
     model = load_checkpoint(run / "model_step_40.pt").build_model()
     evaluation = evaluate(model, 2, 4, 9)
@@ -79,7 +91,6 @@ def test_metrics_are_logged_when_due(trained_folder):
     ]
     assert metrics[-1]["current_lr"] == 0.0001
     assert metrics[0]["loss"] == pytest.approx(math.log(10), abs=0.5)
-    assert metrics[0]["model_parameters"] == 11 * 10 + 8 * (10 + 8 + 2) + 10 * (8 + 1)
 
 
 def test_the_screen_tells_the_story(run_script, tmp_path):
@@ -127,7 +138,7 @@ def test_the_weights_do_not_depend_on(flags, trained_folder, tmp_path, monkeypat
     "flags",
     [
         ("--seed", 1), ("--lr", 0.01), ("--min_lr", 0), ("--warmup_step", 10),
-        ("--weight_decay", 1), ("--max_grad_norm", 0.01), ("--batch_size", 8),
+        ("--weight_decay", 1), ("--max_grad_norm", 0.01), ("--batch_size", 8), ("--embed_noise", 1),
     ],
     ids=lambda flags: flags[0],
 )  # fmt: skip
@@ -143,6 +154,7 @@ def test_training_equals_a_loop_written_out(tmp_path):
         tmp_path,
         *("--total_steps", 10, "--num_layers", 2, "--lr", 0.01, "--warmup_step", 4),
         *("--max_grad_norm", 0.5, "--weight_decay", 0.3, "--batch_size", 8, "--seed", 5),
+        *("--embed_noise", 0),
     )
     torch.manual_seed(5)
     model = train_cls_rnn.RnnClsNet(10, 10, 8, 2, 10)
@@ -162,15 +174,62 @@ def test_training_equals_a_loop_written_out(tmp_path):
         torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-4, atol=1e-6)
 
 
-def test_it_learns(tmp_path):
+@pytest.mark.parametrize("engine", ["autograd", "compiled"])
+def test_it_learns(engine, tmp_path):
     """A small task that is solved in seconds: parity of up to three bits."""
     run = train(
         tmp_path,
         *("--max_number", 1, "--min_seq_len", 1, "--max_seq_len", 3, "--total_steps", 600),
-        *("--lr", 0.01, "--hidden_dim", 16, "--log_every", 600),
+        *("--lr", 0.01, "--hidden_dim", 16, "--log_every", 600, "--engine", engine),
     )
     result = json.loads((run / "result.json").read_text())
     assert result["wrong_inputs"] == 0 and result["evaluation"]["num_inputs"] == 14
+
+
+# ---- engines ----
+
+
+def test_engines_make_the_same_updates(trained_folder, tmp_path):
+    reference = trained_folder / "output" / "baseline"
+    compiled = train(tmp_path, "--engine", "compiled")
+    for name, value in final_weights(compiled).items():
+        torch.testing.assert_close(value, final_weights(reference)[name], rtol=1e-4, atol=1e-6)
+    for record, expected in zip(read_metrics(compiled), read_metrics(reference), strict=True):
+        assert record["step"] == expected["step"] and record.keys() == expected.keys()
+        for name in ("loss", "grad_norm", "current_lr"):
+            assert record[name] == pytest.approx(expected[name], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [(), ("--log_every", 7, "--eval_every", 3, "--save_every", 0), ("--num_workers", 1)],
+    ids=lambda flags: " ".join(map(str, flags)) or "again",
+)
+def test_the_compiled_weights_do_not_depend_on(flags, tmp_path):
+    reference = final_weights(train(tmp_path / "reference", "--engine", "compiled"))
+    assert_same_bits(
+        final_weights(train(tmp_path / "other", "--engine", "compiled", *flags)), reference
+    )
+
+
+def test_auto_takes_the_compiled_engine_or_says_why_not(tmp_path, monkeypatch, capsys):
+    run = train(tmp_path, "--engine", "auto")
+    assert capsys.readouterr().out.splitlines()[0].endswith("engine compiled")
+    assert json.loads((run / "config.json").read_text())["engine"] == "compiled"
+    monkeypatch.setattr("rnn_tutorial.launch.find_spec", lambda name: None)
+    train(tmp_path, "--engine", "auto")
+    first_line = capsys.readouterr().out.splitlines()[0]
+    assert "engine autograd (compiled would be faster, but numba and scipy not inst" in first_line
+    assert "numba" in refusal(capsys, "--engine", "compiled", "--save_dir", tmp_path)
+
+
+def test_resume_keeps_the_engine(tmp_path, monkeypatch, capsys):
+    run = train(tmp_path, "--engine", "compiled", "--save_every", 20)
+    capsys.readouterr()
+    (run / "result.json").unlink()
+    (run / "model_step_40.pt").unlink()
+    monkeypatch.setattr("rnn_tutorial.launch.find_spec", lambda name: None)
+    assert "--engine 'compiled' cannot be used" in refusal(capsys, "--resume", run)
 
 
 # ---- death and resurrection ----
@@ -197,8 +256,8 @@ def wait_for_step(process, run, step):
     raise AssertionError(f"step {step} was not reached: {process.communicate()}")
 
 
-def assert_same_run(run, uninterrupted):
-    assert_same_bits(final_weights(run, 3000), final_weights(uninterrupted, 3000))
+def assert_same_run(run, uninterrupted, step=3000):
+    assert_same_bits(final_weights(run, step), final_weights(uninterrupted, step))
     assert without_speed(read_metrics(run)) == without_speed(read_metrics(uninterrupted))
     assert sorted(p.name for p in run.iterdir()) == sorted(p.name for p in uninterrupted.iterdir())
 
@@ -221,6 +280,26 @@ def test_killed_at_random_steps_and_resumed_gives_the_same_bits(
     done = run_script("train_cls_rnn.py", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_same_run(run, uninterrupted)
+
+
+def test_the_compiled_engine_killed_and_resumed_gives_the_same_bits(
+    start_script, run_script, tmp_path
+):
+    flags = (
+        *("--engine", "compiled", "--total_steps", 40_000, "--log_every", 500, "--save_every", 500),
+        *("--eval_every", 5000, "--tracker", "disabled", "--max_grad_norm", 1),
+    )
+    done = run_script("train_cls_rnn.py", *flags, "--run_name", "whole", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run, arguments = tmp_path / "output" / "killed", [*flags, "--run_name", "killed"]
+    for step in (700, 9000, 26_000):
+        process = start_script("train_cls_rnn.py", *arguments, cwd=tmp_path)
+        wait_for_step(process, run, step)
+        process.kill()
+        process.communicate()
+        arguments = ["--resume", run]
+    assert run_script("train_cls_rnn.py", *arguments, cwd=tmp_path).returncode == 0
+    assert_same_run(run, tmp_path / "output" / "whole", 40_000)
 
 
 def test_killed_before_the_first_checkpoint_it_resumes_from_the_start(
@@ -291,7 +370,8 @@ REFUSED_FLAGS = [
     *((flag, "0") for flag in ("--batch_size", "--log_every", "--eval_every")),
     *((flag, "-1") for flag in ("--save_every", "--seed", "--num_workers", "--num_threads")),
     *((flag, "-1") for flag in ("--weight_decay", "--max_grad_norm")),
-    ("--tracker", "wandb"), ("--device", "abacus"), ("--device", "cuda:99"), ("--device", "meta"),
+    ("--engine", "steam"), ("--engine", "graph"), ("--tracker", "wandb"), ("--device", "abacus"),
+    ("--device", "cuda:99"), ("--device", "meta"),
     ("--run_name", "../up"), ("--run_name", ""), ("--save_dir", ""), ("--save_dir", "file"),
     ("--bogus", "1"), ("--total_step", "5"), ("--resume", "nowhere"),
 ]  # fmt: skip
@@ -303,13 +383,7 @@ def test_a_wrong_flag_is_refused_before_anything_is_written(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("kept")
-    try:
-        status = train_cls_rnn.main([*map(str, TRAIN_QUICKLY), flag, value])
-    except SystemExit as stopped:
-        status = stopped.code
-    printed = capsys.readouterr()
-    (sentence,) = printed.err.splitlines()
-    assert status == 2 and not printed.out
+    sentence = refusal(capsys, *TRAIN_QUICKLY, flag, value)
     assert flag in sentence and value in sentence
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "kept"
@@ -345,8 +419,7 @@ def a_run(trained_folder, tmp_path):
 )
 def test_resume_refuses_what_would_be_another_run(flags, named, a_run, capsys):
     before = {path.name: path.read_bytes() for path in a_run.iterdir()}
-    assert train_cls_rnn.main(["--resume", str(a_run), *flags]) == 2
-    assert named in capsys.readouterr().err
+    assert named in refusal(capsys, "--resume", a_run, *flags)
     assert {path.name: path.read_bytes() for path in a_run.iterdir()} == before
 
 
@@ -361,9 +434,7 @@ def test_resume_may_change_what_does_not_touch_the_weights(a_run, trained_folder
 @pytest.mark.parametrize("name", ["config.json", "model_step_20.pt"])
 def test_resume_refuses_a_damaged_run(name, a_run, capsys):
     (a_run / name).write_bytes(b"damaged")
-    assert train_cls_rnn.main(["--resume", str(a_run)]) == 2
-    (sentence,) = capsys.readouterr().err.splitlines()
-    assert name in sentence
+    assert name in refusal(capsys, "--resume", a_run)
 
 
 def test_help_groups_the_flags_and_shows_the_defaults(run_script, tmp_path):

@@ -1,0 +1,135 @@
+"""Several processes training one model, as torchrun starts them; nothing to do when run alone.
+
+    torchrun --nproc_per_node 2 train_cls_rnn.py --batch_size 512
+
+Every process draws the same batches and trains on its share of the rows; DistributedDataParallel
+averages the gradients, so the weights are those of one process but for rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+Batches = TypeVar("Batches", bound=tuple)
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of one training; rank 0 alone logs, evaluates and saves."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def share_of(self, batches: Batches) -> Batches:
+        """This process's rows: (K, N, …) -> (K, N / size, …), still longest first."""
+        if self.size == 1:
+            return batches
+        return type(batches)(*(tensor[:, self.rank :: self.size] for tensor in batches))
+
+    def share_of_noise(self, noise: Tensor, seq_lengths: Tensor) -> Tensor:
+        """This process's part of one batch's noise.
+
+        Args:
+            noise: in the order of a PackedSequence, (M, E).
+            seq_lengths: of the whole batch, descending, (N,).
+        """
+        if self.size == 1:
+            return noise
+        is_valid = torch.arange(int(seq_lengths[0])).unsqueeze(1) < seq_lengths  # (T, N)
+        row_of_step = torch.arange(len(seq_lengths)).expand_as(is_valid)[is_valid]  # (M,)
+        return noise[row_of_step % self.size == self.rank]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over processes."""
+        if self.size > 1:
+            distributed.all_reduce(values)
+            values /= self.size
+        return values
+
+    def any(self, flag: bool, device: str) -> bool:
+        """True if the flag is true in any process."""
+        return flag if self.size == 1 else bool(self.mean(torch.tensor(flag * 1.0, device=device)))
+
+    def from_main(self, make: Callable[[], Any]) -> Any:
+        """What rank 0 makes, in every process; its ValueError is raised in every process too."""
+        if self.size == 1:
+            return make()
+        made = [None]
+        if self.is_main:
+            try:
+                made = [make()]
+            except ValueError as error:
+                made = [error]
+        distributed.broadcast_object_list(made)
+        if isinstance(made[0], ValueError):
+            raise made[0]
+        return made[0]
+
+
+def find_world() -> World:
+    """The place that torchrun gave to this process."""
+    rank, size, local_rank = (
+        int(os.environ.get(name, default))
+        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
+    return World(rank, size, local_rank)
+
+
+@contextlib.contextmanager
+def join_world(world: World, device: str) -> Iterator[None]:
+    """Connect to the other processes, by NCCL between GPUs and by gloo between CPUs.
+
+    On success all leave together; after an error the others see that this one is gone.
+    """
+    if world.size == 1:
+        yield
+        return
+    is_cuda = device.startswith("cuda")
+    if is_cuda:
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if is_cuda else "gloo")
+    try:
+        yield
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()
+        gc.collect()  # frees DistributedDataParallel, a cycle: gloo must end before Python does
+
+
+def choose_device(name: str, world: World) -> str:
+    """The device that `--device` means here; `auto` is CUDA if there, else the CPU.
+
+    MPS is never chosen by itself: packed sequences are unreliable there.
+
+    Raises:
+        ValueError: the device does not exist here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and world.size > 1:
+        name = f"cuda:{world.local_rank}"
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ValueError(
+            f"--device {name!r} cannot be used on this machine; auto and cpu always can"
+        ) from None
+    return name
+
+
+def choose_num_threads() -> int:
+    """OMP_NUM_THREADS if the environment has it, else 1: small nets are slower with more."""
+    return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else 1

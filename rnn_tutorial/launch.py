@@ -1,0 +1,105 @@
+"""From flags to a run that can start: what was recorded, what the machine has, which folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
+from rnn_tutorial.config import ENGINES, TrainConfig, config_from_dict
+from rnn_tutorial.distributed import World, choose_device, choose_num_threads
+from rnn_tutorial.run_folder import (
+    CONFIG_FILE,
+    RESULT_FILE,
+    claim_run_folder,
+    latest_checkpoint,
+    read_json,
+    write_json,
+)
+
+# What may differ when a run is resumed: nothing here changes the weights but for rounding.
+RESUME_FLAGS = (
+    "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "num_threads",
+)  # fmt: skip
+
+
+def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainConfig:
+    """The configuration of a run, with every `auto` replaced by what it means on this machine.
+
+    Args:
+        flags: the settings that the user gave.
+        resume: the folder of the run to go on with, or None.
+        world: the processes of the training.
+
+    Raises:
+        ValueError: a setting that is not allowed, alone, with others, for this run or machine.
+    """
+    config = _resumed_config(Path(resume), flags) if resume else TrainConfig(**flags)
+    if config.batch_size % world.size:
+        raise ValueError(
+            f"--batch_size {config.batch_size} is not a multiple of the {world.size} processes"
+        )
+    config = replace(
+        config,
+        device=choose_device(config.device, world),
+        num_threads=config.num_threads or choose_num_threads(),
+    )
+    if config.engine == "auto":
+        able = [name for name in ENGINES[1:] if impediment(name, config, world) is None]
+        return replace(config, engine=able[0])
+    if reason := impediment(config.engine, config, world):
+        raise ValueError(
+            f"--engine {config.engine!r} cannot be used: {reason}; autograd always can"
+        )
+    return config
+
+
+def impediment(engine: str, config: TrainConfig, world: World) -> str | None:
+    """Why an engine cannot train this, or None. The engines are in order of speed."""
+    if engine == "autograd":
+        return None
+    if world.size > 1:
+        return "it trains in one process only"
+    if engine == "compiled":
+        if config.device != "cpu":
+            return "it computes on the CPU only"
+        absent = [module for module in ("numba", "scipy") if find_spec(module) is None]
+        return f"{' and '.join(absent)} not installed" if absent else None
+    return "it needs a CUDA GPU" if not config.device.startswith("cuda") else None
+
+
+def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
+    """The recorded configuration of an interrupted run, with what may change as the flags say.
+
+    Raises:
+        ValueError: no such run, a damaged one, or a flag that may not change.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        raise ValueError(f"--resume {str(folder)!r} is no folder of a run: it has no {CONFIG_FILE}")
+    recorded = read_json(folder / CONFIG_FILE)
+    config = config_from_dict(recorded, str(folder / CONFIG_FILE))
+    for name, value in flags.items():
+        if name not in RESUME_FLAGS and value != recorded[name]:
+            raise ValueError(
+                f"--{name} {value} differs from the resumed run's {recorded[name]}; "
+                f"with --resume only --{', --'.join(RESUME_FLAGS)} may change"
+            )
+    return replace(config, **flags)
+
+
+def open_run(
+    config: TrainConfig, resume: str | None, world: World
+) -> tuple[TrainConfig, Path, Checkpoint | None]:
+    """The folder of the run, new or resumed, and its latest checkpoint, if it has one."""
+    if resume:
+        folder = Path(resume)
+    else:
+        folder = world.from_main(lambda: claim_run_folder(config.save_dir, config.run_name))
+        config = replace(config, run_name=folder.name)
+    path = latest_checkpoint(folder)
+    checkpoint = load_checkpoint(path) if path else None
+    if world.is_main and not (folder / RESULT_FILE).exists():
+        write_json(folder / CONFIG_FILE, asdict(config))
+    return config, folder, checkpoint

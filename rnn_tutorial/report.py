@@ -1,0 +1,115 @@
+"""What a training says at its start and at its end, on the screen and in result.json."""
+
+from __future__ import annotations
+
+import math
+import platform
+import shlex
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from rnn_tutorial.config import TrainConfig
+from rnn_tutorial.evaluate import Evaluation
+from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.run_folder import RESULT_FILE, checkpoint_path, latest_checkpoint, write_json
+from rnn_tutorial.task import label, num_classes
+
+
+def count_parameters(model: RnnClsNet) -> int:
+    """Number of trained parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def print_opening(
+    config: TrainConfig, folder: Path, model: RnnClsNet, step: int, slower_because: str | None
+) -> None:
+    """Say what is trained, where and how, and what a net that only guesses would score."""
+    classes = num_classes(config.max_number)
+    threads = "1 thread" if config.num_threads == 1 else f"{config.num_threads} threads"
+    start = f"resumed at step {step:,}" if step else "new run"
+    engine = config.engine
+    if engine == "autograd" and slower_because:
+        engine += f" (compiled would be faster, but {slower_because})"
+    print(
+        f"Run {folder} ({start}), seed {config.seed}, device {config.device}, {threads}, "
+        f"engine {engine}"
+    )
+    print(
+        f"Model of {count_parameters(model):,} parameters; "
+        f"chance is a loss of ln {classes} = {math.log(classes):.3f}, accuracy {1 / classes:.1%}"
+    )
+
+
+def print_summary(
+    config: TrainConfig,
+    folder: Path,
+    model: RnnClsNet,
+    evaluation: Evaluation,
+    elapsed_seconds: float,
+) -> None:
+    """Say what came out, what is wrong with it, where it is, and what to type next."""
+    print(f"\nTrained {config.total_steps:,} updates in {elapsed_seconds:.1f} s.")
+    print(f"In the end: {evaluation.describe()}")
+    by_length = evaluation.accuracy_by_length.items()
+    if len(by_length) <= 10:
+        shown = ", ".join(f"{accuracy:.2%} at {length}" for length, accuracy in by_length)
+        print(f"Accuracy by length: {shown}")
+    for digits in evaluation.wrong_examples:
+        answer = model.predict(digits).item()
+        shown = " ".join(map(str, digits[:20])) + (" …" if len(digits) > 20 else "")
+        print(f"  wrong: {shown} -> {answer}, right is {label(digits, config.max_number)}")
+    print(f"Checkpoint: {checkpoint_path(folder, config.total_steps)}")
+    print(prediction_hint(folder))
+
+
+def write_result(
+    config: TrainConfig,
+    folder: Path,
+    model: RnnClsNet,
+    evaluation: Evaluation,
+    elapsed_seconds: float,
+) -> None:
+    """Write result.json: the final figures and what they were measured on."""
+    write_json(
+        folder / RESULT_FILE,
+        {
+            "config": asdict(config),
+            "seed": config.seed,
+            "steps": config.total_steps,
+            "model_parameters": count_parameters(model),
+            "elapsed_seconds": elapsed_seconds,
+            "checkpoint": checkpoint_path(folder, config.total_steps).name,
+            "accuracy": evaluation.accuracy,
+            "wrong_inputs": evaluation.num_wrong,
+            "evaluation": asdict(evaluation),
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "numpy")},
+                "platform": platform.platform(),
+            },
+        },
+    )
+
+
+def report_divergence(folder: Path, step: int) -> int:
+    """Say that the loss is no number any more, and what to try; returns the exit status."""
+    checkpoint = latest_checkpoint(folder)
+    print(
+        f"train_cls_rnn.py: the loss or its gradient is not a finite number at step {step:,}; "
+        f"last good checkpoint: {checkpoint or 'none yet'}. "
+        "Try a lower --lr, --max_grad_norm 1, or a --warmup_step.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def prediction_hint(folder: Path) -> str:
+    """The command that asks a trained net."""
+    return f"Ask it: python predict_cls_rnn.py --save_dir {shlex.quote(str(folder))}"
+
+
+def resume_hint(folder: Path) -> str:
+    """The command that goes on with a run."""
+    return f"go on with: python train_cls_rnn.py --resume {shlex.quote(str(folder))}"
