@@ -24,14 +24,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_, get_total_norm
+from torch.nn.utils.rnn import PackedSequence
 
 from rnn_tutorial.checkpoint import Checkpoint, save_checkpoint
 from rnn_tutorial.config import TrainConfig, add_config_flags
-from rnn_tutorial.data import Batches, BatchLoader, SeqSumModDataset, draw_noise
+from rnn_tutorial.data import Batches, BatchLoader, SeqSumModDataset, draw_noise, pack_batches
 from rnn_tutorial.distributed import World, find_world, join_world
 from rnn_tutorial.evaluate import Evaluation, evaluate
 from rnn_tutorial.launch import RESUME_FLAGS, configure, impediment, open_run
 from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.optimizer import LeanAdamW
 from rnn_tutorial.report import (
     count_parameters,
     prediction_hint,
@@ -99,24 +101,25 @@ def update(
     model: RnnClsNet | DistributedDataParallel,
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
-    batch: tuple[Tensor, Tensor, Tensor],
+    ids: PackedSequence,
+    targets: Tensor,
     learning_rate: float,
     noise: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     """One update of the weights: forward, loss, backward, clip, step.
 
     Args:
-        batch: token ids (N, T), lengths (N,), targets (N,).
+        ids: packed token ids of N sequences.
+        targets: their classes, (N,).
         noise: standard normal numbers for the embedded input, (M, E).
 
     Returns:
         The loss, and the gradient's 2-norm before clipping if it was computed to clip.
     """
-    x, seq_lengths, targets = batch
     if noise is not None:
-        noise = config.embed_noise * noise.to(config.device)
-    scores = model(x.to(config.device), seq_lengths, noise)  # (N, C)
-    loss = cross_entropy(scores, targets.to(config.device))
+        noise = config.embed_noise * noise
+    scores = model(ids, noise=noise)  # (N, C)
+    loss = cross_entropy(scores, targets)
     optimizer.zero_grad()
     loss.backward()
     grad_norm = None
@@ -140,10 +143,12 @@ def autograd_engine(
         noise: Sequence[Tensor] | None,
         stop: StopSignals,
     ) -> tuple[Tensor, float]:
+        ids, targets = pack_batches(batches, config.device), batches.targets.to(config.device)
         losses = []
-        for k, batch in enumerate(zip(*batches, strict=True)):
+        for k, learning_rate in enumerate(learning_rates):
+            added = noise and noise[k].to(config.device)
             loss, grad_norm = update(
-                model, optimizer, config, batch, learning_rates[k], noise and noise[k]
+                model, optimizer, config, ids[k], targets[k], learning_rate, added
             )
             losses.append(loss)
             if stop.signum is not None and world.size == 1:
@@ -178,33 +183,68 @@ def compiled_engine(
 ENGINES = {"autograd": autograd_engine, "compiled": compiled_engine}
 
 
+def make_dataset(config: TrainConfig) -> SeqSumModDataset:
+    """The endless stream of training samples."""
+    return SeqSumModDataset(
+        None, config.min_seq_len, config.max_seq_len, config.max_number, config.seed
+    )
+
+
+def make_model(config: TrainConfig) -> RnnClsNet:
+    """The model with its first weights, which the seed determines."""
+    torch.manual_seed(config.seed)
+    classes = num_classes(config.max_number)
+    model = RnnClsNet(classes, config.embed_dim, config.hidden_dim, config.num_layers, classes)
+    return model.to(config.device)
+
+
+def make_optimizer(model: RnnClsNet, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW, which with weight_decay 0 is Adam."""
+    if config.device == "cpu":
+        return LeanAdamW(model.parameters(), config.lr, config.weight_decay)
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        fused=config.device.startswith("cuda"),
+    )
+
+
+def make_updates(
+    advance: Advance,
+    batch_loader: BatchLoader,
+    config: TrainConfig,
+    world: World,
+    stop: StopSignals,
+    step: int,
+    at_most: int,
+) -> tuple[Tensor, float]:
+    """The next updates from `step` on: take batches, learning rates and noise, and advance.
+
+    Returns:
+        The loss of each update, at least one and at most `at_most` of them, and the gradient's
+        2-norm at the last one, before clipping.
+    """
+    batches = batch_loader.take(at_most)
+    steps = range(step, step + len(batches.x))
+    noise = None
+    if config.embed_noise:
+        noise = [
+            world.share_of_noise(draw_noise(config.seed, k, lengths, config.embed_dim), lengths)
+            for k, lengths in zip(steps, batches.seq_lengths, strict=True)
+        ]
+    learning_rates = [config.learning_rate(k) for k in steps]
+    losses, grad_norm = advance(world.share_of(batches), learning_rates, noise, stop)
+    return world.mean(losses), grad_norm
+
+
 def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, world: World) -> int:
     """Train from the checkpoint, or from the start, to total_steps; returns the exit status."""
     started = time.perf_counter()
     torch.set_num_threads(config.num_threads)
-    torch.manual_seed(config.seed)
-
-    # ---- data ----
-    dataset = SeqSumModDataset(
-        None, config.min_seq_len, config.max_seq_len, config.max_number, config.seed
-    )
-
-    # ---- model ----
-    model_arguments = {
-        "vocab_size": num_classes(config.max_number),
-        "embed_dim": config.embed_dim,
-        "hidden_dim": config.hidden_dim,
-        "num_layers": config.num_layers,
-        "cls_num": num_classes(config.max_number),
-    }
-    model = RnnClsNet(**model_arguments).to(config.device)
-    # AdamW with weight_decay 0 is Adam.
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        fused=config.device.startswith(("cpu", "cuda")),
-    )
+    dataset = make_dataset(config)
+    model = make_model(config)
+    optimizer = make_optimizer(model, config)
     step, seconds_before, evaluation = 0, 0.0, None
     if checkpoint is not None:
         model.load_state_dict(checkpoint.weights)
@@ -213,14 +253,11 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
         evaluation = Evaluation(**checkpoint.evaluation)
     advance = ENGINES[config.engine](model, optimizer, config, world)
 
-    def evaluate_now() -> Evaluation:
-        return evaluate(model, config.min_seq_len, config.max_seq_len, config.max_number)
-
     def save() -> None:
         save_checkpoint(
             folder,
             step,
-            model=model_arguments,
+            model=model.arguments,
             weights=model.state_dict(),
             config=asdict(config),
             optimizer=optimizer.state_dict(),
@@ -250,18 +287,9 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
         stopping = False
         while step < config.total_steps and not stopping:
             chunk_started = time.perf_counter()
-            batches = batch_loader.take(updates_until_due(config, step))
-            steps = range(step, step + len(batches.x))
-            noise = None
-            if config.embed_noise:
-                noise = [
-                    world.share_of_noise(draw_noise(config.seed, k, n, config.embed_dim), n)
-                    for k, n in zip(steps, batches.seq_lengths, strict=True)
-                ]
-            losses, grad_norm = advance(
-                world.share_of(batches), [config.learning_rate(k) for k in steps], noise, stop
+            losses, grad_norm = make_updates(
+                advance, batch_loader, config, world, stop, step, updates_until_due(config, step)
             )
-            losses = world.mean(losses)
             stopping = world.any(stop.signum is not None, config.device)
             steps_since_log += len(losses)
             seconds_since_log += time.perf_counter() - chunk_started
@@ -282,7 +310,9 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
             eval_due = is_due(config, step, config.eval_every)
             save_due = is_due(config, step, config.save_every) or stopping
             if eval_due or save_due:
-                evaluation = evaluate_now()
+                evaluation = evaluate(
+                    model, config.min_seq_len, config.max_seq_len, config.max_number
+                )
 
             # ---- log ----
             metrics: dict[str, Any] = {}

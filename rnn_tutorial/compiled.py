@@ -62,7 +62,7 @@ def unsupported_reason(model: RnnClsNet, optimizer: torch.optim.Optimizer) -> st
         return "the recurrent layers are not a tanh nn.RNN"
     if rnn.bidirectional or not rnn.bias or rnn.dropout:
         return "bidirectional layers, dropout and layers without bias are not supported"
-    if type(optimizer) is not torch.optim.AdamW or len(optimizer.param_groups) != 1:
+    if not isinstance(optimizer, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
         return "the optimizer is not an AdamW with one parameter group"
     if optimizer.defaults["amsgrad"] or optimizer.defaults["maximize"]:
         return "amsgrad and maximize are not supported"
@@ -109,7 +109,8 @@ def compile_training_step(
         _share([state[name] for state in states]) for name in ("exp_avg", "exp_avg_sq", "step")
     )
     rnn, cls_num = model.rnn, model.fc.out_features
-    sizes = model.vocab_size, rnn.input_size, rnn.hidden_size, rnn.num_layers, cls_num
+    vocab_size = model.arguments["vocab_size"]
+    sizes = vocab_size, rnn.input_size, rnn.hidden_size, rnn.num_layers, cls_num
 
     def advance(
         batches: Batches,

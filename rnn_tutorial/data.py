@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.utils.rnn import PackedSequence, pad_sequence
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from rnn_tutorial.task import label, padding_id
@@ -141,6 +141,19 @@ def pad_and_tensor(samples: Sequence[Sample], padding_value: int) -> tuple[Tenso
         padding_value=padding_value,
     )
     return x, torch.tensor(seq_lengths), torch.tensor(target_nums)
+
+
+def pack_batches(batches: Batches, device: str = "cpu") -> list[PackedSequence]:
+    """What pack_padded_sequence makes of each batch's token ids, for all of them at once."""
+    x, seq_lengths, _ = batches
+    is_valid = torch.arange(x.shape[2]).unsqueeze(1) < seq_lengths.unsqueeze(1)  # (K, T, N)
+    data = x.transpose(1, 2)[is_valid].to(device).split(seq_lengths.sum(dim=1).tolist())  # K × (M,)
+    batch_sizes = is_valid.sum(dim=2)  # (K, T)
+    longest = seq_lengths[:, 0].tolist()
+    return [
+        PackedSequence(ids, sizes[:steps])
+        for ids, sizes, steps in zip(data, batch_sizes, longest, strict=True)
+    ]
 
 
 def draw_noise(seed: int, step: int, seq_lengths: Tensor, embed_dim: int) -> Tensor:

@@ -70,15 +70,23 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(model: RnnClsNet, min_seq_len: int, max_seq_len: int, max_number: int) -> Evaluation:
+def evaluate(
+    model: RnnClsNet,
+    min_seq_len: int,
+    max_seq_len: int,
+    max_number: int,
+    max_enumerated: int = MAX_ENUMERATED,
+) -> Evaluation:
     """Accuracy over the inputs of the given lengths: of all of them, or of a fixed sample.
+
+    All are scored if there are at most `max_enumerated`.
 
     Neither the model's mode nor any random generator is different afterwards.
     """
     started = time.perf_counter()
     was_training = model.training
     model.eval()
-    exact = count_inputs(min_seq_len, max_seq_len, max_number) <= MAX_ENUMERATED
+    exact = count_inputs(min_seq_len, max_seq_len, max_number) <= max_enumerated
     with torch.no_grad():
         score = _score_all if exact else _score_sample
         tally = score(model, min_seq_len, max_seq_len, max_number)

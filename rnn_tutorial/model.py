@@ -23,6 +23,9 @@ class RnnClsNet(nn.Module):
         num_layers: L.
         cls_num: C.
 
+    Attributes:
+        arguments: the above by name, plain values: a checkpoint keeps them to rebuild the model.
+
     The recurrence is h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
     Source: Elman, Finding Structure in Time, 1990.
     """
@@ -31,22 +34,29 @@ class RnnClsNet(nn.Module):
         self, vocab_size: int, embed_dim: int, hidden_dim: int, num_layers: int, cls_num: int
     ) -> None:
         super().__init__()
+        self.arguments = {
+            "vocab_size": vocab_size,
+            "embed_dim": embed_dim,
+            "hidden_dim": hidden_dim,
+            "num_layers": num_layers,
+            "cls_num": cls_num,
+        }
         self.embedding = nn.Embedding(vocab_size + 1, embed_dim, padding_idx=vocab_size)
         self.rnn = nn.RNN(embed_dim, hidden_dim, num_layers, batch_first=True)
         self.fc = nn.Linear(hidden_dim, cls_num)
 
-    @property
-    def vocab_size(self) -> int:
-        return self.embedding.num_embeddings - 1
-
-    def forward(self, x: Tensor, seq_lengths: Tensor, noise: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor | PackedSequence,
+        seq_lengths: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
         """Classify each sequence from its last valid hidden state.
 
-        Rows in descending order of length are the fastest; any order is right.
-
         Args:
-            x: token ids, int64, (N, T), each in [0, vocab_size]; vocab_size itself is padding.
-            seq_lengths: valid steps per row, int64 on the CPU, (N,), each in [1, T].
+            x: token ids, int64, (N, T), each in [0, vocab_size]; vocab_size itself is padding. Or
+                the same packed, without seq_lengths.
+            seq_lengths: valid steps per row, int64 on the CPU, (N,), each in [1, T], in any order.
             noise: added to the embedded input, float32, (M, E), in the order of a PackedSequence.
 
         Returns:
@@ -55,13 +65,7 @@ class RnnClsNet(nn.Module):
         Raises:
             ValueError: a length outside [1, T].
         """
-        shortest, longest = seq_lengths.aminmax()
-        if shortest < 1 or longest > x.shape[1]:
-            raise ValueError(
-                f"seq_lengths run from {shortest} to {longest}; allowed are 1 to T = {x.shape[1]}"
-            )
-        is_sorted = bool((seq_lengths[1:] <= seq_lengths[:-1]).all())
-        ids = pack_padded_sequence(x, seq_lengths, batch_first=True, enforce_sorted=is_sorted)
+        ids = x if isinstance(x, PackedSequence) else _pack(x, seq_lengths)
         embedded = self.embedding(ids.data)  # (M, E): there is no padding in it
         if noise is not None:
             embedded = embedded + noise
@@ -93,7 +97,7 @@ class RnnClsNet(nn.Module):
         self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor
     ) -> tuple[Tensor, Tensor]:
         """Padded token ids, (N, T), on the model's device, and lengths, (N,), on the CPU."""
-        padding = self.vocab_size
+        padding = self.arguments["vocab_size"]
         if isinstance(x, Tensor):
             rows = [row[: _valid_steps(row, padding)] for row in x.reshape(-1, x.shape[-1])]
         else:
@@ -107,6 +111,17 @@ class RnnClsNet(nn.Module):
         seq_lengths = torch.tensor([len(row) for row in rows])
         ids = pad_sequence(rows, batch_first=True, padding_value=padding)
         return ids.to(self.embedding.weight.device), seq_lengths
+
+
+def _pack(x: Tensor, seq_lengths: Tensor) -> PackedSequence:
+    """pack_padded_sequence with a refusal that names the lengths."""
+    shortest, longest = seq_lengths.aminmax()
+    if shortest < 1 or longest > x.shape[1]:
+        raise ValueError(
+            f"seq_lengths run from {shortest} to {longest}; allowed are 1 to T = {x.shape[1]}"
+        )
+    is_sorted = bool((seq_lengths[1:] <= seq_lengths[:-1]).all())  # then packing need not sort
+    return pack_padded_sequence(x, seq_lengths, batch_first=True, enforce_sorted=is_sorted)
 
 
 def _valid_steps(row: Tensor, padding: int) -> int:

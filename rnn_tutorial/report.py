@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import platform
 import shlex
 import sys
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rnn_tutorial.config import TrainConfig
@@ -84,13 +85,18 @@ def write_result(
             "accuracy": evaluation.accuracy,
             "wrong_inputs": evaluation.num_wrong,
             "evaluation": asdict(evaluation),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("torch", "numpy")},
-                "platform": platform.platform(),
-            },
+            "versions": versions(),
         },
     )
+
+
+def versions() -> dict[str, str]:
+    """What a measurement was made with: interpreter, libraries that compute, operating system."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("torch", "numpy", "numba", "scipy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def report_divergence(folder: Path, step: int) -> int:

@@ -8,9 +8,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader
 
-from rnn_tutorial.data import EVAL_STREAM, BatchLoader, SeqSumModDataset, pad_and_tensor
+from rnn_tutorial.data import (
+    EVAL_STREAM,
+    BatchLoader,
+    SeqSumModDataset,
+    draw_noise,
+    pack_batches,
+    pad_and_tensor,
+)
 
 
 @given(
@@ -153,3 +161,24 @@ def test_pad_and_tensor():
     assert x.tolist() == [[1, 2, 10], [4, 5, 6]]
     assert seq_lengths.tolist() == [2, 3] and targets.tolist() == [3, 5]
     assert x.dtype == seq_lengths.dtype == targets.dtype == torch.int64
+
+
+def test_batches_are_packed_as_pytorch_packs_them():
+    batches = SeqSumModDataset(max_number=9, max_seq_len=7).draw_batches(3, 20, 5)
+    for ids, x, seq_lengths in zip(
+        pack_batches(batches), batches.x, batches.seq_lengths, strict=True
+    ):
+        expected = pack_padded_sequence(x, seq_lengths, batch_first=True)
+        assert torch.equal(ids.data, expected.data)
+        assert torch.equal(ids.batch_sizes, expected.batch_sizes)
+
+
+def test_noise_is_normal_and_a_function_of_seed_and_step():
+    seq_lengths = torch.tensor([5, 3, 3, 1])
+    noise = draw_noise(7, 3, seq_lengths, 4)
+    assert noise.shape == (12, 4) and noise.dtype == torch.float32
+    assert torch.equal(noise, draw_noise(7, 3, seq_lengths, 4))
+    assert not torch.equal(noise, draw_noise(7, 4, seq_lengths, 4))
+    assert not torch.equal(noise, draw_noise(8, 3, seq_lengths, 4))
+    many = draw_noise(0, 0, torch.tensor([10_000]), 10)
+    assert abs(many.mean()) < 0.01 and abs(many.std() - 1) < 0.01

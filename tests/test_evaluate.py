@@ -59,11 +59,10 @@ def test_too_many_inputs_are_sampled_and_it_says_so():
     assert (again.accuracy, again.num_wrong) == (evaluation.accuracy, evaluation.num_wrong)
 
 
-def test_the_sample_estimates_the_exact_accuracy(monkeypatch):
+def test_the_sample_estimates_the_exact_accuracy():
     model = make_model(9, num_layers=1, seed=1)
     exact = evaluate(model, 1, 3, 9)
-    monkeypatch.setattr(evaluate_module, "MAX_ENUMERATED", 0)
-    sampled = evaluate(model, 1, 3, 9)
+    sampled = evaluate(model, 1, 3, 9, max_enumerated=0)
     assert sampled.low <= exact.accuracy <= sampled.high
 
 

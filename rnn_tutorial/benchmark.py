@@ -1,0 +1,473 @@
+"""Speed, side by side: the textbook loop against every engine, in one process, in turns.
+
+    python -m rnn_tutorial.benchmark                     everything, some minutes
+    python -m rnn_tutorial.benchmark --quick             the same in half a minute, less certain
+    python -m rnn_tutorial.benchmark --json FILE         keep the figures
+
+Machines are noisy and drift, so the candidates take turns, round after round. What is reported is
+the median over rounds with minimum and maximum, and the ratio to the textbook loop in each round.
+Every cost of a step is counted: drawing the batch, noise, learning rate, update.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+import train_cls_rnn
+from rnn_tutorial.config import ENGINES, TrainConfig
+from rnn_tutorial.data import BatchLoader, pad_and_tensor
+from rnn_tutorial.distributed import World, choose_device, choose_num_threads
+from rnn_tutorial.evaluate import evaluate
+from rnn_tutorial.launch import impediment
+from rnn_tutorial.report import versions
+from rnn_tutorial.run_folder import write_json
+from rnn_tutorial.task import input_at, label, padding_id
+from rnn_tutorial.terminal import OneSentenceParser, StopSignals
+from rnn_tutorial.textbook import textbook_loop
+
+# Three sizes: the tutorial's baseline, its sota, and a net that solves the task.
+RECIPES = {
+    "A": TrainConfig(),
+    "B": TrainConfig(hidden_dim=32, num_layers=3, batch_size=64, lr=0.005),
+    "C": TrainConfig(
+        min_seq_len=1,
+        hidden_dim=128,
+        batch_size=256,
+        lr=0.003,
+        weight_decay=0.3,
+        max_grad_norm=1.0,
+        embed_noise=0.3,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to measure: rounds, and the seconds that one candidate gets in a round."""
+
+    rounds: int
+    seconds: float
+
+
+def timed(rounds: int, candidates: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Let the candidates take turns; each returns its own time per unit of work.
+
+    Returns:
+        The times of each candidate, one a round. The order turns too, so that none is always first.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    names = list(candidates)
+    for turn in tqdm(range(rounds), leave=False, disable=not sys.stderr.isatty()):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            times[name].append(candidates[name]())
+    return times
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, minimum, maximum and count."""
+    return {
+        "median": statistics.median(values),
+        "min": min(values),
+        "max": max(values),
+        "n": len(values),
+    }
+
+
+def against(times: dict[str, list[float]], reference: str) -> dict[str, Any]:
+    """Each candidate's times, and how many times faster than the reference it was, by round."""
+    return {
+        name: {
+            "seconds": spread(own),
+            "speedup": spread([r / t for r, t in zip(times[reference], own, strict=True)]),
+        }
+        for name, own in times.items()
+    }
+
+
+# ---- training ----
+
+
+def updates(steps: Iterator[int], seconds: float) -> Callable[[], float]:
+    """A candidate: seconds per update, measured over about as many as fill the given seconds.
+
+    Args:
+        steps: makes updates and yields their number so far.
+    """
+    reached = next(steps)  # whatever is done once, such as loading compiled code, is done now
+
+    def measure(duration: float = seconds) -> float:
+        nonlocal reached
+        before, started = reached, time.perf_counter()
+        while time.perf_counter() - started < duration:
+            reached = next(steps)
+        return (time.perf_counter() - started) / (reached - before)
+
+    measure(seconds / 4)
+    return measure
+
+
+def engine_steps(config: TrainConfig, at_once: int = 100) -> Iterator[int]:
+    """The script's own updates without its logging; yields the number of updates made."""
+    world, stop = World(), StopSignals()
+    model = train_cls_rnn.make_model(config)
+    optimizer = train_cls_rnn.make_optimizer(model, config)
+    advance = train_cls_rnn.ENGINES[config.engine](model, optimizer, config, world)
+    dataset = train_cls_rnn.make_dataset(config)
+    loader = BatchLoader(dataset, config.batch_size, 0, 10**9)
+    step = 0
+    while True:
+        losses, _ = train_cls_rnn.make_updates(advance, loader, config, world, stop, step, at_once)
+        step += len(losses)
+        yield step
+
+
+def able_engines(config: TrainConfig) -> list[str]:
+    """The engines that can train this on this machine."""
+    return [e for e in ENGINES if e != "auto" and not impediment(e, config, World())]
+
+
+def compare_training(budget: Budget) -> dict[str, Any]:
+    """The textbook loop against each engine on A, B and C."""
+    results = {}
+    for name, config in RECIPES.items():
+        config = replace(config, device=choose_device("auto", World()))
+        candidates = {"textbook": updates(textbook_loop(config), budget.seconds)}
+        for engine in able_engines(config):
+            steps = engine_steps(replace(config, engine=engine))
+            candidates[engine] = updates(steps, budget.seconds)
+        results[name] = against(timed(budget.rounds, candidates), "textbook")
+    return results
+
+
+def measure_compilation() -> dict[str, float]:
+    """Seconds until the compiled engine has made its first update: nothing cached, then cached."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["NUMBA_CACHE_DIR"] = cache
+        try:
+            cold, cached = (in_fresh_process(_first_update) for _ in range(2))
+        finally:
+            del os.environ["NUMBA_CACHE_DIR"]
+    return {"cold_seconds": cold, "cached_seconds": cached}
+
+
+def _first_update() -> float:
+    return stopwatch(lambda: next(engine_steps(TrainConfig(engine="compiled", device="cpu"), 1)))()
+
+
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of this module returns in a new process."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def compare_whole_runs(rounds: int) -> dict[str, Any]:
+    """The tutorial's baseline from start to exit: the textbook loop against the script."""
+
+    def run(*command: str) -> Callable[[], float]:
+        def measure() -> float:
+            with tempfile.TemporaryDirectory() as folder:
+                environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+                started = time.perf_counter()
+                subprocess.run(
+                    [sys.executable, *command],
+                    cwd=folder,
+                    env=environment,
+                    check=True,
+                    stdout=subprocess.DEVNULL,
+                )
+                return time.perf_counter() - started
+
+        return measure
+
+    candidates = {"textbook": run("-m", "rnn_tutorial.textbook")}
+    script = str(Path(train_cls_rnn.__file__).resolve())
+    for tracker in ("disabled", "local"):
+        flags = ("--device", "cpu", "--tracker", tracker)
+        candidates[f"train_cls_rnn.py --tracker {tracker}"] = run(script, *flags)
+    return against(timed(rounds, candidates), "textbook")
+
+
+# ---- evaluation ----
+
+
+def compare_evaluation(rounds: int) -> dict[str, Any]:
+    """Exact evaluation of all 111,110 inputs against scoring them in packed batches of 256."""
+    samples = [
+        (digits, length, int(label(digits, 9)))
+        for length in range(1, 6)
+        for digits in (input_at(place, length, 9) for place in range(10**length))
+    ]
+    collate = partial(pad_and_tensor, padding_value=padding_id(9))
+    batches = list(DataLoader(samples, batch_size=256, collate_fn=collate))
+    results = {}
+    for name in ("A", "C"):
+        model = train_cls_rnn.make_model(replace(RECIPES[name], device="cpu"))
+
+        @torch.no_grad()
+        def score(batches: Iterable[tuple[Tensor, Tensor, Tensor]], model=model) -> int:
+            return sum(
+                int((model(x, seq_lengths).argmax(dim=-1) != targets).sum())
+                for x, seq_lengths, targets in batches
+            )
+
+        candidates = {
+            "lists in packed batches": lambda score=score: score(
+                DataLoader(samples, batch_size=256, collate_fn=collate)
+            ),
+            "ready tensors in packed batches": lambda score=score: score(batches),
+            "exact evaluation": lambda model=model: evaluate(model, 1, 5, 9),
+        }
+        times = timed(rounds, {k: stopwatch(work) for k, work in candidates.items()})
+        results[name] = against(times, "lists in packed batches")
+    return results
+
+
+def stopwatch(work: Callable[[], Any]) -> Callable[[], float]:
+    """A candidate: the seconds that a piece of work takes."""
+
+    def measure() -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return measure
+
+
+def measure_enumerations(longest: int) -> dict[str, Any]:
+    """Seconds and added peak memory of exact evaluation to greater lengths, each in a process."""
+    return {
+        f"{name} to length {length}": in_fresh_process(_enumerate, RECIPES[name].hidden_dim, length)
+        for name in ("A", "C")
+        for length in range(5, longest + 1)
+    }
+
+
+def _enumerate(hidden_dim: int, max_seq_len: int) -> dict[str, float]:
+    torch.set_num_threads(choose_num_threads())
+    model = train_cls_rnn.make_model(TrainConfig(hidden_dim=hidden_dim, device="cpu"))
+    before = peak_mebibytes()
+    evaluation = evaluate(model, 1, max_seq_len, 9, max_enumerated=10**9)
+    return {
+        "inputs": evaluation.num_inputs,
+        "seconds": evaluation.elapsed_seconds,
+        "added_peak_mebibytes": peak_mebibytes() - before,
+    }
+
+
+def peak_mebibytes() -> float:
+    """The most memory that this process has had in use."""
+    import resource  # POSIX only
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+# ---- growth ----
+
+GROWTH = {
+    "hidden_dim": (16, 32, 64, 128, 256, 512),
+    "num_layers": (1, 2, 4, 8),
+    "batch_size": (16, 64, 256, 1024),
+    "max_seq_len": (5, 10, 20, 50, 100),
+}
+
+
+def measure_growth(budget: Budget) -> dict[str, Any]:
+    """Updates per second of each engine as one setting grows and the others stay."""
+    base = TrainConfig(hidden_dim=64, batch_size=64, device=choose_device("auto", World()))
+    results: dict[str, Any] = {"matmul_gigaflops": measure_matmul(budget.rounds)}
+    for setting, values in GROWTH.items():
+        results[setting] = {}
+        for value in values:
+            config = replace(base, **{setting: value})
+            candidates = {}
+            for engine in able_engines(config):
+                steps = engine_steps(replace(config, engine=engine), at_once=10)
+                candidates[engine] = updates(steps, budget.seconds)
+            times = timed(budget.rounds, candidates)
+            results[setting][value] = {
+                "flops_per_update": flops_per_update(config),
+                **{engine: spread([1 / t for t in own]) for engine, own in times.items()},
+            }
+    return results
+
+
+def flops_per_update(config: TrainConfig) -> float:
+    """Multiplications and additions in the matrix products of an average update.
+
+    Forward once and backward twice (for the inputs and for the weights), two operations for each
+    weight, step and sequence.
+    """
+    H, E, L, C = config.hidden_dim, config.embed_dim, config.num_layers, config.max_number + 1
+    steps = config.batch_size * (config.min_seq_len + config.max_seq_len) / 2
+    weights_of_steps = H * (E + H) + (L - 1) * H * (H + H)
+    return 3 * 2 * (steps * weights_of_steps + config.batch_size * H * C)
+
+
+def measure_matmul(rounds: int) -> float:
+    """The best rate of a large float32 matrix product with torch's threads, in GFLOP/s."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    fastest = min(stopwatch(lambda: a @ b)() for _ in range(3 * rounds))
+    return 2 * 1024**3 / fastest / 1e9
+
+
+def draw_growth(results: dict[str, Any], path: Path) -> None:
+    """Updates per second against each setting, with the limit that the arithmetic sets."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(GROWTH), figsize=(12, 3.4), sharey=True)
+    colours = {"autograd": "#0072B2", "compiled": "#D55E00", "graph": "#009E73"}
+    for axes, setting in zip(panels, GROWTH, strict=True):
+        points = {int(value): point for value, point in results[setting].items()}
+        for engine, colour in colours.items():
+            if any(engine in point for point in points.values()):
+                rates = [point[engine]["median"] for point in points.values()]
+                axes.plot(list(points), rates, marker="o", label=engine, color=colour)
+        limit = [
+            results["matmul_gigaflops"] * 1e9 / point["flops_per_update"]
+            for point in points.values()
+        ]
+        axes.plot(list(points), limit, "--", color="#777777", label="arithmetic alone")
+        axes.set(xscale="log", yscale="log", xlabel=setting, xticks=list(points))
+        axes.set_xticklabels(map(str, points))
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("updates per second")
+    panels[0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    pyplot.close(figure)
+
+
+# ---- the command ----
+
+
+def cpu_name() -> str:
+    """The processor as the system names it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def print_comparison(title: str, results: dict[str, Any], unit: str, scale: float) -> None:
+    """A table: a row for each candidate, medians with [minimum, maximum]."""
+    print(f"\n{title} ({unit}; speed-up over the first, round by round)")
+    for group, rows in results.items():
+        for name, row in rows.items():
+            own, ratio = row["seconds"], row["speedup"]
+            print(
+                f"  {group:<2} {name:<34} {own['median'] * scale:>10,.1f} "
+                f"[{own['min'] * scale:,.1f}, {own['max'] * scale:,.1f}]  "
+                f"x {ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]  n={own['n']}"
+            )
+
+
+def measure_training(quick: bool) -> dict[str, Any]:
+    """The training step of A, B and C; compilation and whole runs too, unless in a hurry."""
+    results: dict[str, Any] = {
+        "step": compare_training(Budget(3, 0.1) if quick else Budget(15, 0.4))
+    }
+    print_comparison("Training step", results["step"], "µs an update", 1e6)
+    if not quick:
+        results["compilation"] = measure_compilation()
+        print(
+            "\nCompilation: {cold_seconds:.1f} s, cached {cached_seconds:.1f} s".format(
+                **results["compilation"]
+            )
+        )
+        results["baseline, start to exit"] = {"A": compare_whole_runs(rounds=7)}
+        print_comparison("Whole run", results["baseline, start to exit"], "s", 1)
+    return results
+
+
+def measure_evaluation(quick: bool) -> dict[str, Any]:
+    """Exact evaluation against packed batches, and to greater lengths."""
+    results: dict[str, Any] = {"all 111,110 inputs": compare_evaluation(1 if quick else 7)}
+    print_comparison("Evaluation", results["all 111,110 inputs"], "ms", 1e3)
+    results["enumerations"] = measure_enumerations(longest=6 if quick else 7)
+    print("\nExact evaluation to greater lengths")
+    for name, row in results["enumerations"].items():
+        print(
+            f"  {name}: {row['inputs']:,} inputs in {row['seconds']:.2f} s, "
+            f"{row['added_peak_mebibytes']:.0f} MiB more"
+        )
+    return results
+
+
+def measure_growth_and_print(quick: bool) -> dict[str, Any]:
+    """How updates per second fall as the net, the batch or the sequences grow."""
+    results = measure_growth(Budget(1, 0.05) if quick else Budget(7, 0.2))
+    print(f"\nUpdates per second (matrix products at {results['matmul_gigaflops']:.0f} GFLOP/s)")
+    for setting in GROWTH:
+        for value, point in results[setting].items():
+            rates = "  ".join(
+                f"{engine} {point[engine]['median']:>9,.0f}"
+                for engine in ENGINES
+                if engine in point
+            )
+            print(f"  {setting:<12} {value:>5}  {rates}")
+    return results
+
+
+SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
+    "training": measure_training,
+    "evaluation": measure_evaluation,
+    "growth": measure_growth_and_print,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure as the command line says; returns the exit status."""
+    parser = OneSentenceParser(prog="python -m rnn_tutorial.benchmark", description=__doc__)
+    parser.add_argument(
+        "--only", choices=SECTIONS, action="append", help="measure this part only; may be repeated"
+    )
+    parser.add_argument("--quick", action="store_true", help="shorter and less certain")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw how cost grows")
+    flags = parser.parse_args(arguments)
+    torch.set_num_threads(choose_num_threads())
+    results: dict[str, Any] = {
+        "command": " ".join(["python -m rnn_tutorial.benchmark", *(arguments or sys.argv[1:])]),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": versions(),
+    }
+    for name in flags.only or SECTIONS:
+        results[name] = SECTIONS[name](flags.quick)
+    if flags.figure and "growth" in results:
+        draw_growth(results["growth"], flags.figure)
+    if flags.json:
+        write_json(flags.json, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
