@@ -125,8 +125,9 @@ def updates(steps: Iterator[int], seconds: float) -> Callable[[], float]:
     return measure
 
 
-def engine_steps(config: TrainConfig, at_once: int = 100) -> Iterator[int]:
+def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterator[int]:
     """The script's own updates without its logging; yields the number of updates made."""
+    config = replace(config, engine=engine, device=choose_device(config.device, World()))
     world, stop = World(), StopSignals()
     model = train_cls_rnn.make_model(config)
     optimizer = train_cls_rnn.make_optimizer(model, config)
@@ -152,7 +153,7 @@ def compare_training(budget: Budget) -> dict[str, Any]:
         config = replace(config, device=choose_device("auto", World()))
         candidates = {"textbook": updates(textbook_loop(config), budget.seconds)}
         for engine in able_engines(config):
-            steps = engine_steps(replace(config, engine=engine))
+            steps = engine_steps(config, engine)
             candidates[engine] = updates(steps, budget.seconds)
         results[name] = against(timed(budget.rounds, candidates), "textbook")
     return results
@@ -170,7 +171,7 @@ def measure_compilation() -> dict[str, float]:
 
 
 def _first_update() -> float:
-    return stopwatch(lambda: next(engine_steps(TrainConfig(engine="compiled", device="cpu"), 1)))()
+    return stopwatch(lambda: next(engine_steps(TrainConfig(device="cpu"), "compiled", 1)))()
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -302,7 +303,7 @@ def measure_growth(budget: Budget) -> dict[str, Any]:
             config = replace(base, **{setting: value})
             candidates = {}
             for engine in able_engines(config):
-                steps = engine_steps(replace(config, engine=engine), at_once=10)
+                steps = engine_steps(config, engine, at_once=10)
                 candidates[engine] = updates(steps, budget.seconds)
             times = timed(budget.rounds, candidates)
             results[setting][value] = {
@@ -372,6 +373,17 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": versions(),
+    }
 
 
 def print_comparison(title: str, results: dict[str, Any], unit: str, scale: float) -> None:
@@ -452,14 +464,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw how cost grows")
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())
-    results: dict[str, Any] = {
-        "command": " ".join(["python -m rnn_tutorial.benchmark", *(arguments or sys.argv[1:])]),
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": versions(),
-    }
+    command = ["python -m rnn_tutorial.benchmark", *(arguments or sys.argv[1:])]
+    results: dict[str, Any] = {"command": " ".join(command), **describe_machine()}
     for name in flags.only or SECTIONS:
         results[name] = SECTIONS[name](flags.quick)
     if flags.figure and "growth" in results:

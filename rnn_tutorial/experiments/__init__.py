@@ -1,0 +1,1 @@
+"""Measurements for the tutorial that take longer than a test."""
