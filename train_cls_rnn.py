@@ -27,7 +27,7 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_tutorial.checkpoint import Checkpoint, save_checkpoint
-from rnn_tutorial.config import TrainConfig, add_config_flags
+from rnn_tutorial.config import TrainConfig, add_config_flags, describe_recipes
 from rnn_tutorial.data import Batches, BatchLoader, SeqSumModDataset, draw_noise, pack_batches
 from rnn_tutorial.distributed import World, find_world, join_world
 from rnn_tutorial.evaluate import Evaluation, evaluate
@@ -48,16 +48,17 @@ from rnn_tutorial.task import num_classes
 from rnn_tutorial.terminal import OneSentenceParser, Progress, StopSignals
 from rnn_tutorial.tracking import start_tracker
 
-# An engine makes one update per batch: advance(batches, learning_rates, noise, stop) returns the
-# loss of each, (K,), and the gradient's 2-norm at the last, before clipping.
-Advance = Callable[
-    [Batches, Sequence[float], Sequence[Tensor] | None, StopSignals], tuple[Tensor, float]
-]
+# An engine makes one update per batch: advance(steps, batches, noise, stop) returns the loss of
+# each, (K,), and the gradient's 2-norm at the last, before clipping.
+Advance = Callable[[range, Batches, Sequence[Tensor] | None, StopSignals], tuple[Tensor, float]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; returns the exit status."""
     parser = OneSentenceParser(prog="train_cls_rnn.py", description=__doc__)
+    parser.add_argument(
+        "--list_recipes", action="version", version=describe_recipes(), help="print them and exit"
+    )
     parser.add_argument(
         "--resume",
         metavar="RUN_DIR",
@@ -101,14 +102,15 @@ def update(
     model: RnnClsNet | DistributedDataParallel,
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
+    step: int,
     ids: PackedSequence,
     targets: Tensor,
-    learning_rate: float,
     noise: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     """One update of the weights: forward, loss, backward, clip, step.
 
     Args:
+        step: updates made before this one.
         ids: packed token ids of N sequences.
         targets: their classes, (N,).
         noise: standard normal numbers for the embedded input, (M, E).
@@ -118,14 +120,18 @@ def update(
     """
     if noise is not None:
         noise = config.embed_noise * noise
-    scores = model(ids, noise=noise)  # (N, C)
-    loss = cross_entropy(scores, targets)
+    if config.contraction:
+        scores, penalty = model.forward_with_contraction(ids, noise)
+        loss = cross_entropy(scores, targets) + config.contraction_at(step) * penalty
+    else:
+        scores = model(ids, noise=noise)  # (N, C)
+        loss = cross_entropy(scores, targets)
     optimizer.zero_grad()
     loss.backward()
     grad_norm = None
     if config.max_grad_norm:
         grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm)
-    optimizer.param_groups[0]["lr"] = learning_rate
+    optimizer.param_groups[0]["lr"] = config.learning_rate(step)
     optimizer.step()
     return loss.detach(), grad_norm
 
@@ -138,18 +144,13 @@ def autograd_engine(
         model = DistributedDataParallel(model)
 
     def advance(
-        batches: Batches,
-        learning_rates: Sequence[float],
-        noise: Sequence[Tensor] | None,
-        stop: StopSignals,
+        steps: range, batches: Batches, noise: Sequence[Tensor] | None, stop: StopSignals
     ) -> tuple[Tensor, float]:
         ids, targets = pack_batches(batches, config.device), batches.targets.to(config.device)
         losses = []
-        for k, learning_rate in enumerate(learning_rates):
+        for k, step in enumerate(steps):
             added = noise and noise[k].to(config.device)
-            loss, grad_norm = update(
-                model, optimizer, config, ids[k], targets[k], learning_rate, added
-            )
+            loss, grad_norm = update(model, optimizer, config, step, ids[k], targets[k], added)
             losses.append(loss)
             if stop.signum is not None and world.size == 1:
                 break
@@ -169,12 +170,14 @@ def compiled_engine(
     train_on = compile_training_step(model, optimizer, config.embed_noise, config.max_grad_norm)
 
     def advance(
-        batches: Batches,
-        learning_rates: Sequence[float],
-        noise: Sequence[Tensor] | None,
-        stop: StopSignals,
+        steps: range, batches: Batches, noise: Sequence[Tensor] | None, stop: StopSignals
     ) -> tuple[Tensor, float]:
-        losses, grad_norms = train_on(batches, learning_rates, noise and torch.cat(noise))
+        losses, grad_norms = train_on(
+            batches,
+            [config.learning_rate(step) for step in steps],
+            noise and torch.cat(noise),
+            [config.contraction_at(step) for step in steps] if config.contraction else None,
+        )
         return losses, grad_norms[-1].item()
 
     return advance
@@ -195,6 +198,9 @@ def make_model(config: TrainConfig) -> RnnClsNet:
     torch.manual_seed(config.seed)
     classes = num_classes(config.max_number)
     model = RnnClsNet(classes, config.embed_dim, config.hidden_dim, config.num_layers, classes)
+    if config.init == "orthogonal":
+        for _, w_hh, _, _ in model.rnn.all_weights:
+            torch.nn.init.orthogonal_(w_hh)
     return model.to(config.device)
 
 
@@ -219,7 +225,7 @@ def make_updates(
     step: int,
     at_most: int,
 ) -> tuple[Tensor, float]:
-    """The next updates from `step` on: take batches, learning rates and noise, and advance.
+    """The next updates from `step` on: take batches, draw noise, and advance.
 
     Returns:
         The loss of each update, at least one and at most `at_most` of them, and the gradient's
@@ -233,8 +239,7 @@ def make_updates(
             world.share_of_noise(draw_noise(config.seed, k, lengths, config.embed_dim), lengths)
             for k, lengths in zip(steps, batches.seq_lengths, strict=True)
         ]
-    learning_rates = [config.learning_rate(k) for k in steps]
-    losses, grad_norm = advance(world.share_of(batches), learning_rates, noise, stop)
+    losses, grad_norm = advance(steps, world.share_of(batches), noise, stop)
     return world.mean(losses), grad_norm
 
 
@@ -245,12 +250,12 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
     dataset = make_dataset(config)
     model = make_model(config)
     optimizer = make_optimizer(model, config)
-    step, seconds_before, evaluation = 0, 0.0, None
+    step, seconds_before, evaluation, exact_streak = 0, 0.0, None, 0
     if checkpoint is not None:
         model.load_state_dict(checkpoint.weights)
         optimizer.load_state_dict(checkpoint.optimizer)
         step, seconds_before = checkpoint.step, checkpoint.elapsed_seconds
-        evaluation = Evaluation(**checkpoint.evaluation)
+        evaluation, exact_streak = Evaluation(**checkpoint.evaluation), checkpoint.exact_streak
     advance = ENGINES[config.engine](model, optimizer, config, world)
 
     def save() -> None:
@@ -262,6 +267,7 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
             config=asdict(config),
             optimizer=optimizer.state_dict(),
             evaluation=asdict(evaluation),
+            exact_streak=exact_streak,
             elapsed_seconds=seconds_before + time.perf_counter() - started,
         )
 
@@ -285,7 +291,8 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
         )
         steps_since_log, seconds_since_log = 0, 0.0
         stopping = False
-        while step < config.total_steps and not stopping:
+        finished = step == config.total_steps or 0 < config.stop_when_exact <= exact_streak
+        while not (finished or stopping):
             chunk_started = time.perf_counter()
             losses, grad_norm = make_updates(
                 advance, batch_loader, config, world, stop, step, updates_until_due(config, step)
@@ -302,21 +309,27 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
                     report_divergence(folder, step)
                 return 1
             step += len(losses)
-            if not world.is_main:
-                continue
-            progress.advance(step)
+            finished = step == config.total_steps
+            if world.is_main:
+                progress.advance(step)
 
             # ---- evaluate ----
-            eval_due = is_due(config, step, config.eval_every)
-            save_due = is_due(config, step, config.save_every) or stopping
-            if eval_due or save_due:
+            eval_due = is_due(step, config.eval_every) or finished
+            save_due = is_due(step, config.save_every) or finished or stopping
+            if world.is_main and (eval_due or save_due):
                 evaluation = evaluate(
                     model, config.min_seq_len, config.max_seq_len, config.max_number
                 )
+            if eval_due and config.stop_when_exact:
+                num_wrong = world.from_main(lambda latest=evaluation: latest.num_wrong)
+                exact_streak = exact_streak + 1 if num_wrong == 0 else 0
+                finished = finished or exact_streak == config.stop_when_exact
+            if not world.is_main:
+                continue
 
             # ---- log ----
             metrics: dict[str, Any] = {}
-            if step == 1 or is_due(config, step, config.log_every):
+            if step == 1 or is_due(step, config.log_every) or finished:
                 metrics["loss"] = losses[-1].item()
                 metrics["current_lr"] = config.learning_rate(step)
                 metrics["grad_norm"] = grad_norm
@@ -332,22 +345,22 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
                 progress.report(metrics)
 
             # ---- save ----
-            if save_due:
+            if save_due or finished:
                 save()
-    if step < config.total_steps:
+    if not finished:
         if world.is_main:
             print(f"Stopped after {step:,} updates; {resume_hint(folder)}")
         return 128 + (stop.signum or signal.SIGTERM)
     if world.is_main:
         elapsed_seconds = seconds_before + time.perf_counter() - started
-        write_result(config, folder, model, evaluation, elapsed_seconds)
-        print_summary(config, folder, model, evaluation, elapsed_seconds)
+        write_result(config, folder, model, step, evaluation, elapsed_seconds)
+        print_summary(config, folder, model, step, evaluation, elapsed_seconds)
     return 0
 
 
-def is_due(config: TrainConfig, step: int, every: int) -> bool:
-    """True at the multiples of `every`, if it is not 0, and after the last update."""
-    return step == config.total_steps or (every > 0 and step % every == 0)
+def is_due(step: int, every: int) -> bool:
+    """True at the multiples of `every`, if it is not 0."""
+    return every > 0 and step % every == 0
 
 
 def updates_until_due(config: TrainConfig, step: int) -> int:

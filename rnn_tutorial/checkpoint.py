@@ -40,6 +40,7 @@ class Checkpoint:
         config: the training configuration, at least min_seq_len, max_seq_len and max_number.
         optimizer: the optimizer's state_dict; None in files of the published scripts.
         evaluation: the fields of evaluate.Evaluation at that step; None likewise.
+        exact_streak: evaluations in a row up to that step that found no wrong input.
         elapsed_seconds: training time behind it.
     """
 
@@ -50,6 +51,7 @@ class Checkpoint:
     config: dict[str, Any]
     optimizer: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
+    exact_streak: int = 0
     elapsed_seconds: float = 0.0
 
     def build_model(self) -> RnnClsNet:

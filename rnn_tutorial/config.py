@@ -12,6 +12,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 ENGINES = ("auto", "graph", "compiled", "autograd")
+INITS = ("default", "orthogonal")
 TRACKERS = ("auto", "online", "local", "offline", "disabled")
 
 
@@ -21,8 +22,36 @@ def _setting(default: Any, group: str, help: str, **bounds: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """Named settings that explicit flags override."""
+
+    lesson: str
+    settings: Mapping[str, Any]
+
+
+_LARGE_BATCH = {"batch_size": 64}
+_FASTER = {"batch_size": 64, "lr": 0.005}
+_DEEPER = {"hidden_dim": 32, "num_layers": 3}
+
+RECIPES = {
+    "baseline": Recipe("the published baseline: a small net that learns a part", {}),
+    "large_batch": Recipe("four times the batch: a steadier gradient", _LARGE_BATCH),
+    "large_batch_lr5e-3": Recipe("a larger batch bears a higher rate", _FASTER),
+    "deeper_rnn": Recipe("twice the width, three layers: more capacity", _DEEPER),
+    "sota": Recipe("all of it at once: fast, deep and fragile", _DEEPER | _FASTER),
+    "sota_warmup": Recipe(
+        "and a warmup, which deep nets need", _DEEPER | _FASTER | {"warmup_step": 2000}
+    ),
+}
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything that determines a training run; ValueError if a setting is not allowed."""
+
+    recipe: str = _setting(
+        "baseline", "recipe", "settings to start from; other flags override them", choices=RECIPES
+    )
 
     min_seq_len: int = _setting(2, "data", "shortest sequence", low=1, high=1_000_000)
     max_seq_len: int = _setting(5, "data", "longest sequence", low=1, high=1_000_000)
@@ -39,6 +68,13 @@ class TrainConfig:
     embed_dim: int = _setting(10, "model", "size of a digit's embedding", low=1, high=65_536)
     hidden_dim: int = _setting(16, "model", "size of the hidden state", low=1, high=65_536)
     num_layers: int = _setting(1, "model", "recurrent layers, one upon the other", low=1, high=999)
+
+    init: str = _setting(
+        "default",
+        "model",
+        "first W_hh: uniform as in PyTorch, or orthogonal, which keeps the length of a state",
+        choices=INITS,
+    )
 
     total_steps: int = _setting(20_000, "optimization", "optimizer updates", low=1, high=10**9)
     batch_size: int = _setting(16, "optimization", "sequences per update", low=1, high=1_000_000)
@@ -62,6 +98,21 @@ class TrainConfig:
         "standard deviation of Gaussian noise on the embedded input while training",
         low=0,
         high=1000,
+    )
+
+    contraction: float = _setting(
+        0.0,
+        "optimization",
+        "penalty on how far apart a step can move two states: makes the states stable",
+        low=0,
+        high=1000,
+    )
+    stop_when_exact: int = _setting(
+        0,
+        "optimization",
+        "stop after so many evaluations in a row without a wrong input; 0 never does",
+        low=0,
+        high=10**9,
     )
 
     log_every: int = _setting(100, "output", "updates between logged metrics", low=1, high=10**9)
@@ -131,6 +182,35 @@ class TrainConfig:
             return self.min_lr
         progress = (step - self.warmup_step) / (self.total_steps - self.warmup_step)
         return self.min_lr + (self.lr - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+    def contraction_at(self, step: int) -> float:
+        """Factor of the contraction penalty: 0 while the task is learned, then a ramp to full.
+
+        The ramp runs from one to three fifths of total_steps.
+        """
+        progress = step / self.total_steps
+        return self.contraction * min(1.0, max(0.0, (progress - 0.2) / 0.4))
+
+
+def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that flags mean: those of their recipe, overridden by the flags themselves.
+
+    Raises:
+        ValueError: there is no such recipe.
+    """
+    name = flags.get("recipe", "baseline")
+    if name not in RECIPES:
+        raise ValueError(f"--recipe {name!r} is not one of {', '.join(RECIPES)}")
+    return {"run_name": name, **RECIPES[name].settings, **flags}
+
+
+def describe_recipes() -> str:
+    """Name, flags and lesson of each recipe, a line each."""
+    lines = []
+    for name, recipe in RECIPES.items():
+        flags = " ".join(f"--{key} {value}" for key, value in recipe.settings.items())
+        lines.append(f"{name}: {recipe.lesson}\n    {flags or '(the defaults)'}")
+    return "\n".join(lines)
 
 
 def _check_bounds(setting: Field, value: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
-from rnn_tutorial.config import ENGINES, TrainConfig, config_from_dict
+from rnn_tutorial.config import ENGINES, TrainConfig, config_from_dict, settings_of
 from rnn_tutorial.distributed import World, choose_device, choose_num_threads
 from rnn_tutorial.run_folder import (
     CONFIG_FILE,
@@ -36,11 +36,13 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
     Raises:
         ValueError: a setting that is not allowed, alone, with others, for this run or machine.
     """
-    config = _resumed_config(Path(resume), flags) if resume else TrainConfig(**flags)
+    config = _resumed_config(Path(resume), flags) if resume else TrainConfig(**settings_of(flags))
     if config.batch_size % world.size:
         raise ValueError(
             f"--batch_size {config.batch_size} is not a multiple of the {world.size} processes"
         )
+    if config.contraction and world.size > 1:
+        raise ValueError("--contraction needs all states of a batch: it trains in one process only")
     config = replace(
         config,
         device=choose_device(config.device, world),

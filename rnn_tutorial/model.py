@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_sequence
 
 
@@ -72,6 +73,34 @@ class RnnClsNet(nn.Module):
         packed = PackedSequence(embedded, *ids[1:])
         _, h_n = self.rnn(packed)  # h_n: (L, N, H), each row's state at its own last valid step
         return self.fc(h_n[-1])
+
+    def forward_with_contraction(
+        self, ids: PackedSequence, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Scores as from `forward`, and how strongly a step can move two states apart.
+
+        The Jacobian of h_t with respect to h_{t-1} is diag(1 - h_t²) W_hh. The sum of the absolute
+        values in its row i is (1 - h_i²) Σ_j |W_hh[i, j]|; where all such sums are below 1, the
+        step brings states closer together. Returned is their mean over the units and the visited
+        states of a layer, summed over layers.
+
+        Args:
+            ids: packed token ids.
+            noise: as in `forward`.
+
+        Returns:
+            Scores, (N, C), and the penalty, a scalar.
+        """
+        embedded = self.embedding(ids.data)
+        inputs = PackedSequence(embedded if noise is None else embedded + noise, *ids[1:])
+        penalty = torch.zeros((), device=embedded.device, dtype=embedded.dtype)
+        for weights in self.rnn.all_weights:
+            one_layer = nn.RNN(inputs.data.shape[1], self.rnn.hidden_size, device="meta")
+            names = [name for name, _ in one_layer.named_parameters()]
+            inputs, h_n = functional_call(one_layer, dict(zip(names, weights, strict=True)), inputs)
+            row_sums = weights[1].abs().sum(dim=1)  # (H,)
+            penalty = penalty + ((1 - inputs.data**2) * row_sums).mean()
+        return self.fc(h_n[-1]), penalty
 
     @torch.no_grad()
     def score(self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> Tensor:

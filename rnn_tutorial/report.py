@@ -47,11 +47,12 @@ def print_summary(
     config: TrainConfig,
     folder: Path,
     model: RnnClsNet,
+    step: int,
     evaluation: Evaluation,
     elapsed_seconds: float,
 ) -> None:
     """Say what came out, what is wrong with it, where it is, and what to type next."""
-    print(f"\nTrained {config.total_steps:,} updates in {elapsed_seconds:.1f} s.")
+    print(f"\nTrained {step:,} updates in {elapsed_seconds:.1f} s.")
     print(f"In the end: {evaluation.describe()}")
     by_length = evaluation.accuracy_by_length.items()
     if len(by_length) <= 10:
@@ -61,7 +62,7 @@ def print_summary(
         answer = model.predict(digits).item()
         shown = " ".join(map(str, digits[:20])) + (" …" if len(digits) > 20 else "")
         print(f"  wrong: {shown} -> {answer}, right is {label(digits, config.max_number)}")
-    print(f"Checkpoint: {checkpoint_path(folder, config.total_steps)}")
+    print(f"Checkpoint: {checkpoint_path(folder, step)}")
     print(prediction_hint(folder))
 
 
@@ -69,6 +70,7 @@ def write_result(
     config: TrainConfig,
     folder: Path,
     model: RnnClsNet,
+    step: int,
     evaluation: Evaluation,
     elapsed_seconds: float,
 ) -> None:
@@ -78,10 +80,10 @@ def write_result(
         {
             "config": asdict(config),
             "seed": config.seed,
-            "steps": config.total_steps,
+            "steps": step,
             "model_parameters": count_parameters(model),
             "elapsed_seconds": elapsed_seconds,
-            "checkpoint": checkpoint_path(folder, config.total_steps).name,
+            "checkpoint": checkpoint_path(folder, step).name,
             "accuracy": evaluation.accuracy,
             "wrong_inputs": evaluation.num_wrong,
             "evaluation": asdict(evaluation),
