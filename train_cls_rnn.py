@@ -28,6 +28,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnn_tutorial.checkpoint import Checkpoint, save_checkpoint
 from rnn_tutorial.config import TrainConfig, add_config_flags, describe_recipes
+from rnn_tutorial.cuda_graph import graph_training_step
 from rnn_tutorial.data import Batches, BatchLoader, SeqSumModDataset, draw_noise, pack_batches
 from rnn_tutorial.distributed import World, find_world, join_world
 from rnn_tutorial.evaluate import Evaluation, evaluate
@@ -49,8 +50,8 @@ from rnn_tutorial.terminal import OneSentenceParser, Progress, StopSignals
 from rnn_tutorial.tracking import start_tracker
 
 # An engine makes one update per batch: advance(steps, batches, noise, stop) returns the loss of
-# each, (K,), and the gradient's 2-norm at the last, before clipping.
-Advance = Callable[[range, Batches, Sequence[Tensor] | None, StopSignals], tuple[Tensor, float]]
+# each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.
+Advance = Callable[[range, Batches, Sequence[Tensor] | None, StopSignals], tuple[Tensor, Tensor]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,7 +146,7 @@ def autograd_engine(
 
     def advance(
         steps: range, batches: Batches, noise: Sequence[Tensor] | None, stop: StopSignals
-    ) -> tuple[Tensor, float]:
+    ) -> tuple[Tensor, Tensor]:
         ids, targets = pack_batches(batches, config.device), batches.targets.to(config.device)
         losses = []
         for k, step in enumerate(steps):
@@ -156,7 +157,7 @@ def autograd_engine(
                 break
         if grad_norm is None:
             grad_norm = get_total_norm([parameter.grad for parameter in model.parameters()])
-        return torch.stack(losses), grad_norm.item()
+        return torch.stack(losses), grad_norm
 
     return advance
 
@@ -167,23 +168,35 @@ def compiled_engine(
     """The same updates without a framework, many in one call: rnn_tutorial/compiled.py."""
     from rnn_tutorial.compiled import compile_training_step  # imports the compiler, only if used
 
-    train_on = compile_training_step(model, optimizer, config.embed_noise, config.max_grad_norm)
+    return _many_at_once(
+        compile_training_step(model, optimizer, config.embed_noise, config.max_grad_norm), config
+    )
 
+
+def graph_engine(
+    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
+) -> Advance:
+    """The same updates on a GPU, captured once and replayed: rnn_tutorial/cuda_graph.py."""
+    return _many_at_once(
+        graph_training_step(model, optimizer, config.embed_noise, config.max_grad_norm), config
+    )
+
+
+def _many_at_once(train_on: Callable[..., tuple[Tensor, Tensor]], config: TrainConfig) -> Advance:
     def advance(
         steps: range, batches: Batches, noise: Sequence[Tensor] | None, stop: StopSignals
-    ) -> tuple[Tensor, float]:
-        losses, grad_norms = train_on(
-            batches,
-            [config.learning_rate(step) for step in steps],
-            noise and torch.cat(noise),
-            [config.contraction_at(step) for step in steps] if config.contraction else None,
-        )
-        return losses, grad_norms[-1].item()
+    ) -> tuple[Tensor, Tensor]:
+        more = {}
+        if config.contraction:
+            more["contraction"] = [config.contraction_at(step) for step in steps]
+        learning_rates = [config.learning_rate(step) for step in steps]
+        losses, grad_norms = train_on(batches, learning_rates, noise and torch.cat(noise), **more)
+        return losses, grad_norms[-1]
 
     return advance
 
 
-ENGINES = {"autograd": autograd_engine, "compiled": compiled_engine}
+ENGINES = {"autograd": autograd_engine, "compiled": compiled_engine, "graph": graph_engine}
 
 
 def make_dataset(config: TrainConfig) -> SeqSumModDataset:
@@ -223,24 +236,30 @@ def make_updates(
     world: World,
     stop: StopSignals,
     step: int,
-    at_most: int,
-) -> tuple[Tensor, float]:
-    """The next updates from `step` on: take batches, draw noise, and advance.
+    until: int,
+) -> tuple[Tensor, Tensor]:
+    """The updates from `step` to `until`: take batches, draw noise, and advance, again and again.
+
+    Nothing here waits for a GPU.
 
     Returns:
-        The loss of each update, at least one and at most `at_most` of them, and the gradient's
-        2-norm at the last one, before clipping.
+        The loss of each update, fewer than asked for after a stop signal, and the gradient's 2-norm
+        at the last one, before clipping.
     """
-    batches = batch_loader.take(at_most)
-    steps = range(step, step + len(batches.x))
-    noise = None
-    if config.embed_noise:
-        noise = [
-            world.share_of_noise(draw_noise(config.seed, k, lengths, config.embed_dim), lengths)
-            for k, lengths in zip(steps, batches.seq_lengths, strict=True)
-        ]
-    losses, grad_norm = advance(steps, world.share_of(batches), noise, stop)
-    return world.mean(losses), grad_norm
+    losses = []
+    while step < until and not (losses and stop.signum is not None and world.size == 1):
+        batches = batch_loader.take(until - step)
+        steps = range(step, step + len(batches.x))
+        noise = None
+        if config.embed_noise:
+            noise = [
+                world.share_of_noise(draw_noise(config.seed, k, lengths, config.embed_dim), lengths)
+                for k, lengths in zip(steps, batches.seq_lengths, strict=True)
+            ]
+        chunk_losses, grad_norm = advance(steps, world.share_of(batches), noise, stop)
+        losses.append(chunk_losses)
+        step += len(chunk_losses)
+    return world.mean(torch.cat(losses)), grad_norm
 
 
 def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, world: World) -> int:
@@ -294,9 +313,10 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
         finished = step == config.total_steps or 0 < config.stop_when_exact <= exact_streak
         while not (finished or stopping):
             chunk_started = time.perf_counter()
-            losses, grad_norm = make_updates(
-                advance, batch_loader, config, world, stop, step, updates_until_due(config, step)
+            losses, last_norm = make_updates(
+                advance, batch_loader, config, world, stop, step, next_due(config, step)
             )
+            grad_norm = last_norm.item()
             stopping = world.any(stop.signum is not None, config.device)
             steps_since_log += len(losses)
             seconds_since_log += time.perf_counter() - chunk_started
@@ -363,11 +383,11 @@ def is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def updates_until_due(config: TrainConfig, step: int) -> int:
-    """Updates from `step` to the next one that is logged (the first is), evaluated or saved."""
+def next_due(config: TrainConfig, step: int) -> int:
+    """The next step that is logged (the first is), evaluated, saved or the last."""
     intervals = (config.log_every, config.eval_every, config.save_every or config.total_steps)
-    next_due = min(step + every - step % every for every in intervals)
-    return 1 if step == 0 else min(next_due, config.total_steps) - step
+    due = min(step + every - step % every for every in intervals)
+    return 1 if step == 0 else min(due, config.total_steps)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from rnn_tutorial.data import BatchLoader, pad_and_tensor
 from rnn_tutorial.distributed import World, choose_device, choose_num_threads
 from rnn_tutorial.evaluate import evaluate
 from rnn_tutorial.launch import impediment
+from rnn_tutorial.plots import draw_growth
 from rnn_tutorial.report import versions
 from rnn_tutorial.run_folder import write_json
 from rnn_tutorial.task import input_at, label, padding_id
@@ -136,7 +137,9 @@ def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterat
     loader = BatchLoader(dataset, config.batch_size, 0, 10**9)
     step = 0
     while True:
-        losses, _ = train_cls_rnn.make_updates(advance, loader, config, world, stop, step, at_once)
+        until = step + at_once
+        losses, _ = train_cls_rnn.make_updates(advance, loader, config, world, stop, step, until)
+        losses[-1].item()  # waits for a GPU, as logging does
         step += len(losses)
         yield step
 
@@ -332,37 +335,6 @@ def measure_matmul(rounds: int) -> float:
     return 2 * 1024**3 / fastest / 1e9
 
 
-def draw_growth(results: dict[str, Any], path: Path) -> None:
-    """Updates per second against each setting, with the limit that the arithmetic sets."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(1, len(GROWTH), figsize=(12, 3.4), sharey=True)
-    colours = {"autograd": "#0072B2", "compiled": "#D55E00", "graph": "#009E73"}
-    for axes, setting in zip(panels, GROWTH, strict=True):
-        points = {int(value): point for value, point in results[setting].items()}
-        for engine, colour in colours.items():
-            if any(engine in point for point in points.values()):
-                rates = [point[engine]["median"] for point in points.values()]
-                axes.plot(list(points), rates, marker="o", label=engine, color=colour)
-        limit = [
-            results["matmul_gigaflops"] * 1e9 / point["flops_per_update"]
-            for point in points.values()
-        ]
-        axes.plot(list(points), limit, "--", color="#777777", label="arithmetic alone")
-        axes.set(xscale="log", yscale="log", xlabel=setting, xticks=list(points))
-        axes.set_xticklabels(map(str, points))
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("updates per second")
-    panels[0].legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    pyplot.close(figure)
-
-
 # ---- the command ----
 
 
@@ -469,7 +441,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in flags.only or SECTIONS:
         results[name] = SECTIONS[name](flags.quick)
     if flags.figure and "growth" in results:
-        draw_growth(results["growth"], flags.figure)
+        draw_growth(results["growth"], list(GROWTH), flags.figure)
     if flags.json:
         write_json(flags.json, results)
     return 0

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.run_folder import checkpoint_path, write_atomically
+from rnn_tutorial.run_folder import checkpoint_path, find_checkpoint, write_atomically
 from rnn_tutorial.task import num_classes
 
 FORMAT = "rnn_tutorial checkpoint 1"
@@ -97,6 +97,16 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not _settings_fit(checkpoint):
         raise ValueError(f"{str(path)!r}: the recorded settings do not fit its weights")
     return checkpoint
+
+
+def load_run(run: str) -> Checkpoint:
+    """The checkpoint that RUN means: a file, the last of a run's folder, or of the newest run's.
+
+    Raises:
+        ValueError: there is none, or it is refused; see `load_checkpoint`.
+    """
+    is_file = Path(run).is_file()
+    return load_checkpoint(run if is_file else find_checkpoint(run, flag="RUN"))
 
 
 def _settings_fit(checkpoint: Checkpoint) -> bool:

@@ -69,7 +69,9 @@ def impediment(engine: str, config: TrainConfig, world: World) -> str | None:
             return "it computes on the CPU only"
         absent = [module for module in ("numba", "scipy") if find_spec(module) is None]
         return f"{' and '.join(absent)} not installed" if absent else None
-    return "it needs a CUDA GPU" if not config.device.startswith("cuda") else None
+    if not config.device.startswith("cuda"):
+        return "it needs a CUDA GPU"
+    return "it has no contraction penalty" if config.contraction else None
 
 
 def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:

@@ -70,18 +70,21 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(found.items(), key=lambda item: (item[1].stat().st_mtime_ns, item[0]))[1]
 
 
-def find_checkpoint(save_dir: str, run_name: str | None = None) -> Path:
+def find_checkpoint(
+    save_dir: str, run_name: str | None = None, flag: str = "--save_dir"
+) -> Path:
     """The checkpoint to speak for: of the named run, or of the newest run in a folder of runs.
 
     Args:
         save_dir: a folder of runs, or the folder of a run.
         run_name: the run in it; None takes the run whose checkpoint was written last.
+        flag: what the user gave save_dir with, for the refusal.
 
     Raises:
         ValueError: there is no such folder, or no checkpoint in it.
     """
     folder = Path(save_dir) if run_name is None else Path(save_dir, run_name)
-    flag = "--save_dir" if run_name is None else "--run_name"
+    flag = flag if run_name is None else "--run_name"
     if not folder.is_dir():
         raise ValueError(
             f"{flag}: there is no folder {str(folder)!r}; train first: python train_cls_rnn.py"

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).parent.parent
 
+torch.set_num_threads(1)  # small nets are slower with more, far slower on a busy machine
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")
 
