@@ -31,7 +31,7 @@ from rnn_tutorial.config import TrainConfig, add_config_flags, describe_recipes
 from rnn_tutorial.cuda_graph import graph_training_step
 from rnn_tutorial.data import Batches, BatchLoader, SeqSumModDataset, draw_noise, pack_batches
 from rnn_tutorial.distributed import World, find_world, join_world
-from rnn_tutorial.evaluate import Evaluation, evaluate
+from rnn_tutorial.exact import Evaluation, evaluate
 from rnn_tutorial.launch import RESUME_FLAGS, configure, impediment, open_run
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.optimizer import LeanAdamW

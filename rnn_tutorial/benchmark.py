@@ -36,7 +36,7 @@ import train_cls_rnn
 from rnn_tutorial.config import ENGINES, TrainConfig
 from rnn_tutorial.data import BatchLoader, pad_and_tensor
 from rnn_tutorial.distributed import World, choose_device, choose_num_threads
-from rnn_tutorial.evaluate import evaluate
+from rnn_tutorial.exact import evaluate
 from rnn_tutorial.launch import impediment
 from rnn_tutorial.plots import draw_growth
 from rnn_tutorial.report import versions

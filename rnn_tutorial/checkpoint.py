@@ -39,7 +39,7 @@ class Checkpoint:
         weights: the state_dict: `embedding.*`, `rnn.*`, `fc.*`.
         config: the training configuration, at least min_seq_len, max_seq_len and max_number.
         optimizer: the optimizer's state_dict; None in files of the published scripts.
-        evaluation: the fields of evaluate.Evaluation at that step; None likewise.
+        evaluation: the fields of exact.Evaluation at that step; None likewise.
         exact_streak: evaluations in a row up to that step that found no wrong input.
         elapsed_seconds: training time behind it.
     """

@@ -1,224 +1,294 @@
-"""Exact accuracy: every input of the trained lengths is scored, so there is no sampling error.
+"""What a trained network does: on every short input, at great lengths, and as an automaton.
 
-The inputs of length n + 1 are those of length n with one digit more. Keep the hidden states of all
-inputs of one length, extend each by every digit, and 111,110 inputs cost 111,110 cell steps.
+    python -m rnn_tutorial.evaluate output/solved
+    python -m rnn_tutorial.evaluate output/solved --lengths 10 100 10000 --json
+    python -m rnn_tutorial.evaluate output/solved --automaton
 
-Shapes: P prefixes, C digits (as many as classes), L layers, H hidden.
+Shapes: N sequences, T steps, C digits (as many as classes), H hidden.
 """
 
 from __future__ import annotations
 
-import math
-import time
+import itertools
+import json
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from tqdm import tqdm
 
-from rnn_tutorial.data import EVAL_STREAM, SeqSumModDataset
+from rnn_tutorial.checkpoint import Checkpoint, load_run
+from rnn_tutorial.distributed import choose_num_threads
+from rnn_tutorial.exact import MAX_ENUMERATED, evaluate, wilson_interval
+from rnn_tutorial.inference import Inference
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.task import add_digit, count_inputs, input_at, label, num_classes
+from rnn_tutorial.plots import draw_accuracy_by_length, draw_automaton
+from rnn_tutorial.task import add_digit, count_inputs, label, num_classes
+from rnn_tutorial.terminal import OneSentenceParser
 
-MAX_ENUMERATED = 2_000_000  # above it a sample is scored instead
-SAMPLE_SIZE = 10_000  # an interval of at most ±1 %
-MAX_EXAMPLES = 5
-_CHUNK = 8192  # inputs scored at once: stays in the cache, bounds the memory at any length
-_SAMPLE_TOKENS = 2**18  # padded tokens scored at once
+_EXAMINE_STREAM = 3  # beside the streams of data.py
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a model gets right.
+class LengthResult:
+    """How many sequences of one length are answered rightly.
 
     Args:
-        accuracy: expected over the training distribution: the mean of the accuracies per length.
-        num_inputs: inputs scored.
-        num_wrong: of these, answered wrongly.
-        accuracy_by_length: accuracy of each length.
-        wrong_examples: a few inputs answered wrongly, the shortest first.
-        exact: True if every possible input was scored; False if a sample was.
-        low, high: 95 % Wilson interval of the accuracy of a sample; the accuracy itself if exact.
-        elapsed_seconds: what the evaluation took.
+        length: of the sequences.
+        num_random, right_random: a seeded sample, and how many of it are right.
+        low, high: 95 % Wilson interval of the accuracy on random sequences.
+        num_adversarial, right_adversarial: one digit repeated, and the smallest and the largest
+            digit in turn.
     """
 
-    accuracy: float
-    num_inputs: int
-    num_wrong: int
-    accuracy_by_length: dict[int, float]
-    wrong_examples: list[list[int]]
-    exact: bool
+    length: int
+    num_random: int
+    right_random: int
     low: float
     high: float
-    elapsed_seconds: float
-
-    def describe(self) -> str:
-        """One sentence for the screen."""
-        if self.exact:
-            return (
-                f"accuracy {self.accuracy:.4%} exactly: "
-                f"{self.num_wrong:,} of all {self.num_inputs:,} inputs wrong"
-            )
-        return (
-            f"accuracy {self.accuracy:.2%}, 95 % interval [{self.low:.2%}, {self.high:.2%}]: "
-            f"{self.num_wrong:,} wrong of a sample of {self.num_inputs:,} inputs "
-            "(too many inputs to score them all)"
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint or JSON file."""
-        return asdict(self)
+    num_adversarial: int
+    right_adversarial: int
 
 
-def evaluate(
-    model: RnnClsNet,
-    min_seq_len: int,
-    max_seq_len: int,
-    max_number: int,
-    max_enumerated: int = MAX_ENUMERATED,
-) -> Evaluation:
-    """Accuracy over the inputs of the given lengths: of all of them, or of a fixed sample.
-
-    All are scored if there are at most `max_enumerated`.
-
-    Neither the model's mode nor any random generator is different afterwards.
-    """
-    started = time.perf_counter()
-    was_training = model.training
-    model.eval()
-    exact = count_inputs(min_seq_len, max_seq_len, max_number) <= max_enumerated
-    with torch.no_grad():
-        score = _score_all if exact else _score_sample
-        tally = score(model, min_seq_len, max_seq_len, max_number)
-    model.train(was_training)
-    return tally.summary(exact, time.perf_counter() - started)
+def adversarial_sequences(length: int, max_number: int) -> np.ndarray:
+    """Each digit repeated, and 0 and max_number in turn, both ways: (C + 2, T)."""
+    repeated = np.repeat(np.arange(num_classes(max_number))[:, None], length, axis=1)
+    alternating = np.arange(length) % 2 * max_number
+    return np.vstack([repeated, alternating, max_number - alternating])
 
 
-class _Tally:
-    """Counts of inputs and wrong answers by length."""
+def accuracy_at_length(
+    model: RnnClsNet, length: int, max_number: int, num_sequences: int = 1000
+) -> LengthResult:
+    """Accuracy on a sample that is the same for every network, and on adversarial sequences."""
+    generator = np.random.default_rng([0, _EXAMINE_STREAM, length])
+    digit_type = np.min_scalar_type(max_number)
+    random = generator.integers(0, max_number, (num_sequences, length), digit_type, endpoint=True)
+    inference = Inference(model)
 
-    def __init__(self) -> None:
-        self.inputs: dict[int, int] = {}
-        self.wrong: dict[int, int] = {}
-        self.examples: list[list[int]] = []
+    def count_right(digits: np.ndarray) -> int:
+        classes, _ = inference.classify(digits.ravel(), np.full(len(digits), length))
+        return int((classes == label(digits, max_number)).sum())
 
-    def add(self, length: int, num_inputs: int, num_wrong: int) -> None:
-        self.inputs[length] = self.inputs.get(length, 0) + num_inputs
-        self.wrong[length] = self.wrong.get(length, 0) + num_wrong
-
-    def summary(self, exact: bool, elapsed_seconds: float) -> Evaluation:
-        by_length = {
-            n: (self.inputs[n] - self.wrong[n]) / self.inputs[n] for n in sorted(self.inputs)
-        }
-        num_inputs, num_wrong = sum(self.inputs.values()), sum(self.wrong.values())
-        if exact:
-            accuracy = low = high = sum(by_length.values()) / len(by_length)
-        else:  # the sample's lengths already come from the training distribution
-            accuracy = (num_inputs - num_wrong) / num_inputs
-            low, high = wilson_interval(num_inputs - num_wrong, num_inputs)
-        examples = sorted(self.examples, key=lambda digits: (len(digits), digits))[:MAX_EXAMPLES]
-        return Evaluation(
-            accuracy, num_inputs, num_wrong, by_length, examples, exact, low, high, elapsed_seconds
-        )
-
-
-def _score_all(model: RnnClsNet, min_seq_len: int, max_seq_len: int, max_number: int) -> _Tally:
-    """Score every input, a chunk of prefixes at a time, so that memory stays bounded."""
-    classes = num_classes(max_number)
-    chunk = max(1, _CHUNK // classes)
-    digits = torch.arange(classes, device=model.fc.weight.device)
-    tally = _Tally()
-
-    def extend(state: Tensor, labels: Tensor, first: int, length: int) -> None:
-        """Score the inputs of this length that extend the prefixes first, first + 1, ….
-
-        `state`: of the prefixes, (L, P, H); `labels`: theirs, (P,).
-        """
-        state = _extend_by_every_digit(model, state)  # (L, P·C, H)
-        labels = add_digit(labels.unsqueeze(1), digits, max_number).flatten()  # (P·C,)
-        if length >= min_seq_len:
-            wrong = (_margins(model, state[-1], labels) <= 0).nonzero().flatten()
-            tally.add(length, len(labels), len(wrong))
-            for index in wrong[:MAX_EXAMPLES].tolist():
-                tally.examples.append(input_at(first * classes + index, length, max_number))
-        if length < max_seq_len:
-            for start in range(0, len(labels), chunk):
-                part = slice(start, start + chunk)
-                extend(state[:, part], labels[part], first * classes + start, length + 1)
-
-    empty = digits.new_zeros(model.rnn.num_layers, 1, model.rnn.hidden_size, dtype=torch.float32)
-    extend(empty.to(model.fc.weight.dtype), digits[:1], 0, 1)
-    return tally
-
-
-def _extend_by_every_digit(model: RnnClsNet, state: Tensor) -> Tensor:
-    """The recurrence of nn.RNN for one step, from P states by each of C digits.
-
-    The product with W_hh is taken once for each prefix, not for each of its C extensions, and the
-    product with layer 0's W_ih once for each digit.
-
-    Args:
-        state: (L, P, H).
-
-    Returns:
-        The states after prefix 0 with digits 0, 1, …, then prefix 1, …: (L, P·C, H).
-    """
-    inputs = model.embedding.weight[:-1].unsqueeze(0)  # (1, C, E): the same digits for each prefix
-    states = []
-    for layer in range(model.rnn.num_layers):
-        w_ih, w_hh, b_ih, b_hh = model.rnn.all_weights[layer]
-        recurrent = torch.addmm(b_ih + b_hh, state[layer], w_hh.T)  # (P, H)
-        h = _tanh(inputs @ w_ih.T + recurrent.unsqueeze(1))  # (P, C, H)
-        states.append(h.flatten(0, 1))
-        inputs = h
-    return torch.stack(states) if len(states) > 1 else states[0].unsqueeze(0)
-
-
-def _margins(model: RnnClsNet, h: Tensor, labels: Tensor) -> Tensor:
-    """Score of the right class minus the best other score; an answer is right if it is positive.
-
-    Args:
-        h: last layer's states, (P, H).
-        labels: right classes, (P,).
-
-    Returns:
-        The margins, (P,). (With the classes first, both the product and the maximum are faster.)
-    """
-    scores = torch.addmm(model.fc.bias.unsqueeze(1), model.fc.weight, h.T)  # (C, P)
-    right = scores.gather(0, labels.unsqueeze(0))
-    return (right - scores.scatter_(0, labels.unsqueeze(0), -math.inf).amax(dim=0)).squeeze(0)
-
-
-def _tanh(x: Tensor) -> Tensor:
-    """tanh(x) = 2 sigmoid(2x) - 1, several times faster on a CPU and right to 2e-7."""
-    return torch.sigmoid(2 * x).mul_(2).sub_(1)
-
-
-def _score_sample(model: RnnClsNet, min_seq_len: int, max_seq_len: int, max_number: int) -> _Tally:
-    """Score a sample of the training distribution that is the same in every evaluation."""
-    dataset = SeqSumModDataset(
-        None, min_seq_len, max_seq_len, max_number, seed=0, stream=EVAL_STREAM
+    adversarial = adversarial_sequences(length, max_number).astype(digit_type)
+    right = count_right(random)
+    return LengthResult(
+        length,
+        num_sequences,
+        right,
+        *wilson_interval(right, num_sequences),
+        len(adversarial),
+        count_right(adversarial),
     )
-    device = model.fc.weight.device
-    tally = _Tally()
-    chunk = max(1, _SAMPLE_TOKENS // max_seq_len)
-    for start in range(0, SAMPLE_SIZE, chunk):
-        x, seq_lengths = dataset.draw(start, min(chunk, SAMPLE_SIZE - start))
-        scores = model(torch.from_numpy(x).to(device), torch.from_numpy(seq_lengths))
-        wrong = scores.argmax(dim=-1).cpu().numpy() != label(x, max_number)
-        for length, is_wrong in zip(seq_lengths.tolist(), wrong.tolist(), strict=True):
-            tally.add(length, 1, is_wrong)
-        tally.examples += [x[i, : seq_lengths[i]].tolist() for i in wrong.nonzero()[0]]
-    return tally
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % confidence interval of a proportion.
+@dataclass(frozen=True)
+class Automaton:
+    """The machine that a network has learned, seen at the states that it visits.
 
-    Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    Args:
+        table: most frequent residue that follows residue r under digit d, (C, C).
+        agreement: smallest share of the visited states of a residue that follow the table.
+        is_right: True if the table is (r + d) mod C and every state follows it.
+        points: states in the two main components of the residues' mean states, (P, 2). (The states
+            themselves differ more by their last digit than by their residue.)
+        residues: the network's answer at each, (P,).
+        centres: mean point of each residue, (C, 2).
     """
-    z = 1.959963984540054
-    share = successes / trials
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + (z / trials / 2) ** 2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+
+    table: np.ndarray
+    agreement: float
+    is_right: bool
+    points: np.ndarray
+    residues: np.ndarray
+    centres: np.ndarray
+
+
+def find_automaton(
+    model: RnnClsNet, max_number: int, num_states: int = 2000, max_seq_len: int = 50
+) -> Automaton:
+    """Visit states by random sequences and see which residue each digit leads to."""
+    classes = num_classes(max_number)
+    generator = np.random.default_rng([0, _EXAMINE_STREAM, 0])
+    lengths = generator.integers(1, max_seq_len + 1, num_states)
+    sequences = [generator.integers(0, classes, length) for length in lengths]
+    inference = Inference(model)
+
+    def answers(extended: list[np.ndarray]) -> np.ndarray:
+        sizes = np.array([len(digits) for digits in extended])
+        return inference.classify(np.concatenate(extended), sizes)[0]
+
+    residues = answers(sequences)
+    table = np.zeros((classes, classes), np.int64)
+    agreement = 1.0
+    for digit in range(classes):
+        following = answers([np.append(sequence, digit) for sequence in sequences])
+        for residue in range(classes):
+            counts = np.bincount(following[residues == residue], minlength=classes)
+            table[residue, digit] = counts.argmax()
+            if counts.sum():
+                agreement = min(agreement, counts.max() / counts.sum())
+    digits = np.arange(classes)
+    expected = add_digit(digits[:, None], digits, max_number)
+    visited = np.isin(digits, residues).all()
+
+    states = inference.final_states(np.concatenate(sequences), lengths)[-1].numpy()  # (P, H)
+    means = np.array([states[residues == residue].mean(axis=0) for residue in np.unique(residues)])
+    middle = means.mean(axis=0)
+    _, _, components = np.linalg.svd(means - middle, full_matrices=False)  # (C, H) at most
+    points = (states - middle) @ components[:2].T
+    centres = np.full((classes, 2), np.nan)
+    centres[np.unique(residues), : points.shape[1]] = (means - middle) @ components[:2].T
+    is_right = bool(visited and (table == expected).all() and agreement == 1.0)
+    return Automaton(table, float(agreement), is_right, points, residues, centres)
+
+
+def longest_enumerable(max_number: int) -> int:
+    """The greatest length up to which all inputs together are few enough to score in a moment."""
+    lengths = itertools.takewhile(
+        lambda length: count_inputs(1, length, max_number) <= MAX_ENUMERATED, itertools.count(1)
+    )
+    return max(lengths, default=1)
+
+
+def examine_lengths(
+    checkpoint: Checkpoint, max_len: int, lengths: Sequence[int], num_sequences: int
+) -> dict[str, Any]:
+    """Exact accuracy up to max_len and sampled accuracy at each of the lengths, as plain values."""
+    model, config = checkpoint.build_model().eval(), checkpoint.config
+    max_number = config["max_number"]
+    exact = evaluate(model, 1, max_len, max_number, max_enumerated=sys.maxsize, max_examples=20)
+    at_lengths = [
+        accuracy_at_length(model, length, max_number, num_sequences)
+        for length in tqdm(lengths, leave=False, disable=not sys.stderr.isatty(), unit=" lengths")
+    ]
+    return {
+        "checkpoint": str(checkpoint.path),
+        "step": checkpoint.step,
+        "seed": config.get("seed"),
+        "trained_lengths": [config["min_seq_len"], config["max_seq_len"]],
+        "exact": asdict(exact),
+        "lengths": [asdict(result) for result in at_lengths],
+    }
+
+
+def print_lengths(results: dict[str, Any], max_number: int) -> None:
+    """The results of examine_lengths for a person."""
+    exact = results["exact"]
+    shortest, longest = results["trained_lengths"]
+    print(
+        f"{results['checkpoint']}: seed {results['seed'] if results['seed'] is not None else '?'}, "
+        f"trained on lengths {shortest} to {longest}"
+    )
+    print(
+        f"All {exact['num_inputs']:,} inputs up to length {max(exact['accuracy_by_length'])}: "
+        f"{exact['num_wrong']:,} wrong ({exact['elapsed_seconds']:.2f} s)"
+    )
+    for digits in exact["wrong_examples"]:
+        print(f"  wrong: {' '.join(map(str, digits))} (right is {label(digits, max_number)})")
+    if exact["num_wrong"] > len(exact["wrong_examples"]):
+        print(f"  … and {exact['num_wrong'] - len(exact['wrong_examples']):,} more")
+    print("length   random right  95 % interval      adversarial right")
+    for row in results["lengths"]:
+        print(
+            f"{row['length']:>6,}  {row['right_random']:>6,}/{row['num_random']:,}  "
+            f"[{row['low']:.4f}, {row['high']:.4f}]  "
+            f"{row['right_adversarial']:>4}/{row['num_adversarial']}"
+        )
+
+
+def print_automaton(automaton: Automaton) -> None:
+    """The transition table, and whether it is addition modulo C."""
+    print("Residue after reading a digit (rows: residue before, columns: digit):")
+    print("     " + " ".join(f"{digit:>2}" for digit in range(len(automaton.table))))
+    for residue, row in enumerate(automaton.table):
+        print(f"{residue:>3}: " + " ".join(f"{following:>2}" for following in row))
+    verdict = "is" if automaton.is_right else "is not"
+    print(
+        f"The table {verdict} addition modulo {len(automaton.table)}; of the "
+        f"{len(automaton.residues):,} visited states, at least {automaton.agreement:.2%} of each "
+        "residue follow it."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Examine as the command line says; returns the exit status."""
+    parser = OneSentenceParser(prog="python -m rnn_tutorial.evaluate", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="a run's folder, a folder of runs, or a file")
+    parser.add_argument(
+        "--max_len",
+        type=int,
+        metavar="N",
+        help="score every input up to this length (default: up to two million inputs)",
+    )
+    parser.add_argument(
+        "--lengths",
+        type=int,
+        nargs="+",
+        metavar="N",
+        default=[5, 10, 20, 50, 100, 500, 1000, 10000],
+        help="score a sample of each of these lengths (default: 5 10 20 … 10000)",
+    )
+    parser.add_argument(
+        "--num_sequences",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="size of a sample (%(default)s)",
+    )
+    parser.add_argument("--automaton", action="store_true", help="show the machine that it learned")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="(default: beside the checkpoint)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    flags = parser.parse_args(arguments)
+    for flag in ("max_len", "num_sequences", "lengths"):
+        values = np.atleast_1d(getattr(flags, flag) if getattr(flags, flag) is not None else 1)
+        if values.min() < 1:
+            parser.error(f"--{flag} {values.min()} is not a whole number from 1 on")
+    torch.set_num_threads(choose_num_threads())
+    try:
+        checkpoint = load_run(flags.run)
+        max_number = checkpoint.config["max_number"]
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    max_len = flags.max_len or longest_enumerable(max_number)
+    if count_inputs(1, max_len, max_number) > 10**9:
+        parser.error(f"--max_len {max_len} has more than a billion inputs, too many to score")
+    if flags.automaton:
+        automaton = find_automaton(checkpoint.build_model().eval(), max_number)
+        figure = flags.figure or checkpoint.path.with_name("automaton.png")
+        draw_automaton(automaton.points, automaton.residues, automaton.centres, 1, figure)
+        if flags.json:
+            kept = {"table": automaton.table.tolist(), "agreement": automaton.agreement}
+            print(json.dumps(kept | {"is_right": automaton.is_right}))
+        else:
+            print_automaton(automaton)
+    else:
+        results = examine_lengths(checkpoint, max_len, flags.lengths, flags.num_sequences)
+        rows = results["lengths"]
+        figure = flags.figure or checkpoint.path.with_name("accuracy_by_length.png")
+        draw_accuracy_by_length(
+            [row["length"] for row in rows],
+            [row["right_random"] / row["num_random"] for row in rows],
+            [row["low"] for row in rows],
+            [row["high"] for row in rows],
+            range(results["trained_lengths"][0], results["trained_lengths"][1] + 1),
+            1 / num_classes(max_number),
+            figure,
+        )
+        if flags.json:
+            print(json.dumps(results))
+        else:
+            print_lengths(results, max_number)
+    if not flags.json:
+        print(f"Picture: {figure}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -97,7 +97,8 @@ class RnnClsNet(nn.Module):
         for weights in self.rnn.all_weights:
             one_layer = nn.RNN(inputs.data.shape[1], self.rnn.hidden_size, device="meta")
             names = [name for name, _ in one_layer.named_parameters()]
-            inputs, h_n = functional_call(one_layer, dict(zip(names, weights, strict=True)), inputs)
+            own = dict(zip(names, weights, strict=True))
+            inputs, h_n = functional_call(one_layer, own, (inputs,))
             row_sums = weights[1].abs().sum(dim=1)  # (H,)
             penalty = penalty + ((1 - inputs.data**2) * row_sums).mean()
         return self.fc(h_n[-1]), penalty

@@ -68,7 +68,7 @@ def draw_automaton(
     Args:
         points: (P, 2).
         residues: that the network answers there, (P,).
-        centres: mean point of each residue, (C, 2).
+        centres: mean point of each residue, (C, 2), not finite where none is visited.
         digit: the arrows go from residue r to residue r + digit.
         path: the picture.
     """
@@ -76,12 +76,15 @@ def draw_automaton(
     figure, axes = _new_figure(6.4, 5.6)
     colours = [COLOURS[residue % len(COLOURS)] for residue in residues]
     axes.scatter(*points.T, s=5, c=colours, alpha=0.5, linewidths=0)
-    for residue, centre in enumerate(centres):
-        target = centres[(residue + digit) % classes]
-        axes.annotate("", target, centre, arrowprops={"arrowstyle": "->", "color": "#444444"})
-    for residue, centre in enumerate(centres):
-        axes.text(*centre, str(residue), ha="center", va="center", fontsize=12, weight="bold",
-                  bbox={"boxstyle": "circle", "facecolor": "white", "alpha": 0.85})  # fmt: skip
+    visited = np.flatnonzero(np.isfinite(centres).all(axis=1))
+    for residue in visited:
+        following = (residue + digit) % classes
+        if following in visited:
+            arrow = {"arrowstyle": "->", "color": "#444444", "shrinkA": 10, "shrinkB": 12}
+            axes.annotate("", centres[following], centres[residue], arrowprops=arrow)
+    for residue in visited:
+        box = {"boxstyle": "circle", "facecolor": "white", "alpha": 0.85}
+        axes.text(*centres[residue], str(residue), ha="center", va="center", bbox=box)
     axes.set(xlabel="first component", ylabel="second component")
     axes.set_title(f"hidden states by residue; arrows: read the digit {digit}")
     _save(figure, path)

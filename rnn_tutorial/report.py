@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rnn_tutorial.config import TrainConfig
-from rnn_tutorial.evaluate import Evaluation
+from rnn_tutorial.exact import Evaluation
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.run_folder import RESULT_FILE, checkpoint_path, latest_checkpoint, write_json
 from rnn_tutorial.task import label, num_classes
@@ -62,6 +62,11 @@ def print_summary(
         answer = model.predict(digits).item()
         shown = " ".join(map(str, digits[:20])) + (" …" if len(digits) > 20 else "")
         print(f"  wrong: {shown} -> {answer}, right is {label(digits, config.max_number)}")
+    if evaluation.num_wrong and config.recipe != "solved":
+        print(
+            f"This is the recipe {config.recipe!r}; python train_cls_rnn.py --recipe solved "
+            "gets none wrong."
+        )
     print(f"Checkpoint: {checkpoint_path(folder, step)}")
     print(prediction_hint(folder))
 

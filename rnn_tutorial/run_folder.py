@@ -70,9 +70,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(found.items(), key=lambda item: (item[1].stat().st_mtime_ns, item[0]))[1]
 
 
-def find_checkpoint(
-    save_dir: str, run_name: str | None = None, flag: str = "--save_dir"
-) -> Path:
+def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--save_dir") -> Path:
     """The checkpoint to speak for: of the named run, or of the newest run in a folder of runs.
 
     Args:

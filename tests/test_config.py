@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 
-from rnn_tutorial.config import TrainConfig, config_from_dict
+from rnn_tutorial.config import (
+    RECIPES,
+    TrainConfig,
+    config_from_dict,
+    describe_recipes,
+    settings_of,
+)
 
 TUTORIAL_DEFAULTS = {
     "min_seq_len": 2, "max_seq_len": 5, "max_number": 9, "embed_dim": 10, "hidden_dim": 16,
@@ -102,6 +108,37 @@ def test_every_setting_has_bounds_choices_or_a_check_of_its_own():
     for setting in fields(TrainConfig):
         assert setting.metadata["help"]
         assert setting.name in checked_by_hand or setting.metadata.keys() & {"low", "choices"}
+
+
+PUBLISHED = {
+    "baseline": {},
+    "large_batch": {"batch_size": 64},
+    "large_batch_lr5e-3": {"batch_size": 64, "lr": 0.005},
+    "deeper_rnn": {"hidden_dim": 32, "num_layers": 3},
+    "sota": {"hidden_dim": 32, "num_layers": 3, "batch_size": 64, "lr": 0.005},
+    "sota_warmup": {
+        "hidden_dim": 32, "num_layers": 3, "batch_size": 64, "lr": 0.005, "warmup_step": 2000,
+    },
+}  # fmt: skip
+
+
+def test_the_published_recipes_have_exactly_their_flags():
+    for name, flags in PUBLISHED.items():
+        expected = TrainConfig(recipe=name, run_name=name, **flags)
+        assert TrainConfig(**settings_of({"recipe": name})) == expected
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_allowed_and_flags_override_it(name):
+    config = TrainConfig(**settings_of({"recipe": name, "hidden_dim": 7, "run_name": "mine"}))
+    assert (config.recipe, config.hidden_dim, config.run_name) == (name, 7, "mine")
+    assert f"{name}: {RECIPES[name].lesson}" in describe_recipes()
+
+
+def test_the_contraction_ramps_from_one_to_three_fifths():
+    config = TrainConfig(total_steps=1000, contraction=0.5)
+    factors = [config.contraction_at(step) for step in (0, 200, 400, 600, 1000)]
+    assert factors == pytest.approx([0, 0, 0.25, 0.5, 0.5])
 
 
 def test_a_recorded_configuration_is_rebuilt_or_refused():

@@ -1,84 +1,123 @@
-"""Exact evaluation against scoring every input one by one."""
+"""The evaluate command: exact to any feasible length, samples at great ones, and the automaton."""
 
-import itertools
+import json
 
+import numpy as np
 import pytest
 import torch
 
-from rnn_tutorial import evaluate as evaluate_module
-from rnn_tutorial.evaluate import SAMPLE_SIZE, evaluate, wilson_interval
+from rnn_tutorial import evaluate
+from rnn_tutorial.evaluate import (
+    accuracy_at_length,
+    adversarial_sequences,
+    find_automaton,
+    longest_enumerable,
+)
 from rnn_tutorial.model import RnnClsNet
 
 
-def make_model(max_number, num_layers=2, seed=0):
-    torch.manual_seed(seed)
-    return RnnClsNet(max_number + 1, 4, 6, num_layers, max_number + 1)
+def make_parity_net():
+    """A net built by hand that adds bits modulo 2, right at every length.
+
+    Two units compute "previous residue or digit" and "previous residue and digit" with saturated
+    tanh; the residue is the first without the second.
+    """
+    net = RnnClsNet(2, 1, 2, 1, 2)
+    big = 20.0
+    with torch.no_grad():
+        net.embedding.weight.copy_(torch.tensor([[0.0], [1.0], [0.0]]))
+        net.rnn.weight_ih_l0.copy_(torch.tensor([[2 * big], [2 * big]]))
+        # residue in {0, 1} = (first - second) / 2 of units in {-1, 1}
+        net.rnn.weight_hh_l0.copy_(torch.tensor([[big, -big], [big, -big]]))
+        net.rnn.bias_ih_l0.copy_(torch.tensor([-big, -3 * big]))
+        net.rnn.bias_hh_l0.zero_()
+        net.fc.weight.copy_(torch.tensor([[-1.0, 1.0], [1.0, -1.0]]))
+        net.fc.bias.copy_(torch.tensor([1.0, -1.0]))
+    return net.eval()
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 1000])
+def test_a_net_that_is_right_is_right_at_every_length(length):
+    result = accuracy_at_length(make_parity_net(), length, 1, num_sequences=50)
+    assert (result.right_random, result.right_adversarial) == (50, result.num_adversarial)
+    assert result.low == pytest.approx(0.929, abs=1e-3) and result.high == 1
+
+
+def test_counts_are_those_of_the_model_one_by_one():
+    torch.manual_seed(0)
+    model = RnnClsNet(10, 3, 5, 2, 10)
+    result = accuracy_at_length(model, 6, 9, num_sequences=200)
+    again = accuracy_at_length(model, 6, 9, num_sequences=200)
+    assert result == again and 0 < result.right_random < 100
+    right = [
+        model.predict(digits.tolist()).item() == digits.sum() % 10
+        for digits in adversarial_sequences(6, 9)
+    ]
+    assert result.right_adversarial == sum(right) and result.num_adversarial == 12
+
+
+def test_adversarial_sequences():
+    assert adversarial_sequences(3, 2).tolist() == [
+        [0, 0, 0], [1, 1, 1], [2, 2, 2], [0, 2, 0], [2, 0, 2],
+    ]  # fmt: skip
+
+
+def test_the_automaton_of_a_right_net_is_addition():
+    automaton = find_automaton(make_parity_net(), 1, num_states=100)
+    assert automaton.is_right and automaton.agreement == 1
+    assert automaton.table.tolist() == [[0, 1], [1, 0]]
+    assert automaton.points.shape == (100, 2) and set(automaton.residues.tolist()) == {0, 1}
+
+
+def test_the_automaton_of_an_untrained_net_is_not():
+    torch.manual_seed(0)
+    automaton = find_automaton(RnnClsNet(10, 3, 5, 1, 10), 9, num_states=200)
+    assert not automaton.is_right
+    expected = np.add.outer(np.arange(10), np.arange(10)) % 10
+    assert (automaton.table != expected).any()
+
+
+def test_longest_enumerable_length():
+    assert (longest_enumerable(9), longest_enumerable(1), longest_enumerable(5000)) == (6, 19, 1)
+
+
+def test_the_command_prints_and_draws(trained_folder, tmp_path, capsys):
+    run = str(trained_folder / "output")
+    figure = tmp_path / "lengths.png"
+    arguments = [run, "--max_len", "3", "--lengths", "2", "50", "--num_sequences", "20"]
+    assert evaluate.main([*arguments, "--figure", str(figure)]) == 0
+    text = capsys.readouterr().out
+    assert "All 1,110 inputs up to length 3: " in text and text.count("  wrong: ") == 20
+    assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size < 200_000
+    assert evaluate.main([*arguments, "--figure", str(figure), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["exact"]["num_inputs"] == 1110
+    assert [row["length"] for row in results["lengths"]] == [2, 50]
+
+
+def test_the_command_shows_the_automaton(trained_folder, tmp_path, capsys):
+    figure = tmp_path / "automaton.png"
+    run = str(trained_folder / "output" / "baseline" / "model_step_40.pt")
+    assert evaluate.main([run, "--automaton", "--figure", str(figure)]) == 0
+    text = capsys.readouterr().out
+    assert "The table is not addition modulo 10" in text
+    assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size < 200_000
 
 
 @pytest.mark.parametrize(
-    ("min_seq_len", "max_seq_len", "max_number"), [(1, 1, 9), (2, 4, 3), (3, 3, 9), (1, 5, 1)]
+    ("arguments", "named"),
+    [
+        (["nowhere"], "nowhere"),
+        (["RUN", "--max_len", "0"], "--max_len 0"),
+        (["RUN", "--max_len", "10"], "--max_len 10"),
+        (["RUN", "--lengths", "5", "0"], "--lengths 0"),
+        (["RUN", "--num_sequences", "0"], "--num_sequences 0"),
+        (["RUN", "--lengths", "x"], "'x'"),
+    ],
 )
-def test_every_input_is_scored_as_brute_force_does(
-    min_seq_len, max_seq_len, max_number, monkeypatch
-):
-    monkeypatch.setattr(evaluate_module, "_CHUNK", 20)  # several chunks
-    model = make_model(max_number)
-    wrong = {}
-    for length in range(min_seq_len, max_seq_len + 1):
-        inputs = [
-            list(digits) for digits in itertools.product(range(max_number + 1), repeat=length)
-        ]
-        answers = model.predict(inputs).tolist()
-        wrong[length] = [
-            digits
-            for digits, answer in zip(inputs, answers, strict=True)
-            if answer != sum(digits) % (max_number + 1)
-        ]
-    all_wrong = list(itertools.chain(*wrong.values()))
-    by_length = {n: 1 - len(w) / (max_number + 1) ** n for n, w in wrong.items()}
-
-    evaluation = evaluate(model, min_seq_len, max_seq_len, max_number)
-    assert evaluation.exact
-    assert evaluation.num_inputs == sum((max_number + 1) ** n for n in wrong)
-    assert evaluation.num_wrong == len(all_wrong)
-    assert evaluation.accuracy_by_length == pytest.approx(by_length)
-    assert evaluation.accuracy == pytest.approx(sum(by_length.values()) / len(by_length))
-    assert evaluation.wrong_examples == all_wrong[:5]
-    assert f"{len(all_wrong):,} of all" in evaluation.describe()
-
-
-def test_too_many_inputs_are_sampled_and_it_says_so():
-    model = make_model(9)
-    evaluation = evaluate(model, 2, 12, 9)
-    assert not evaluation.exact and evaluation.num_inputs == SAMPLE_SIZE
-    assert evaluation.low < evaluation.accuracy < evaluation.high
-    assert "sample of 10,000" in evaluation.describe()
-    for digits in evaluation.wrong_examples:
-        assert model.predict(digits).item() != sum(digits) % 10
-    again = evaluate(model, 2, 12, 9)
-    assert (again.accuracy, again.num_wrong) == (evaluation.accuracy, evaluation.num_wrong)
-
-
-def test_the_sample_estimates_the_exact_accuracy():
-    model = make_model(9, num_layers=1, seed=1)
-    exact = evaluate(model, 1, 3, 9)
-    sampled = evaluate(model, 1, 3, 9, max_enumerated=0)
-    assert sampled.low <= exact.accuracy <= sampled.high
-
-
-@pytest.mark.parametrize("max_seq_len", [3, 12])
-def test_evaluation_leaves_no_trace(max_seq_len):
-    model = make_model(9).train()
-    before = torch.get_rng_state()
-    evaluate(model, 2, max_seq_len, 9)
-    assert model.training and torch.equal(torch.get_rng_state(), before)
-    evaluate(model.eval(), 2, 3, 9)
-    assert not model.training
-
-
-def test_wilson_interval_of_the_textbook():
-    # Newcombe, Two-sided confidence intervals for the single proportion, 1998, table I
-    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
-    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+def test_wrong_arguments_are_refused(arguments, named, trained_folder, capsys):
+    run = str(trained_folder / "output")
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.main([run if argument == "RUN" else argument for argument in arguments])
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and named in sentence

@@ -121,6 +121,33 @@ def test_predict_leaves_no_gradient():
     assert not model.score([1, 2]).requires_grad
 
 
+@given(sequences=batches, num_layers=st.integers(1, 3), seed=st.integers(0, 99))
+def test_the_contraction_is_the_mean_row_sum_of_the_jacobians(sequences, num_layers, seed):
+    model = make_model(seed, num_layers)
+    sequences = sorted(sequences, key=len, reverse=True)
+    x, seq_lengths = padded(sequences)
+    ids = nn.utils.rnn.pack_padded_sequence(x, seq_lengths, batch_first=True)
+    scores, penalty = model.forward_with_contraction(ids)
+    torch.testing.assert_close(scores, model(x, seq_lengths), rtol=1e-12, atol=1e-12)
+
+    row_sums = [[] for _ in range(num_layers)]
+    for digits in sequences:
+        state = torch.zeros(num_layers, 1, 5, dtype=torch.float64)
+        for digit in digits:
+            embedded = model.embedding.weight[digit].reshape(1, 1, -1)
+
+            def step(previous, embedded=embedded):
+                return model.rnn(embedded, previous)[1]
+
+            jacobian = torch.autograd.functional.jacobian(step, state)
+            for layer in range(num_layers):
+                own = jacobian[layer, 0, :, layer, 0, :]  # (H, H)
+                row_sums[layer].append(own.abs().sum(dim=1).mean())
+            state = step(state)
+    expected = sum(torch.stack(layer).mean() for layer in row_sums)
+    torch.testing.assert_close(penalty, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_weights_have_the_published_names():
     names = set(make_model(0, num_layers=1).state_dict())
     assert names == {

@@ -34,7 +34,7 @@ def quick(arguments):
 
 def test_the_readme_begins_with_the_two_commands():
     assert COMMANDS[:2] == [
-        "python -m pip install -r requirements.txt && python train_cls_rnn.py",
+        "python -m pip install -r requirements.txt && python train_cls_rnn.py --recipe solved",
         "python -m pip install -r requirements.txt && python -m pytest",
     ]
 

@@ -13,7 +13,8 @@ from conftest import TRAIN_QUICKLY
 import train_cls_rnn
 from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.config import TrainConfig
-from rnn_tutorial.evaluate import evaluate
+from rnn_tutorial.data import SeqSumModDataset, pack_batches
+from rnn_tutorial.exact import evaluate
 
 # Long enough to be killed in the middle, short enough for a test.
 TRAIN_LONGER = (
@@ -186,12 +187,73 @@ def test_it_learns(engine, tmp_path):
     assert result["wrong_inputs"] == 0 and result["evaluation"]["num_inputs"] == 14
 
 
+# ---- recipes ----
+
+
+def test_recipes_are_listed_and_recorded(run_script, tmp_path):
+    done = run_script("train_cls_rnn.py", "--list_recipes", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "sota_warmup: " in done.stdout and "--warmup_step 2000" in done.stdout
+    run = train(tmp_path, "--recipe", "deeper_rnn", "--hidden_dim", 4)
+    for config in (
+        json.loads((run / "config.json").read_text()),
+        load_checkpoint(run / "model_step_40.pt").config,
+    ):
+        assert config["recipe"] == "deeper_rnn"
+        assert (config["num_layers"], config["hidden_dim"]) == (3, 4)
+
+
+def test_a_net_that_is_wrong_is_told_of_the_recipe_that_is_right(tmp_path, capsys):
+    train(tmp_path)
+    printed = capsys.readouterr().out
+    assert "This is the recipe 'baseline'; python train_cls_rnn.py --recipe solved" in printed
+
+
+PARITY = (
+    *("--max_number", 1, "--min_seq_len", 1, "--max_seq_len", 3, "--total_steps", 2000),
+    *("--lr", 0.01, "--hidden_dim", 16, "--log_every", 100, "--eval_every", 50),
+)
+
+
+@pytest.mark.parametrize("engine", ["autograd", "compiled"])
+def test_it_stops_when_exact_and_stays_stopped(engine, tmp_path, capsys):
+    run = train(tmp_path, *PARITY, "--engine", engine, "--stop_when_exact", 3)
+    result = json.loads((run / "result.json").read_text())
+    evaluations = [r["wrong_inputs"] for r in read_metrics(run) if "wrong_inputs" in r]
+    assert result["steps"] < 2000 and evaluations[-3:] == [0, 0, 0] and evaluations[-4] > 0
+    assert result["steps"] == read_metrics(run)[-1]["step"] == 50 * len(evaluations)
+    assert f"model_step_{result['steps']}.pt" in capsys.readouterr().out
+    (run / "result.json").unlink()
+    assert train_cls_rnn.main(["--resume", str(run)]) == 0
+    assert json.loads((run / "result.json").read_text())["steps"] == result["steps"]
+
+
+@pytest.mark.parametrize("engine", ["autograd", "compiled"])
+def test_the_contraction_penalty_brings_states_closer(engine, tmp_path):
+    ids = pack_batches(SeqSumModDataset(None, 1, 3, 1).draw_batches(0, 1, 100))[0]
+
+    def penalty(run):
+        model = load_checkpoint(run / "model_step_600.pt").build_model()
+        return model.forward_with_contraction(ids)[1].item()
+
+    flags = (*PARITY, "--total_steps", 600, "--engine", engine)
+    plain = penalty(train(tmp_path / "plain", *flags))
+    assert penalty(train(tmp_path / "penalised", *flags, "--contraction", 0.1)) < plain / 4
+
+
+def test_orthogonal_matrices_keep_lengths():
+    config = TrainConfig(init="orthogonal", num_layers=2, device="cpu")
+    for _, w_hh, _, _ in train_cls_rnn.make_model(config).rnn.all_weights:
+        torch.testing.assert_close(w_hh @ w_hh.T, torch.eye(16), rtol=0, atol=1e-5)
+
+
 # ---- engines ----
 
 
-def test_engines_make_the_same_updates(trained_folder, tmp_path):
-    reference = trained_folder / "output" / "baseline"
-    compiled = train(tmp_path, "--engine", "compiled")
+@pytest.mark.parametrize("more", [(), ("--contraction", 0.1, "--num_layers", 2)])
+def test_engines_make_the_same_updates(more, tmp_path):
+    reference = train(tmp_path / "autograd", *more)
+    compiled = train(tmp_path / "compiled", "--engine", "compiled", *more)
     for name, value in final_weights(compiled).items():
         torch.testing.assert_close(value, final_weights(reference)[name], rtol=1e-4, atol=1e-6)
     for record, expected in zip(read_metrics(compiled), read_metrics(reference), strict=True):

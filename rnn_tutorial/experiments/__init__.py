@@ -1,1 +1,6 @@
-"""Measurements for the tutorial that take longer than a test."""
+"""Measurements for the tutorial that take longer than a test: many seeds, other libraries.
+
+python -m rnn_tutorial.experiments list
+python -m rnn_tutorial.experiments run solved --num_seeds 20
+python -m rnn_tutorial.experiments render
+"""

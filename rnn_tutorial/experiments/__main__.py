@@ -1,0 +1,93 @@
+"""The command: list, run and render the experiments."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rnn_tutorial.benchmark import describe_machine
+from rnn_tutorial.experiments import __doc__ as package_doc
+from rnn_tutorial.experiments.catalogue import EXPERIMENTS
+from rnn_tutorial.experiments.runs import REPOSITORY, code_version, run_once
+from rnn_tutorial.experiments.tables import RESULTS, render
+from rnn_tutorial.run_folder import write_json
+from rnn_tutorial.terminal import OneSentenceParser
+
+READMES = ("README.md", "README_next.md")
+
+
+def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool) -> None:
+    """Make every missing run, then write each experiment's result file."""
+    tasks = {}
+    short = ("--total_steps", "50", "--warmup_step", "5") if quick else ()
+    with ThreadPoolExecutor(jobs) as pool:
+        for name in names:
+            for variant, flags in EXPERIMENTS[name].variants.items():
+                for seed in range(num_seeds):
+                    job = ((*flags, *short), seed, EXPERIMENTS[name].certify)
+                    tasks[pool.submit(run_once, *job)] = name, variant, seed
+        try:
+            for done in tqdm(as_completed(tasks), total=len(tasks), unit=" runs"):
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    figures = {place: task.result() for task, place in tasks.items()}
+    for name in names:
+        content = {
+            "command": f"python -m rnn_tutorial.experiments run {name} --num_seeds {num_seeds}",
+            "question": EXPERIMENTS[name].question,
+            "code_version": code_version(),
+            "jobs": jobs,
+            **describe_machine(),
+            "variants": {
+                variant: {
+                    "flags": " ".join(flags),
+                    "runs": [figures[name, variant, seed] for seed in range(num_seeds)],
+                }
+                for variant, flags in EXPERIMENTS[name].variants.items()
+            },
+        }
+        folder = Path("output", "quick_results") if quick else RESULTS
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f"{name}.json", content)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; returns the exit status."""
+    parser = OneSentenceParser(prog="python -m rnn_tutorial.experiments", description=package_doc)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="print names and questions")
+    commands.add_parser("render", help="write the tables of the READMEs from the result files")
+    run = commands.add_parser("run", help="train and measure; what is done already is kept")
+    run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
+    run.add_argument("--num_seeds", type=int, default=20, metavar="N", help="(default: 20)")
+    run.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="at a time")
+    run.add_argument("--quick", action="store_true", help="a few updates: does it work at all?")
+    flags = parser.parse_args(arguments)
+    if flags.command == "list":
+        for name, experiment in EXPERIMENTS.items():
+            print(f"{name}: {experiment.question} ({len(experiment.variants)} variants)")
+    elif flags.command == "render":
+        for readme in (REPOSITORY / name for name in READMES):
+            readme.write_text(render(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        names = list(EXPERIMENTS) if flags.names == ["all"] else flags.names
+        for name in names:
+            if name not in EXPERIMENTS:
+                parser.error(f"{name!r} is not one of {', '.join(EXPERIMENTS)}, all")
+        if flags.num_seeds < 1 or flags.jobs < 1:
+            parser.error(
+                f"--num_seeds {flags.num_seeds} and --jobs {flags.jobs} must be at least 1"
+            )
+        run_experiments(names, flags.num_seeds, flags.jobs, flags.quick)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

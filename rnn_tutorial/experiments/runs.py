@@ -1,0 +1,108 @@
+"""One run of an experiment: train, evaluate and prove by the commands that a reader types.
+
+A finished run is kept under output/experiments by its flags and the code that determines it, so a
+killed experiment goes on where it was, and a change of the code measures anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rnn_tutorial.experiments.catalogue import LENGTHS
+from rnn_tutorial.run_folder import RESULT_FILE, read_json, write_json
+
+REPOSITORY = Path(__file__).parent.parent.parent
+CACHE = Path("output", "experiments")
+# What the figures of a run depend on.
+_CODE = (
+    "train_cls_rnn.py",
+    *(
+        f"rnn_tutorial/{name}.py"
+        for name in (
+            "task",
+            "config",
+            "data",
+            "model",
+            "optimizer",
+            "compiled",
+            "exact",
+            "inference",
+        )
+    ),
+)
+
+
+def code_version() -> str:
+    """A short hash of the code that determines a trained network and its figures."""
+    content = b"".join((REPOSITORY / name).read_bytes() for name in _CODE)
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def run_once(flags: Sequence[str], seed: int, certify: bool) -> dict[str, Any]:
+    """Train one network and measure it, or take the figures of an earlier, equal run.
+
+    Raises:
+        RuntimeError: a command failed.
+    """
+    key = json.dumps([*flags, seed, certify, code_version()])
+    folder = CACHE / hashlib.sha256(key.encode()).hexdigest()[:16]
+    figures_file = folder / "figures.json"
+    if figures_file.exists():
+        return read_json(figures_file)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    started = time.perf_counter()
+    _launch(
+        *("train_cls_rnn.py", *flags, "--seed", str(seed), "--tracker", "disabled"),
+        *("--device", "cpu", "--save_every", "0"),
+        *("--save_dir", str(folder), "--run_name", "run"),
+    )
+    seconds = time.perf_counter() - started
+    run = folder / "run"
+    result = read_json(run / RESULT_FILE)
+    lengths = [str(length) for length in LENGTHS]
+    examined = json.loads(
+        _launch(
+            "-m",
+            "rnn_tutorial.evaluate",
+            str(run),
+            "--max_len",
+            "5",
+            "--json",
+            "--lengths",
+            *lengths,
+        )
+    )
+    figures = {
+        "seed": seed,
+        "steps": result["steps"],
+        "seconds": seconds,
+        "model_parameters": result["model_parameters"],
+        "accuracy": result["accuracy"],
+        "wrong_inputs": examined["exact"]["num_wrong"],
+        "right_at_length": {str(row["length"]): row["right_random"] for row in examined["lengths"]},
+        "num_sequences": examined["lengths"][0]["num_random"],
+    }
+    if certify:
+        figures["proof"] = json.loads(
+            _launch("-m", "rnn_tutorial.certify", str(run), "--json", ok=(0, 1))
+        )
+    write_json(figures_file, figures)
+    return figures
+
+
+def _launch(*arguments: str, ok: Sequence[int] = (0,)) -> str:
+    """Run Python on a script or module of this repository; returns what it prints."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=None, capture_output=True, text=True, check=False
+    )
+    if done.returncode not in ok:
+        raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()}")
+    return done.stdout
