@@ -10,42 +10,27 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import itertools
-import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TextIO
 
+import numpy as np
+import torch
+
+from rnn_tutorial.answers import Answers
 from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
-from rnn_tutorial.evaluate import Evaluation, evaluate
+from rnn_tutorial.exact import Evaluation, evaluate
+from rnn_tutorial.inference import Inference
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.run_folder import find_checkpoint
-from rnn_tutorial.task import label, parse_sequence
+from rnn_tutorial.task import labels, parse_lines, parse_sequence
 from rnn_tutorial.terminal import OneSentenceParser
 
-LINES_AT_ONCE = 4096
-PADDED_TOKENS_AT_ONCE = 2**18
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer of the network beside the true one."""
-
-    input: list[int]
-    prediction: int
-    probability: float  # that the network gives to its prediction
-    target: int
-    trained_length: bool  # False if no training sequence was as short or as long
-
-    def as_text(self) -> str:
-        """One line for a person."""
-        mark = "✓" if self.prediction == self.target else "✗"
-        warning = "" if self.trained_length else f"  (never trained on length {len(self.input)})"
-        return (
-            f"{' '.join(map(str, self.input))} -> {self.prediction} "
-            f"with probability {self.probability:.1%}; right is {self.target} {mark}{warning}"
-        )
+BLOCK_CHARACTERS = 2**18  # of a stream, answered at once
+MAX_THREADS = 4  # a quarter of a small net's work is done under Python's lock
 
 
 class Predictor:
@@ -58,6 +43,7 @@ class Predictor:
             checkpoint.config["min_seq_len"], checkpoint.config["max_seq_len"] + 1
         )
         self._checkpoint = checkpoint
+        self._inference = Inference(self.model)
 
     def introduce(self) -> str:
         """Which run, step and seed answers, and how far it can be trusted."""
@@ -73,31 +59,44 @@ class Predictor:
             f"{lengths[-1]}: {evaluation.describe()}"
         )
 
-    def answer(self, sequences: Sequence[list[int]]) -> list[Answer]:
-        """Answer sequences of any lengths, in their order.
+    def answer(self, digits: np.ndarray, lengths: np.ndarray) -> Answers:
+        """Answer sequences that lie one after the other.
 
-        Scored in groups of similar length, so that little is padding and memory is bounded.
+        Args:
+            digits: of all sequences, (M,).
+            lengths: digits of each sequence, int64, (N,), each at least 1; they sum to M.
         """
-        answers: list[Answer | None] = [None] * len(sequences)
-        by_length = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
-        while by_length:
-            longest = len(sequences[by_length[0]])
-            group_size = max(1, PADDED_TOKENS_AT_ONCE // longest)
-            group, by_length = by_length[:group_size], by_length[group_size:]
-            scores = self.model.score([sequences[i] for i in group])  # (N, C)
-            probabilities, predictions = scores.softmax(dim=-1).max(dim=-1)
-            for i, probability, prediction in zip(
-                group, probabilities.tolist(), predictions.tolist(), strict=True
-            ):
-                digits = sequences[i]
-                answers[i] = Answer(
-                    digits,
-                    prediction,
-                    probability,
-                    int(label(digits, self.max_number)),
-                    len(digits) in self.trained_lengths,
-                )
-        return answers
+        predictions, probabilities = self._inference.classify(digits, lengths)
+        return Answers(
+            digits,
+            lengths,
+            predictions,
+            probabilities,
+            labels(digits, lengths, self.max_number),
+            (lengths >= self.trained_lengths[0]) & (lengths <= self.trained_lengths[-1]),
+        )
+
+    def answer_one(self, text: str, as_json: bool) -> bytes:
+        """Answer what a person typed, as a line.
+
+        Raises:
+            ValueError: it is not a sequence; see `parse_sequence`.
+        """
+        digits = parse_sequence(text, self.max_number)
+        answers = self.answer(np.array(digits), np.array([len(digits)]))
+        return answers.as_json() if as_json else answers.as_text()
+
+    def answer_lines(
+        self, text: str, as_json: bool, first_number: int = 1
+    ) -> tuple[bytes, dict[int, str]]:
+        """Answer the lines of a text, and say by the number of a line why it has no answer."""
+        digits, lengths, refusals = parse_lines(text, self.max_number)
+        numbers = np.flatnonzero(lengths) + first_number
+        answered = b""
+        if len(numbers):
+            answers = self.answer(digits, lengths[lengths > 0])
+            answered = answers.as_json(numbers) if as_json else answers.as_text()
+        return answered, {first_number + line: why for line, why in refusals.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,19 +129,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return answer_stream(predictor, flags.json)
 
 
-def show(answer: Answer, as_json: bool, **more: int) -> None:
-    """Print one answer."""
-    print(json.dumps({**more, **asdict(answer)}) if as_json else answer.as_text())
+def show(answered: bytes) -> None:
+    """Print answers; as the bytes that they are if standard output is in UTF-8 too."""
+    if sys.stdout.encoding == "utf-8":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(answered)
+    else:
+        sys.stdout.write(answered.decode())
 
 
 def answer_once(predictor: Predictor, text: str, as_json: bool) -> int:
     """Answer `--input`."""
     try:
-        digits = parse_sequence(text, predictor.max_number)
+        answered = predictor.answer_one(text, as_json)
     except ValueError as error:
         raise ValueError(f"--input: {error}") from None
     print(predictor.introduce(), file=sys.stderr)
-    show(*predictor.answer([digits]), as_json)
+    show(answered)
     return 0
 
 
@@ -161,7 +164,7 @@ def answer_prompt(predictor: Predictor, as_json: bool) -> int:
         if text.lower() in ("quit", "exit", "q"):
             return 0
         try:
-            show(*predictor.answer([parse_sequence(text, predictor.max_number)]), as_json)
+            show(predictor.answer_one(text, as_json))
         except ValueError as error:
             print(error)
 
@@ -170,19 +173,38 @@ def answer_stream(predictor: Predictor, as_json: bool) -> int:
     """Answer standard input line by line; a bad line is reported and the others are answered."""
     print(predictor.introduce(), file=sys.stderr)
     status = 0
-    lines = enumerate(sys.stdin, start=1)
-    while batch := list(itertools.islice(lines, LINES_AT_ONCE)):
-        sequences = {}
-        for number, line in batch:
-            try:
-                sequences[number] = parse_sequence(line, predictor.max_number)
-            except ValueError as error:
-                print(f"line {number}: {error}", file=sys.stderr)
-                status = 1
-        answers = predictor.answer(list(sequences.values()))
-        for number, answer in zip(sequences, answers, strict=True):
-            show(answer, as_json, line=number)
+    for answered, refusals in answer_blocks(predictor, read_blocks(sys.stdin), as_json):
+        show(answered)
+        for number, why in refusals.items():
+            print(f"line {number}: {why}", file=sys.stderr)
+            status = 1
     return status
+
+
+def read_blocks(stream: TextIO) -> Iterator[tuple[int, str]]:
+    """Blocks of whole lines, each with the number of its first line."""
+    number = 1
+    while text := stream.read(BLOCK_CHARACTERS) + stream.readline():
+        yield number, text
+        number += text.count("\n")
+
+
+def answer_blocks(
+    predictor: Predictor, blocks: Iterator[tuple[int, str]], as_json: bool
+) -> Iterator[tuple[bytes, dict[int, str]]]:
+    """Answer blocks in their order, one for each of torch's threads at a time.
+
+    Its share of every small product would keep a thread less busy than a block of its own.
+    """
+    threads = min(torch.get_num_threads(), MAX_THREADS)
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        answers = deque()
+        for number, text in blocks:
+            answers.append(pool.submit(predictor.answer_lines, text, as_json, number))
+            if len(answers) > threads:
+                yield answers.popleft().result()
+        while answers:
+            yield answers.popleft().result()
 
 
 if __name__ == "__main__":

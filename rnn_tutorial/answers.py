@@ -1,4 +1,4 @@
-"""Answers of a network as lines of text or JSON, many at once.
+"""Answers of a network as lines of text or JSON in UTF-8, many at once.
 
 Writing a million answers one by one in Python takes longer than computing them. Here a field of
 all lines is a column of bytes; the columns are put side by side, and what a shorter value leaves
@@ -34,7 +34,7 @@ class Answers:
     targets: np.ndarray
     trained_length: np.ndarray
 
-    def as_text(self) -> str:
+    def as_text(self) -> bytes:
         """A line for each answer: `1 2 3 -> 6 with probability 99.9%; right is 6 ✓`."""
         per_mille = self._probability_in(1000)
         answer = _columns(
@@ -46,9 +46,9 @@ class Answers:
             np.where(self.trained_length, b"", _decimal(self.lengths)),
             *(np.where(self.trained_length, b"", b")"), b"\n"),
         )
-        return self._lines(self._inputs(b" "), answer)
+        return self._lines(_columns(np.full(len(self.lengths), b"")), b" ", answer)
 
-    def as_json(self, line_numbers: np.ndarray | None = None) -> str:
+    def as_json(self, line_numbers: np.ndarray | None = None) -> bytes:
         """A JSON object for each answer, on a line of its own; its number comes first if given.
 
         Args:
@@ -65,31 +65,55 @@ class Answers:
             *(b', "target": ', _decimal(self.targets), b', "trained_length": '),
             *(np.where(self.trained_length, b"true", b"false"), b"}\n"),
         )
-        return self._lines(before, self._inputs(b", "), answer)
+        return self._lines(before, b", ", answer)
 
     def _probability_in(self, parts: int) -> np.ndarray:
-        """The probabilities rounded to whole parts, exactly: float64 holds these products."""
-        return np.rint(self.probabilities.astype(np.float64) * parts).astype(np.int64)
+        """The probabilities rounded to whole parts, exactly: float64 holds these products.
 
-    def _inputs(self, separator: bytes) -> np.ndarray:
-        """A cell for each digit, with a separator unless it ends its sequence, (M, W)."""
+        A network that has diverged gives no number; that counts as 0.
+        """
+        probabilities = np.nan_to_num(self.probabilities.astype(np.float64))
+        return np.rint(probabilities * parts).astype(np.int64)
+
+    def _lines(self, before: np.ndarray, separator: bytes, after: np.ndarray) -> bytes:
+        """Line by line a cell, the digits with separators, and another cell; cells are (N,)."""
         ends_sequence = np.zeros(len(self.digits), bool)
         ends_sequence[np.cumsum(self.lengths) - 1] = True
-        return _columns(_decimal(self.digits), np.where(ends_sequence, b"", separator))
-
-    def _lines(self, *parts: np.ndarray) -> str:
-        """Line by line the cells of all parts, (N or M, W); a line's digits if there are M."""
-        sizes = [
-            part.shape[1] * (self.lengths if part.shape[0]
-        ]
+        digits = _columns(_decimal(self.digits), np.where(ends_sequence, b"", separator))
+        widths = before.itemsize + self.lengths * digits.itemsize + after.itemsize  # (N,)
+        ends = np.cumsum(widths)
+        text = np.empty(ends[-1], np.uint8)
+        is_digits = np.ones(ends[-1], bool)
+        for cells, positions in ((before, ends - widths), (after, ends - after.itemsize)):
+            _windows(text, cells.dtype)[positions] = cells
+            _windows(is_digits, cells.dtype)[positions] = np.zeros_like(cells)
+        text[is_digits] = digits.view(np.uint8)
+        return text[text != 0].tobytes()
 
 
 def _columns(*fields: bytes | np.ndarray) -> np.ndarray:
-    """Fields side by side: constants, and columns of bytes, (N,); returns cells, (N, W)."""
+    """Fields side by side, constants and columns of bytes, (N,), as one column of bytes, (N,)."""
     fields = [np.asarray(field) for field in fields]
-    cells = np.empty(
-        max(field.size for field in fields), [(str(i), f.dtype) for i, f in enumerate(fields)]
-    )
-    for i, field in enumerate(fields):
-        cells[str(i)] = field
-    return cells.view(np.uint8).reshape(len(cells), -1)
+    names = [str(i) for i in range(len(fields))]
+    rows = max(field.size for field in fields)
+    cells = np.empty(rows, [(name, f.dtype) for name, f in zip(names, fields, strict=True)])
+    for name, field in zip(names, fields, strict=True):
+        cells[name] = field
+    return cells.view(f"V{cells.itemsize}")
+
+
+def _windows(text: np.ndarray, cell: np.dtype) -> np.ndarray:
+    """A view of all cells in a text, one beginning at each byte: writing one writes the text."""
+    return np.ndarray(len(text) - cell.itemsize + 1, cell, buffer=text, strides=(1,))
+
+
+def _decimal(numbers: np.ndarray, width: int = 1) -> np.ndarray:
+    """Whole numbers from 0 on in decimal, with at least `width` places, a column of bytes, (N,)."""
+    places = max(width, len(str(numbers.max())))
+    shown = np.zeros((len(numbers), places), np.uint8)
+    for place in range(places):
+        power = 10**place
+        shown[:, -1 - place] = numbers // power % 10 + ord("0")
+        if place >= width:
+            shown[numbers < power, -1 - place] = 0
+    return shown.view(f"S{places}").ravel()

@@ -41,6 +41,21 @@ def label(digits: ArrayLike, max_number: int) -> np.ndarray | np.int64:
     return np.asarray(digits, dtype=np.int64).sum(axis=-1) % num_classes(max_number)
 
 
+def labels(digits: np.ndarray, lengths: np.ndarray, max_number: int) -> np.ndarray:
+    """The label rule for sequences that lie one after the other in one array.
+
+    Args:
+        digits: (M,).
+        lengths: digits of each sequence, (N,), each at least 1; they sum to M.
+        max_number: largest digit.
+
+    Returns:
+        The labels, int64, (N,), each in 0..max_number.
+    """
+    starts = np.cumsum(lengths) - lengths
+    return np.add.reduceat(digits, starts, dtype=np.int64) % num_classes(max_number)
+
+
 def add_digit(prefix_label: Any, digit: Any, max_number: int) -> Any:
     """Label of a sequence that is one digit longer; for whole numbers, arrays and tensors alike."""
     return (prefix_label + digit) % num_classes(max_number)
@@ -81,6 +96,67 @@ def _parse_digit(token: str, max_number: int) -> int:
             f"{shown} is out of range; allowed are 0 to {max_number}, separated by spaces or commas"
         )
     return int(significant)
+
+
+_IS_ODD = bytes(byte not in b"0123456789, \t\r\n" for byte in range(256))
+
+
+def parse_lines(text: str, max_number: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Read many lines at once; each line as `parse_sequence` reads it.
+
+    Lines of plain numbers between separators are read by whole-array operations, any others one
+    by one.
+
+    Args:
+        text: lines that end in a newline; the last need not.
+        max_number: largest digit allowed.
+
+    Returns:
+        The digits of all lines one after the other, (M,), as small integers; the number of digits
+        in each line, int64, (N,), 0 in refused lines; and the refusals by the index of their line.
+    """
+    text += "" if text.endswith("\n") else "\n"
+    encoded = text.encode("utf-8", "surrogatepass")
+    byte = np.frombuffer(encoded, np.uint8)
+    ends = np.flatnonzero(byte == ord("\n"))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+
+    value = byte - ord("0")  # of digits; other bytes wrap around to 10 or more
+    is_digit = value < 10
+    continues = np.zeros_like(is_digit)  # a digit right after a digit
+    continues[1:] = is_digit[1:] & is_digit[:-1]
+    is_number = is_digit.copy()  # where a number ends, `value` becomes that of the number
+    is_number[:-1] &= ~continues[1:]
+    too_long = continues
+    for _ in str(max_number)[1:]:
+        value = value.astype(np.int32)
+        value[1:] = (byte[1:] - ord("0")) + 10 * value[:-1] * continues[1:]
+        too_long = np.append(False, too_long[:-1] & continues[1:])
+
+    odd = too_long | (is_number & (value > max_number))
+    odd |= np.frombuffer(encoded.translate(_IS_ODD), bool)
+    digits = np.compress(is_number, value)
+    lengths = np.add.reduceat(is_number, starts, dtype=np.int64)
+    is_plain = lengths > 0
+    is_plain[np.searchsorted(ends, np.flatnonzero(odd))] = False
+    if is_plain.all():
+        return digits, lengths, {}
+
+    digits = digits[np.repeat(is_plain, lengths)]
+    others, refusals = [], {}
+    for line in np.flatnonzero(~is_plain).tolist():
+        own = byte[starts[line] : ends[line]].tobytes().decode("utf-8", "surrogatepass")
+        before = len(others)
+        try:
+            others += parse_sequence(own, max_number)
+        except ValueError as error:
+            refusals[line] = str(error)
+        lengths[line] = len(others) - before
+    from_plain = np.repeat(is_plain, lengths)
+    merged = np.empty(len(from_plain), digits.dtype)
+    merged[from_plain] = digits
+    merged[~from_plain] = others
+    return merged, lengths, refusals
 
 
 def count_inputs(min_seq_len: int, max_seq_len: int, max_number: int) -> int:

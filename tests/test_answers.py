@@ -69,3 +69,8 @@ def test_json_of_an_answer_that_has_no_line():
         b'{"input": [1, 2], "prediction": 3, "probability": 0.250000, '
         b'"target": 3, "trained_length": true}\n'
     )
+
+
+def test_a_network_that_diverged_answers_with_probability_zero():
+    answers = as_answers([([1, 2], 0, float("nan"), 3, True)])
+    assert answers.as_text().decode() == "1 2 -> 0 with probability 0.0%; right is 3 ✗\n"

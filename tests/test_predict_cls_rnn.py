@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import predict_cls_rnn
-from rnn_tutorial.checkpoint import load_checkpoint
-from rnn_tutorial.evaluate import Evaluation
+from predict_cls_rnn import Predictor, read_blocks
+from rnn_tutorial import task
+from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
+from rnn_tutorial.exact import Evaluation
 from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.task import parse_sequence
 
 
 @pytest.fixture(scope="session")
@@ -106,20 +111,105 @@ def test_a_length_outside_training_is_said(run_script, trained_folder, text, len
     assert f"(never trained on length {length})" in done.stdout
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=40), min_size=1, max_size=50),
-    st.integers(1, 200),
+# ---- any bytes, line by line ----
+
+some_numbers = st.lists(st.integers(0, 12).map(str), min_size=1, max_size=30).map(" ".join)
+nearly_numbers = st.sampled_from("+-x\t\r\0\v\x1c\x85\xa0\u2003٣").flatmap(
+    lambda odd: st.text("012 ," + odd, max_size=8)
 )
-def test_answers_do_not_depend_on_what_is_asked_beside(sequences, tokens_at_once):
+lines_of_bytes = st.lists(
+    (some_numbers | nearly_numbers).map(str.encode) | st.binary(max_size=12), max_size=12
+)
+
+
+def make_predictor(max_number):
     torch.manual_seed(0)
-    model = RnnClsNet(10, 4, 6, 2, 10)
-    predictor = object.__new__(predict_cls_rnn.Predictor)
-    predictor.model, predictor.max_number, predictor.trained_lengths = model, 9, range(2, 6)
+    model = RnnClsNet(max_number + 1, 4, 6, 2, max_number + 1)
+    config = {"min_seq_len": 2, "max_seq_len": 5, "max_number": max_number}
+    return Predictor(
+        Checkpoint(Path("run/model_step_1.pt"), 1, model.arguments, model.state_dict(), config)
+    )
+
+
+PREDICTORS = {max_number: make_predictor(max_number) for max_number in (3, 9, 12, 255)}
+
+
+def open_as_stdin(content):
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="replace")
+
+
+@pytest.mark.parametrize("max_number", PREDICTORS)
+@given(lines_of_bytes, st.sampled_from([b"\n", b"\r\n", b"\r"]), st.booleans(), st.integers(1, 40))
+def test_any_bytes_are_answered_or_refused_as_one_by_one(
+    max_number, lines, line_end, ends, block_characters
+):
+    content = line_end.join(lines) + (line_end if ends else b"")
+    expected, refused = {}, {}
+    for number, line in enumerate(open_as_stdin(content), start=1):
+        try:
+            expected[number] = parse_sequence(line, max_number)
+        except ValueError as error:
+            refused[number] = str(error)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict_cls_rnn, "PADDED_TOKENS_AT_ONCE", tokens_at_once)
-        answers = predictor.answer(sequences)
-    for digits, answer in zip(sequences, answers, strict=True):
-        assert vars(answer).items() >= expected_answer(model, digits).items()
+        patch.setattr(predict_cls_rnn, "BLOCK_CHARACTERS", block_characters)
+        answered, refusals = b"", {}
+        for text, refusals_of_block in predict_cls_rnn.answer_blocks(
+            PREDICTORS[max_number], read_blocks(open_as_stdin(content)), as_json=True
+        ):
+            answered += text
+            refusals |= refusals_of_block
+    answers = [json.loads(line) for line in answered.splitlines()]
+    assert {answer["line"]: answer["input"] for answer in answers} == expected
+    assert [answer["target"] for answer in answers] == [
+        sum(digits) % (max_number + 1) for digits in expected.values()
+    ]
+    assert refusals == refused
+
+
+@pytest.mark.parametrize("max_number", [9, 255])
+def test_plain_lines_need_no_reading_one_by_one(max_number, monkeypatch):
+    monkeypatch.setattr(task, "parse_sequence", None)
+    text = f"0\n{max_number} , 0\t{max_number} \n1,2"
+    digits, lengths, refusals = task.parse_lines(text, max_number)
+    assert digits.tolist() == [0, max_number, 0, max_number, 1, 2]
+    assert lengths.tolist() == [1, 3, 2] and refusals == {}
+
+
+# ---- memory ----
+
+PRINT_PEAK = """
+import resource, sys, predict_cls_rnn
+predict_cls_rnn.main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+def peak_mebibytes(trained_folder, environment, content):
+    """The most memory that answering a stream had in use."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT_PEAK],
+        cwd=trained_folder,
+        env=environment | {"PYTHONPATH": str(REPOSITORY)},
+        input=content,
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.count(b"\n") == content.count(b"\n")
+    return int(done.stderr.splitlines()[-1]) / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def test_memory_does_not_grow_with_the_stream_nor_states_with_a_line(
+    trained_folder, script_environment
+):
+    dice = random.Random(0)
+    lines = [
+        "0 1 2 3 4 5 6 7 8 9 8 7 6 5 4 3 2 1 0 1"[: dice.randrange(1, 40, 2)] for _ in "x" * 10**4
+    ]
+    some = "\n".join([*lines, ""]).encode() * 2
+    peak = peak_mebibytes(trained_folder, script_environment, some)
+    assert peak_mebibytes(trained_folder, script_environment, some * 10) < peak + 20
+    million_digits = b"7 " * 10**6 + b"\n"
+    assert peak_mebibytes(trained_folder, script_environment, million_digits) < peak + 60
 
 
 # ---- the prompt ----

@@ -1,0 +1,65 @@
+"""The benchmark: fair turns, right ratios, and the loops that it measures do train."""
+
+import itertools
+import json
+
+import pytest
+
+from rnn_tutorial import benchmark
+from rnn_tutorial.benchmark import against, engine_steps, flops_per_update, timed, updates
+from rnn_tutorial.config import TrainConfig
+from rnn_tutorial.textbook import textbook_loop
+
+SMALL = TrainConfig(
+    hidden_dim=4, batch_size=8, device="cpu", embed_noise=0.1, max_grad_norm=1.0, weight_decay=0.1
+)
+
+
+def test_candidates_take_turns_and_none_is_always_first():
+    order = []
+    candidates = {name: lambda name=name: order.append(name) or 1.0 for name in "abc"}
+    times = timed(3, candidates)
+    assert "".join(order) == "abcbcacab"
+    assert times == {name: [1.0, 1.0, 1.0] for name in "abc"}
+
+
+def test_speedups_are_taken_round_by_round():
+    compared = against({"slow": [10.0, 20.0, 60.0], "fast": [5.0, 4.0, 6.0]}, "slow")
+    assert compared["fast"]["speedup"] == {"median": 5.0, "min": 2.0, "max": 10.0, "n": 3}
+    assert compared["fast"]["seconds"]["median"] == 5.0
+    assert compared["slow"]["speedup"]["median"] == 1.0
+
+
+def test_updates_are_divided_by_what_was_made(monkeypatch):
+    clock = itertools.count(0, 0.5)
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    measure = updates(iter(range(0, 100_000, 10)), seconds=4)
+    assert measure() == pytest.approx(0.05, rel=0.3)  # ten updates in each half second
+
+
+def test_operations_of_an_update_are_counted_by_hand():
+    config = TrainConfig(
+        min_seq_len=2, max_seq_len=4, embed_dim=3, hidden_dim=5, num_layers=2, batch_size=7
+    )
+    steps, outputs = 7 * 3, 7
+    first, second, scores = 5 * (3 + 5), 5 * (5 + 5), 5 * 10
+    assert flops_per_update(config) == 3 * 2 * (steps * (first + second) + outputs * scores)
+
+
+@pytest.mark.parametrize("engine", ["textbook", "autograd", "compiled"])
+def test_the_loops_count_their_updates(engine):
+    steps = textbook_loop(SMALL) if engine == "textbook" else engine_steps(SMALL, engine, at_once=5)
+    stride = 1 if engine == "textbook" else 5
+    assert list(itertools.islice(steps, 4)) == [stride * k for k in range(1, 5)]
+
+
+def test_the_command_measures_draws_and_keeps_the_figures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "GROWTH", {"hidden_dim": (4, 8), "max_seq_len": (3,)})
+    figure, file = tmp_path / "speed.png", tmp_path / "speed.json"
+    flags = ["--quick", "--only", "growth", "--json", str(file), "--figure", str(figure)]
+    assert benchmark.main(flags) == 0
+    results = json.loads(file.read_text())
+    assert results["versions"]["torch"] and results["threads"] == 1 and results["cpu"]
+    assert results["growth"]["hidden_dim"]["4"]["compiled"]["median"] > 0
+    assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size < 200_000
+    assert "hidden_dim       4  compiled" in capsys.readouterr().out

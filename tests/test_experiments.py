@@ -1,0 +1,100 @@
+"""Experiments: runs are kept and resumed, and the tables are those of the result files."""
+
+import json
+
+import pytest
+from conftest import REPOSITORY
+
+from rnn_tutorial.config import TrainConfig, add_config_flags, settings_of
+from rnn_tutorial.experiments import __main__, runs, tables
+from rnn_tutorial.experiments.catalogue import EXPERIMENTS
+from rnn_tutorial.terminal import OneSentenceParser
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_variant_is_a_configuration_of_its_own(name):
+    parser = OneSentenceParser()
+    add_config_flags(parser)
+    configs = [
+        TrainConfig(**settings_of(vars(parser.parse_args(list(flags)))))
+        for flags in EXPERIMENTS[name].variants.values()
+    ]
+    assert len(set(configs)) == len(configs)
+
+
+@pytest.fixture
+def launches(monkeypatch, tmp_path):
+    """Stand-ins for the commands of a run; the list of what was launched."""
+    monkeypatch.chdir(tmp_path)
+    launched = []
+
+    def launch(*arguments, ok=(0,)):
+        launched.append(arguments)
+        if arguments[0] == "train_cls_rnn.py":
+            run = tmp_path / arguments[arguments.index("--save_dir") + 1] / "run"
+            run.mkdir(parents=True)
+            result = {"steps": 5, "model_parameters": 7, "accuracy": 1.0}
+            (run / "result.json").write_text(json.dumps(result))
+            return ""
+        row = {"length": 10, "right_random": 99, "num_random": 100}
+        return json.dumps({"exact": {"num_wrong": 3}, "lengths": [row], "proved": True})
+
+    monkeypatch.setattr(runs, "_launch", launch)
+    return launched
+
+
+def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_path):
+    figures = runs.run_once(("--lr", "0.1"), 0, certify=False)
+    assert (figures["wrong_inputs"], figures["right_at_length"]) == (3, {"10": 99})
+    assert len(launches) == 2
+    assert runs.run_once(("--lr", "0.1"), 0, certify=False) == figures
+    assert len(launches) == 2
+    runs.run_once(("--lr", "0.1"), 1, certify=False)
+    runs.run_once(("--lr", "0.2"), 0, certify=False)
+    assert len(launches) == 6
+    for kept in (tmp_path / "output").rglob("figures.json"):
+        kept.unlink()
+    runs.run_once(("--lr", "0.1"), 0, certify=True)
+    assert len(launches) == 9
+
+
+def test_the_command_runs_every_seed_and_writes_the_result(launches, tmp_path, monkeypatch):
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path / "results")
+    assert __main__.main(["run", "solved", "--num_seeds", "3", "--jobs", "2"]) == 0
+    result = json.loads((tmp_path / "results" / "solved.json").read_text())
+    assert [run["seed"] for run in result["variants"]["solved"]["runs"]] == [0, 1, 2]
+    assert result["command"] == "python -m rnn_tutorial.experiments run solved --num_seeds 3"
+
+
+@pytest.mark.parametrize("arguments", [["run", "nothing"], ["run", "all", "--num_seeds", "0"], []])
+def test_wrong_arguments_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        __main__.main(arguments)
+    assert stopped.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_table_is_written_between_its_markers(tmp_path, monkeypatch):
+    def run(seed, accuracy, wrong, right):
+        return {
+            "seed": seed, "seconds": 2.0 + seed, "accuracy": accuracy, "wrong_inputs": wrong,
+            "right_at_length": {"10": right}, "num_sequences": 100, "proof": {"proved": not seed},
+        }  # fmt: skip
+
+    results = {"variants": {"plain": {"runs": [run(0, 1.0, 0, 100), run(1, 0.5, 7, 40)]}}}
+    (tmp_path / "solved.json").write_text(json.dumps(results))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    text = "before\n<!-- table: solved -->\nold\n<!-- end -->\nafter\n"
+    rendered = tables.render(text)
+    assert rendered == tables.render(rendered)
+    assert rendered.startswith("before\n") and rendered.endswith("after\n")
+    assert "old" not in rendered
+    assert (
+        "| plain | 1/2 [9%, 91%] | 75.00% [50.00%, 100.00%] | 1/2 [9%, 91%] | 1/2 [9%, 91%] "
+        "| 2.5 [2.0, 3.0] |" in rendered
+    )
+
+
+@pytest.mark.parametrize("name", __main__.READMES)
+def test_the_tables_of_the_readmes_are_those_of_the_result_files(name):
+    text = (REPOSITORY / name).read_text(encoding="utf-8")
+    assert tables.render(text) == text
