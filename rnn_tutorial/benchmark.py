@@ -16,13 +16,14 @@ import contextlib
 import multiprocessing
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import train_cls_rnn
+from rnn_tutorial.checkpoint import save_checkpoint
 from rnn_tutorial.config import ENGINES, TrainConfig
 from rnn_tutorial.data import BatchLoader, pad_and_tensor
 from rnn_tutorial.distributed import World, choose_device, choose_num_threads
@@ -44,6 +46,8 @@ from rnn_tutorial.run_folder import write_json
 from rnn_tutorial.task import input_at, label, padding_id
 from rnn_tutorial.terminal import OneSentenceParser, StopSignals
 from rnn_tutorial.textbook import textbook_loop
+
+REPOSITORY = Path(train_cls_rnn.__file__).parent.resolve()
 
 # Three sizes: the tutorial's baseline, its sota, and a net that solves the task.
 RECIPES = {
@@ -190,7 +194,7 @@ def compare_whole_runs(rounds: int) -> dict[str, Any]:
     def run(*command: str) -> Callable[[], float]:
         def measure() -> float:
             with tempfile.TemporaryDirectory() as folder:
-                environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+                environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
                 started = time.perf_counter()
                 subprocess.run(
                     [sys.executable, *command],
@@ -204,7 +208,7 @@ def compare_whole_runs(rounds: int) -> dict[str, Any]:
         return measure
 
     candidates = {"textbook": run("-m", "rnn_tutorial.textbook")}
-    script = str(Path(train_cls_rnn.__file__).resolve())
+    script = str(REPOSITORY / "train_cls_rnn.py")
     for tracker in ("disabled", "local"):
         flags = ("--device", "cpu", "--tracker", tracker)
         candidates[f"train_cls_rnn.py --tracker {tracker}"] = run(script, *flags)
@@ -284,6 +288,62 @@ def peak_mebibytes() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+# ---- prediction ----
+
+
+def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
+    """Seconds a sequence of length 1 to 20: one at a time through the model, and the script.
+
+    The script's time is that of the whole process on a file of lines: start, parsing, printing.
+    """
+    generator = random.Random(0)
+    sequences = [
+        [generator.randrange(10) for _ in range(generator.randint(1, 20))] for _ in range(num_lines)
+    ]
+    results = {}
+    for name in ("A", "C"):
+        config = replace(RECIPES[name], device="cpu")
+        model = train_cls_rnn.make_model(config)
+        with tempfile.TemporaryDirectory() as folder:
+            lines = Path(folder, "lines.txt")
+            lines.write_text("".join(" ".join(map(str, digits)) + "\n" for digits in sequences))
+            evaluation = evaluate(model, 1, 5, 9)
+            checkpoint = save_checkpoint(
+                Path(folder),
+                0,
+                **{"model": model.arguments, "weights": model.state_dict()},
+                **{"config": asdict(config), "evaluation": asdict(evaluation)},
+                **{"optimizer": None, "exact_streak": 0, "elapsed_seconds": 0.0},
+            )
+
+            def script(*flags: str, lines=lines, checkpoint=checkpoint) -> Callable[[], float]:
+                command = [sys.executable, str(REPOSITORY / "predict_cls_rnn.py"), *flags]
+
+                def measure() -> float:
+                    with lines.open() as stdin:
+                        work = partial(
+                            subprocess.run,
+                            [*command, "--checkpoint", str(checkpoint)],
+                            stdin=stdin,
+                            stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL,
+                            check=True,
+                        )
+                        return stopwatch(work)() / num_lines
+
+                return measure
+
+            few = sequences[:2000]
+            one_at_a_time = stopwatch(lambda few=few, model=model: [model.predict(s) for s in few])
+            candidates = {
+                "one at a time": lambda one=one_at_a_time, few=few: one() / len(few),
+                "script, text": script(),
+                "script, --json": script("--json"),
+            }
+            results[name] = against(timed(rounds, candidates), "one at a time")
+    return results
 
 
 # ---- growth ----
@@ -403,6 +463,14 @@ def measure_evaluation(quick: bool) -> dict[str, Any]:
     return results
 
 
+def measure_prediction(quick: bool) -> dict[str, Any]:
+    """The prediction script on a stream against one sequence at a time."""
+    num_lines = 20_000 if quick else 1_000_000
+    results = {"lines": num_lines, "sequence": compare_prediction(1 if quick else 7, num_lines)}
+    print_comparison(f"Prediction, {num_lines:,} lines", results["sequence"], "µs a sequence", 1e6)
+    return results
+
+
 def measure_growth_and_print(quick: bool) -> dict[str, Any]:
     """How updates per second fall as the net, the batch or the sequences grow."""
     results = measure_growth(Budget(1, 0.05) if quick else Budget(7, 0.2))
@@ -421,6 +489,7 @@ def measure_growth_and_print(quick: bool) -> dict[str, Any]:
 SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "training": measure_training,
     "evaluation": measure_evaluation,
+    "prediction": measure_prediction,
     "growth": measure_growth_and_print,
 }
 
