@@ -166,7 +166,7 @@ def main() -> int:
     """Measure all candidates on A, B and C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
-    parser.add_argument("--rounds", type=int, default=15, metavar="N")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     results = {}
