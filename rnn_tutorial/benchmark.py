@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import multiprocessing
 import os
 import platform
@@ -33,8 +34,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial.checkpoint import save_checkpoint
+from rnn_tutorial.checkpoint import Checkpoint
 from rnn_tutorial.config import ENGINES, TrainConfig
 from rnn_tutorial.data import BatchLoader, pad_and_tensor
 from rnn_tutorial.distributed import World, choose_device, choose_num_threads
@@ -189,7 +191,7 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def compare_whole_runs(rounds: int) -> dict[str, Any]:
-    """The tutorial's baseline from start to exit: the textbook loop against the script."""
+    """From start to exit: the textbook loop on the tutorial's baseline, against the script."""
 
     def run(*command: str) -> Callable[[], float]:
         def measure() -> float:
@@ -209,9 +211,8 @@ def compare_whole_runs(rounds: int) -> dict[str, Any]:
 
     candidates = {"textbook": run("-m", "rnn_tutorial.textbook")}
     script = str(REPOSITORY / "train_cls_rnn.py")
-    for tracker in ("disabled", "local"):
-        flags = ("--device", "cpu", "--tracker", tracker)
-        candidates[f"train_cls_rnn.py --tracker {tracker}"] = run(script, *flags)
+    for flags in ("--tracker local", "--tracker disabled", "--tracker disabled --recipe solved"):
+        candidates[f"train_cls_rnn.py {flags}"] = run(script, "--device", "cpu", *flags.split())
     return against(timed(rounds, candidates), "textbook")
 
 
@@ -294,55 +295,96 @@ def peak_mebibytes() -> float:
 
 
 def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
-    """Seconds a sequence of length 1 to 20: one at a time through the model, and the script.
+    """Seconds a sequence of length 1 to 20: one at a time through the model, and as a stream.
 
-    The script's time is that of the whole process on a file of lines: start, parsing, printing.
+    The stream is what predict_cls_rnn.py does with its standard input: read lines, parse them,
+    answer, write lines; its start-up is not counted.
     """
     generator = random.Random(0)
     sequences = [
         [generator.randrange(10) for _ in range(generator.randint(1, 20))] for _ in range(num_lines)
     ]
     results = {}
-    for name in ("A", "C"):
-        config = replace(RECIPES[name], device="cpu")
-        model = train_cls_rnn.make_model(config)
-        with tempfile.TemporaryDirectory() as folder:
-            lines = Path(folder, "lines.txt")
-            lines.write_text("".join(" ".join(map(str, digits)) + "\n" for digits in sequences))
-            evaluation = evaluate(model, 1, 5, 9)
-            checkpoint = save_checkpoint(
-                Path(folder),
-                0,
-                **{"model": model.arguments, "weights": model.state_dict()},
-                **{"config": asdict(config), "evaluation": asdict(evaluation)},
-                **{"optimizer": None, "exact_streak": 0, "elapsed_seconds": 0.0},
-            )
-
-            def script(*flags: str, lines=lines, checkpoint=checkpoint) -> Callable[[], float]:
-                command = [sys.executable, str(REPOSITORY / "predict_cls_rnn.py"), *flags]
-
-                def measure() -> float:
-                    with lines.open() as stdin:
-                        work = partial(
-                            subprocess.run,
-                            [*command, "--checkpoint", str(checkpoint)],
-                            stdin=stdin,
-                            stdout=subprocess.DEVNULL,
-                            stderr=subprocess.DEVNULL,
-                            check=True,
-                        )
-                        return stopwatch(work)() / num_lines
-
-                return measure
-
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "lines.txt")
+        path.write_text("".join(" ".join(map(str, digits)) + "\n" for digits in sequences))
+        for name in ("A", "C"):
+            config = replace(RECIPES[name], device="cpu")
+            model = train_cls_rnn.make_model(config)
+            checkpoint = Checkpoint(path, 0, model.arguments, model.state_dict(), asdict(config))
+            predictor = predict_cls_rnn.Predictor(checkpoint)
             few = sequences[:2000]
-            one_at_a_time = stopwatch(lambda few=few, model=model: [model.predict(s) for s in few])
+
+            def one_at_a_time(model=model, few=few) -> float:
+                return stopwatch(lambda: [model.predict(digits) for digits in few])() / len(few)
+
+            def stream(as_json: bool, predictor=predictor) -> float:
+                def work() -> None:
+                    with path.open(encoding="utf-8") as lines, Path(os.devnull).open("wb") as sink:
+                        blocks = predict_cls_rnn.read_blocks(lines)
+                        for answered, _ in predict_cls_rnn.answer_blocks(
+                            predictor, blocks, as_json
+                        ):
+                            sink.write(answered)
+
+                return stopwatch(work)() / num_lines
+
             candidates = {
-                "one at a time": lambda one=one_at_a_time, few=few: one() / len(few),
-                "script, text": script(),
-                "script, --json": script("--json"),
+                "one at a time": one_at_a_time,
+                "stream, text": partial(stream, False),
+                "stream, --json": partial(stream, True),
             }
             results[name] = against(timed(rounds, candidates), "one at a time")
+    return results
+
+
+def measure_stream_memory(numbers_of_lines: Sequence[int]) -> dict[str, float]:
+    """Peak memory in MiB of a process that answers so many lines."""
+    return {f"{n:,} lines": in_fresh_process(_stream_peak, n) for n in numbers_of_lines}
+
+
+def _stream_peak(num_lines: int) -> float:
+    config = TrainConfig(device="cpu")
+    model = train_cls_rnn.make_model(config)
+    checkpoint = Checkpoint(Path(), 0, model.arguments, model.state_dict(), asdict(config))
+    predictor = predict_cls_rnn.Predictor(checkpoint)
+    line = "1 2 3 4 5 6 7 8 9 0\n"
+    blocks = ((first, line * 10_000) for first in range(1, num_lines, 10_000))
+    for _ in predict_cls_rnn.answer_blocks(predictor, blocks, False):
+        pass
+    return peak_mebibytes()
+
+
+# ---- several processes ----
+
+
+def measure_processes(hidden_dims: Sequence[int], num_steps: int) -> dict[str, Any]:
+    """Updates per second of one process and of two that divide each batch, one thread each."""
+    results = {}
+    for hidden_dim in hidden_dims:
+        flags = {
+            **{"hidden_dim": hidden_dim, "batch_size": 256, "max_seq_len": 3, "engine": "autograd"},
+            **{"total_steps": num_steps, "log_every": num_steps // 8, "tracker": "disabled"},
+            **{"eval_every": num_steps, "save_every": 0, "device": "cpu", "num_threads": 1},
+        }
+        arguments = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+        rates = {}
+        for processes in (1, 2):
+            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+            with tempfile.TemporaryDirectory() as folder:
+                subprocess.run(
+                    [
+                        sys.executable,
+                        *(launcher if processes == 2 else []),
+                        *(str(REPOSITORY / "train_cls_rnn.py"), *arguments, "--save_dir", folder),
+                    ],
+                    env=os.environ | {"OMP_NUM_THREADS": "1"},
+                    check=True,
+                    capture_output=True,
+                )
+                metrics = Path(folder, "baseline", "metrics.jsonl").read_text().splitlines()
+            rates[processes] = spread([json.loads(m)["steps_per_second"] for m in metrics[2:]])
+        results[str(hidden_dim)] = {"one": rates[1], "two": rates[2]}
     return results
 
 
@@ -444,8 +486,8 @@ def measure_training(quick: bool) -> dict[str, Any]:
                 **results["compilation"]
             )
         )
-        results["baseline, start to exit"] = {"A": compare_whole_runs(rounds=7)}
-        print_comparison("Whole run", results["baseline, start to exit"], "s", 1)
+        results["start to exit"] = {"whole run": compare_whole_runs(rounds=7)}
+        print_comparison("From start to exit", results["start to exit"], "s", 1)
     return results
 
 
@@ -468,6 +510,19 @@ def measure_prediction(quick: bool) -> dict[str, Any]:
     num_lines = 20_000 if quick else 1_000_000
     results = {"lines": num_lines, "sequence": compare_prediction(1 if quick else 7, num_lines)}
     print_comparison(f"Prediction, {num_lines:,} lines", results["sequence"], "µs a sequence", 1e6)
+    results["peak_mebibytes"] = measure_stream_memory([num_lines // 10, num_lines])
+    for name, peak in results["peak_mebibytes"].items():
+        print(f"  peak memory after {name}: {peak:,.0f} MiB")
+    return results
+
+
+def measure_several_processes(quick: bool) -> dict[str, Any]:
+    """From which size on two processes are faster than one."""
+    results = measure_processes((128,) if quick else (32, 128, 512, 1024), 16 if quick else 80)
+    print("\nUpdates per second, batch 256, one thread a process")
+    for hidden_dim, rates in results.items():
+        one, two = rates["one"]["median"], rates["two"]["median"]
+        print(f"  hidden_dim {hidden_dim:>5}: one {one:,.0f}, two {two:,.0f}, x {two / one:.2f}")
     return results
 
 
@@ -490,6 +545,7 @@ SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "training": measure_training,
     "evaluation": measure_evaluation,
     "prediction": measure_prediction,
+    "processes": measure_several_processes,
     "growth": measure_growth_and_print,
 }
 

@@ -104,6 +104,8 @@ def open_run(
         config = replace(config, run_name=folder.name)
     path = latest_checkpoint(folder)
     checkpoint = load_checkpoint(path) if path else None
+    if checkpoint is not None:
+        checkpoint.build_model()  # refuses weights that do not fit
     if world.is_main and not (folder / RESULT_FILE).exists():
         write_json(folder / CONFIG_FILE, asdict(config))
     return config, folder, checkpoint

@@ -10,6 +10,8 @@ from conftest import REPOSITORY
 
 import predict_cls_rnn
 import train_cls_rnn
+from rnn_tutorial import benchmark, evaluate
+from rnn_tutorial.experiments import __main__ as experiments
 
 READMES = ("README.md", "README_next.md")
 
@@ -26,10 +28,8 @@ COMMANDS = [line for name in READMES for block in blocks(name, "sh") for line in
 
 
 def quick(arguments):
-    """The same training in a few steps; a warmup must fit in."""
-    return [*arguments, "--total_steps", "10", "--tracker", "disabled"] + (
-        ["--warmup_step", "5"] if "--warmup_step" in arguments else []
-    )
+    """The same training in a few steps, in which its warmup fits."""
+    return [*arguments, "--total_steps", "10", "--warmup_step", "5", "--tracker", "disabled"]
 
 
 def test_the_readme_begins_with_the_two_commands():
@@ -39,31 +39,59 @@ def test_the_readme_begins_with_the_two_commands():
     ]
 
 
+def run_train(arguments, folder):
+    if "--resume" not in arguments:
+        (folder / "output").unlink()
+        arguments = quick(arguments)
+    else:
+        arguments = ["--resume", str(folder / "output" / "baseline")]
+    assert train_cls_rnn.main(arguments) == 0
+
+
+def run_evaluate(arguments, folder):
+    quickly = ["--max_len", "2", "--lengths", "3", "--figure", str(folder / "figure.png")]
+    assert evaluate.main([str(folder / "output"), *arguments[1:], *quickly]) == 0
+
+
+def run_benchmark(arguments, folder):
+    assert benchmark.main([*arguments, "--only", "growth"]) == 0
+
+
+def run_experiments(arguments, folder):
+    assert experiments.main(["list"] if arguments[0] == "run" else arguments) == 0
+
+
+RUNNERS = {
+    "train_cls_rnn.py": run_train,
+    "predict_cls_rnn.py": lambda arguments, folder: predict_cls_rnn.main(arguments),
+    "rnn_tutorial.evaluate": run_evaluate,
+    "rnn_tutorial.benchmark": run_benchmark,
+    "rnn_tutorial.experiments": run_experiments,
+}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_runs(command, trained_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmark, "GROWTH", {"hidden_dim": (4,)})
     (tmp_path / "output").symlink_to(trained_folder / "output")
-    _, _, script = command.rpartition("&& ")
-    _, _, script = script.rpartition("| ")
-    program, *arguments = shlex.split(script)
+    script = command.rpartition("&& ")[2].rpartition("| ")[2]
+    script = re.sub(r"^torchrun --nproc_per_node \d ", "python ", script)
     if script in ("swanlab watch", "python -m pytest"):
         return  # the first serves until it is stopped, and is tested with the tracker
+    typed = re.fullmatch(r"printf '(.*)' \| .*", command)
+    stdin = io.StringIO(typed[1].replace(r"\n", "\n") if typed else "")
+    monkeypatch.setattr("sys.stdin", stdin)
+    program, name, *arguments = shlex.split(script)
     assert program == "python"
-    name, *arguments = arguments
-    if name == "train_cls_rnn.py":
-        if "--resume" not in arguments:
-            (tmp_path / "output").unlink()
-            arguments = quick(arguments)
-        assert train_cls_rnn.main(arguments) == 0
-        assert "Ask it: python predict_cls_rnn.py" in capsys.readouterr().out
-    else:
-        assert name == "predict_cls_rnn.py"
-        typed = re.fullmatch(r"printf '(.*)' \| .*", command)
-        monkeypatch.setattr(
-            "sys.stdin", io.StringIO(typed[1].replace(r"\n", "\n") if typed else "")
-        )
-        assert predict_cls_rnn.main(arguments) == 0
-        assert ("6" in capsys.readouterr().out) == bool(arguments)
+    if name == "-m":
+        name, *arguments = arguments
+    arguments = [argument.replace("output/solved", "output/baseline") for argument in arguments]
+    try:
+        RUNNERS[name](arguments, tmp_path)
+    except SystemExit as stopped:
+        assert stopped.code == 0
+    assert capsys.readouterr().out or (name == "predict_cls_rnn.py" and not arguments)
 
 
 @pytest.mark.parametrize("name", READMES)
@@ -88,10 +116,10 @@ def test_links_and_images_exist(name):
 
 
 def test_the_readmes_name_only_flags_that_exist(capsys):
-    known = set()
-    for script in (train_cls_rnn, predict_cls_rnn):
+    known = {"--nproc_per_node"}  # torchrun's
+    for command in (train_cls_rnn, predict_cls_rnn, evaluate, benchmark, experiments):
         with pytest.raises(SystemExit):
-            script.main(["--help"])
+            command.main(["--help"])
         known |= set(re.findall(r"--\w+", capsys.readouterr().out))
     named = {flag for name in READMES for flag in re.findall(r"(?<![\w-])--\w+", read(name))}
     assert named <= known
