@@ -1,0 +1,228 @@
+"""An independent check of a certificate: NumPy only, nothing of the program that wrote it.
+
+A certificate is an automaton whose states are boxes of hidden states; rnn_tutorial/certify.py says
+what it proves and under which model of arithmetic. Every condition is decided here again from the
+weights: where certify.py multiplies centres and radii and lumps the rounding together, this
+program multiplies lows and highs, separately for positive and negative weights, and accounts for
+float32 (u = 2⁻²⁴) and for its own float64 (u = 2⁻⁵³) one by one.
+
+The file, an .npz without pickles:
+    format            "rnn_tutorial certificate 1"
+    weights_hash      SHA-256, hexadecimal, over the weights in the order of their names: a line
+                      "name type (shape)", then the numbers in C order, little-endian
+    max_number        largest digit
+    residues          int64 (S,)         of each abstract state; state 0 is the empty sequence
+    successors        int64 (S, C)       the state after one more digit
+    low, high         float32 (S, L, H)  the box of hidden states
+    smallest_margin   float64            by which the right score is the highest, at least
+
+Shapes: S abstract states, C digits (as many as classes), L layers, H hidden.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+_SHAPES = {
+    "format": ("U", 0),
+    "weights_hash": ("U", 0),
+    "max_number": ("i", 0),
+    "residues": ("i", 1),
+    "successors": ("i", 2),
+    "low": ("f", 3),
+    "high": ("f", 3),
+    "smallest_margin": ("f", 0),
+}
+_DAMAGE = (
+    OSError, ValueError, LookupError, EOFError, AttributeError, TypeError, NotImplementedError,
+    RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+_TANH_ERROR = 2.0**-21  # of the network's tanh, absolute
+_NUMPY_TANH_ERROR = 2.0**-50  # of float64's
+_LARGEST_STATE = 1 + 2.0**-20  # of |h|: tanh and its error
+_SMALLEST_NORMAL = 2.0**-126
+
+
+class InvalidCertificate(Exception):
+    """The certificate does not prove the network right; the message says why."""
+
+
+def check_certificate(path: Path, weights: Mapping[str, np.ndarray]) -> float:
+    """Check that a certificate proves a network right for every sequence of every length.
+
+    Args:
+        path: the certificate.
+        weights: the network's, float32, by the names of RnnClsNet's state_dict.
+
+    Returns:
+        The smallest score margin of the right class in any box.
+
+    Raises:
+        InvalidCertificate: a condition of the proof does not hold.
+    """
+    certificate = _read(path)
+    if str(certificate["weights_hash"]) != _hash(weights):
+        raise InvalidCertificate("it is for other weights")
+    embedding, layers, fc = _arrange(weights)
+    residues, successors = certificate["residues"], certificate["successors"]
+    low, high = certificate["low"].astype(np.float64), certificate["high"].astype(np.float64)
+    num_states, num_digits = len(residues), len(embedding)
+    _require(certificate["max_number"] == num_digits - 1, "max_number is not the network's")
+    _require(successors.shape == (num_states, num_digits), "a state or a successor is missing")
+    _require(
+        low.shape == high.shape == (num_states, len(layers), len(layers[0][1])),
+        "the boxes do not fit the network",
+    )
+    _require(num_states > 0 and (low <= high).all(), "a box is empty or not a number")
+    _require(
+        ((successors >= 0) & (successors < num_states)).all(), "a successor is no abstract state"
+    )
+    _require(residues[0] == 0, "the empty sequence has not residue 0")
+    _require((low[0] <= 0).all() and (high[0] >= 0).all(), "the box of h_0 does not hold it")
+    for digit in range(num_digits):
+        after = successors[:, digit]
+        _require(
+            (residues[after] == (residues + digit) % num_digits).all(),
+            f"a state and its successor for digit {digit} disagree in their residues",
+        )
+        image_low, image_high = _step(embedding[digit], layers, low, high)
+        _require(
+            (low[after] <= image_low).all() and (image_high <= high[after]).all(),
+            f"digit {digit} leads out of a box",
+        )
+    answered = np.unique(successors)
+    margin = _smallest_margin(*fc, low[answered, -1], high[answered, -1], residues[answered])
+    _require(margin > 0, f"a score margin is negative: {margin:.3g}")
+    claimed = float(certificate["smallest_margin"])
+    _require(0 < claimed <= margin * (1 + 1e-4), f"it claims a margin of {claimed:.3g}")
+    return margin
+
+
+def claimed_hash(path: Path) -> str:
+    """The hash of the weights that a certificate is for; reads nothing else of it.
+
+    Raises:
+        InvalidCertificate: the file is missing, damaged, or no certificate.
+    """
+    return str(_read(path, ("format", "weights_hash"))["weights_hash"])
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise InvalidCertificate(otherwise)
+
+
+def _read(path: Path, names: Collection[str] = tuple(_SHAPES)) -> dict[str, np.ndarray]:
+    """These fields of the file, of the right types and numbers of dimensions."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            _require(
+                set(archive.files) == set(_SHAPES), "its fields are not those of a certificate"
+            )
+            fields = {name: archive[name] for name in names}
+    except _DAMAGE as error:
+        raise InvalidCertificate(f"it cannot be read: {error}") from None
+    for name, array in fields.items():
+        _require((array.dtype.kind, array.ndim) == _SHAPES[name], f"its field {name} is no such")
+    _require(str(fields["format"]) == "rnn_tutorial certificate 1", "its format is unknown")
+    return fields
+
+
+def _hash(weights: Mapping[str, np.ndarray]) -> str:
+    sha256 = hashlib.sha256()
+    for name in sorted(weights):
+        values = weights[name]
+        shape = ", ".join(str(size) for size in values.shape)
+        sha256.update(f"{name} {values.dtype} ({shape}{',' * (values.ndim == 1)})\n".encode())
+        sha256.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
+    return sha256.hexdigest()
+
+
+def _arrange(weights: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list, tuple]:
+    """Embedding of the digits, (C, E), layers (W_ih, W_hh, b_ih, b_hh), and fc (W, b)."""
+    num_layers = sum(name.startswith("rnn.weight_hh") for name in weights)
+    names = [
+        [f"rnn.{kind}_l{index}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        for index in range(num_layers)
+    ]
+    expected = {"embedding.weight", "fc.weight", "fc.bias"}.union(*names)
+    if set(weights) != expected or not num_layers:
+        raise InvalidCertificate("the network is not a plain nn.RNN in one direction")
+    hidden = weights["rnn.weight_hh_l0"].shape[1]
+    for values in weights.values():
+        _require(values.dtype == np.float32, "a weight is not in float32")
+        _require(np.abs(values).max() < 2.0**32, "a weight is not a number that a network uses")
+    exact = {name: values.astype(np.float64) for name, values in weights.items()}
+    layers = [tuple(exact[name] for name in layer) for layer in names]
+    square = all(layer[1].shape == (hidden, hidden) for layer in layers)
+    _require(square, "the recurrent layers are not a plain nn.RNN")  # nn.LSTM's are (4 H, H)
+    return exact["embedding.weight"][:-1], layers, (exact["fc.weight"], exact["fc.bias"])
+
+
+def _step(
+    x: np.ndarray, layers: list, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes that hold what float32 may compute from all hidden states of the given boxes.
+
+    Args:
+        x: the embedded digit, (E,).
+        layers: weights and biases.
+        low, high: the boxes, (S, L, H).
+    """
+    image_low, image_high = np.empty_like(low), np.empty_like(high)
+    input_low = input_high = np.broadcast_to(x, (len(low), len(x)))
+    for index, (w_ih, w_hh, b_ih, b_hh) in enumerate(layers):
+        from_input = _times(w_ih, input_low, input_high)
+        from_state = _times(w_hh, low[:, index], high[:, index])
+        largest_input = np.abs(x) if index == 0 else np.full(w_ih.shape[1], _LARGEST_STATE)
+        mass = (
+            np.abs(w_ih) @ largest_input
+            + np.abs(w_hh) @ np.full(w_hh.shape[1], _LARGEST_STATE)
+            + np.abs(b_ih)
+            + np.abs(b_hh)
+        )
+        slack = _rounding(w_ih.shape[1] + w_hh.shape[1] + 2, mass)
+        sums = [a + b + b_ih + b_hh for a, b in zip(from_input, from_state, strict=True)]
+        tanh_error = _TANH_ERROR + _NUMPY_TANH_ERROR
+        image_low[:, index] = np.tanh(sums[0] - slack) - tanh_error
+        image_high[:, index] = np.tanh(sums[1] + slack) + tanh_error
+        input_low, input_high = image_low[:, index], image_high[:, index]
+    return image_low, image_high
+
+
+def _times(weight: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and largest of weight · h over the boxes: a sum of the ends that matter."""
+    positive, negative = np.maximum(weight, 0).T, np.minimum(weight, 0).T
+    return low @ positive + high @ negative, high @ positive + low @ negative
+
+
+def _rounding(num_terms: int, mass: np.ndarray) -> np.ndarray:
+    """What float32 may err in a sum, and float64 in computing its interval and this bound."""
+
+    def gamma(n: int, unit_roundoff: float) -> float:
+        return n * unit_roundoff / (1 - n * unit_roundoff)
+
+    here = gamma(4 * num_terms + 16, 2.0**-53)
+    return (gamma(num_terms, 2.0**-24) + here) * mass + 4 * num_terms * _SMALLEST_NORMAL
+
+
+def _smallest_margin(
+    weight: np.ndarray, bias: np.ndarray, low: np.ndarray, high: np.ndarray, residues: np.ndarray
+) -> float:
+    """The right score minus any other, at least, over the boxes of the last layer, (S, H)."""
+    slack = _rounding(
+        len(weight[0]) + 1, np.abs(weight).sum(axis=1) * _LARGEST_STATE + np.abs(bias)
+    )
+    smallest = np.inf
+    for right in np.unique(residues):
+        rows = residues == right
+        least, _ = _times(weight[right] - weight, low[rows], high[rows])  # (…, C)
+        margins = least + (bias[right] - bias) - (slack[right] + slack)
+        smallest = min(smallest, np.delete(margins, right, axis=1).min())
+    return float(smallest)
