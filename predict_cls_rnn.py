@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from rnn_tutorial.answers import Answers
+from rnn_tutorial.certify import certificate_matches
 from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.exact import Evaluation, evaluate
 from rnn_tutorial.inference import Inference
@@ -57,6 +58,7 @@ class Predictor:
             f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
             f"seed {checkpoint.config.get('seed', 'unknown')}, trained on lengths {lengths[0]} to "
             f"{lengths[-1]}: {evaluation.describe()}"
+            + ("; proved for every length" if certificate_matches(checkpoint) else "")
         )
 
     def answer(self, digits: np.ndarray, lengths: np.ndarray) -> Answers:

@@ -266,6 +266,7 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
     """Train from the checkpoint, or from the start, to total_steps; returns the exit status."""
     started = time.perf_counter()
     torch.set_num_threads(config.num_threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32 on a GPU too
     dataset = make_dataset(config)
     model = make_model(config)
     optimizer = make_optimizer(model, config)

@@ -59,6 +59,10 @@ RECIPES = {
         "single digits name the ten states; decay and noise make them stable: every input right",
         _SOLVED,
     ),
+    "certified": Recipe(
+        "states that every step brings closer together can be proved right at every length",
+        _SOLVED | {"total_steps": 10_000, "weight_decay": 0.6, "contraction": 1.0},
+    ),
 }
 
 

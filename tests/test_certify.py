@@ -1,6 +1,7 @@
 """Proofs for every length: what is proved, what must not be, what a certificate may not say."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -9,14 +10,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from rnn_tutorial import certify
+from rnn_tutorial import certify, proof
 from rnn_tutorial.certify import (
-    TANH_ERROR,
-    IntervalNet,
-    NotProved,
     certificate_matches,
     certificate_path,
-    prove,
     save_certificate,
     weights_hash,
 )
@@ -24,6 +21,7 @@ from rnn_tutorial.check_certificate import InvalidCertificate, _step, check_cert
 from rnn_tutorial.checkpoint import load_checkpoint, save_checkpoint
 from rnn_tutorial.data import SeqSumModDataset, pack_batches
 from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.proof import TANH_ERROR, IntervalNet, NotProved, prove, rounding_bound
 
 
 def build_automaton(max_number, gain=8.0, num_layers=1):
@@ -180,10 +178,10 @@ def test_a_trained_net_is_proved_only_with_enough_memory(trained, trained_proof,
         prove(trained, memory=1)
     assert "residue" in str(failure.value) and "width" in str(failure.value)
     assert prove(trained, memory=4).smallest_margin > 1
-    monkeypatch.setattr(certify, "_MAX_PASSES", 1)
+    monkeypatch.setattr(proof, "_MAX_PASSES", 1)
     with pytest.raises(NotProved, match="a box kept growing: that of abstract state"):
         prove(trained)
-    monkeypatch.setattr(certify, "_MAX_STATES", 8)
+    monkeypatch.setattr(proof, "_MAX_STATES", 8)
     with pytest.raises(NotProved, match="do not settle: more than 8 "):
         prove(trained)
 
@@ -278,8 +276,8 @@ def test_the_rounding_bound_of_a_sum_dominates():
     mass = (a.double() * b.double()).abs().sum(dim=1).numpy()
     for computed in (forward, (a * b).sum(dim=1), torch.einsum("ij,ij->i", a, b)):
         error = (computed.double() - exact).abs().numpy()
-        assert error.max() > 0 and (error <= certify.rounding_bound(500, mass)).all()
-    assert (certify.rounding_bound(500, mass) < 4e-5 * mass).all()
+        assert error.max() > 0 and (error <= rounding_bound(500, mass)).all()
+    assert (rounding_bound(500, mass) < 4e-5 * mass).all()
 
 
 def test_every_tanh_errs_less_than_assumed():
@@ -490,6 +488,9 @@ def test_proving_writes_a_certificate_that_the_check_confirms(certified, trained
         assert certificate_matches(load_checkpoint(certified))
         assert certify.main([str(run), "--check"]) == 0
         capsys.readouterr()
+        assert certify.main([str(run), "--json"]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        assert figures["proved"] and figures["abstract_states"] == len(trained_proof.residues)
 
 
 def test_what_is_not_proved_says_so_and_leaves_no_certificate(certified, capsys):
@@ -558,6 +559,6 @@ def test_weights_that_float32_cannot_use_are_refused(where, value):
 
 
 def test_abstract_states_beyond_the_memory_are_refused(monkeypatch):
-    monkeypatch.setattr(certify, "_MAX_NUMBERS", 1000)
+    monkeypatch.setattr(proof, "_MAX_NUMBERS", 1000)
     with pytest.raises(ValueError, match="too many for the memory"):
         prove(build_automaton(4))

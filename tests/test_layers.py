@@ -12,8 +12,8 @@ LAYERS = {
     "plots": 0, "distributed": 0, "check_certificate": 0,
     "data": 1, "model": 1, "answers": 1, "optimizer": 1, "textbook": 1,
     "compiled": 2, "cuda_graph": 2, "checkpoint": 2, "inference": 2,
-    "exact": 3, "certify": 3,
-    "evaluate": 4, "launch": 4, "report": 4,
+    "exact": 3, "proof": 3,
+    "certify": 4, "evaluate": 4, "launch": 4, "report": 4,
     "train_cls_rnn": 5, "predict_cls_rnn": 5,
     "benchmark": 6,
 }  # fmt: skip

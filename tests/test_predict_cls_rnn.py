@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
@@ -21,10 +22,11 @@ from hypothesis import strategies as st
 
 import predict_cls_rnn
 from predict_cls_rnn import Predictor, read_blocks
-from rnn_tutorial import task
+from rnn_tutorial import certify, task
 from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.exact import Evaluation
 from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.proof import Proof
 from rnn_tutorial.task import parse_sequence
 
 
@@ -61,6 +63,18 @@ def test_it_says_for_which_run_step_seed_and_accuracy_it_speaks(run_script, trai
     assert done.stderr == (
         f"output/baseline at step 40, seed 0, trained on lengths 2 to 4: {evaluation.describe()}\n"
     )
+
+
+def test_it_says_so_if_a_certificate_matches_its_weights(trained_folder, tmp_path, capsys):
+    path = tmp_path / "model_step_40.pt"
+    path.write_bytes((trained_folder / "output/baseline/model_step_40.pt").read_bytes())
+    checkpoint = load_checkpoint(path)
+    nothing = np.zeros(1)
+    claim = Proof(nothing, np.zeros((1, 10)), nothing, nothing, 1.0)
+    for weights, said in ((checkpoint.weights, True), ({"fc.bias": torch.zeros(1)}, False)):
+        certify.save_certificate(certify.certificate_path(path), claim, weights)
+        assert predict_cls_rnn.main(["--checkpoint", str(path), "--input", "1 2"]) == 0
+        assert ("proved for every length" in capsys.readouterr().err) == said
 
 
 def test_bad_lines_are_reported_by_number_and_the_rest_is_answered(run_script, trained_folder):

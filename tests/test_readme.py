@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial import benchmark, evaluate
+from rnn_tutorial import benchmark, certify, evaluate
 from rnn_tutorial.experiments import __main__ as experiments
 
 READMES = ("README.md", "README_next.md")
@@ -53,6 +53,12 @@ def run_evaluate(arguments, folder):
     assert evaluate.main([str(folder / "output"), *arguments[1:], *quickly]) == 0
 
 
+def run_certify(arguments, folder):
+    """The small net is not proved, and so has no certificate to check."""
+    status = certify.main([str(folder / "output"), *arguments[1:]])
+    assert status == (2 if "--check" in arguments else 1)
+
+
 def run_benchmark(arguments, folder):
     assert benchmark.main([*arguments, "--only", "growth"]) == 0
 
@@ -66,6 +72,7 @@ RUNNERS = {
     "predict_cls_rnn.py": lambda arguments, folder: predict_cls_rnn.main(arguments),
     "rnn_tutorial.evaluate": run_evaluate,
     "rnn_tutorial.benchmark": run_benchmark,
+    "rnn_tutorial.certify": run_certify,
     "rnn_tutorial.experiments": run_experiments,
 }
 
@@ -91,7 +98,8 @@ def test_a_command_runs(command, trained_folder, tmp_path, monkeypatch, capsys):
         RUNNERS[name](arguments, tmp_path)
     except SystemExit as stopped:
         assert stopped.code == 0
-    assert capsys.readouterr().out or (name == "predict_cls_rnn.py" and not arguments)
+    printed = capsys.readouterr()
+    assert printed.out + printed.err or (name == "predict_cls_rnn.py" and not arguments)
 
 
 @pytest.mark.parametrize("name", READMES)
@@ -117,7 +125,7 @@ def test_links_and_images_exist(name):
 
 def test_the_readmes_name_only_flags_that_exist(capsys):
     known = {"--nproc_per_node"}  # torchrun's
-    for command in (train_cls_rnn, predict_cls_rnn, evaluate, benchmark, experiments):
+    for command in (train_cls_rnn, predict_cls_rnn, evaluate, certify, benchmark, experiments):
         with pytest.raises(SystemExit):
             command.main(["--help"])
         known |= set(re.findall(r"--\w+", capsys.readouterr().out))
