@@ -70,8 +70,9 @@ class RnnClsNet(nn.Module):
         embedded = self.embedding(ids.data)  # (M, E): there is no padding in it
         if noise is not None:
             embedded = embedded + noise
-        packed = PackedSequence(embedded, *ids[1:])
-        _, h_n = self.rnn(packed)  # h_n: (L, N, H), each row's state at its own last valid step
+        _, h_n = self.rnn(
+            ids._replace(data=embedded)
+        )  # h_n: (L, N, H), each row's state at its own last valid step
         return self.fc(h_n[-1])
 
     def forward_with_contraction(

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.adamw import adamw
 
 
 class LeanAdamW(torch.optim.AdamW):
@@ -58,19 +57,19 @@ class LeanAdamW(torch.optim.AdamW):
     def step(self, closure: None = None) -> None:
         group = self.param_groups[0]
         beta1, beta2 = group["betas"]
-        adamw(
+        torch._foreach_add_(self._steps, 1)
+        torch._fused_adamw_(  # what torch.optim.AdamW(fused=True) comes down to
             self._parameters,
             [parameter.grad for parameter in self._parameters],
             self._exp_avgs,
             self._exp_avg_sqs,
             [],
             self._steps,
-            fused=True,
-            amsgrad=False,
+            lr=group["lr"],
             beta1=beta1,
             beta2=beta2,
-            lr=group["lr"],
             weight_decay=group["weight_decay"],
             eps=group["eps"],
+            amsgrad=False,
             maximize=False,
         )

@@ -108,7 +108,7 @@ def _memory_table(prediction: dict[str, Any]) -> str:
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "benchmark": lambda r: _speed_table(r["training"]["step"], "µs an update", 1e6),
-    "benchmark-runs": lambda r: _speed_table(r["training"]["start to exit"], "s", 1),
+    "benchmark-runs": lambda r: _speed_table(r["runs"]["start to exit"], "s", 1),
     "benchmark-evaluation": lambda r: _speed_table(
         r["evaluation"]["all 111,110 inputs"], "ms", 1e3
     ),
