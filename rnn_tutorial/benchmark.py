@@ -42,6 +42,7 @@ from rnn_tutorial.config import ENGINES, TrainConfig
 from rnn_tutorial.data import BatchLoader, pad_and_tensor
 from rnn_tutorial.distributed import World, choose_device, choose_num_threads
 from rnn_tutorial.exact import evaluate
+from rnn_tutorial.inference import add_product
 from rnn_tutorial.launch import impediment
 from rnn_tutorial.plots import draw_growth
 from rnn_tutorial.report import versions
@@ -437,9 +438,13 @@ def flops_per_update(config: TrainConfig) -> float:
 
 
 def measure_matmul(rounds: int) -> float:
-    """The best rate of a large float32 matrix product with torch's threads, in GFLOP/s."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    fastest = min(stopwatch(lambda: a @ b)() for _ in range(3 * rounds))
+    """The best rate of a large float32 matrix product in this process, in GFLOP/s.
+
+    PyTorch brings two libraries that multiply, MKL and oneDNN; which is faster depends on the CPU.
+    """
+    a, b, c = torch.randn(3, 1024, 1024)
+    products = (lambda: a @ b, lambda: add_product(c, a, b))
+    fastest = min(stopwatch(product)() for product in products for _ in range(3 * rounds))
     return 2 * 1024**3 / fastest / 1e9
 
 
@@ -525,7 +530,9 @@ def measure_prediction(quick: bool) -> dict[str, Any]:
 
 def measure_several_processes(quick: bool) -> dict[str, Any]:
     """From which size on two processes are faster than one."""
-    results = measure_processes((128,) if quick else (32, 128, 512, 1024), 16 if quick else 80)
+    if quick:
+        return {}
+    results = measure_processes((32, 128, 512, 1024), num_steps=80)
     print("\nUpdates per second, batch 256, one thread a process")
     for hidden_dim, rates in results.items():
         one, two = rates["one"]["median"], rates["two"]["median"]
