@@ -89,8 +89,8 @@ def test_a_table_is_written_between_its_markers(tmp_path, monkeypatch):
     assert rendered.startswith("before\n") and rendered.endswith("after\n")
     assert "old" not in rendered
     assert (
-        "| plain | 1/2 [9%, 91%] | 75.00% [50.00%, 100.00%] | 1/2 [9%, 91%] | 1/2 [9%, 91%] "
-        "| 2.5 [2.0, 3.0] |" in rendered
+        "| plain | 1/2 [9%, 91%] | 75.00% [50.00%, 100.00%] | 1/2 [9%, 91%] | 1/2 [9%, 91%] |\n"
+        in rendered
     )
 
 

@@ -41,17 +41,16 @@ def table(name: str) -> str:
 
 
 def _seeds_table(results: dict[str, Any]) -> str:
-    """A row for each variant: seeds solved, seeds right at each length, time."""
+    """A row for each variant: seeds solved, seeds right at each length, seeds proved."""
     lengths = list(next(iter(results["variants"].values()))["runs"][0]["right_at_length"])
     proofs = any("proof" in v["runs"][0] for v in results["variants"].values())
     header = ["variant", "every input right", "accuracy, median [min, max]"]
     header += [f"all right at {int(n):,}" for n in lengths]
-    header += ["proved"] * proofs + ["start to exit, s"]
+    header += ["proved"] * proofs
     rows = []
     for variant, content in results["variants"].items():
         runs = content["runs"]
         accuracies = [run["accuracy"] for run in runs]
-        seconds = [run["seconds"] for run in runs]
         row = [variant, _share([run["wrong_inputs"] == 0 for run in runs])]
         row.append(
             f"{statistics.median(accuracies):.2%} [{min(accuracies):.2%}, {max(accuracies):.2%}]"
@@ -62,7 +61,6 @@ def _seeds_table(results: dict[str, Any]) -> str:
         ]
         if proofs:
             row.append(_share([run["proof"]["proved"] for run in runs]))
-        row.append(f"{statistics.median(seconds):.1f} [{min(seconds):.1f}, {max(seconds):.1f}]")
         rows.append(row)
     return _markdown(header, rows)
 
