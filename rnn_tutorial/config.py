@@ -188,6 +188,16 @@ class TrainConfig:
         if not self.save_dir or "\0" in self.save_dir:
             raise ValueError(f"--save_dir {self.save_dir!r} is no folder name")
 
+    def overrides_recipe(self) -> bool:
+        """True if flags changed something that the recipe's data, model or updates depend on."""
+        recipe = TrainConfig(**settings_of({"recipe": self.recipe}))
+        return any(
+            getattr(self, setting.name) != getattr(recipe, setting.name)
+            for setting in fields(self)
+            if setting.metadata["group"] in ("data", "model", "optimization")
+            and setting.name not in ("seed", "num_workers")
+        )
+
     def learning_rate(self, step: int) -> float:
         """Learning rate after `step` updates: linear warmup from 1 % of lr, then cosine to min_lr.
 

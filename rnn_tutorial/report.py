@@ -63,9 +63,10 @@ def print_summary(
         shown = " ".join(map(str, digits[:20])) + (" …" if len(digits) > 20 else "")
         print(f"  wrong: {shown} -> {answer}, right is {label(digits, config.max_number)}")
     if evaluation.num_wrong and config.recipe != "solved":
+        changed = " with other flags" if config.overrides_recipe() else ""
         print(
-            f"This is the recipe {config.recipe!r}; python train_cls_rnn.py --recipe solved "
-            "gets none wrong."
+            f"This is the recipe {config.recipe!r}{changed}; "
+            "python train_cls_rnn.py --recipe solved gets none wrong."
         )
     print(f"Checkpoint: {checkpoint_path(folder, step)}")
     print(prediction_hint(folder))

@@ -135,6 +135,15 @@ def test_a_recipe_is_allowed_and_flags_override_it(name):
     assert f"{name}: {RECIPES[name].lesson}" in describe_recipes()
 
 
+def test_it_knows_whether_flags_changed_its_recipe():
+    def config(**flags):
+        return TrainConfig(**settings_of({"recipe": "sota", **flags}))
+
+    assert not config().overrides_recipe()
+    assert not config(seed=3, log_every=7, run_name="x", device="cpu").overrides_recipe()
+    assert config(lr=0.1).overrides_recipe() and config(min_seq_len=1).overrides_recipe()
+
+
 def test_the_contraction_ramps_from_one_to_three_fifths():
     config = TrainConfig(total_steps=1000, contraction=0.5)
     factors = [config.contraction_at(step) for step in (0, 200, 400, 600, 1000)]

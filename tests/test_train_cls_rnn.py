@@ -206,7 +206,8 @@ def test_recipes_are_listed_and_recorded(run_script, tmp_path):
 def test_a_net_that_is_wrong_is_told_of_the_recipe_that_is_right(tmp_path, capsys):
     train(tmp_path)
     printed = capsys.readouterr().out
-    assert "This is the recipe 'baseline'; python train_cls_rnn.py --recipe solved" in printed
+    assert "This is the recipe 'baseline' with other flags; python train_cls_rnn.py" in printed
+    assert "--recipe solved gets none wrong" in printed
 
 
 PARITY = (
