@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
@@ -77,6 +78,8 @@ class Progress:
 class StopSignals:
     """While active, Ctrl-C and SIGTERM ask for a stop at the next step; a second one stops at once.
 
+    It must come more than a second later: the same signal may arrive twice.
+
     `signum` is the number of the signal that asked, or None.
     """
 
@@ -94,6 +97,8 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _ask(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
+        now = time.monotonic()
+        if self.signum is None:
+            self.signum, self._asked = signum, now
+        elif now - self._asked > 1:  # torchrun passes on a Ctrl-C that the terminal has sent too
             sys.exit(128 + signum)
-        self.signum = signum
