@@ -263,7 +263,8 @@ def _allowed(setting: Field) -> str:
     bounds = setting.metadata
     if "choices" in bounds:
         return f"one of {', '.join(bounds['choices'])}"
-    kind = {int: "a whole number", float: "a number", str: "a text"}[type(setting.default)]
+    kinds = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    kind = kinds[type(setting.default)]
     return f"{kind} from {bounds['low']} to {bounds['high']}" if "low" in bounds else kind
 
 
@@ -277,12 +278,16 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     for setting in fields(TrainConfig):
         title = setting.metadata["group"]
         group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
+        is_switch = type(setting.default) is bool
         group.add_argument(
             f"--{setting.name}",
-            type=_reader(setting),
             default=argparse.SUPPRESS,
-            metavar=_metavar(setting),
             help=f"{setting.metadata['help']} (default: {setting.default})",
+            **(
+                {"action": argparse.BooleanOptionalAction}
+                if is_switch
+                else {"type": _reader(setting), "metavar": _metavar(setting)}
+            ),
         )
 
 
