@@ -1,0 +1,40 @@
+"""A finding: what the doctor saw, what it means, what to try, and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CONFIDENCES = ("certain", "likely", "possible")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a training run, a module or data.
+
+    Args:
+        name: what it is, in kebab-case: "vanishing-gradient".
+        seen: what was measured, with the figure.
+        meaning: what follows from it.
+        advice: what to try: the flag, or the change of the code.
+        confidence: "certain", "likely" or "possible".
+    """
+
+    name: str
+    seen: str
+    meaning: str
+    advice: str
+    confidence: str
+
+
+def describe(findings: Sequence[Finding]) -> str:
+    """The findings for a person, a paragraph each, or a sentence if there is none."""
+    if not findings:
+        return "No findings."
+    return "\n".join(
+        f"{finding.name} ({finding.confidence})\n"
+        f"  seen: {finding.seen}\n"
+        f"  means: {finding.meaning}\n"
+        f"  try: {finding.advice}"
+        for finding in findings
+    )
