@@ -1,6 +1,7 @@
 """Experiments: runs are kept and resumed, and the tables are those of the result files."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from conftest import REPOSITORY
@@ -35,6 +36,8 @@ def launches(monkeypatch, tmp_path):
             run.mkdir(parents=True)
             result = {"steps": 5, "model_parameters": 7, "accuracy": 1.0}
             (run / "result.json").write_text(json.dumps(result))
+            metrics = [{"step": 1, "steps_per_second": 200.0}, {"step": 5, "accuracy": 1.0}]
+            (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
             return ""
         row = {"length": 10, "right_random": 99, "num_random": 100}
         return json.dumps({"exact": {"num_wrong": 3}, "lengths": [row], "proved": True})
@@ -46,6 +49,7 @@ def launches(monkeypatch, tmp_path):
 def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_path):
     figures = runs.run_once(("--lr", "0.1"), 0, certify=False)
     assert (figures["wrong_inputs"], figures["right_at_length"]) == (3, {"10": 99})
+    assert (figures["microseconds_per_step"], figures["curve"]) == (5000.0, [[5, 1.0]])
     assert len(launches) == 2
     assert runs.run_once(("--lr", "0.1"), 0, certify=False) == figures
     assert len(launches) == 2
@@ -64,6 +68,16 @@ def test_the_command_runs_every_seed_and_writes_the_result(launches, tmp_path, m
     result = json.loads((tmp_path / "results" / "solved.json").read_text())
     assert [run["seed"] for run in result["variants"]["solved"]["runs"]] == [0, 1, 2]
     assert result["command"] == "python -m rnn_tutorial.experiments run solved --num_seeds 3"
+
+
+def test_no_more_seeds_than_an_experiment_takes(launches, tmp_path, monkeypatch):
+    few = replace(EXPERIMENTS["solved"], max_seeds=2)
+    monkeypatch.setattr(__main__, "EXPERIMENTS", {"solved": few})
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path / "results")
+    assert __main__.main(["run", "solved"]) == 0
+    result = json.loads((tmp_path / "results" / "solved.json").read_text())
+    assert len(result["variants"]["solved"]["runs"]) == 2
+    assert result["command"].endswith("--num_seeds 2")
 
 
 @pytest.mark.parametrize("arguments", [["run", "nothing"], ["run", "all", "--num_seeds", "0"], []])

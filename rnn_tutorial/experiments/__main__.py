@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from rnn_tutorial.benchmark import describe_machine
 from rnn_tutorial.experiments import __doc__ as package_doc
-from rnn_tutorial.experiments.catalogue import EXPERIMENTS
+from rnn_tutorial.experiments.catalogue import EXPERIMENTS, LENGTHS
 from rnn_tutorial.experiments.runs import REPOSITORY, code_version, run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
 from rnn_tutorial.run_folder import write_json
@@ -24,12 +24,14 @@ READMES = ("README.md", "README_next.md")
 def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool) -> None:
     """Make every missing run, then write each experiment's result file."""
     tasks = {}
-    short = ("--total_steps", "50", "--warmup_step", "5") if quick else ()
+    short = ("--total_steps", "20", "--warmup_step", "5") if quick else ()
+    lengths = LENGTHS[:1] if quick else LENGTHS
+    seeds = {name: range(min(num_seeds, EXPERIMENTS[name].max_seeds)) for name in names}
     with ThreadPoolExecutor(jobs) as pool:
         for name in names:
             for variant, flags in EXPERIMENTS[name].variants.items():
-                for seed in range(num_seeds):
-                    job = ((*flags, *short), seed, EXPERIMENTS[name].certify)
+                for seed in seeds[name]:
+                    job = ((*flags, *short), seed, EXPERIMENTS[name].certify, lengths)
                     tasks[pool.submit(run_once, *job)] = name, variant, seed
         try:
             for done in tqdm(as_completed(tasks), total=len(tasks), unit=" runs"):
@@ -39,8 +41,9 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
             raise
     figures = {place: task.result() for task, place in tasks.items()}
     for name in names:
+        asked = f"run {name} --num_seeds {len(seeds[name])}"
         content = {
-            "command": f"python -m rnn_tutorial.experiments run {name} --num_seeds {num_seeds}",
+            "command": f"python -m rnn_tutorial.experiments {asked}",
             "question": EXPERIMENTS[name].question,
             "code_version": code_version(),
             "jobs": jobs,
@@ -48,7 +51,7 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
             "variants": {
                 variant: {
                     "flags": " ".join(flags),
-                    "runs": [figures[name, variant, seed] for seed in range(num_seeds)],
+                    "runs": [figures[name, variant, seed] for seed in seeds[name]],
                 }
                 for variant, flags in EXPERIMENTS[name].variants.items()
             },
@@ -66,7 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("render", help="write the tables of the READMEs from the result files")
     run = commands.add_parser("run", help="train and measure; what is done already is kept")
     run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
-    run.add_argument("--num_seeds", type=int, default=20, metavar="N", help="(default: 20)")
+    run.add_argument(
+        "--num_seeds",
+        type=int,
+        metavar="N",
+        help="at most; some experiments take fewer (default: 20, with --quick 1)",
+    )
     run.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="at a time")
     run.add_argument("--quick", action="store_true", help="a few updates: does it work at all?")
     flags = parser.parse_args(arguments)
@@ -81,11 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names:
             if name not in EXPERIMENTS:
                 parser.error(f"{name!r} is not one of {', '.join(EXPERIMENTS)}, all")
-        if flags.num_seeds < 1 or flags.jobs < 1:
-            parser.error(
-                f"--num_seeds {flags.num_seeds} and --jobs {flags.jobs} must be at least 1"
-            )
-        run_experiments(names, flags.num_seeds, flags.jobs, flags.quick)
+        num_seeds = (1 if flags.quick else 20) if flags.num_seeds is None else flags.num_seeds
+        if num_seeds < 1 or flags.jobs < 1:
+            parser.error(f"--num_seeds {num_seeds} and --jobs {flags.jobs} must be at least 1")
+        run_experiments(names, num_seeds, flags.jobs, flags.quick)
     return 0
 
 

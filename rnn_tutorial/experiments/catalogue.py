@@ -17,11 +17,13 @@ class Experiment:
         question: what it answers.
         variants: name to flags.
         certify: True to try a proof of each trained network too.
+        max_seeds: more are not run: what takes long is compared on fewer.
     """
 
     question: str
     variants: dict[str, tuple[str, ...]]
     certify: bool = False
+    max_seeds: int = 20
 
 
 _SOLVED = ("--recipe", "solved")

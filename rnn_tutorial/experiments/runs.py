@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import LENGTHS
-from rnn_tutorial.run_folder import RESULT_FILE, read_json, write_json
+from rnn_tutorial.run_folder import METRICS_FILE, RESULT_FILE, read_json, write_json
 
 REPOSITORY = Path(__file__).parent.parent.parent
 CACHE = Path("output", "experiments")
@@ -46,13 +47,24 @@ def code_version() -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def run_once(flags: Sequence[str], seed: int, certify: bool) -> dict[str, Any]:
+def run_once(
+    flags: Sequence[str], seed: int, certify: bool, lengths: Sequence[int] = LENGTHS
+) -> dict[str, Any]:
     """Train one network and measure it, or take the figures of an earlier, equal run.
+
+    Args:
+        flags: of train_cls_rnn.py.
+        seed: of the run.
+        certify: True to try a proof too.
+        lengths: at which random sequences are answered.
+
+    Returns:
+        The figures, plain values; the curve is pairs of a step and the accuracy there.
 
     Raises:
         RuntimeError: a command failed.
     """
-    key = json.dumps([*flags, seed, certify, code_version()])
+    key = json.dumps([*flags, seed, certify, *lengths, code_version()])
     folder = CACHE / hashlib.sha256(key.encode()).hexdigest()[:16]
     figures_file = folder / "figures.json"
     if figures_file.exists():
@@ -67,28 +79,25 @@ def run_once(flags: Sequence[str], seed: int, certify: bool) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     run = folder / "run"
     result = read_json(run / RESULT_FILE)
-    lengths = [str(length) for length in LENGTHS]
+    metrics = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
+    rates = [row["steps_per_second"] for row in metrics if "steps_per_second" in row]
     examined = json.loads(
         _launch(
-            "-m",
-            "rnn_tutorial.evaluate",
-            str(run),
-            "--max_len",
-            "5",
-            "--json",
-            "--lengths",
-            *lengths,
+            *("-m", "rnn_tutorial.evaluate", str(run), "--max_len", "5", "--json"),
+            *("--lengths", *map(str, lengths)),
         )
     )
     figures = {
         "seed": seed,
         "steps": result["steps"],
         "seconds": seconds,
+        "microseconds_per_step": 1e6 / statistics.median(rates),
         "model_parameters": result["model_parameters"],
         "accuracy": result["accuracy"],
         "wrong_inputs": examined["exact"]["num_wrong"],
         "right_at_length": {str(row["length"]): row["right_random"] for row in examined["lengths"]},
         "num_sequences": examined["lengths"][0]["num_random"],
+        "curve": [[row["step"], row["accuracy"]] for row in metrics if "accuracy" in row],
     }
     if certify:
         figures["proof"] = json.loads(
