@@ -34,7 +34,7 @@ from rnn_tutorial.distributed import World, find_world, join_world
 from rnn_tutorial.exact import Evaluation, evaluate
 from rnn_tutorial.launch import RESUME_FLAGS, configure, impediment, open_run
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.optimizer import LeanAdamW
+from rnn_tutorial.optimizer import make_optimizer
 from rnn_tutorial.report import (
     count_parameters,
     prediction_hint,
@@ -45,13 +45,16 @@ from rnn_tutorial.report import (
     write_result,
 )
 from rnn_tutorial.run_folder import RESULT_FILE, MetricsFile
+from rnn_tutorial.schedule import Standing, learning_rate
 from rnn_tutorial.task import num_classes
 from rnn_tutorial.terminal import OneSentenceParser, Progress, StopSignals
 from rnn_tutorial.tracking import start_tracker
 
-# An engine makes one update per batch: advance(steps, batches, noise, stop) returns the loss of
-# each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.
-Advance = Callable[[range, Batches, Sequence[Tensor] | None, StopSignals], tuple[Tensor, Tensor]]
+# An engine makes one update per batch: advance(steps, learning_rates, batches, noise, stop) returns
+# the loss of each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.
+Advance = Callable[
+    [range, Sequence[float], Batches, Sequence[Tensor] | None, StopSignals], tuple[Tensor, Tensor]
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,6 +107,7 @@ def update(
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
     step: int,
+    lr: float,
     ids: PackedSequence,
     targets: Tensor,
     noise: Tensor | None,
@@ -112,6 +116,7 @@ def update(
 
     Args:
         step: updates made before this one.
+        lr: learning rate of this one.
         ids: packed token ids of N sequences.
         targets: their classes, (N,).
         noise: standard normal numbers for the embedded input, (M, E).
@@ -132,7 +137,7 @@ def update(
     grad_norm = None
     if config.max_grad_norm:
         grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm)
-    optimizer.param_groups[0]["lr"] = config.learning_rate(step)
+    optimizer.param_groups[0]["lr"] = lr
     optimizer.step()
     return loss.detach(), grad_norm
 
@@ -145,13 +150,17 @@ def autograd_engine(
         model = DistributedDataParallel(model)
 
     def advance(
-        steps: range, batches: Batches, noise: Sequence[Tensor] | None, stop: StopSignals
+        steps: range,
+        learning_rates: Sequence[float],
+        batches: Batches,
+        noise: Sequence[Tensor] | None,
+        stop: StopSignals,
     ) -> tuple[Tensor, Tensor]:
         ids, targets = pack_batches(batches, config.device), batches.targets.to(config.device)
         losses = []
-        for k, step in enumerate(steps):
+        for k, (step, lr) in enumerate(zip(steps, learning_rates, strict=True)):
             added = noise and noise[k].to(config.device)
-            loss, grad_norm = update(model, optimizer, config, step, ids[k], targets[k], added)
+            loss, grad_norm = update(model, optimizer, config, step, lr, ids[k], targets[k], added)
             losses.append(loss)
             if stop.signum is not None and world.size == 1:
                 break
@@ -184,12 +193,15 @@ def graph_engine(
 
 def _many_at_once(train_on: Callable[..., tuple[Tensor, Tensor]], config: TrainConfig) -> Advance:
     def advance(
-        steps: range, batches: Batches, noise: Sequence[Tensor] | None, stop: StopSignals
+        steps: range,
+        learning_rates: Sequence[float],
+        batches: Batches,
+        noise: Sequence[Tensor] | None,
+        stop: StopSignals,
     ) -> tuple[Tensor, Tensor]:
         more = {}
         if config.contraction:
             more["contraction"] = [config.contraction_at(step) for step in steps]
-        learning_rates = [config.learning_rate(step) for step in steps]
         losses, grad_norms = train_on(batches, learning_rates, noise and torch.cat(noise), **more)
         return losses, grad_norms[-1]
 
@@ -217,22 +229,11 @@ def make_model(config: TrainConfig) -> RnnClsNet:
     return model.to(config.device)
 
 
-def make_optimizer(model: RnnClsNet, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW, which with weight_decay 0 is Adam."""
-    if config.device == "cpu":
-        return LeanAdamW(model.parameters(), config.lr, config.weight_decay)
-    return torch.optim.AdamW(
-        model.parameters(),
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        fused=config.device.startswith("cuda"),
-    )
-
-
 def make_updates(
     advance: Advance,
     batch_loader: BatchLoader,
     config: TrainConfig,
+    standing: Standing,
     world: World,
     stop: StopSignals,
     step: int,
@@ -256,7 +257,10 @@ def make_updates(
                 world.share_of_noise(draw_noise(config.seed, k, lengths, config.embed_dim), lengths)
                 for k, lengths in zip(steps, batches.seq_lengths, strict=True)
             ]
-        chunk_losses, grad_norm = advance(steps, world.share_of(batches), noise, stop)
+        learning_rates = [learning_rate(config, k, standing) for k in steps]
+        chunk_losses, grad_norm = advance(
+            steps, learning_rates, world.share_of(batches), noise, stop
+        )
         losses.append(chunk_losses)
         step += len(chunk_losses)
     return world.mean(torch.cat(losses)), grad_norm
@@ -269,25 +273,26 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32 on a GPU too
     dataset = make_dataset(config)
     model = make_model(config)
-    optimizer = make_optimizer(model, config)
-    step, seconds_before, evaluation, exact_streak = 0, 0.0, None, 0
+    optimizer = make_optimizer(model.parameters(), config)
+    step, seconds_before, evaluation, standing = 0, 0.0, None, Standing()
     if checkpoint is not None:
         model.load_state_dict(checkpoint.weights)
         optimizer.load_state_dict(checkpoint.optimizer)
         step, seconds_before = checkpoint.step, checkpoint.elapsed_seconds
-        evaluation, exact_streak = Evaluation(**checkpoint.evaluation), checkpoint.exact_streak
+        evaluation, standing = Evaluation(**checkpoint.evaluation), Standing(**checkpoint.standing)
     advance = ENGINES[config.engine](model, optimizer, config, world)
 
-    def save() -> None:
+    def save(is_best: bool = False) -> None:
         save_checkpoint(
             folder,
             step,
+            is_best,
             model=model.arguments,
             weights=model.state_dict(),
             config=asdict(config),
             optimizer=optimizer.state_dict(),
             evaluation=asdict(evaluation),
-            exact_streak=exact_streak,
+            standing=asdict(standing),
             elapsed_seconds=seconds_before + time.perf_counter() - started,
         )
 
@@ -311,11 +316,12 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
         )
         steps_since_log, seconds_since_log = 0, 0.0
         stopping = False
-        finished = step == config.total_steps or 0 < config.stop_when_exact <= exact_streak
+        finished = step == config.total_steps or standing.ends(config)
         while not (finished or stopping):
             chunk_started = time.perf_counter()
+            until = next_due(config, step)
             losses, last_norm = make_updates(
-                advance, batch_loader, config, world, stop, step, next_due(config, step)
+                advance, batch_loader, config, standing, world, stop, step, until
             )
             grad_norm = last_norm.item()
             stopping = world.any(stop.signum is not None, config.device)
@@ -341,10 +347,10 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
                 evaluation = evaluate(
                     model, config.min_seq_len, config.max_seq_len, config.max_number
                 )
-            if eval_due and config.stop_when_exact:
-                num_wrong = world.from_main(lambda latest=evaluation: latest.num_wrong)
-                exact_streak = exact_streak + 1 if num_wrong == 0 else 0
-                finished = finished or exact_streak == config.stop_when_exact
+            if eval_due:
+                evaluation = world.from_main(lambda latest=evaluation: latest)
+                standing.observe(config, step, evaluation.accuracy, evaluation.num_wrong)
+                finished = finished or standing.ends(config)
             if not world.is_main:
                 continue
 
@@ -352,7 +358,7 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
             metrics: dict[str, Any] = {}
             if step == 1 or is_due(step, config.log_every) or finished:
                 metrics["loss"] = losses[-1].item()
-                metrics["current_lr"] = config.learning_rate(step)
+                metrics["current_lr"] = learning_rate(config, step, standing)
                 metrics["grad_norm"] = grad_norm
                 metrics["steps_per_second"] = steps_since_log / seconds_since_log
                 steps_since_log, seconds_since_log = 0, 0.0
@@ -366,6 +372,8 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
                 progress.report(metrics)
 
             # ---- save ----
+            if config.early_stopping_patience and standing.best_step == step:
+                save(is_best=True)  # before the checkpoint that says so
             if save_due or finished:
                 save()
     if not finished:
@@ -374,8 +382,8 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
         return 128 + (stop.signum or signal.SIGTERM)
     if world.is_main:
         elapsed_seconds = seconds_before + time.perf_counter() - started
-        write_result(config, folder, model, step, evaluation, elapsed_seconds)
-        print_summary(config, folder, model, step, evaluation, elapsed_seconds)
+        write_result(config, folder, model, step, evaluation, standing, elapsed_seconds)
+        print_summary(config, folder, model, step, evaluation, standing, elapsed_seconds)
     return 0
 
 

@@ -47,6 +47,7 @@ from rnn_tutorial.launch import impediment
 from rnn_tutorial.plots import draw_growth
 from rnn_tutorial.report import versions
 from rnn_tutorial.run_folder import read_json, write_json
+from rnn_tutorial.schedule import Standing
 from rnn_tutorial.task import input_at, label, padding_id
 from rnn_tutorial.terminal import OneSentenceParser, StopSignals
 from rnn_tutorial.textbook import textbook_loop
@@ -62,6 +63,7 @@ RECIPES = {
         hidden_dim=128,
         batch_size=256,
         lr=0.003,
+        optimizer="adamw",
         weight_decay=0.3,
         max_grad_norm=1.0,
         embed_noise=0.3,
@@ -139,14 +141,16 @@ def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterat
     config = replace(config, engine=engine, device=choose_device(config.device, World()))
     world, stop = World(), StopSignals()
     model = train_cls_rnn.make_model(config)
-    optimizer = train_cls_rnn.make_optimizer(model, config)
+    optimizer = train_cls_rnn.make_optimizer(model.parameters(), config)
     advance = train_cls_rnn.ENGINES[config.engine](model, optimizer, config, world)
     dataset = train_cls_rnn.make_dataset(config)
     loader = BatchLoader(dataset, config.batch_size, 0, 10**9)
     step = 0
     while True:
         until = step + at_once
-        losses, _ = train_cls_rnn.make_updates(advance, loader, config, world, stop, step, until)
+        losses, _ = train_cls_rnn.make_updates(
+            advance, loader, config, Standing(), world, stop, step, until
+        )
         losses[-1].item()  # waits for a GPU, as logging does
         step += len(losses)
         yield step

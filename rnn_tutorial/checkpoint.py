@@ -14,7 +14,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,12 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.run_folder import checkpoint_path, find_checkpoint, write_atomically
+from rnn_tutorial.run_folder import (
+    BEST_FILE,
+    checkpoint_path,
+    find_checkpoint,
+    write_atomically,
+)
 from rnn_tutorial.task import num_classes
 
 FORMAT = "rnn_tutorial checkpoint 1"
@@ -40,7 +45,7 @@ class Checkpoint:
         config: the training configuration, at least min_seq_len, max_seq_len and max_number.
         optimizer: the optimizer's state_dict; None in files of the published scripts.
         evaluation: the fields of exact.Evaluation at that step; None likewise.
-        exact_streak: evaluations in a row up to that step that found no wrong input.
+        standing: the fields of schedule.Standing at that step.
         elapsed_seconds: training time behind it.
     """
 
@@ -51,7 +56,7 @@ class Checkpoint:
     config: dict[str, Any]
     optimizer: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
-    exact_streak: int = 0
+    standing: dict[str, Any] = field(default_factory=dict)
     elapsed_seconds: float = 0.0
 
     def build_model(self) -> RnnClsNet:
@@ -69,13 +74,14 @@ class Checkpoint:
 
 
 _FIELDS = {field.name for field in fields(Checkpoint)} - {"path"}
+_REQUIRED = _FIELDS - {"standing"}
 
 
-def save_checkpoint(folder: Path, step: int, **content: Any) -> Path:
-    """Write the checkpoint of a step; the keywords are the fields of Checkpoint."""
+def save_checkpoint(folder: Path, step: int, is_best: bool = False, **content: Any) -> Path:
+    """Write the checkpoint of a step, or the best one; the keywords are fields of Checkpoint."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "step": step, **content}, buffer)
-    path = checkpoint_path(folder, step)
+    path = folder / BEST_FILE if is_best else checkpoint_path(folder, step)
     write_atomically(path, buffer.getvalue())
     return path
 
@@ -88,9 +94,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     content = _load_plain(path)
-    if isinstance(content, dict) and content.get("format") == FORMAT and content.keys() >= _FIELDS:
-        checkpoint = Checkpoint(path, **{name: content[name] for name in _FIELDS})
-    elif isinstance(content, dict) and "embedding.weight" in content:
+    known = content if isinstance(content, dict) else {}
+    if known.get("format") == FORMAT and known.keys() >= _REQUIRED:
+        checkpoint = Checkpoint(path, **{name: known[name] for name in _FIELDS & known.keys()})
+    elif "embedding.weight" in known:
         checkpoint = _published_checkpoint(path, content)
     else:
         raise ValueError(f"{str(path)!r} is no checkpoint of this project")

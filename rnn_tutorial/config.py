@@ -6,18 +6,23 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 ENGINES = ("auto", "graph", "compiled", "autograd")
 INITS = ("default", "orthogonal")
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+SCHEDULERS = ("cosine", "constant", "step", "plateau")
 TRACKERS = ("auto", "online", "local", "offline", "disabled")
 
 
 def _setting(default: Any, group: str, help: str, **bounds: Any) -> Any:
-    """A field with what its flag needs; bounds are `low` and `high`, or `choices`."""
+    """A field with what its flag needs.
+
+    Bounds are `low` and `high`, or `choices`; `needs` names another setting and the values of it
+    beside which this one has an effect.
+    """
     return field(default=default, metadata={"group": group, "help": help, **bounds})
 
 
@@ -41,6 +46,7 @@ _SOLVED = {
     "lr": 0.005,
     "min_lr": 0.0,
     "warmup_step": 500,
+    "optimizer": "adamw",
     "weight_decay": 0.5,
     "max_grad_norm": 1.0,
     "embed_noise": 0.3,
@@ -97,17 +103,28 @@ class TrainConfig:
         choices=INITS,
     )
 
-    total_steps: int = _setting(20_000, "optimization", "optimizer updates", low=1, high=10**9)
     batch_size: int = _setting(16, "optimization", "sequences per update", low=1, high=1_000_000)
-    lr: float = _setting(0.001, "optimization", "highest learning rate", low=1e-12, high=100)
-    min_lr: float = _setting(
-        0.0001, "optimization", "learning rate reached at total_steps", low=0, high=100
+    optimizer: str = _setting(
+        "adam",
+        "optimization",
+        "what turns gradients into updates; PyTorch's, with its defaults",
+        choices=OPTIMIZERS,
     )
-    warmup_step: int = _setting(
-        0, "optimization", "updates of linear warmup from 1%% of lr", low=0, high=10**9
+    momentum: float = _setting(
+        0.0,
+        "optimization",
+        "share of the last update that sgd and rmsprop keep",
+        low=0,
+        high=0.9999,
+        needs=("optimizer", ("sgd", "rmsprop")),
     )
     weight_decay: float = _setting(
-        0.0, "optimization", "decoupled weight decay (AdamW); 0 is plain Adam", low=0, high=1000
+        0.0,
+        "optimization",
+        "pull of the weights towards 0: apart from the gradient (decoupled) with adamw, added to "
+        "the gradient (L2) with the others",
+        low=0,
+        high=1000,
     )
     max_grad_norm: float = _setting(
         0.0, "optimization", "clip the gradient to this 2-norm; 0 does not", low=0, high=1e9
@@ -128,9 +145,61 @@ class TrainConfig:
         low=0,
         high=1000,
     )
+
+    total_steps: int = _setting(20_000, "schedule", "optimizer updates", low=1, high=10**9)
+    lr: float = _setting(0.001, "schedule", "highest learning rate", low=1e-12, high=100)
+    min_lr: float = _setting(
+        0.0001,
+        "schedule",
+        "lowest learning rate after the warmup; cosine reaches it at total_steps",
+        low=0,
+        high=100,
+    )
+    warmup_step: int = _setting(
+        0, "schedule", "updates of linear warmup from 1%% of lr", low=0, high=10**9
+    )
+    scheduler: str = _setting(
+        "cosine",
+        "schedule",
+        "learning rate after the warmup: step falls every lr_step_every updates, plateau when the "
+        "accuracy no longer improves",
+        choices=SCHEDULERS,
+    )
+    lr_factor: float = _setting(
+        0.5,
+        "schedule",
+        "step and plateau multiply the rate by this",
+        low=1e-6,
+        high=1,
+        needs=("scheduler", ("step", "plateau")),
+    )
+    lr_step_every: int = _setting(
+        5000,
+        "schedule",
+        "updates between two falls of step",
+        low=1,
+        high=10**9,
+        needs=("scheduler", ("step",)),
+    )
+    plateau_patience: int = _setting(
+        5,
+        "schedule",
+        "evaluations in a row without a better accuracy before plateau falls",
+        low=1,
+        high=10**9,
+        needs=("scheduler", ("plateau",)),
+    )
+    early_stopping_patience: int = _setting(
+        0,
+        "schedule",
+        "stop after so many evaluations in a row without a better accuracy, and keep the best "
+        "checkpoint too, as model_best.pt; 0 never does",
+        low=0,
+        high=10**9,
+    )
     stop_when_exact: int = _setting(
         0,
-        "optimization",
+        "schedule",
         "stop after so many evaluations in a row without a wrong input; 0 never does",
         low=0,
         high=10**9,
@@ -169,6 +238,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for setting in fields(self):
             _check_bounds(setting, getattr(self, setting.name))
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            needed, allowed = setting.metadata.get("needs", (setting.name, (value,)))
+            if value != setting.default and getattr(self, needed) not in allowed:
+                raise ValueError(
+                    f"--{setting.name} {value} has no effect with --{needed} "
+                    f"{getattr(self, needed)}, only with {' or '.join(allowed)}"
+                )
         if self.min_seq_len > self.max_seq_len:
             raise ValueError(
                 f"--min_seq_len {self.min_seq_len} must not be greater than "
@@ -194,25 +271,9 @@ class TrainConfig:
         return any(
             getattr(self, setting.name) != getattr(recipe, setting.name)
             for setting in fields(self)
-            if setting.metadata["group"] in ("data", "model", "optimization")
+            if setting.metadata["group"] in ("data", "model", "optimization", "schedule")
             and setting.name not in ("seed", "num_workers")
         )
-
-    def learning_rate(self, step: int) -> float:
-        """Learning rate after `step` updates: linear warmup from 1 % of lr, then cosine to min_lr.
-
-        The update that takes the weights from `step` to `step + 1` uses this value, so the first
-        update of a warmup uses 1 % of lr, and after the last update the rate is exactly min_lr.
-
-        Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
-        equation 5, with one period of total_steps - warmup_step updates.
-        """
-        if step < self.warmup_step:
-            return self.lr * (0.01 + 0.99 * step / self.warmup_step)
-        if step >= self.total_steps:
-            return self.min_lr
-        progress = (step - self.warmup_step) / (self.total_steps - self.warmup_step)
-        return self.min_lr + (self.lr - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
 
     def contraction_at(self, step: int) -> float:
         """Factor of the contraction penalty: 0 while the task is learned, then a ramp to full.

@@ -10,6 +10,7 @@ from typing import Any
 from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.config import ENGINES, TrainConfig, config_from_dict, settings_of
 from rnn_tutorial.distributed import World, choose_device, choose_num_threads
+from rnn_tutorial.optimizer import is_adamw
 from rnn_tutorial.run_folder import (
     CONFIG_FILE,
     RESULT_FILE,
@@ -64,6 +65,8 @@ def impediment(engine: str, config: TrainConfig, world: World) -> str | None:
         return None
     if world.size > 1:
         return "it trains in one process only"
+    if not is_adamw(config):
+        return "its optimizer is adamw, or adam without --weight_decay"
     if engine == "compiled":
         if config.device != "cpu":
             return "it computes on the CPU only"
@@ -84,7 +87,13 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
         raise ValueError(f"--resume {str(folder)!r} is no folder of a run: it has no {CONFIG_FILE}")
     recorded = read_json(folder / CONFIG_FILE)
     config = config_from_dict(recorded, str(folder / CONFIG_FILE))
+    evaluations_count = config.scheduler == "plateau" or config.early_stopping_patience
     for name, value in flags.items():
+        if name == "eval_every" and evaluations_count and value != recorded[name]:
+            raise ValueError(
+                f"--eval_every {value} differs from the resumed run's {recorded[name]}; "
+                "--scheduler plateau and --early_stopping_patience count evaluations"
+            )
         if name not in RESUME_FLAGS and value != recorded[name]:
             raise ValueError(
                 f"--{name} {value} differs from the resumed run's {recorded[name]}; "

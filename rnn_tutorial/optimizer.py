@@ -1,4 +1,4 @@
-"""AdamW without the bookkeeping that PyTorch repeats at every step.
+"""The optimizers, and AdamW without the bookkeeping that PyTorch repeats at every step.
 
 In a small net most of an update's time is not arithmetic but Python. `optimizer.step()` collects
 the tensors of every parameter anew each time, although they never change.
@@ -11,6 +11,35 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from rnn_tutorial.config import TrainConfig
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+}
+
+
+def is_adamw(config: TrainConfig) -> bool:
+    """True if the updates are those of AdamW; without weight decay Adam's are the same."""
+    return config.optimizer == "adamw" or (config.optimizer == "adam" and not config.weight_decay)
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], config: TrainConfig
+) -> torch.optim.Optimizer:
+    """The optimizer that the configuration names."""
+    if is_adamw(config) and config.device == "cpu":
+        return LeanAdamW(parameters, config.lr, config.weight_decay)
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer in ("sgd", "rmsprop"):
+        options["momentum"] = config.momentum
+    if config.optimizer != "rmsprop":  # which has no fused form
+        options["fused"] = config.device.startswith(("cpu", "cuda"))
+    optimizer_class = OPTIMIZERS["adamw" if is_adamw(config) else config.optimizer]
+    return optimizer_class(parameters, **options)
 
 
 class LeanAdamW(torch.optim.AdamW):

@@ -14,7 +14,14 @@ from pathlib import Path
 from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.exact import Evaluation
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.run_folder import RESULT_FILE, checkpoint_path, latest_checkpoint, write_json
+from rnn_tutorial.run_folder import (
+    BEST_FILE,
+    RESULT_FILE,
+    checkpoint_path,
+    latest_checkpoint,
+    write_json,
+)
+from rnn_tutorial.schedule import Standing
 from rnn_tutorial.task import label, num_classes
 
 
@@ -49,10 +56,13 @@ def print_summary(
     model: RnnClsNet,
     step: int,
     evaluation: Evaluation,
+    standing: Standing,
     elapsed_seconds: float,
 ) -> None:
     """Say what came out, what is wrong with it, where it is, and what to type next."""
     print(f"\nTrained {step:,} updates in {elapsed_seconds:.1f} s.")
+    if standing.is_stuck(config):
+        print(f"Stopped early: {standing.since_best} evaluations in a row without improvement.")
     print(f"In the end: {evaluation.describe()}")
     by_length = evaluation.accuracy_by_length.items()
     if len(by_length) <= 10:
@@ -69,6 +79,11 @@ def print_summary(
             "python train_cls_rnn.py --recipe solved gets none wrong."
         )
     print(f"Checkpoint: {checkpoint_path(folder, step)}")
+    if config.early_stopping_patience:
+        print(
+            f"Best checkpoint: {folder / BEST_FILE}, accuracy {standing.best_accuracy:.4%} at step "
+            f"{standing.best_step:,}; predictions use it"
+        )
     print(prediction_hint(folder))
 
 
@@ -78,6 +93,7 @@ def write_result(
     model: RnnClsNet,
     step: int,
     evaluation: Evaluation,
+    standing: Standing,
     elapsed_seconds: float,
 ) -> None:
     """Write result.json: the final figures and what they were measured on."""
@@ -90,6 +106,9 @@ def write_result(
             "model_parameters": count_parameters(model),
             "elapsed_seconds": elapsed_seconds,
             "checkpoint": checkpoint_path(folder, step).name,
+            "best_checkpoint": BEST_FILE if config.early_stopping_patience else None,
+            "best_step": standing.best_step,
+            "best_accuracy": standing.best_accuracy,
             "accuracy": evaluation.accuracy,
             "wrong_inputs": evaluation.num_wrong,
             "evaluation": asdict(evaluation),

@@ -3,6 +3,7 @@
 output/baseline/config.json            the configuration
 output/baseline/metrics.jsonl          every logged value, one JSON object per step
 output/baseline/model_step_20000.pt    checkpoints
+output/baseline/model_best.pt          the best checkpoint, with --early_stopping_patience
 output/baseline/result.json            the final figures
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG_FILE, METRICS_FILE, RESULT_FILE = "config.json", "metrics.jsonl", "result.json"
+BEST_FILE = "model_best.pt"
 
 
 def claim_run_folder(save_dir: str, run_name: str) -> Path:
@@ -70,8 +72,16 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(found.items(), key=lambda item: (item[1].stat().st_mtime_ns, item[0]))[1]
 
 
+def _best_or_latest(folder: Path) -> Path | None:
+    """The checkpoint that speaks for a run: the best if the run keeps it, else the latest."""
+    best = folder / BEST_FILE
+    return best if best.is_file() else latest_checkpoint(folder)
+
+
 def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--save_dir") -> Path:
-    """The checkpoint to speak for: of the named run, or of the newest run in a folder of runs.
+    """The checkpoint that speaks for the named run, or for the newest run in a folder of runs.
+
+    It is the best if the run keeps it, else the latest.
 
     Args:
         save_dir: a folder of runs, or the folder of a run.
@@ -87,8 +97,8 @@ def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--s
         raise ValueError(
             f"{flag}: there is no folder {str(folder)!r}; train first: python train_cls_rnn.py"
         )
-    if latest := latest_checkpoint(folder):
-        return latest
+    if found := _best_or_latest(folder):
+        return found
     runs = [] if run_name else [latest_checkpoint(run) for run in folder.iterdir() if run.is_dir()]
     checkpoints = [path for path in runs if path]
     if not checkpoints:
@@ -96,7 +106,8 @@ def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--s
             f"{flag}: no checkpoint (model_step_N.pt) in {str(folder)!r}; "
             "train a model first: python train_cls_rnn.py"
         )
-    return max(checkpoints, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
+    newest = max(checkpoints, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
+    return _best_or_latest(newest.parent)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

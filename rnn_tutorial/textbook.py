@@ -81,12 +81,8 @@ def textbook_loop(config: TrainConfig) -> Iterator[int]:
     )
     net = _Net(config).to(config.device)
     criterion = nn.CrossEntropyLoss()
-    if config.weight_decay:
-        optimizer = torch.optim.AdamW(
-            net.parameters(), lr=config.lr, weight_decay=config.weight_decay
-        )
-    else:
-        optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
+    optimizer_class = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    optimizer = optimizer_class(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     warmup_step = max(1, config.warmup_step)
     scheduler = SequentialLR(
         optimizer,

@@ -11,8 +11,9 @@ from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.textbook import textbook_loop
 
 SMALL = TrainConfig(
-    hidden_dim=4, batch_size=8, device="cpu", embed_noise=0.1, max_grad_norm=1.0, weight_decay=0.1
-)
+    hidden_dim=4, batch_size=8, device="cpu", embed_noise=0.1, max_grad_norm=1.0,
+    optimizer="adamw", weight_decay=0.1,
+)  # fmt: skip
 
 
 def test_candidates_take_turns_and_none_is_always_first():

@@ -105,7 +105,6 @@ def save(model, folder):
         config=lengths | {"max_number": model.arguments["cls_num"] - 1},
         optimizer=None,
         evaluation=None,
-        exact_streak=0,
         elapsed_seconds=0.0,
     )
 

@@ -32,7 +32,7 @@ def save(folder, model, /, **changes):
         "config": CONFIG,
         "optimizer": torch.optim.AdamW(model.parameters()).state_dict(),
         "evaluation": {"accuracy": 0.5},
-        "exact_streak": 2,
+        "standing": {"exact_streak": 2},
         "elapsed_seconds": 1.5,
     }
     return save_checkpoint(folder, 7, **content | changes)
@@ -56,6 +56,7 @@ def test_what_is_saved_comes_back(tmp_path):
     checkpoint = load_checkpoint(path)
     assert (checkpoint.step, checkpoint.config, checkpoint.elapsed_seconds) == (7, CONFIG, 1.5)
     assert checkpoint.evaluation == {"accuracy": 0.5}
+    assert checkpoint.standing == {"exact_streak": 2}
     rebuilt = checkpoint.build_model().state_dict()
     assert all(torch.equal(rebuilt[name], value) for name, value in model.state_dict().items())
 

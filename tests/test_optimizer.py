@@ -1,12 +1,14 @@
-"""LeanAdamW against torch.optim.AdamW: the same bits, the same state_dict."""
+"""The optimizers against PyTorch's, and LeanAdamW: the same bits, the same state_dict."""
 
 import copy
 
 import pytest
 import torch
 
+from rnn_tutorial.config import OPTIMIZERS as NAMES
+from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.optimizer import LeanAdamW
+from rnn_tutorial.optimizer import OPTIMIZERS, LeanAdamW, make_optimizer
 
 
 def train(optimizer_class, steps, weight_decay, state=None, **options):
@@ -44,3 +46,36 @@ def test_each_resumes_the_other():
     assert_same(lean[0], reference[0])
     back = train(torch.optim.AdamW, 3, 0.1, state=lean, fused=True)
     assert_same(back[0], train(LeanAdamW, 3, 0.1, state=reference)[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "reference", "options"),
+    [
+        ({}, torch.optim.Adam, {}),
+        ({"weight_decay": 0.3}, torch.optim.Adam, {"weight_decay": 0.3}),
+        ({"optimizer": "adamw", "weight_decay": 0.3}, torch.optim.AdamW, {"weight_decay": 0.3}),
+        ({"optimizer": "sgd"}, torch.optim.SGD, {}),
+        (
+            {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1},
+            torch.optim.SGD,
+            {"momentum": 0.9, "weight_decay": 0.1},
+        ),
+        (
+            {"optimizer": "rmsprop", "momentum": 0.5, "weight_decay": 0.1},
+            torch.optim.RMSprop,
+            {"momentum": 0.5, "weight_decay": 0.1},
+        ),
+    ],
+    ids=["adam", "adam with decay", "adamw", "sgd", "sgd with momentum", "rmsprop"],
+)
+def test_each_name_is_the_optimizer_of_pytorch(settings, reference, options):
+    config = TrainConfig(device="cpu", lr=0.1, **settings)
+    named = train(lambda parameters, **_: make_optimizer(parameters, config), 5, 0.0)
+    expected = train(
+        lambda parameters, **_: reference(parameters, lr=0.1, foreach=False, **options), 5, 0.0
+    )
+    torch.testing.assert_close(named[0], expected[0], rtol=1e-5, atol=1e-6)
+
+
+def test_the_names_of_the_flag_are_those_of_the_table():
+    assert tuple(OPTIMIZERS) == NAMES

@@ -15,6 +15,7 @@ from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.data import SeqSumModDataset, pack_batches
 from rnn_tutorial.exact import evaluate
+from rnn_tutorial.schedule import Standing, learning_rate
 
 # Long enough to be killed in the middle, short enough for a test.
 TRAIN_LONGER = (
@@ -88,7 +89,7 @@ def test_metrics_are_logged_when_due(trained_folder):
         assert ("accuracy" in record) == ("wrong_inputs" in record) == (record["step"] in (20, 40))
     config = TrainConfig(total_steps=40)
     assert [record["current_lr"] for record in metrics] == [
-        config.learning_rate(record["step"]) for record in metrics
+        learning_rate(config, record["step"], Standing()) for record in metrics
     ]
     assert metrics[-1]["current_lr"] == 0.0001
     assert metrics[0]["loss"] == pytest.approx(math.log(10), abs=0.5)
@@ -154,7 +155,8 @@ def test_training_equals_a_loop_written_out(tmp_path):
     run = train(
         tmp_path,
         *("--total_steps", 10, "--num_layers", 2, "--lr", 0.01, "--warmup_step", 4),
-        *("--max_grad_norm", 0.5, "--weight_decay", 0.3, "--batch_size", 8, "--seed", 5),
+        *("--max_grad_norm", 0.5, "--batch_size", 8, "--seed", 5),
+        *("--optimizer", "adamw", "--weight_decay", 0.3),
         *("--embed_noise", 0),
     )
     torch.manual_seed(5)
@@ -169,7 +171,7 @@ def test_training_equals_a_loop_written_out(tmp_path):
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-        optimizer.param_groups[0]["lr"] = config.learning_rate(step)
+        optimizer.param_groups[0]["lr"] = learning_rate(config, step, Standing())
         optimizer.step()
     for name, value in final_weights(run, 10).items():
         torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-4, atol=1e-6)
@@ -405,9 +407,8 @@ def test_resuming_a_finished_run_changes_nothing(run_script, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(run_script, tmp_path):
-    done = run_script(
-        "train_cls_rnn.py", *TRAIN_LONGER, "--lr", 100, "--weight_decay", 1000, cwd=tmp_path
-    )
+    flags = ("--optimizer", "adamw", "--lr", 100, "--weight_decay", 1000)
+    done = run_script("train_cls_rnn.py", *TRAIN_LONGER, *flags, cwd=tmp_path)
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()
     assert "not a finite number at step" in sentence
@@ -503,7 +504,7 @@ def test_resume_refuses_a_damaged_run(name, a_run, capsys):
 def test_help_groups_the_flags_and_shows_the_defaults(run_script, tmp_path):
     done = run_script("train_cls_rnn.py", "--help", cwd=tmp_path)
     assert done.returncode == 0
-    for group in ("data:", "model:", "optimization:", "output:", "machine:"):
+    for group in ("data:", "model:", "optimization:", "schedule:", "output:", "machine:"):
         assert f"\n{group}\n" in done.stdout
     for name in TrainConfig.__dataclass_fields__:
         assert f"--{name} " in done.stdout
