@@ -29,10 +29,18 @@ from torch.nn.utils.rnn import PackedSequence
 from rnn_tutorial.checkpoint import Checkpoint, save_checkpoint
 from rnn_tutorial.config import TrainConfig, add_config_flags, describe_recipes
 from rnn_tutorial.cuda_graph import graph_training_step
-from rnn_tutorial.data import Batches, BatchLoader, SeqSumModDataset, draw_noise, pack_batches
+from rnn_tutorial.data import (
+    Batches,
+    BatchLoader,
+    SeqSumModDataset,
+    draw_noise,
+    dropout_seed,
+    pack_batches,
+)
 from rnn_tutorial.distributed import World, find_world, join_world
 from rnn_tutorial.exact import Evaluation, evaluate
 from rnn_tutorial.launch import RESUME_FLAGS, configure, impediment, open_run
+from rnn_tutorial.layers import init_recurrent
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.optimizer import make_optimizer
 from rnn_tutorial.report import (
@@ -130,7 +138,7 @@ def update(
         scores, penalty = model.forward_with_contraction(ids, noise)
         loss = cross_entropy(scores, targets) + config.contraction_at(step) * penalty
     else:
-        scores = model(ids, noise=noise)  # (N, C)
+        scores = model(ids, noise=noise, bptt_steps=config.bptt_steps)  # (N, C)
         loss = cross_entropy(scores, targets)
     optimizer.zero_grad()
     loss.backward()
@@ -160,6 +168,8 @@ def autograd_engine(
         losses = []
         for k, (step, lr) in enumerate(zip(steps, learning_rates, strict=True)):
             added = noise and noise[k].to(config.device)
+            if config.dropout:
+                torch.manual_seed(dropout_seed(config.seed, step, world.rank))
             loss, grad_norm = update(model, optimizer, config, step, lr, ids[k], targets[k], added)
             losses.append(loss)
             if stop.signum is not None and world.size == 1:
@@ -222,10 +232,9 @@ def make_model(config: TrainConfig) -> RnnClsNet:
     """The model with its first weights, which the seed determines."""
     torch.manual_seed(config.seed)
     classes = num_classes(config.max_number)
-    model = RnnClsNet(classes, config.embed_dim, config.hidden_dim, config.num_layers, classes)
-    if config.init == "orthogonal":
-        for _, w_hh, _, _ in model.rnn.all_weights:
-            torch.nn.init.orthogonal_(w_hh)
+    sizes = config.embed_dim, config.hidden_dim, config.num_layers
+    model = RnnClsNet(classes, *sizes, classes, **config.model_options())
+    init_recurrent(model.rnn, config.init, config.forget_bias)
     return model.to(config.device)
 
 

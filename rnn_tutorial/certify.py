@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rnn_tutorial.check_certificate import InvalidCertificate, check_certificate, claimed_hash
 from rnn_tutorial.checkpoint import Checkpoint, load_run
+from rnn_tutorial.config import PLAIN_IN_WORDS
 from rnn_tutorial.proof import NotProved, Proof, prove
 from rnn_tutorial.run_folder import write_atomically
 from rnn_tutorial.terminal import OneSentenceParser
@@ -64,8 +65,11 @@ def save_certificate(path: Path, proof: Proof, weights: Mapping[str, Tensor]) ->
 def certificate_matches(checkpoint: Checkpoint) -> bool:
     """True if a certificate for these very weights lies beside the checkpoint; reads a hash only.
 
-    It trusts the file; `--check` does not.
+    It trusts the file; `--check` does not. The same weights in another net, such as one of ReLU
+    units, are not what was proved.
     """
+    if not checkpoint.build_model().is_plain:
+        return False
     try:
         claimed = claimed_hash(certificate_path(checkpoint.path))
     except InvalidCertificate:
@@ -96,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     try:
         checkpoint = load_run(flags.run)
+        if not checkpoint.build_model().is_plain:
+            raise ValueError(f"{str(checkpoint.path)!r}: only {PLAIN_IN_WORDS} can be certified")
         if flags.check:
             return _check(checkpoint)
         return _prove(checkpoint, flags.memory, flags.json)

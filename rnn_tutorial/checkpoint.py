@@ -41,7 +41,7 @@ class Checkpoint:
         path: where it was loaded from.
         step: optimizer updates behind it.
         model: the arguments of RnnClsNet.
-        weights: the state_dict: `embedding.*`, `rnn.*`, `fc.*`.
+        weights: the state_dict: `embedding.*`, `rnn.*`, `fc.*`, and `attention.*` if it pools so.
         config: the training configuration, at least min_seq_len, max_seq_len and max_number.
         optimizer: the optimizer's state_dict; None in files of the published scripts.
         evaluation: the fields of exact.Evaluation at that step; None likewise.
@@ -51,7 +51,7 @@ class Checkpoint:
 
     path: Path
     step: int
-    model: dict[str, int]
+    model: dict[str, Any]
     weights: dict[str, Tensor]
     config: dict[str, Any]
     optimizer: dict[str, Any] | None = None
@@ -68,8 +68,10 @@ class Checkpoint:
         try:
             model = RnnClsNet(**self.model)
             model.load_state_dict(self.weights)
-        except (RuntimeError, TypeError, AttributeError):
+        except (RuntimeError, TypeError, AttributeError, LookupError):
             raise ValueError(f"{str(self.path)!r}: the weights do not fit the model") from None
+        except ValueError as error:
+            raise ValueError(f"{str(self.path)!r}: {error}") from None
         return model
 
 

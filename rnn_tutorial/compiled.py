@@ -26,8 +26,9 @@ from importlib.util import find_spec
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from rnn_tutorial.config import PLAIN_IN_WORDS
 from rnn_tutorial.data import Batches
 from rnn_tutorial.model import RnnClsNet
 
@@ -57,11 +58,8 @@ def unsupported_reason(model: RnnClsNet, optimizer: torch.optim.Optimizer) -> st
             return f"{module} is not installed"
     if any(parameter.device.type != "cpu" for parameter in model.parameters()):
         return "the model is not on the CPU"
-    rnn = model.rnn
-    if type(rnn) is not nn.RNN or rnn.nonlinearity != "tanh":
-        return "the recurrent layers are not a tanh nn.RNN"
-    if rnn.bidirectional or not rnn.bias or rnn.dropout:
-        return "bidirectional layers, dropout and layers without bias are not supported"
+    if not model.is_plain:
+        return f"it trains only {PLAIN_IN_WORDS}"
     if not isinstance(optimizer, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
         return "the optimizer is not an AdamW with one parameter group"
     if optimizer.defaults["amsgrad"] or optimizer.defaults["maximize"]:

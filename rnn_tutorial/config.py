@@ -11,7 +11,10 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 ENGINES = ("auto", "graph", "compiled", "autograd")
-INITS = ("default", "orthogonal")
+CELLS = ("rnn", "gru", "lstm", "transformer")
+NONLINEARITIES = ("tanh", "relu")
+POOLINGS = ("last", "mean", "max", "attention")
+INITS = ("default", "orthogonal", "identity")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 SCHEDULERS = ("cosine", "constant", "step", "plateau")
 TRACKERS = ("auto", "online", "local", "offline", "disabled")
@@ -24,6 +27,49 @@ def _setting(default: Any, group: str, help: str, **bounds: Any) -> Any:
     beside which this one has an effect.
     """
     return field(default=default, metadata={"group": group, "help": help, **bounds})
+
+
+# The model's options at their defaults; the fast engines and the proof know no other net.
+PLAIN = {
+    "cell": "rnn",
+    "nonlinearity": "tanh",
+    "bidirectional": False,
+    "dropout": 0.0,
+    "pooling": "last",
+    "layer_norm": False,
+    "residual": False,
+}
+PLAIN_IN_WORDS = (
+    "a tanh RNN of one direction, read at its last step, with nothing between its layers"
+)
+
+
+def check_model_options(num_layers: int, options: Mapping[str, Any]) -> None:
+    """Raise ValueError if options (those of PLAIN) do not go together, and say why."""
+    cell = options["cell"]
+    for name, known in (("cell", CELLS), ("nonlinearity", NONLINEARITIES), ("pooling", POOLINGS)):
+        if options[name] not in known:
+            raise ValueError(f"--{name} {options[name]!r} is not one of {', '.join(known)}")
+    if cell != "rnn" and options["nonlinearity"] != "tanh":
+        raise ValueError(
+            f"--nonlinearity {options['nonlinearity']} is for --cell rnn; "
+            f"the nonlinearities of --cell {cell} are fixed"
+        )
+    if cell == "transformer":
+        for name, why in (
+            ("bidirectional", "it looks at all steps of the sequence anyway"),
+            ("layer_norm", "it always has layer norms"),
+            ("residual", "it always has residual connections"),
+        ):
+            if options[name]:
+                raise ValueError(f"--{name} does not go with --cell transformer: {why}")
+    elif num_layers == 1:
+        for name in ("dropout", "layer_norm", "residual"):
+            if options[name]:
+                raise ValueError(
+                    f"{as_flag(name, options[name])} acts between recurrent layers: "
+                    "--num_layers 1 has nothing between; give 2 or more"
+                )
 
 
 @dataclass(frozen=True)
@@ -96,11 +142,47 @@ class TrainConfig:
     hidden_dim: int = _setting(16, "model", "size of the hidden state", low=1, high=65_536)
     num_layers: int = _setting(1, "model", "recurrent layers, one upon the other", low=1, high=999)
 
+    cell: str = _setting(
+        PLAIN["cell"], "model", "recurrent unit, or a Transformer encoder instead", choices=CELLS
+    )
+    nonlinearity: str = _setting(
+        PLAIN["nonlinearity"], "model", "of --cell rnn", choices=NONLINEARITIES
+    )
+    bidirectional: bool = _setting(
+        PLAIN["bidirectional"], "model", "read the sequence forwards and backwards"
+    )
+    dropout: float = _setting(
+        PLAIN["dropout"],
+        "model",
+        "probability of a zero between layers (in a Transformer: in what a layer adds) in training",
+        low=0,
+        high=0.99,
+    )
+    pooling: str = _setting(
+        PLAIN["pooling"],
+        "model",
+        "what the classifier reads: the last state, or the mean, the maximum or a learned mean "
+        "of all valid steps",
+        choices=POOLINGS,
+    )
+    layer_norm: bool = _setting(PLAIN["layer_norm"], "model", "normalize what goes between layers")
+    residual: bool = _setting(
+        PLAIN["residual"], "model", "add to the output of each layer but the first its input"
+    )
     init: str = _setting(
         "default",
         "model",
-        "first W_hh: uniform as in PyTorch, or orthogonal, which keeps the length of a state",
+        "first W_hh (of each gate): uniform as in PyTorch; orthogonal, which keeps the length of a "
+        "state; or, for --nonlinearity relu, identity with zero biases, which keeps the state",
         choices=INITS,
+    )
+    forget_bias: float = _setting(
+        0.0,
+        "model",
+        "first bias of an LSTM's forget gate; 1 remembers; 0 leaves PyTorch's random one",
+        low=-100,
+        high=100,
+        needs=("cell", ("lstm",)),
     )
 
     batch_size: int = _setting(16, "optimization", "sequences per update", low=1, high=1_000_000)
@@ -128,6 +210,14 @@ class TrainConfig:
     )
     max_grad_norm: float = _setting(
         0.0, "optimization", "clip the gradient to this 2-norm; 0 does not", low=0, high=1e9
+    )
+
+    bptt_steps: int = _setting(
+        0,
+        "optimization",
+        "truncated backpropagation: cut the gradient after every so many steps; 0 does not",
+        low=0,
+        high=1_000_000,
     )
 
     embed_noise: float = _setting(
@@ -258,12 +348,50 @@ class TrainConfig:
                 f"--warmup_step {self.warmup_step} must be smaller than "
                 f"--total_steps {self.total_steps}"
             )
+        check_model_options(self.num_layers, self.model_options())
+        self._check_init()
+        if self.contraction and not self.is_plain:
+            raise ValueError(f"--contraction {self.contraction:g} is for {PLAIN_IN_WORDS}")
+        self._check_bptt()
         if not self.run_name.strip(". ") or set(self.run_name) & set('/\\\0:*?"<>|\n\r\t'):
             raise ValueError(
                 f"--run_name {self.run_name!r} is no folder name; use letters, digits, . _ -"
             )
         if not self.save_dir or "\0" in self.save_dir:
             raise ValueError(f"--save_dir {self.save_dir!r} is no folder name")
+
+    def _check_init(self) -> None:
+        is_relu = (self.cell, self.nonlinearity) == ("rnn", "relu")
+        if self.init == "identity" and not is_relu:
+            raise ValueError(
+                "--init identity keeps the state of ReLU units only: "
+                "it needs --cell rnn --nonlinearity relu"
+            )
+        if self.init != "default" and self.cell == "transformer":
+            raise ValueError(f"--init {self.init}: --cell transformer has no recurrent matrices")
+
+    def _check_bptt(self) -> None:
+        reasons = {
+            "--cell transformer has no state to cut": self.cell == "transformer",
+            "--bidirectional reads from the end too": self.bidirectional,
+            f"--pooling {self.pooling} needs the gradient of every step": self.pooling != "last",
+            "--contraction takes whole sequences": self.contraction > 0,
+        }
+        for reason, holds in reasons.items():
+            if self.bptt_steps and holds:
+                raise ValueError(
+                    f"--bptt_steps {self.bptt_steps} cuts a sequence read from its beginning "
+                    f"into segments, but {reason}"
+                )
+
+    def model_options(self) -> dict[str, Any]:
+        """The settings that RnnClsNet takes beside its sizes."""
+        return {name: getattr(self, name) for name in PLAIN}
+
+    @property
+    def is_plain(self) -> bool:
+        """True if the model's options all have their defaults."""
+        return self.model_options() == PLAIN
 
     def overrides_recipe(self) -> bool:
         """True if flags changed something that the recipe's data, model or updates depend on."""
@@ -296,11 +424,18 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {"run_name": name, **RECIPES[name].settings, **flags}
 
 
+def as_flag(name: str, value: Any) -> str:
+    """A setting as it is typed: --lr 0.1, --residual or --no-residual."""
+    if type(value) is bool:
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {value}"
+
+
 def describe_recipes() -> str:
     """Name, flags and lesson of each recipe, a line each."""
     lines = []
     for name, recipe in RECIPES.items():
-        flags = " ".join(f"--{key} {value}" for key, value in recipe.settings.items())
+        flags = " ".join(as_flag(name, value) for name, value in recipe.settings.items())
         lines.append(f"{name}: {recipe.lesson}\n    {flags or '(the defaults)'}")
     return "\n".join(lines)
 
@@ -343,7 +478,8 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{setting.name}",
             default=argparse.SUPPRESS,
-            help=f"{setting.metadata['help']} (default: {setting.default})",
+            help=f"{setting.metadata['help']} (default: "
+            f"{('no', 'yes')[setting.default] if is_switch else setting.default})",
             **(
                 {"action": argparse.BooleanOptionalAction}
                 if is_switch

@@ -33,6 +33,7 @@ from torch.backends import cudnn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from rnn_tutorial.config import PLAIN_IN_WORDS
 from rnn_tutorial.data import Batches
 from rnn_tutorial.model import RnnClsNet
 
@@ -82,8 +83,11 @@ def graph_training_step(
             before clipping. Only reading them waits for the GPU.
 
     Raises:
-        ValueError: the optimizer is not an AdamW(fused=True) with one parameter group.
+        ValueError: the model is not plain, or the optimizer is not an AdamW(fused=True) with one
+            parameter group.
     """
+    if not model.is_plain:
+        raise ValueError(f"the graph engine trains only {PLAIN_IN_WORDS}")
     group = optimizer.param_groups[0]
     is_fused_adamw = isinstance(optimizer, torch.optim.AdamW) and group["fused"]
     if not is_fused_adamw or len(optimizer.param_groups) > 1:

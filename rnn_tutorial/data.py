@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from rnn_tutorial.task import label, padding_id
 
 # Streams of one seed never share a generator: each has its own number.
-TRAIN_STREAM, EVAL_STREAM, NOISE_STREAM = 0, 1, 2
+TRAIN_STREAM, EVAL_STREAM, NOISE_STREAM, EXAMINE_STREAM, DROPOUT_STREAM = range(5)
 
 Sample = tuple[list[int], int, int]
 
@@ -171,6 +171,12 @@ def draw_noise(seed: int, step: int, seq_lengths: Tensor, embed_dim: int) -> Ten
     generator = np.random.default_rng([seed, NOISE_STREAM, step])
     shape = (int(seq_lengths.sum()), embed_dim)
     return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+
+
+def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Seed of the dropout of one update in one process, so that a resumed run drops the same."""
+    sequence = np.random.SeedSequence([seed, DROPOUT_STREAM, step, rank])
+    return int(sequence.generate_state(1, np.uint64)[0])
 
 
 class BatchLoader:

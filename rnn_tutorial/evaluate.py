@@ -22,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from rnn_tutorial.checkpoint import Checkpoint, load_run
+from rnn_tutorial.data import EXAMINE_STREAM
 from rnn_tutorial.distributed import choose_num_threads
 from rnn_tutorial.exact import MAX_ENUMERATED, evaluate, wilson_interval
 from rnn_tutorial.inference import Inference
@@ -29,8 +30,6 @@ from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.plots import draw_accuracy_by_length, draw_automaton
 from rnn_tutorial.task import add_digit, count_inputs, label, num_classes
 from rnn_tutorial.terminal import OneSentenceParser
-
-_EXAMINE_STREAM = 3  # beside the streams of data.py
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def accuracy_at_length(
     model: RnnClsNet, length: int, max_number: int, num_sequences: int = 1000
 ) -> LengthResult:
     """Accuracy on a sample that is the same for every network, and on adversarial sequences."""
-    generator = np.random.default_rng([0, _EXAMINE_STREAM, length])
+    generator = np.random.default_rng([0, EXAMINE_STREAM, length])
     digit_type = np.min_scalar_type(max_number)
     random = generator.integers(0, max_number, (num_sequences, length), digit_type, endpoint=True)
     inference = Inference(model)
@@ -111,9 +110,13 @@ class Automaton:
 def find_automaton(
     model: RnnClsNet, max_number: int, num_states: int = 2000, max_seq_len: int = 50
 ) -> Automaton:
-    """Visit states by random sequences and see which residue each digit leads to."""
+    """Visit states by random sequences and see which residue each digit leads to.
+
+    Raises:
+        ValueError: the network has no state.
+    """
     classes = num_classes(max_number)
-    generator = np.random.default_rng([0, _EXAMINE_STREAM, 0])
+    generator = np.random.default_rng([0, EXAMINE_STREAM, 0])
     lengths = generator.integers(1, max_seq_len + 1, num_states)
     sequences = [generator.integers(0, classes, length) for length in lengths]
     inference = Inference(model)
@@ -254,13 +257,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         checkpoint = load_run(flags.run)
         max_number = checkpoint.config["max_number"]
+        if flags.automaton:
+            automaton = find_automaton(checkpoint.build_model().eval(), max_number)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     max_len = flags.max_len or longest_enumerable(max_number)
     if count_inputs(1, max_len, max_number) > 10**9:
         parser.error(f"--max_len {max_len} has more than a billion inputs, too many to score")
     if flags.automaton:
-        automaton = find_automaton(checkpoint.build_model().eval(), max_number)
         figure = flags.figure or checkpoint.path.with_name("automaton.png")
         draw_automaton(automaton.points, automaton.residues, automaton.centres, 1, figure)
         if flags.json:

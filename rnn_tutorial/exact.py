@@ -1,9 +1,11 @@
 """Exact accuracy: every input of the trained lengths is scored, so there is no sampling error.
 
 The inputs of length n + 1 are those of length n with one digit more. Keep the hidden states of all
-inputs of one length, extend each by every digit, and 111,110 inputs cost 111,110 cell steps.
+inputs of one length, extend each by every digit, and 111,110 inputs cost 111,110 cell steps. A net
+without a state to go on from reads every input from its beginning.
 
-Shapes: P prefixes, C digits (as many as classes), L layers, H hidden.
+Shapes: P prefixes, T digits of an input, C digits (as many as classes), S vectors of a state (see
+inference.py), H hidden.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.data import EVAL_STREAM, SeqSumModDataset
-from rnn_tutorial.inference import extend_by_every_digit
+from rnn_tutorial.inference import empty_state, extend_by_every_digit
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.task import add_digit, count_inputs, input_at, label, num_classes
 
@@ -91,7 +93,8 @@ def evaluate(
     model.eval()
     exact = count_inputs(min_seq_len, max_seq_len, max_number) <= max_enumerated
     with torch.no_grad():
-        score = _score_all if exact else _score_sample
+        score_all = _score_all if model.has_state else _score_all_from_the_beginning
+        score = score_all if exact else _score_sample
         tally = score(model, min_seq_len, max_seq_len, max_number, max_examples)
     model.train(was_training)
     return tally.summary(exact, time.perf_counter() - started)
@@ -139,12 +142,14 @@ def _score_all(
     def extend(state: Tensor, labels: Tensor, first: int, length: int) -> None:
         """Score the inputs of this length that extend the prefixes first, first + 1, ….
 
-        `state`: of the prefixes, (L, P, H); `labels`: theirs, (P,).
+        `state`: of the prefixes, (S, P, H); `labels`: theirs, (P,).
         """
-        state = extend_by_every_digit(model, state)  # (L, P·C, H)
+        state = extend_by_every_digit(model, state)  # (S, P·C, H)
         labels = add_digit(labels.unsqueeze(1), digits, max_number).flatten()  # (P·C,)
         if length >= min_seq_len:
-            wrong = (_margins(model, state[-1], labels) <= 0).nonzero().flatten()
+            # (With the classes first, both the product and the maximum are faster.)
+            scores = torch.addmm(model.fc.bias.unsqueeze(1), model.fc.weight, state[-1].T)
+            wrong = (_margins(scores, labels) <= 0).nonzero().flatten()
             tally.add(length, len(labels), len(wrong))
             for index in wrong[:max_examples].tolist():
                 tally.examples.append(input_at(first * classes + index, length, max_number))
@@ -153,22 +158,39 @@ def _score_all(
                 part = slice(start, start + chunk)
                 extend(state[:, part], labels[part], first * classes + start, length + 1)
 
-    empty = digits.new_zeros(model.rnn.num_layers, 1, model.rnn.hidden_size, dtype=torch.float32)
-    extend(empty.to(model.fc.weight.dtype), digits[:1], 0, 1)
+    extend(empty_state(model), digits[:1], 0, 1)
     return tally
 
 
-def _margins(model: RnnClsNet, h: Tensor, labels: Tensor) -> Tensor:
+def _score_all_from_the_beginning(
+    model: RnnClsNet, min_seq_len: int, max_seq_len: int, max_number: int, max_examples: int
+) -> _Tally:
+    """Score every input, a chunk of one length at a time."""
+    classes = num_classes(max_number)
+    tally = _Tally(max_examples)
+    for length in range(min_seq_len, max_seq_len + 1):
+        places = torch.tensor([classes**power for power in range(length - 1, -1, -1)])
+        for start in range(0, classes**length, _CHUNK):
+            index = torch.arange(start, min(start + _CHUNK, classes**length))
+            x = index.unsqueeze(1) // places % classes  # (P, T), see task.input_at
+            labels = (x.sum(dim=1) % classes).to(model.fc.weight.device)
+            scores = model(x.to(labels.device), torch.full((len(x),), length)).T
+            wrong = (_margins(scores, labels) <= 0).nonzero().flatten()
+            tally.add(length, len(x), len(wrong))
+            tally.examples += x[wrong[:max_examples].cpu()].tolist()
+    return tally
+
+
+def _margins(scores: Tensor, labels: Tensor) -> Tensor:
     """Score of the right class minus the best other score; an answer is right if it is positive.
 
     Args:
-        h: last layer's states, (P, H).
+        scores: (C, P); overwritten.
         labels: right classes, (P,).
 
     Returns:
-        The margins, (P,). (With the classes first, both the product and the maximum are faster.)
+        The margins, (P,).
     """
-    scores = torch.addmm(model.fc.bias.unsqueeze(1), model.fc.weight, h.T)  # (C, P)
     right = scores.gather(0, labels.unsqueeze(0))
     return (right - scores.scatter_(0, labels.unsqueeze(0), -math.inf).amax(dim=0)).squeeze(0)
 

@@ -3,10 +3,15 @@
 Sequences are taken in descending order of length: those that still run at a step are then the
 first rows of the state, and no step is spent on padding. The states after short prefixes are
 computed once and looked up; from there each step and layer is one product, and moves the states
-in place.
+in place. That is a plain net's; any other that has a state is moved on by its own modules, and a
+net without one reads batches of sequences of equal length.
+
+A state is one tensor whatever the cell, S vectors for each sequence, (S, N, H), of which the
+classifier reads the last: h of each layer; before it c of each layer of an LSTM; after it the last
+layer's output if that is not its h, as with residual connections.
 
 Shapes: N sequences, M digits of all of them, n sequences that still run, T steps, L layers,
-E embedding, H hidden, C classes (as many as digits), P prefixes.
+S vectors of a state, E embedding, H hidden, C classes (as many as digits), P prefixes.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from rnn_tutorial.model import RnnClsNet
 
@@ -24,21 +30,25 @@ _UNIT_NUMBERS = 2**14  # steps are for multiples of so many: each new shape cost
 _STRETCH_DIGITS = 2**14  # read at once: bounds the memory of a sequence of any length
 _PREFIX_NUMBERS = 2**22  # at most, in the states of the longest prefixes: 16 MiB
 _FEW_NUMBERS = 1024  # in the states of a step; below it the loop inside nn.RNN is faster
+_BATCH_TOKENS = 2**16  # of sequences read from their beginning at once
 
 
 class Inference:
     """A model made ready to classify many sequences on the CPU.
 
     Args:
-        model: its weights must stay as they are.
+        model: in evaluation mode; its weights must stay as they are.
     """
 
     def __init__(self, model: RnnClsNet) -> None:
         self._model = model
         self._classes = model.fc.out_features
+        self._has_state = model.has_state
+        if not self._has_state:
+            return
         with torch.no_grad():
-            self._prefix_states, self._depth = _states_of_prefixes(model)  # (L, P, H)
-            self._advance_by_products = _Products(model)
+            self._prefix_states, self._depth = _states_of_prefixes(model)  # (S, P, H)
+            self._advance_by_products = _Products(model) if model.is_plain else None
 
     @torch.no_grad()
     def classify(self, digits: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,26 +63,53 @@ class Inference:
         """
         classes = np.empty(len(lengths), np.int64)
         probabilities = np.empty(len(lengths), np.float32)
-        fc = self._model.fc
-        for group, state in self._groups(digits, lengths):
-            scores = torch.addmm(fc.bias.unsqueeze(1), fc.weight, state[-1].T)  # (C, n)
+        scored = self._from_states if self._has_state else self._from_the_beginning
+        for group, scores in scored(digits, lengths):
             best = scores.softmax(dim=0).max(dim=0)  # classes first: 20 times faster
             classes[group], probabilities[group] = best.indices.numpy(), best.values.numpy()
         return classes, probabilities
 
     @torch.no_grad()
     def final_states(self, digits: np.ndarray, lengths: np.ndarray) -> Tensor:
-        """The states after the last digit of each sequence, (L, N, H); see `classify`."""
+        """The states after the last digit of each sequence, (S, N, H); see `classify`.
+
+        Raises:
+            ValueError: the net has no state.
+        """
+        if not self._has_state:
+            raise ValueError(
+                "only a recurrent net of one direction, read at its last step, has a state"
+            )
         num_layers, _, hidden = self._prefix_states.shape
         states = self._prefix_states.new_empty(num_layers, len(lengths), hidden)
         for group, state in self._groups(digits, lengths):
             states[:, group] = state
         return states
 
+    def _from_states(
+        self, digits: np.ndarray, lengths: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Groups of sequences: their places, (n,), and scores, (C, n)."""
+        fc = self._model.fc
+        for group, state in self._groups(digits, lengths):
+            yield group, torch.addmm(fc.bias.unsqueeze(1), fc.weight, state[-1].T)
+
+    def _from_the_beginning(
+        self, digits: np.ndarray, lengths: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """As `_from_states`; the sequences of a group have the same length."""
+        starts = np.cumsum(lengths) - lengths
+        for length in np.unique(lengths).tolist():
+            places = np.flatnonzero(lengths == length)
+            for group in np.array_split(places, -(-len(places) * length // _BATCH_TOKENS)):
+                ids = digits[starts[group][:, None] + np.arange(length)]  # (n, T)
+                ids = torch.from_numpy(ids.astype(np.int64))
+                yield group, self._model(ids, torch.full((len(ids),), length)).T
+
     def _groups(
         self, digits: np.ndarray, lengths: np.ndarray
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Groups of sequences of like length: their places, (n,), and final states, (L, n, H)."""
+        """Groups of sequences of like length: their places, (n,), and final states, (S, n, H)."""
         by_length = np.argsort(-lengths, kind="stable")
         starts = np.cumsum(lengths) - lengths
         num_groups = -(-len(lengths) * self._prefix_states.shape[-1] // _GROUP_NUMBERS)
@@ -80,7 +117,7 @@ class Inference:
             yield group, self._run(digits, starts[group], lengths[group])
 
     def _run(self, digits: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Tensor:
-        """The final states, (L, N, H), of sequences in descending order of length."""
+        """The final states, (S, N, H), of sequences in descending order of length."""
         unit = max(1, _UNIT_NUMBERS // self._prefix_states.shape[-1])
         idle = np.zeros(-len(lengths) % unit, np.int64)  # rows that make the state whole units
         prefixes = np.append(self._find_prefixes(digits, starts, lengths), idle)
@@ -90,13 +127,13 @@ class Inference:
         last_rows = np.append(np.flatnonzero(np.diff(lengths)), len(lengths) - 1)  # of each length
         for row in last_rows[::-1].tolist():
             n, end = row + 1, int(lengths[row])  # until step `end`, the first n rows run
-            is_few = n * state.shape[-1] < _FEW_NUMBERS
-            rows = n if is_few else n + -n % unit
+            by_modules = not self._advance_by_products or n * state.shape[-1] < _FEW_NUMBERS
+            rows = n if by_modules else n + -n % unit
             while t < end:
                 steps = np.arange(t, min(t + max(1, _STRETCH_DIGITS // n), end))  # (T,)
                 ids = digits.take(starts[:rows] + steps[:, None], mode="clip")  # (T, rows)
                 ids = torch.from_numpy(ids.astype(np.int32))
-                if is_few:
+                if by_modules:
                     self._advance_by_modules(state[:, :n], ids)
                 else:
                     self._advance_by_products(state[:, :rows], ids, n)
@@ -118,8 +155,11 @@ class Inference:
         return node
 
     def _advance_by_modules(self, state: Tensor, ids: Tensor) -> None:
-        """Move the states, (L, n, H), in place over the digits, (T, n), as the model does it."""
-        _, h_n = self._model.rnn(self._model.embedding(ids.T), state.contiguous())
+        """Move the states, (S, n, H), in place over the digits, (T, n), as the model does it."""
+        if self._advance_by_products:
+            _, h_n = self._model.rnn(self._model.embedding(ids.T), state.contiguous())
+        else:
+            h_n = advance(self._model, state, ids)
         state.copy_(h_n)
 
 
@@ -166,25 +206,57 @@ def tanh(x: Tensor, out: Tensor) -> Tensor:
 
 
 def _states_of_prefixes(model: RnnClsNet) -> tuple[Tensor, int]:
-    """The states after all prefixes of up to some length, (L, P, H), and that length."""
-    states = [model.fc.weight.new_zeros(model.rnn.num_layers, 1, model.rnn.hidden_size)]
+    """The states after all prefixes of up to some length, (S, P, H), and that length."""
+    states = [empty_state(model)]
     while states[-1].numel() * model.fc.out_features <= _PREFIX_NUMBERS:
         states.append(extend_by_every_digit(model, states[-1]))
     return torch.cat(states, dim=1), len(states) - 1
 
 
-def extend_by_every_digit(model: RnnClsNet, state: Tensor) -> Tensor:
-    """The recurrence of nn.RNN for one step, from P states by each of C digits.
+def empty_state(model: RnnClsNet) -> Tensor:
+    """The state before the first digit, (S, 1, H): zeros."""
+    is_lstm, has_output = _slots(model)
+    size = model.rnn.num_layers * (1 + is_lstm) + has_output  # S
+    return model.fc.weight.new_zeros(size, 1, model.rnn.hidden_size)
 
-    The product with W_hh is taken once for each prefix, not for each of its C extensions, and the
-    product with layer 0's W_ih once for each digit.
+
+def advance(model: RnnClsNet, state: Tensor, ids: Tensor) -> Tensor:
+    """The states, (S, n, H), after going on from such states by the digits, (T, n)."""
+    is_lstm, has_output = _slots(model)
+    steps, rows = ids.shape
+    embedded = PackedSequence(model.embedding(ids.flatten()), torch.full((steps,), rows))
+    before = state[:-1] if has_output else state
+    if is_lstm:
+        c, h = before.chunk(2)
+        before = h.contiguous(), c.contiguous()
+    output, after = model.rnn(embedded, before)
+    parts = [after[1], after[0]] if is_lstm else [after]
+    if has_output:
+        parts.append(output.data[-rows:].unsqueeze(0))
+    return torch.cat(parts)
+
+
+def _slots(model: RnnClsNet) -> tuple[bool, bool]:
+    """Whether a state holds an LSTM's c beside h, and whether also the last layer's output."""
+    return model.arguments["cell"] == "lstm", model.arguments["residual"]
+
+
+def extend_by_every_digit(model: RnnClsNet, state: Tensor) -> Tensor:
+    """One step from P states by each of C digits.
+
+    In a plain net the product with W_hh is taken once for each prefix, not for each of its C
+    extensions, and the product with layer 0's W_ih once for each digit.
 
     Args:
-        state: (L, P, H).
+        state: (S, P, H).
 
     Returns:
-        The states after prefix 0 with digits 0, 1, …, then prefix 1, …: (L, P·C, H).
+        The states after prefix 0 with digits 0, 1, …, then prefix 1, …: (S, P·C, H).
     """
+    if not model.is_plain:
+        digits = torch.arange(model.arguments["vocab_size"], device=state.device)
+        ids = digits.repeat(state.shape[1]).unsqueeze(0)  # (1, P·C)
+        return advance(model, state.repeat_interleave(len(digits), dim=1), ids)
     inputs = model.embedding.weight[:-1].unsqueeze(0)  # (1, C, E): the same digits for each prefix
     states = []
     for layer in range(model.rnn.num_layers):

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
-from rnn_tutorial.config import ENGINES, TrainConfig, config_from_dict, settings_of
+from rnn_tutorial.config import (
+    ENGINES,
+    PLAIN_IN_WORDS,
+    TrainConfig,
+    as_flag,
+    config_from_dict,
+    settings_of,
+)
 from rnn_tutorial.distributed import World, choose_device, choose_num_threads
 from rnn_tutorial.optimizer import is_adamw
 from rnn_tutorial.run_folder import (
@@ -67,6 +74,10 @@ def impediment(engine: str, config: TrainConfig, world: World) -> str | None:
         return "it trains in one process only"
     if not is_adamw(config):
         return "its optimizer is adamw, or adam without --weight_decay"
+    if not config.is_plain:
+        return f"it trains only {PLAIN_IN_WORDS}"
+    if config.bptt_steps:
+        return "it has no truncated backpropagation"
     if engine == "compiled":
         if config.device != "cpu":
             return "it computes on the CPU only"
@@ -96,7 +107,8 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
             )
         if name not in RESUME_FLAGS and value != recorded[name]:
             raise ValueError(
-                f"--{name} {value} differs from the resumed run's {recorded[name]}; "
+                f"{as_flag(name, value)} differs from the resumed run's "
+                f"{as_flag(name, recorded[name]).removeprefix(f'--{name} ')}; "
                 f"with --resume only --{', --'.join(RESUME_FLAGS)} may change"
             )
     return replace(config, **flags)

@@ -39,9 +39,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
+from rnn_tutorial.config import PLAIN_IN_WORDS
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.task import add_digit
 
@@ -103,18 +104,13 @@ class IntervalNet:
         rounding: bounds for the pre-activations of each layer, (C, H) for layer 0, then (H,).
 
     Raises:
-        ValueError: the network is not a unidirectional tanh nn.RNN in float32 of finite weights.
+        ValueError: the network is not plain, or not in float32 of finite weights.
     """
 
     def __init__(self, model: RnnClsNet) -> None:
         rnn, fc = model.rnn, model.fc
-        if type(rnn) is not nn.RNN or rnn.nonlinearity != "tanh" or rnn.bidirectional:
-            raise ValueError(
-                "only a tanh nn.RNN that reads in one direction can be certified, not "
-                f"{'a bidirectional ' * rnn.bidirectional}{type(rnn).__name__}"
-            )
-        if not rnn.bias:
-            raise ValueError("only layers with biases can be certified")
+        if not model.is_plain:
+            raise ValueError(f"only {PLAIN_IN_WORDS} can be certified")
         if any(parameter.dtype != torch.float32 for parameter in model.parameters()):
             raise ValueError("only float32 weights can be certified")
         if not all(parameter.abs().max() < _LARGEST_WEIGHT for parameter in model.parameters()):

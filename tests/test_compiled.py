@@ -327,12 +327,15 @@ except ValueError as error:
 def test_only_what_is_supported_is_accepted():
     model, optimizer = make_model(PLAIN)
     assert unsupported_reason(model, optimizer) is None
-    for wrong in (nn.GRU(5, 8), nn.RNN(5, 8, nonlinearity="relu")):
+    for wrong in (
+        nn.GRU(5, 8),
+        nn.RNN(5, 8, nonlinearity="relu"),
+        nn.RNN(5, 8, bidirectional=True),
+        nn.RNN(5, 8, 2, dropout=0.1),
+        nn.RNN(5, 8, bias=False),
+    ):
         model.rnn = wrong
-        assert "tanh nn.RNN" in unsupported_reason(model, optimizer)
-    for wrong in (nn.RNN(5, 8, bidirectional=True), nn.RNN(5, 8, 2, dropout=0.1)):
-        model.rnn = wrong
-        assert "not supported" in unsupported_reason(model, optimizer)
+        assert "only a tanh RNN of one direction" in unsupported_reason(model, optimizer)
     model, _ = make_model(PLAIN)
     assert "AdamW" in unsupported_reason(model, torch.optim.SGD(model.parameters()))
     amsgrad = torch.optim.AdamW(model.parameters(), amsgrad=True)

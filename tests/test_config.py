@@ -79,7 +79,9 @@ def test_every_setting_has_bounds_choices_or_a_check_of_its_own():
     checked_by_hand = {"save_dir", "run_name", "device"}
     for setting in fields(TrainConfig):
         assert setting.metadata["help"]
-        assert setting.name in checked_by_hand or setting.metadata.keys() & {"low", "choices"}
+        is_switch = type(setting.default) is bool
+        is_bounded = is_switch or setting.metadata.keys() & {"low", "choices"}
+        assert setting.name in checked_by_hand or is_bounded
 
 
 PUBLISHED = {

@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 
 LAYERS = {
     "task": 0, "config": 0, "terminal": 0, "run_folder": 0, "tracking": 0, "swanlab_worker": 0,
-    "plots": 0, "distributed": 0, "check_certificate": 0, "findings": 0,
+    "plots": 0, "distributed": 0, "check_certificate": 0, "findings": 0, "layers": 0,
     "data": 1, "model": 1, "answers": 1, "optimizer": 1, "schedule": 1, "textbook": 1,
     "compiled": 2, "cuda_graph": 2, "checkpoint": 2, "inference": 2,
     "exact": 3, "proof": 3,
