@@ -18,7 +18,8 @@ COLOURS = (
 )  # fmt: skip
 
 
-def _new_figure(width: float, height: float, panels: int = 1, **options: Any) -> tuple[Any, Any]:
+def new_figure(width: float, height: float, panels: int = 1, **options: Any) -> tuple[Any, Any]:
+    """A figure of that many inches and its panels, side by side."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -27,11 +28,15 @@ def _new_figure(width: float, height: float, panels: int = 1, **options: Any) ->
     return pyplot.subplots(1, panels, figsize=(width, height), **options)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a picture and forget the figure; the same figure gives the same file."""
+    import matplotlib
     from matplotlib import pyplot
 
     figure.tight_layout()
-    figure.savefig(path, dpi=110, facecolor="white")
+    dated = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(path, dpi=110, facecolor="white", **dated)
     pyplot.close(figure)
 
 
@@ -45,7 +50,7 @@ def draw_accuracy_by_length(
     path: Path,
 ) -> None:
     """Accuracy with its interval against length, trained range shaded, chance dashed."""
-    figure, axes = _new_figure(7, 3.6)
+    figure, axes = new_figure(7, 3.6)
     axes.axvspan(
         trained_lengths[0], trained_lengths[-1], color="#56B4E9", alpha=0.3, label="trained"
     )
@@ -57,7 +62,7 @@ def draw_accuracy_by_length(
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower left")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_automaton(
@@ -73,7 +78,7 @@ def draw_automaton(
         path: the picture.
     """
     classes = len(centres)
-    figure, axes = _new_figure(6.4, 5.6)
+    figure, axes = new_figure(6.4, 5.6)
     colours = [COLOURS[residue % len(COLOURS)] for residue in residues]
     axes.scatter(*points.T, s=5, c=colours, alpha=0.5, linewidths=0)
     visited = np.flatnonzero(np.isfinite(centres).all(axis=1))
@@ -87,12 +92,12 @@ def draw_automaton(
         axes.text(*centres[residue], str(residue), ha="center", va="center", bbox=box)
     axes.set(xlabel="first component", ylabel="second component")
     axes.set_title(f"hidden states by residue; arrows: read the digit {digit}")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) -> None:
     """Updates per second against each setting, with the limit that the arithmetic sets."""
-    figure, panels = _new_figure(12, 3.4, len(settings), sharey=True)
+    figure, panels = new_figure(12, 3.4, len(settings), sharey=True)
     colours = {"autograd": "#0072B2", "compiled": "#D55E00", "graph": "#009E73"}
     for axes, setting in zip(panels, settings, strict=True):
         points = {int(value): point for value, point in results[setting].items()}
@@ -111,4 +116,4 @@ def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) ->
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("updates per second")
     panels[0].legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)

@@ -1,17 +1,23 @@
 """The READMEs are true: commands run, code prints what is shown, links and images exist."""
 
 import contextlib
+import importlib.util
 import io
 import re
 import shlex
 
 import pytest
+import torch
 from conftest import REPOSITORY
 
 import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import benchmark, certify, evaluate
+from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.experiments import __main__ as experiments
+from rnn_tutorial.experiments import lesson
+from rnn_tutorial.experiments.lesson import converse
+from rnn_tutorial.run_folder import find_checkpoint
 
 READMES = ("README.md", "README_next.md")
 
@@ -102,30 +108,91 @@ def test_a_command_runs(command, trained_folder, tmp_path, monkeypatch, capsys):
     assert printed.out + printed.err or (name == "predict_cls_rnn.py" and not arguments)
 
 
+@pytest.fixture
+def print_options():
+    """What a lesson changes for all of torch is put back."""
+    yield
+    torch.set_printoptions(profile="default")
+
+
 @pytest.mark.parametrize("name", READMES)
-def test_python_blocks_print_what_the_text_shows(name):
+def test_python_blocks_print_what_the_text_shows(name, print_options):
+    """In one interpreter, in their order: a block prints exactly the text under it, or nothing."""
     namespace = {}
     parts = re.findall(
         r"^```python\n(.*?)^```$(?:\n+^```text\n(.*?)^```$)?",
         read(name),
         flags=re.MULTILINE | re.DOTALL,
     )
+    assert len(parts) == len(blocks(name, "python"))
     for code, shown in parts:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(code, namespace)
-        assert printed.getvalue() == shown
+        assert printed.getvalue() == shown, code
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_fence_is_of_a_kind_that_is_tested(name):
+    """Text is what a block printed, or a transcript that is written from a result file."""
+    fences = re.findall(r"^```(.*)$", read(name), flags=re.MULTILINE)
+    assert set(fences[::2]) <= {"python", "text", "sh"} and set(fences[1::2]) <= {""}
+    rest = re.sub(
+        r"^```python\n.*?^```\n+```text\n.*?^```$|<!-- table: .*?<!-- end -->",
+        "",
+        read(name),
+        flags=re.MULTILINE | re.DOTALL,
+    )
+    assert "```text" not in rest
+
+
+def test_part_1_is_read_in_half_an_hour():
+    assert len(read("README.md").split()) < 6000
 
 
 @pytest.mark.parametrize("name", READMES)
 def test_links_and_images_exist(name):
-    for target in re.findall(r"\]\(([^)#]+)", read(name)):
+    for image, alt, target in re.findall(r"(!?)\[([^\]]*)\]\(([^)#]+)", read(name)):
         assert target.startswith("https://") or (REPOSITORY / target).exists(), target
+        assert not image or len(alt) > 40, f"{target} needs a description"
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_commands_within_sentences_exist(name):
+    for module in re.findall(r"`python -m (rnn_tutorial[\w.]*)", read(name)):
+        assert importlib.util.find_spec(module), module
+    for script in re.findall(r"`python (\w+\.py)", read(name)):
+        assert (REPOSITORY / script).exists(), script
+
+
+def test_the_prediction_transcript_is_what_a_trained_net_says(tmp_path, monkeypatch):
+    """Trained until every input is right, which is sooner than in the transcript."""
+    monkeypatch.chdir(tmp_path)
+    flags = "--recipe solved --stop_when_exact 1 --eval_every 100 --tracker disabled --device cpu"
+    assert train_cls_rnn.main(flags.split()) == 0
+    shown = re.search(r"\$ python predict_cls_rnn.py\n(.*?)```", read("README.md"), re.DOTALL)[1]
+    typed = re.findall(r"^> (.*)$", shown, flags=re.MULTILINE)
+    predictor = predict_cls_rnn.Predictor(load_checkpoint(find_checkpoint("output")))
+
+    def comparable(lines):
+        """Without what differs between two trainings: the step, the probability, far lengths."""
+        lines = [line for line in lines if "never trained" not in line]
+        return [re.sub(r"step [\d,]+|[\d.]+%; right", "…", line) for line in lines]
+
+    assert comparable(shown.splitlines()) == comparable(converse(predictor, typed))
 
 
 def test_the_readmes_name_only_flags_that_exist(capsys):
     known = {"--nproc_per_node"}  # torchrun's
-    for command in (train_cls_rnn, predict_cls_rnn, evaluate, certify, benchmark, experiments):
+    for command in (
+        train_cls_rnn,
+        predict_cls_rnn,
+        evaluate,
+        certify,
+        benchmark,
+        experiments,
+        lesson,
+    ):
         with pytest.raises(SystemExit):
             command.main(["--help"])
         known |= set(re.findall(r"--\w+", capsys.readouterr().out))

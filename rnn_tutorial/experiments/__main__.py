@@ -13,6 +13,7 @@ from tqdm import tqdm
 from rnn_tutorial.benchmark import describe_machine
 from rnn_tutorial.experiments import __doc__ as package_doc
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, LENGTHS
+from rnn_tutorial.experiments.figures import render_figures
 from rnn_tutorial.experiments.runs import REPOSITORY, code_version, run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
 from rnn_tutorial.run_folder import write_json
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = OneSentenceParser(prog="python -m rnn_tutorial.experiments", description=package_doc)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print names and questions")
-    commands.add_parser("render", help="write the tables of the READMEs from the result files")
+    commands.add_parser("render", help="write tables of the READMEs and figures from the results")
     run = commands.add_parser("run", help="train and measure; what is done already is kept")
     run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
     run.add_argument(
@@ -84,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif flags.command == "render":
         for readme in (REPOSITORY / name for name in READMES):
             readme.write_text(render(readme.read_text(encoding="utf-8")), encoding="utf-8")
+        render_figures()
     else:
         names = list(EXPERIMENTS) if flags.names == ["all"] else flags.names
         for name in names:

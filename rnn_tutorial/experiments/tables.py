@@ -3,6 +3,8 @@
 <!-- table: solved -->
 …
 <!-- end -->
+
+A single figure stands within a line: it takes <!-- table: lesson-seconds -->6<!-- end --> seconds.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from rnn_tutorial.experiments.catalogue import EXPERIMENTS
 from rnn_tutorial.run_folder import read_json
 
 RESULTS = Path(__file__).parent.parent / "results"
-_MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_MARKED = re.compile(r"(<!-- table: ([\w-]+) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
 
 
 def render(text: str) -> str:
-    """A README's text with every marked table written anew."""
-    return _MARKED.sub(lambda match: f"{match[1]}{table(match[2])}\n{match[3]}", text)
+    """A README's text with every marked table and figure written anew."""
+    return _MARKED.sub(lambda m: f"{m[1]}{m[3]}{table(m[2])}{m[3]}{m[4]}", text)
 
 
 def table(name: str) -> str:
@@ -125,8 +127,64 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
             ]
         ],
     ),
+    "benchmark-compilation": lambda r: f"{r['runs']['compilation']['cold_seconds']:.0f}",
     "peers": lambda r: _speed_table(r["step"], "µs an update", 1e6),
+    "solved-seeds": lambda r: str(len(r["variants"]["solved"]["runs"])),
+    "lesson-packing": lambda r: _lesson_packing_table(r["packing"]),
+    "lesson-gradients": lambda r: _lesson_gradients_table(r["gradients"]),
+    "lesson-seeds": lambda r: str(r["gradients"]["num_seeds"]),
+    "lesson-seconds": lambda r: f"{r['session']['seconds']:.0f}",
+    "lesson-training": lambda r: _training_transcript(r["session"]),
+    "lesson-prediction": lambda r: _transcript(
+        "python predict_cls_rnn.py", r["session"]["prediction"]
+    ),
+    "lesson-machine": lambda r: f"{r['cpu']}, one thread, PyTorch {r['versions']['torch']}",
 }
+
+
+def _lesson_packing_table(packing: dict[str, Any]) -> str:
+    header = ["batch", "padding", "padded, ms", "packed, ms", "packed / padded", "rounds"]
+    rows = []
+    for name, row in packing.items():
+        times = [
+            "{median:.2f} [{min:.2f}, {max:.2f}]".format(
+                **{key: 1e3 * seconds for key, seconds in row[kind].items()}
+            )
+            for kind in ("padded", "packed")
+        ]
+        ratio = "{median:.2f} [{min:.2f}, {max:.2f}]".format(**row["ratio"])
+        rows.append([name, f"{row['padding']:.0%}", *times, ratio, str(row["ratio"]["n"])])
+    return _markdown(header, rows)
+
+
+def _lesson_gradients_table(gradients: dict[str, Any]) -> str:
+    ages = (1, 10, 25, 49)
+    rows = []
+    for name, norms in gradients["nets"].items():
+        relative = [norms["median"][age] / norms["median"][0] for age in ages]
+        rows.append([name, *(_power(value) for value in relative)])
+    return _markdown(["net", *(f"{age} back" for age in ages)], rows)
+
+
+def _power(value: float) -> str:
+    """Two digits, as a person writes them: 0.52, 26, 3.1 × 10⁻⁷."""
+    if 0.01 <= value < 100:
+        return f"{value:.2g}"
+    digits, _, exponent = f"{value:.1e}".partition("e")
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return f"{digits} × 10{str(int(exponent)).translate(raised)}"
+
+
+def _transcript(command: str, lines: list[str]) -> str:
+    return "\n".join(["```text", f"$ {command}", *lines, "```"])
+
+
+def _training_transcript(session: dict[str, Any]) -> str:
+    """The opening, the first and the last reports, and the summary."""
+    lines = session["training"]
+    reports = [i for i, line in enumerate(lines) if line.startswith("step ")]
+    shown = [*lines[: reports[3]], "…", *lines[reports[-2] :]]
+    return _transcript("python train_cls_rnn.py --recipe solved", shown)
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:

@@ -1,0 +1,226 @@
+"""What part 1 of the tutorial measures, in less than a minute: packing, gradients, one session.
+
+    python -m rnn_tutorial.experiments.lesson           measure and write results/lesson.json
+    python -m rnn_tutorial.experiments.lesson --quick   the same in seconds; writes nothing
+
+Then `python -m rnn_tutorial.experiments render` writes tables and figures anew. Times are true only
+on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from predict_cls_rnn import Predictor, answer_prompt
+from rnn_tutorial.benchmark import describe_machine, spread, timed
+from rnn_tutorial.checkpoint import load_checkpoint
+from rnn_tutorial.experiments.runs import REPOSITORY
+from rnn_tutorial.experiments.tables import RESULTS
+from rnn_tutorial.run_folder import find_checkpoint, write_json
+
+EMBED_DIM, HIDDEN_DIM = 10, 128  # of the recipe solved
+
+# ---- packing ----
+
+
+def packing_cases() -> dict[str, Tensor]:
+    """Lengths of four batches, from no padding to almost nothing else."""
+    generator = torch.Generator().manual_seed(0)
+    one_long = torch.randint(1, 11, (64,), generator=generator)
+    one_long[0] = 100
+    return {
+        "64 rows, all of length 100": torch.full((64,), 100),
+        "64 rows of length 1 to 100": torch.randint(1, 101, (64,), generator=generator),
+        "one row of length 100, 63 of 1 to 10": one_long,
+        "256 rows of length 1 to 5": torch.randint(1, 6, (256,), generator=generator),
+    }
+
+
+def compare_packing(rounds: int, seconds: float) -> dict[str, Any]:
+    """Forward and backward of one nn.RNN over each batch, padded and packed, in turns.
+
+    Both give the last valid state of each row: the padded way gathers it from `output`.
+    """
+    torch.manual_seed(0)
+    rnn = nn.RNN(EMBED_DIM, HIDDEN_DIM, batch_first=True)
+    results = {}
+    for name, lengths in packing_cases().items():
+        x = torch.randn(len(lengths), int(lengths.max()), EMBED_DIM)
+
+        def padded(x: Tensor = x, lengths: Tensor = lengths) -> None:
+            output, _ = rnn(x)
+            output[torch.arange(len(lengths)), lengths - 1].sum().backward()
+
+        def packed(x: Tensor = x, lengths: Tensor = lengths) -> None:
+            ids = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            _, h_n = rnn(ids)
+            h_n[-1].sum().backward()
+
+        times = timed(
+            rounds, {"padded": repeat(padded, seconds), "packed": repeat(packed, seconds)}
+        )
+        ratios = [b / a for a, b in zip(times["padded"], times["packed"], strict=True)]
+        results[name] = {
+            "padding": 1 - float(lengths.sum()) / (x.shape[0] * x.shape[1]),
+            **{kind: spread(own) for kind, own in times.items()},
+            "ratio": spread(ratios),
+        }
+    return results
+
+
+def repeat(work: Callable[[], None], duration: float) -> Callable[[], float]:
+    """A candidate: seconds that a piece of work takes, the mean over some time."""
+
+    def measure() -> float:
+        started, elapsed, count = time.perf_counter(), 0.0, 0
+        while not count or elapsed < duration:
+            work()
+            count += 1
+            elapsed = time.perf_counter() - started
+        return elapsed / count
+
+    return measure
+
+
+# ---- gradients ----
+
+
+def make_nets() -> dict[str, Callable[[], nn.RNNBase]]:
+    """Recurrent nets that differ in what multiplies a gradient on its way back."""
+
+    def scaled(gain: float) -> nn.RNN:
+        rnn = nn.RNN(EMBED_DIM, HIDDEN_DIM, batch_first=True)
+        nn.init.orthogonal_(rnn.weight_hh_l0, gain)
+        return rnn
+
+    def remembering(forget_bias: float) -> nn.LSTM:
+        lstm = nn.LSTM(EMBED_DIM, HIDDEN_DIM, batch_first=True)
+        with torch.no_grad():  # gates in PyTorch's order: input, forget, cell, output
+            lstm.bias_ih_l0[HIDDEN_DIM : 2 * HIDDEN_DIM] += forget_bias
+        return lstm
+
+    return {
+        "RNN": lambda: nn.RNN(EMBED_DIM, HIDDEN_DIM, batch_first=True),
+        "RNN, W_hh × 1": lambda: scaled(1),
+        "RNN, W_hh × 1.5": lambda: scaled(1.5),
+        "RNN, W_hh × 2": lambda: scaled(2),
+        "GRU": lambda: nn.GRU(EMBED_DIM, HIDDEN_DIM, batch_first=True),
+        "LSTM": lambda: nn.LSTM(EMBED_DIM, HIDDEN_DIM, batch_first=True),
+        "LSTM, forget bias 1": lambda: remembering(1),
+        "LSTM, forget bias 3": lambda: remembering(3),
+    }
+
+
+def gradient_norms(make_net: Callable[[], nn.RNNBase], seed: int, num_steps: int) -> Tensor:
+    """How much the loss at the last step feels the input of each step, the last step first.
+
+    Returns:
+        Mean over a batch of the 2-norm of the gradient with respect to the input, float64, (T,).
+    """
+    torch.manual_seed(seed)
+    net, fc = make_net().double(), nn.Linear(HIDDEN_DIM, 10).double()
+    x = torch.randn(32, num_steps, EMBED_DIM, dtype=torch.float64, requires_grad=True)  # (N, T, E)
+    output, _ = net(x)  # (N, T, H)
+    targets = torch.randint(10, (32,))
+    cross_entropy(fc(output[:, -1]), targets, reduction="sum").backward()
+    return x.grad.norm(dim=2).mean(dim=0).flip(0)
+
+
+def measure_gradients(num_seeds: int, num_steps: int = 50) -> dict[str, Any]:
+    """Gradient norms of each net by age of the input: median, minimum and maximum over seeds."""
+    nets = {}
+    for name, make_net in make_nets().items():
+        by_seed = [gradient_norms(make_net, seed, num_steps).tolist() for seed in range(num_seeds)]
+        nets[name] = {
+            key: [float(f"{function(norms):.4g}") for norms in zip(*by_seed, strict=True)]
+            for key, function in (("median", statistics.median), ("min", min), ("max", max))
+        }
+    return {"num_seeds": num_seeds, "nets": nets}
+
+
+# ---- one session ----
+
+TYPED = ("1 2 3", "9,9,9,9", "7", "12", "3 1 4 1 5 9 2 6 5 3 5 8 9 7 9 3", "quit")
+
+
+def converse(predictor: Predictor, typed: Sequence[str]) -> list[str]:
+    """What the prompt of predict_cls_rnn.py and a person write, line by line."""
+    rest, screen = iter(typed), io.StringIO()
+
+    def read(prompt: str) -> str:
+        text = next(rest)
+        print(prompt + text)
+        return text
+
+    with contextlib.redirect_stdout(screen), mock.patch("builtins.input", read):
+        answer_prompt(predictor, as_json=False)
+    return screen.getvalue().splitlines()
+
+
+def record_session(*flags: str) -> dict[str, Any]:
+    """Train as the README says, from start to exit, and ask."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SWANLAB")}
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, str(REPOSITORY / "train_cls_rnn.py"), "--recipe", "solved", *flags],
+            cwd=folder,
+            env=environment | {"PYTHONUTF8": "1"},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        seconds = time.perf_counter() - started
+        checkpoint = load_checkpoint(find_checkpoint(str(Path(folder, "output"))))
+    # As it is named for a person who trained in the current folder.
+    predictor = Predictor(replace(checkpoint, path=checkpoint.path.relative_to(folder)))
+    return {
+        "seconds": seconds,
+        "training": done.stdout.splitlines(),
+        "prediction": converse(predictor, TYPED),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure as the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rnn_tutorial.experiments.lesson",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="a few rounds; writes nothing")
+    flags = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    quickly = ("--total_steps", "20", "--warmup_step", "5", "--tracker", "disabled")
+    results = {
+        "command": "python -m rnn_tutorial.experiments.lesson",
+        **describe_machine(),
+        "packing": compare_packing(*((2, 0.01) if flags.quick else (15, 0.15))),
+        "gradients": measure_gradients(1 if flags.quick else 20),
+        "session": record_session(*(quickly if flags.quick else ())),
+    }
+    if not flags.quick:
+        write_json(RESULTS / "lesson.json", results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
