@@ -146,6 +146,13 @@ def test_every_fence_is_of_a_kind_that_is_tested(name):
     assert "```text" not in rest
 
 
+@pytest.mark.parametrize("name", READMES)
+def test_a_marker_within_a_sentence_begins_no_line(name):
+    """There it would begin a block of HTML and cut the paragraph in two."""
+    markers = re.findall(r"^<!--.*$", read(name), flags=re.MULTILINE)
+    assert all(re.fullmatch(r"<!-- (table: [\w-]+|end) -->", line) for line in markers)
+
+
 def test_part_1_is_read_in_half_an_hour():
     assert len(read("README.md").split()) < 6000
 

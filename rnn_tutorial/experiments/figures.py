@@ -157,7 +157,7 @@ def draw_output_and_h_n(path: Path) -> None:
     """All states of a two-layer net and of a bidirectional one: which are output, which h_n."""
     from matplotlib.patches import Rectangle
 
-    figure, panels = new_figure(7, 2.7, 2)
+    figure, panels = new_figure(7, 2.5, 2)
     steps = range(1, 5)
     rows = {
         "num_layers=2": (("layer 0", "$a_{}$", 1), ("layer 1", "$b_{}$", 1)),
@@ -166,6 +166,7 @@ def draw_output_and_h_n(path: Path) -> None:
     }  # fmt: skip
     for axes, (title, states) in zip(panels, rows.items(), strict=True):
         _blank(axes, 7.4, 4.9)
+        axes.set(ylim=(0.4, 4.9))
         axes.set_title(title, fontsize=12, family="monospace")
         two_ways = title.startswith("bi")
         for row, (name, symbol, way) in enumerate(states):
