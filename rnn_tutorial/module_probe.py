@@ -1,0 +1,313 @@
+"""A classifier as a black box: a private copy of any module, called on sequences made for it.
+
+Shapes: N batch, T time, C classes. Inside, batches are always (N, T).
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+
+import torch
+from torch import Tensor, nn
+
+from rnn_tutorial.findings import Finding
+
+Call = Callable[[nn.Module, Tensor, Tensor], object]  # module, x, seq_lengths -> scores
+CPU = torch.device("cpu")
+# What a check returns: its findings, and whether the checks after it still have a meaning.
+Outcome = tuple[list[Finding], bool]
+PASSED: Outcome = ([], True)
+LENGTHS = (3, 7, 1, 5, 7, 2, 6, 4, 5)  # unsorted, a single token, two full rows; N differs from T
+
+
+class ModuleRaised(Exception):
+    """The module raised an error on a legitimate batch."""
+
+
+class WrongShape(Exception):
+    """The module returned something other than scores of shape (N, C)."""
+
+
+class Probe:
+    """A private copy of a module in evaluation mode, and a batch of random sequences for it.
+
+    The copy computes on the CPU in float64 if it can: then "equal" is sharp. Use it inside
+    `undisturbed`.
+
+    Args:
+        module: any module.
+        vocab_size: tokens are 0 to vocab_size - 1, without padding_id if that is among them.
+        lengths: valid steps of each row of the batch; LENGTHS if None.
+        batch_first: whether the module takes (N, T) or (T, N).
+        padding_id: what stands in the padding; if None, vocab_size where the embedding has room
+            for it, else the embedding's padding_idx, else 0.
+        call: calls the module; `module(x, seq_lengths)` if None.
+        seed: of the random tokens and of everything random in the module.
+
+    Attributes:
+        module: the copy.
+        tokens: random tokens, none of them padding, int64, (N, T).
+        lengths: int64, (N,).
+        padding_id: as above.
+        token_ids: the ids that are tokens.
+        tolerance: a difference in scores below this part of the largest score is rounding.
+
+    Raises:
+        ValueError: a wrong argument, or a module that cannot be copied.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        vocab_size: int,
+        lengths: Sequence[int] | None = None,
+        batch_first: bool = True,
+        padding_id: int | None = None,
+        call: Call | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.padding_id = _padding_id(module, vocab_size) if padding_id is None else padding_id
+        self.token_ids = [i for i in range(vocab_size) if i != self.padding_id]
+        if len(self.token_ids) < 2:
+            raise ValueError(f"vocab_size {vocab_size} leaves no two tokens besides the padding")
+        self.lengths = torch.tensor(_enough_rows(lengths or LENGTHS))
+        drawn = torch.randint(
+            len(self.token_ids),
+            (len(self.lengths), int(self.lengths.max())),
+            generator=torch.Generator().manual_seed(seed),
+        )
+        drawn[:, 0] = torch.arange(len(drawn)) % len(self.token_ids)  # rows differ, and
+        drawn[self.lengths.argmax(), -1] = len(self.token_ids) - 1  # the largest id occurs
+        self.tokens = torch.tensor(self.token_ids)[drawn]
+        self._batch_first, self._seed = batch_first, seed
+        self._call = call or (lambda module, x, seq_lengths: module(x, seq_lengths))
+        self._settle(module)
+
+    def _settle(self, module: nn.Module) -> None:
+        """Copy the module to where it computes most exactly, if it computes at all."""
+        tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+        own = (tensors[0].device, tensors[0].dtype) if tensors else (CPU, torch.float32)
+        for device, dtype in dict.fromkeys([(CPU, torch.float64), (CPU, own[1]), own]):
+            for lengths_device in dict.fromkeys((CPU, device)):  # packing wants the CPU
+                if self._computes(module, device, dtype, lengths_device):
+                    return
+        self._computes(module, *own, CPU)  # it does not: the first check says why
+
+    def _computes(
+        self, module: nn.Module, device: torch.device, dtype: torch.dtype, lengths_device: object
+    ) -> bool:
+        """Copy the module there; whether it can score the batch there."""
+        self.device, self.dtype, self._lengths_device = device, dtype, lengths_device
+        self.tolerance = torch.finfo(dtype).eps ** 0.5  # half of the digits
+        self.module = _copied(module).to(device, dtype).eval()
+        try:
+            self.scores(*self.batch())
+        except ModuleRaised:
+            return False
+        except WrongShape:
+            pass
+        return True
+
+    def batch(
+        self, tokens: Tensor | None = None, extra: int = 0, filler: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The batch, padded.
+
+        Args:
+            tokens: other tokens than the probe's own, (N, T).
+            extra: columns of padding beyond the longest row.
+            filler: what stands in the padding instead of padding_id.
+
+        Returns:
+            Ids, (N, T + extra), and lengths, (N,).
+        """
+        filler = self.padding_id if filler is None else filler
+        x = nn.functional.pad(self.tokens if tokens is None else tokens, (0, extra), value=filler)
+        x[torch.arange(x.shape[1]) >= self.lengths[:, None]] = filler
+        return x, self.lengths
+
+    def full_batch(self, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The batch with every row of the greatest length, so that there is no padding in it."""
+        x = self.tokens if tokens is None else tokens
+        return x, torch.full_like(self.lengths, x.shape[1])
+
+    def row(self, index: int) -> tuple[Tensor, Tensor]:
+        """One row alone, as a batch of one without padding."""
+        length = int(self.lengths[index])
+        return self.tokens[index : index + 1, :length], self.lengths[index : index + 1]
+
+    def other_tokens(self, tokens: Tensor) -> Tensor:
+        """Each token replaced by the next one of the vocabulary."""
+        ids = torch.tensor(self.token_ids)
+        return ids[(torch.searchsorted(ids, tokens) + 1) % len(ids)]
+
+    def refreshed(self, seed: int = 0) -> Probe:
+        """The same with the first weights of another seed, as far as PyTorch's layers make them.
+
+        What is wrong for any weights is wrong in the code; the rest is what training did.
+        """
+        other = copy.copy(self)
+        other.module = _copied(self.module)
+        torch.manual_seed(seed)
+        for part in other.module.modules():
+            for name in ("reset_parameters", "_reset_parameters"):
+                if hasattr(part, name):
+                    getattr(part, name)()
+        return other
+
+    def scores(self, x: Tensor, lengths: Tensor, other_seed: bool = False) -> Tensor:
+        """The module's scores, (N, C), with their graph for gradients.
+
+        Sets `modified`, the names of the arguments that the module changed in place.
+
+        Raises:
+            ModuleRaised: with the error's text and what the batch was.
+            WrongShape: the result is not of shape (N, C).
+        """
+        given = x if self._batch_first else x.T
+        given = given.clone().to(self.device)
+        given_lengths = lengths.clone().to(self._lengths_device)
+        before_call = given.clone(), given_lengths.clone()
+        torch.manual_seed(self._seed + other_seed)
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in the module's forward
+        try:
+            with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=False):
+                warnings.simplefilter("ignore")
+                scores = self._call(self.module, given, given_lengths)
+        except Exception as error:
+            message = str(error).strip().split("\n")[0]
+            raise ModuleRaised(
+                f"{type(error).__name__} on {len(x)} rows of lengths {lengths.tolist()} padded "
+                f"to {x.shape[1]} columns: {message}"
+            ) from error
+        finally:
+            torch.set_default_dtype(before)
+        self.modified = [
+            name
+            for name, now, then in zip(
+                ("x", "seq_lengths"), (given, given_lengths), before_call, strict=True
+            )
+            if not torch.equal(now, then)
+        ]
+        if isinstance(scores, (tuple, list)) and scores:
+            scores = scores[0]
+        if not isinstance(scores, Tensor):
+            raise WrongShape(f"the result is a {type(scores).__name__}")
+        if scores.ndim != 2 or len(scores) != len(x):
+            raise WrongShape(
+                f"scores of shape {tuple(scores.shape)} for {len(x)} rows of {x.shape[1]} columns"
+            )
+        return scores
+
+    def are_equal(self, scores: Tensor, others: Tensor) -> Tensor:
+        """Whether rows of scores are the same but for rounding, (N,)."""
+        return (scores - others).abs().amax(-1) <= self.tolerance * self._scale(scores)
+
+    def are_touched(self, scores: Tensor, others: Tensor) -> Tensor:
+        """Whether rows of scores differ by more than the last digits, (N,)."""
+        smallest = 16 * torch.finfo(self.dtype).eps
+        return (scores - others).abs().amax(-1) > smallest * self._scale(scores)
+
+    def _scale(self, scores: Tensor) -> float:
+        return max(float(scores.detach().abs().max()), torch.finfo(self.dtype).tiny)
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """What random numbers the caller draws next is the same after this as without it."""
+    tensors = (*module.parameters(), *module.buffers())
+    devices = {tensor.device for tensor in tensors if tensor.is_cuda}
+    with torch.random.fork_rng(devices), torch.enable_grad():
+        yield
+
+
+def load_module(path: str) -> nn.Module:
+    """The module that an import path names.
+
+    Args:
+        path: "package.module:name", where name is an nn.Module, or a function or class that makes
+            one without arguments.
+
+    Raises:
+        ValueError: no such module or name, or none that makes an nn.Module.
+    """
+    where, _, name = path.partition(":")
+    if not where or not name:
+        raise ValueError(f"{path!r} is no import path; allowed is package.module:name")
+    try:
+        found = getattr(import_module(where), name)
+        module = found if isinstance(found, nn.Module) else found()
+    except Exception as error:  # whatever a stranger's code raises
+        raise ValueError(f"{path!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{path!r} gives a {type(module).__name__}; allowed is an nn.Module")
+    return module
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """A deep copy, also of a module that keeps tensors with a history between calls."""
+    memo: dict[int, object] = {}
+    for part in module.modules():
+        for value in vars(part).values():
+            for tensor in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(tensor, Tensor) and not tensor.is_leaf:
+                    memo[id(tensor)] = tensor.detach().clone()
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:
+        raise ValueError(f"the module cannot be copied: {error}") from error
+
+
+def _padding_id(module: nn.Module, vocab_size: int) -> int:
+    """What most likely stands in the padding, by the module's first embedding."""
+    for part in module.modules():
+        if isinstance(part, nn.Embedding) and part.num_embeddings <= vocab_size:
+            return part.padding_idx or 0
+        if isinstance(part, nn.Embedding):
+            break
+    return vocab_size
+
+
+def _enough_rows(lengths: Sequence[int]) -> list[int]:
+    """The lengths, repeated to at least four rows and not as many as the longest has steps."""
+    lengths = list(lengths)
+    if not all(isinstance(n, int) and n >= 1 for n in lengths):
+        raise ValueError(f"lengths {lengths} must be whole numbers of at least 1")
+    rows = max(4, len(lengths))
+    rows += rows == max(lengths)
+    return [lengths[i % len(lengths)] for i in range(rows)]
+
+
+@contextmanager
+def hooked(
+    module: nn.Module, kinds: tuple[type, ...], hook: Callable, before: bool = False
+) -> Iterator[None]:
+    """Every part of these kinds calls the hook with (part, args, kwargs) and its result."""
+    handles = [
+        part.register_forward_pre_hook(hook, with_kwargs=True)
+        if before
+        else part.register_forward_hook(hook, with_kwargs=True)
+        for part in module.modules()
+        if isinstance(part, kinds)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def weighted_sum(probe: Probe, x: Tensor, lengths: Tensor) -> Tensor:
+    """A scalar that every score of the batch moves."""
+    scores = probe.scores(x, lengths)
+    return (scores * weights_like(scores)).sum()
+
+
+def weights_like(scores: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(scores.shape, generator=generator, dtype=torch.float64).to(scores)
