@@ -27,6 +27,29 @@ class Experiment:
 
 
 _SOLVED = ("--recipe", "solved")
+_SHORTER = (
+    *(*_SOLVED, "--engine", "autograd", "--hidden_dim", "64", "--batch_size", "128"),
+    *("--total_steps", "3000", "--warmup_step", "300", "--lr", "0.003"),
+)
+_DIRECTIONS = {"one direction": (), "two directions": ("--bidirectional",)}
+# Each of about as many parameters as the recipe's own net.
+_ALIKE = {
+    "rnn": ("--cell", "rnn", "--hidden_dim", "128"),
+    "gru": ("--cell", "gru", "--hidden_dim", "72"),
+    "lstm": ("--cell", "lstm", "--hidden_dim", "62"),
+    "Transformer, two layers": (
+        "--cell",
+        "transformer",
+        "--hidden_dim",
+        "38",
+        "--num_layers",
+        "2",
+        "--init",
+        "default",
+    ),
+}
+_UNREGULARIZED = ("--weight_decay", "0", "--embed_noise", "0")
+
 
 EXPERIMENTS = {
     "solved": Experiment(
@@ -58,5 +81,32 @@ EXPERIMENTS = {
     "frontier": Experiment(
         "How small can the net be?",
         {f"hidden_dim {n}": (*_SOLVED, "--hidden_dim", str(n)) for n in (16, 32, 48, 64, 96, 128)},
+    ),
+    "cells": Experiment(
+        "Which cell, in one direction or two, how deep?",
+        {
+            f"{cell}, {way}, {layers} layer{'s' * (layers > 1)}": (
+                *(*_SHORTER, "--cell", cell, *direction, "--num_layers", str(layers)),
+            )
+            for cell in ("rnn", "gru", "lstm")
+            for way, direction in _DIRECTIONS.items()
+            for layers in (1, 2, 3)
+        },
+        max_seeds=5,
+    ),
+    "transformer": Experiment(
+        "RNN or Transformer, with about as many parameters?",
+        {
+            f"{name}{how}": (*_SOLVED, "--engine", "autograd", *net, *flags)
+            for how, flags in {"": (), ", no decay, no noise": _UNREGULARIZED}.items()
+            for name, net in _ALIKE.items()
+        }
+        | {
+            "Transformer, mean of all steps": (
+                *(*_SOLVED, "--engine", "autograd", *_ALIKE["Transformer, two layers"]),
+                *(*_UNREGULARIZED, "--pooling", "mean"),
+            )
+        },
+        max_seeds=5,
     ),
 }
