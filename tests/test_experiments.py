@@ -103,9 +103,14 @@ def test_a_table_is_written_between_its_markers(tmp_path, monkeypatch):
     assert rendered.startswith("before\n") and rendered.endswith("after\n")
     assert "old" not in rendered
     assert (
-        "| plain | 1/2 [9%, 91%] | 75.00% [50.00%, 100.00%] | 1/2 [9%, 91%] | 1/2 [9%, 91%] |\n"
+        "| plain | 1/2 [9%, 91%] | 75.000% [50.000%, 100.000%] | 1/2 [9%, 91%] | 1/2 [9%, 91%] |\n"
         in rendered
     )
+
+
+def test_code_is_shown_as_it_stands_in_the_package():
+    shown = tables.render("<!-- code: rnn_tutorial.task.padding_id -->\n<!-- end -->\n")
+    assert "```py\ndef padding_id(max_number: int) -> int:\n    return max_number + 1\n```" in shown
 
 
 @pytest.mark.parametrize("name", __main__.READMES)

@@ -5,27 +5,41 @@
 <!-- end -->
 
 A single figure stands within a line: it takes <!-- table: lesson-seconds -->6<!-- end --> seconds.
+Code of the package is shown in the same way: <!-- code: train_cls_rnn.update --> … <!-- end -->.
 """
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.exact import wilson_interval
-from rnn_tutorial.experiments.catalogue import EXPERIMENTS
+from rnn_tutorial.experiments.catalogue import CLAIMS, EXPERIMENTS
 from rnn_tutorial.run_folder import read_json
 
 RESULTS = Path(__file__).parent.parent / "results"
-_MARKED = re.compile(r"(<!-- table: ([\w-]+) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
+_MARKED = re.compile(r"(<!-- (table|code): ([\w.-]+) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
+
+_DOCSTRING = re.compile(r' *""".*?"""\n', re.DOTALL)
 
 
 def render(text: str) -> str:
-    """A README's text with every marked table and figure written anew."""
-    return _MARKED.sub(lambda m: f"{m[1]}{m[3]}{table(m[2])}{m[3]}{m[4]}", text)
+    """A README's text with every marked table, figure and piece of code written anew."""
+    contents = {"table": table, "code": code}
+    return _MARKED.sub(lambda m: f"{m[1]}{m[4]}{contents[m[2]](m[3])}{m[4]}{m[5]}", text)
+
+
+def code(name: str) -> str:
+    """A function of the project, without its docstring, as a Markdown block."""
+    module, _, function = name.rpartition(".")
+    source = inspect.getsource(getattr(importlib.import_module(module), function))
+    without_docstring = _DOCSTRING.sub("", source, count=1)
+    return f"```py\n{without_docstring}```"
 
 
 def table(name: str) -> str:
@@ -35,36 +49,57 @@ def table(name: str) -> str:
         ValueError: there is no such table or no result yet.
     """
     results = read_json(RESULTS / f"{name.partition('-')[0]}.json")
+    if name in TABLES:
+        return TABLES[name](results)
     if name in EXPERIMENTS:
         return _seeds_table(results)
-    if name not in TABLES:
-        raise ValueError(f"no table is called {name!r}")
-    return TABLES[name](results)
+    raise ValueError(f"no table is called {name!r}")
 
 
-def _seeds_table(results: dict[str, Any]) -> str:
-    """A row for each variant: seeds solved, seeds right at each length, seeds proved."""
-    lengths = list(next(iter(results["variants"].values()))["runs"][0]["right_at_length"])
-    proofs = any("proof" in v["runs"][0] for v in results["variants"].values())
-    header = ["variant", "every input right", "accuracy, median [min, max]"]
-    header += [f"all right at {int(n):,}" for n in lengths]
-    header += ["proved"] * proofs
-    rows = []
-    for variant, content in results["variants"].items():
-        runs = content["runs"]
-        accuracies = [run["accuracy"] for run in runs]
-        row = [variant, _share([run["wrong_inputs"] == 0 for run in runs])]
-        row.append(
-            f"{statistics.median(accuracies):.2%} [{min(accuracies):.2%}, {max(accuracies):.2%}]"
+Runs = list[dict[str, Any]]
+
+
+def _seeds_table(
+    results: dict[str, Any], rows: Sequence[str] = (), detailed: bool = False, claims: Any = None
+) -> str:
+    """A row for each variant: seeds solved, seeds right at each length, seeds proved.
+
+    Args:
+        results: of an experiment.
+        rows: variants to show; none means all.
+        detailed: parameters, time and the share of right answers at each length too.
+        claims: what others reported of each variant.
+    """
+    variants = {name: results["variants"][name]["runs"] for name in rows or results["variants"]}
+    first = next(iter(variants.values()))[0]
+    columns: dict[str, Callable[[Runs], str]] = {}
+    if detailed:
+        columns["parameters"] = lambda runs: f"{runs[0]['model_parameters']:,}"
+        columns["µs an update"] = lambda runs: _spread(
+            [run["microseconds_per_step"] for run in runs], ",.0f"
         )
-        row += [
-            _share([run["right_at_length"][n] == run["num_sequences"] for run in runs])
-            for n in lengths
-        ]
-        if proofs:
-            row.append(_share([run["proof"]["proved"] for run in runs]))
-        rows.append(row)
-    return _markdown(header, rows)
+    columns["every input right"] = lambda runs: _share([run["wrong_inputs"] == 0 for run in runs])
+    columns["accuracy, median [min, max]"] = lambda runs: _spread(
+        [run["accuracy"] for run in runs], ".3%"
+    )
+    for length in first["right_at_length"]:
+        columns[f"all right at {int(length):,}"] = lambda runs, n=length: _share(
+            [run["right_at_length"][n] == run["num_sequences"] for run in runs]
+        )
+        if detailed:
+            columns[f"right at {int(length):,}"] = lambda runs, n=length: _spread(
+                [run["right_at_length"][n] / run["num_sequences"] for run in runs], ".0%"
+            )
+    if "proof" in first:
+        columns["proved"] = lambda runs: _share([run["proof"]["proved"] for run in runs])
+    cells = [[name, *(cell(runs) for cell in columns.values())] for name, runs in variants.items()]
+    if claims:
+        cells = [[*row, claims[row[0]]] for row in cells]
+    return _markdown(["variant", *columns, *(["published claim"] if claims else [])], cells)
+
+
+def _spread(values: list[float], form: str) -> str:
+    return f"{statistics.median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
 
 
 def _share(successes: list[bool]) -> str:
@@ -106,7 +141,19 @@ def _memory_table(prediction: dict[str, Any]) -> str:
     return _markdown(["answered", "peak memory, MiB"], rows)
 
 
+_WHOLE = "all of it"
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "published": lambda r: _seeds_table(r, claims=CLAIMS),
+    "ablation-digits": lambda r: _seeds_table(r, [_WHOLE, "lengths 2 to 5 instead of 1 to 5"]),
+    "ablation-stability": lambda r: _seeds_table(
+        r, [_WHOLE, "no weight decay", "no noise", "neither decay nor noise"]
+    ),
+    "ablation-optimization": lambda r: _seeds_table(
+        r, [_WHOLE, "no clipping", "default init", "batch 64"]
+    ),
+    "ablation-depth": lambda r: _seeds_table(r, [_WHOLE, "two layers"]),
+    "cells": lambda r: _seeds_table(r, detailed=True),
+    "transformer": lambda r: _seeds_table(r, detailed=True),
     "benchmark": lambda r: _speed_table(r["training"]["step"], "µs an update", 1e6),
     "benchmark-runs": lambda r: _speed_table(r["runs"]["start to exit"], "s", 1),
     "benchmark-evaluation": lambda r: _speed_table(
