@@ -193,7 +193,7 @@ def draw_output_and_h_n(path: Path) -> None:
     save(figure, path)
 
 
-EXAMPLE = ((3, 9), (4, 1, 7, 2), (5,))
+EXAMPLE = ((3, 9), (5,), (4, 1, 7, 2))  # sorting them is not its own inverse
 
 
 def draw_packing(path: Path) -> None:

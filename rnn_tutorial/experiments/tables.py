@@ -216,7 +216,7 @@ def _lesson_gradients_table(gradients: dict[str, Any]) -> str:
 def _power(value: float) -> str:
     """Two digits, as a person writes them: 0.52, 26, 3.1 × 10⁻⁷."""
     if 0.01 <= value < 100:
-        return f"{value:.2g}"
+        return f"{value:#.2g}".rstrip(".")
     digits, _, exponent = f"{value:.1e}".partition("e")
     raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
     return f"{digits} × 10{str(int(exponent)).translate(raised)}"
