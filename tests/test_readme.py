@@ -17,6 +17,7 @@ from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.experiments import __main__ as experiments
 from rnn_tutorial.experiments import lesson
 from rnn_tutorial.experiments.lesson import converse
+from rnn_tutorial.module_faults import MODULE_FAULTS
 from rnn_tutorial.run_folder import find_checkpoint
 
 READMES = ("README.md", "README_next.md")
@@ -151,6 +152,11 @@ def test_a_marker_within_a_sentence_begins_no_line(name):
     """There it would begin a block of HTML and cut the paragraph in two."""
     markers = re.findall(r"^<!--.*$", read(name), flags=re.MULTILINE)
     assert all(re.fullmatch(r"<!-- (table: [\w-]+|end) -->", line) for line in markers)
+
+
+def test_every_mistake_of_the_list_has_a_finding_that_catches_it():
+    rows = re.findall(r"^\| .* \| .* \| `([a-z-]+)` \|$", read("README.md"), flags=re.MULTILINE)
+    assert len(rows) > 10 and set(rows) <= set(MODULE_FAULTS)
 
 
 def test_part_1_is_read_in_half_an_hour():
