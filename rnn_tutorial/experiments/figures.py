@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
+from rnn_tutorial.benchmark import GROWTH
 from rnn_tutorial.experiments.tables import RESULTS
-from rnn_tutorial.plots import COLOURS, new_figure, save
+from rnn_tutorial.plots import COLOURS, draw_growth, new_figure, save
 from rnn_tutorial.run_folder import read_json
 from rnn_tutorial.task import label, padding_id
 
@@ -92,6 +93,11 @@ def draw_gradients(path: Path) -> None:
             bbox_to_anchor=(0.5, -0.2), ncols=2,
         )  # fmt: skip
     save(figure, path)
+
+
+def draw_speed(path: Path) -> None:
+    """Updates per second of each engine as one setting grows."""
+    draw_growth(read_json(RESULTS / "benchmark.json")["growth"], list(GROWTH), path)
 
 
 # ---- diagrams ----
@@ -245,4 +251,5 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "output_and_h_n.svg": draw_output_and_h_n,
     "packing.svg": draw_packing,
     "gradients.svg": draw_gradients,
+    "speed.png": draw_speed,
 }
