@@ -101,6 +101,10 @@ def _raised(message: str) -> Finding:
         ("positional argument", "for other conventions pass call=, a function of (module, x, "
          "seq_lengths) that returns the scores"),
         ("enforce_sorted", "pass enforce_sorted=False to pack_padded_sequence"),
+        ("Expected hidden size", "make the first state for the batch at hand, "
+         "torch.zeros(num_layers, x.shape[0], H), or pass none: zeros are the default"),
+        ("must match the size", "if the columns outnumber the longest row: "
+         "pad_packed_sequence(..., total_length=x.shape[1]) keeps the width of x"),
         ("on the CPU", "pass seq_lengths.cpu() to pack_padded_sequence"),
         ("out of range", "give the embedding a row for every id: vocab_size + 1 with the padding; "
          "or tell the check which id pads (padding_id)"),

@@ -112,14 +112,16 @@ class _Transformer(nn.Module):
     Source of the positions: Vaswani et al., Attention Is All You Need, 2017.
     """
 
-    def __init__(self, positions: bool = True, batch_first: bool = True) -> None:
+    def __init__(
+        self, positions: bool = True, batch_first: bool = True, enable_nested_tensor: bool = False
+    ) -> None:
         super().__init__()
         self.positions = positions
         self.embedding = nn.Embedding(VOCAB_SIZE + 1, EMBED_DIM, padding_idx=VOCAB_SIZE)
         layer = nn.TransformerEncoderLayer(
             EMBED_DIM, nhead=2, dim_feedforward=16, dropout=0.1, batch_first=batch_first
         )
-        self.encoder = nn.TransformerEncoder(layer, num_layers=1, enable_nested_tensor=False)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=enable_nested_tensor)
         self.fc = nn.Linear(EMBED_DIM, CLS_NUM)
 
     def encode(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
@@ -159,6 +161,7 @@ HEALTHY_MODULES: dict[str, Callable[[], nn.Module]] = {
     "attention pooling": _AttentionPooling,
     "loop by hand": _Loop,
     "Transformer": _Transformer,
+    "Transformer, nested tensors": lambda: _Transformer(enable_nested_tensor=True),
     "log_softmax": lambda: _WithScores(lambda scores: scores.log_softmax(dim=-1)),
 }
 
@@ -231,6 +234,33 @@ class _BatchFirstSwapped(_Net):
     def forward(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
         output, _ = self.rnn(self.embedding(x))
         return self.fc(output[:, -1])
+
+
+class _PackingSwapped(_Net):
+    """batch_first remembered in the net and forgotten in pack_padded_sequence."""
+
+    def pack(self, x: Tensor, seq_lengths: Tensor) -> PackedSequence:
+        return pack_padded_sequence(self.embedding(x), seq_lengths.cpu(), enforce_sorted=False)
+
+
+class _FixedBatchSize(_Net):
+    """A first state for the batch size of training."""
+
+    def forward(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
+        h_0 = torch.zeros(1, 32, HIDDEN_DIM, device=x.device)
+        output, _ = self.rnn(self.embedding(x), h_0)
+        return self.fc(output[torch.arange(len(x)), seq_lengths - 1])
+
+
+class _WidthOfLongestRow(_Net):
+    """A mask as wide as x over outputs as wide as the longest row."""
+
+    def outputs(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
+        output, _ = self.rnn(self.pack(x, seq_lengths))
+        return pad_packed_sequence(output, batch_first=True)[0]
+
+    def forward(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
+        return self.fc((self.outputs(x, seq_lengths) * _mask(x, seq_lengths)[..., None]).sum(1))
 
 
 class _InputModified(_Net):
@@ -527,4 +557,7 @@ MORE_FAULTS: list[tuple[str, Callable[[], nn.Module]]] = [
     ("padding-leak", _PaddingLeakOfLoop),
     ("padding-leak", _PaddingLeakOfAttention),
     ("batch-first-swapped", lambda: _Transformer(batch_first=False)),
+    ("batch-first-swapped", _PackingSwapped),
+    ("module-raises", _FixedBatchSize),
+    ("module-raises", _WidthOfLongestRow),
 ]

@@ -83,7 +83,7 @@ class Probe:
         drawn[:, 0] = torch.arange(len(drawn)) % len(self.token_ids)  # rows differ, and
         drawn[self.lengths.argmax(), -1] = len(self.token_ids) - 1  # the largest id occurs
         self.tokens = torch.tensor(self.token_ids)[drawn]
-        self._batch_first, self._seed = batch_first, seed
+        self._batch_first, self._seed, self._vocab_size = batch_first, seed, vocab_size
         self._call = call or (lambda module, x, seq_lengths: module(x, seq_lengths))
         self._settle(module)
 
@@ -144,6 +144,10 @@ class Probe:
         """Each token replaced by the next one of the vocabulary."""
         ids = torch.tensor(self.token_ids)
         return ids[(torch.searchsorted(ids, tokens) + 1) % len(ids)]
+
+    def embedding(self) -> nn.Embedding | None:
+        """The embedding of the tokens, if the copy has one."""
+        return _token_embedding(self.module, self._vocab_size)
 
     def refreshed(self, seed: int = 0) -> Probe:
         """The same with the first weights of another seed, as far as PyTorch's layers make them.
@@ -264,13 +268,18 @@ def _copied(module: nn.Module) -> nn.Module:
 
 
 def _padding_id(module: nn.Module, vocab_size: int) -> int:
-    """What most likely stands in the padding, by the module's first embedding."""
-    for part in module.modules():
-        if isinstance(part, nn.Embedding) and part.num_embeddings <= vocab_size:
-            return part.padding_idx or 0
-        if isinstance(part, nn.Embedding):
-            break
-    return vocab_size
+    """What most likely stands in the padding, by the embedding of the tokens."""
+    embedding = _token_embedding(module, vocab_size)
+    if embedding is None or embedding.num_embeddings > vocab_size:
+        return vocab_size
+    return embedding.padding_idx or 0
+
+
+def _token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:
+    """The embedding that most likely is the tokens', not that of positions or segments."""
+    found = [part for part in module.modules() if isinstance(part, nn.Embedding)]
+    found.sort(key=lambda e: abs(e.num_embeddings - vocab_size - 0.5))  # V or V + 1 rows: first
+    return found[0] if found else None
 
 
 def _enough_rows(lengths: Sequence[int]) -> list[int]:

@@ -6,10 +6,11 @@ Part of `module_checks`. Shapes: N batch, T time, H hidden, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from traceback import walk_tb
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_tutorial.findings import Finding
 from rnn_tutorial.module_probe import (
@@ -34,23 +35,28 @@ def check_axes(probe: Probe) -> Outcome:
     seen: list[str] = []
     x, lengths = probe.batch()
 
-    def look(part: nn.Module, args: tuple, kwargs: dict) -> None:
-        given = next(iter((*args, *kwargs.values())), None)
-        attention = getattr(part, "self_attn", part)
-        shape = tuple(given.shape[:2]) if isinstance(given, Tensor) and given.ndim == 3 else ()
-        if shape == (tuple(x.shape) if not attention.batch_first else tuple(x.shape[::-1])):
+    def look(name: str, given: object, batch_first: bool) -> None:
+        is_batch = isinstance(given, Tensor) and not given.is_nested and given.ndim == 3
+        if is_batch and given.shape[:2] == (x.shape[::-1] if batch_first else x.shape):
             seen.append(
-                f"{type(part).__name__} with batch_first={attention.batch_first} got "
-                f"{tuple(given.shape)} for {x.shape[0]} rows of {x.shape[1]} columns"
+                f"{name} with batch_first={batch_first} got {tuple(given.shape)} for "
+                f"{x.shape[0]} rows of {x.shape[1]} columns"
             )
 
+    def hook(part: nn.Module, args: tuple, kwargs: dict) -> None:
+        given = next(iter((*args, *kwargs.values())), None)
+        look(type(part).__name__, given, getattr(part, "self_attn", part).batch_first)
+
     kinds = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer)
-    with hooked(probe.module, kinds, look, before=True), torch.no_grad():
+    with hooked(probe.module, kinds, hook, before=True):
         try:
             probe.scores(x, lengths)
         except (ModuleRaised, WrongShape) as error:
-            if not seen and "equal to batch_size" in str(error):  # pack_padded_sequence says it
-                seen.append(str(error))
+            if error.__cause__ is not None:
+                for frame, _ in walk_tb(error.__cause__.__traceback__):
+                    if frame.f_code is pack_padded_sequence.__code__:
+                        given = frame.f_locals["input"]
+                        look("pack_padded_sequence", given, frame.f_locals["batch_first"])
             if not seen:
                 raise
     if seen:

@@ -152,15 +152,12 @@ def _steps_cut_off(probe: Probe, reached: list[bool]) -> list[int]:
 
 def _steps_with_gradient(probe: Probe) -> list[bool]:
     """For each step: is there a gradient for the embedding of a token that stands only there?"""
-    embeddings = [
-        part
-        for part in probe.module.modules()
-        if isinstance(part, nn.Embedding) and part.num_embeddings > max(probe.token_ids)
-    ]
-    ids = [i for i in probe.token_ids if not embeddings or i != embeddings[0].padding_idx]
-    if not embeddings or len(ids) < 2 or not embeddings[0].weight.requires_grad:
+    embedding = probe.embedding()
+    if embedding is None or not embedding.weight.requires_grad:
         return []
-    weight = embeddings[0].weight
+    ids = [i for i in probe.token_ids if i != embedding.padding_idx]
+    if len(ids) < 2:
+        return []
     reached = []
     for step in range(probe.tokens.shape[1]):
         is_reached = False
@@ -170,7 +167,7 @@ def _steps_with_gradient(probe: Probe) -> list[bool]:
             x[:, step] = marked
             weighted = weighted_sum(probe, x, lengths)
             if weighted.requires_grad:
-                (gradient,) = torch.autograd.grad(weighted, [weight], allow_unused=True)
+                (gradient,) = torch.autograd.grad(weighted, [embedding.weight], allow_unused=True)
                 is_reached = gradient is not None and bool(_dense(gradient)[marked].any())
             if is_reached:
                 break
