@@ -101,7 +101,9 @@ class Inference:
         starts = np.cumsum(lengths) - lengths
         for length in np.unique(lengths).tolist():
             places = np.flatnonzero(lengths == length)
-            for group in np.array_split(places, -(-len(places) * length // _BATCH_TOKENS)):
+            rows = max(1, _BATCH_TOKENS // length)
+            for first in range(0, len(places), rows):
+                group = places[first : first + rows]
                 ids = digits[starts[group][:, None] + np.arange(length)]  # (n, T)
                 ids = torch.from_numpy(ids.astype(np.int64))
                 yield group, self._model(ids, torch.full((len(ids),), length)).T
