@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_, get_total_norm
-from torch.nn.utils.rnn import PackedSequence
 
 from rnn_tutorial.checkpoint import Checkpoint, save_checkpoint
 from rnn_tutorial.config import TrainConfig, add_config_flags, describe_recipes
@@ -32,10 +31,11 @@ from rnn_tutorial.cuda_graph import graph_training_step
 from rnn_tutorial.data import (
     Batches,
     BatchLoader,
+    Pass,
     SeqSumModDataset,
     draw_noise,
     dropout_seed,
-    pack_batches,
+    make_passes,
 )
 from rnn_tutorial.distributed import World, find_world, join_world
 from rnn_tutorial.exact import Evaluation, evaluate
@@ -116,38 +116,47 @@ def update(
     config: TrainConfig,
     step: int,
     lr: float,
-    ids: PackedSequence,
-    targets: Tensor,
-    noise: Tensor | None,
+    passes: Sequence[Pass],
 ) -> tuple[Tensor, Tensor | None]:
     """One update of the weights: forward, loss, backward, clip, step.
 
     Args:
         step: updates made before this one.
         lr: learning rate of this one.
-        ids: packed token ids of N sequences.
-        targets: their classes, (N,).
-        noise: standard normal numbers for the embedded input, (M, E).
+        passes: the batch, in accumulate_steps parts of equal size.
 
     Returns:
         The loss, and the gradient's 2-norm before clipping if it was computed to clip.
     """
-    if noise is not None:
-        noise = config.embed_noise * noise
-    if config.contraction:
-        scores, penalty = model.forward_with_contraction(ids, noise)
-        loss = cross_entropy(scores, targets) + config.contraction_at(step) * penalty
-    else:
-        scores = model(ids, noise=noise, bptt_steps=config.bptt_steps)  # (N, C)
-        loss = cross_entropy(scores, targets)
     optimizer.zero_grad()
-    loss.backward()
+    losses = []
+    for ids, targets, noise in passes:
+        if noise is not None:
+            noise = config.embed_noise * noise
+        with autocast(config):
+            if config.contraction:
+                scores, penalty = model.forward_with_contraction(ids, noise)
+                loss = cross_entropy(scores, targets) + config.contraction_at(step) * penalty
+            else:
+                scores = model(ids, noise=noise, bptt_steps=config.bptt_steps)  # (N, C)
+                loss = cross_entropy(scores, targets)
+        if len(passes) > 1:
+            loss = loss / len(passes)  # the mean over the batch is the mean of its passes' means
+        loss.backward()  # adds to the gradients
+        losses.append(loss.detach())
     grad_norm = None
     if config.max_grad_norm:
         grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm)
     optimizer.param_groups[0]["lr"] = lr
     optimizer.step()
-    return loss.detach(), grad_norm
+    return sum(losses[1:], losses[0]), grad_norm
+
+
+def autocast(config: TrainConfig) -> contextlib.AbstractContextManager:
+    """The products inside are computed in the configuration's precision."""
+    if config.precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(config.device).type, torch.bfloat16)
 
 
 def autograd_engine(
@@ -164,13 +173,12 @@ def autograd_engine(
         noise: Sequence[Tensor] | None,
         stop: StopSignals,
     ) -> tuple[Tensor, Tensor]:
-        ids, targets = pack_batches(batches, config.device), batches.targets.to(config.device)
+        batches = make_passes(batches, noise, config.accumulate_steps, config.device)
         losses = []
-        for k, (step, lr) in enumerate(zip(steps, learning_rates, strict=True)):
-            added = noise and noise[k].to(config.device)
+        for step, lr, passes in zip(steps, learning_rates, batches, strict=True):
             if config.dropout:
                 torch.manual_seed(dropout_seed(config.seed, step, world.rank))
-            loss, grad_norm = update(model, optimizer, config, step, lr, ids[k], targets[k], added)
+            loss, grad_norm = update(model, optimizer, config, step, lr, passes)
             losses.append(loss)
             if stop.signum is not None and world.size == 1:
                 break
@@ -321,7 +329,7 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
             metrics_file = stack.enter_context(contextlib.closing(MetricsFile(folder, step)))
             progress = stack.enter_context(contextlib.closing(Progress(step, config.total_steps)))
         batch_loader = BatchLoader(
-            dataset, config.batch_size, step, config.total_steps, config.num_workers
+            dataset, config.sequences_per_update, step, config.total_steps, config.num_workers
         )
         steps_since_log, seconds_since_log = 0, 0.0
         stopping = False

@@ -144,7 +144,7 @@ def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterat
     optimizer = train_cls_rnn.make_optimizer(model.parameters(), config)
     advance = train_cls_rnn.ENGINES[config.engine](model, optimizer, config, world)
     dataset = train_cls_rnn.make_dataset(config)
-    loader = BatchLoader(dataset, config.batch_size, 0, 10**9)
+    loader = BatchLoader(dataset, config.sequences_per_update, 0, 10**9)
     step = 0
     while True:
         until = step + at_once

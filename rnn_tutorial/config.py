@@ -16,6 +16,7 @@ NONLINEARITIES = ("tanh", "relu")
 POOLINGS = ("last", "mean", "max", "attention")
 INITS = ("default", "orthogonal", "identity")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+PRECISIONS = ("float32", "bfloat16")
 SCHEDULERS = ("cosine", "constant", "step", "plateau")
 TRACKERS = ("auto", "online", "local", "offline", "disabled")
 
@@ -185,7 +186,28 @@ class TrainConfig:
         needs=("cell", ("lstm",)),
     )
 
-    batch_size: int = _setting(16, "optimization", "sequences per update", low=1, high=1_000_000)
+    batch_size: int = _setting(
+        16,
+        "optimization",
+        "sequences per update, or per pass with accumulate_steps",
+        low=1,
+        high=1_000_000,
+    )
+    accumulate_steps: int = _setting(
+        1,
+        "optimization",
+        "passes per update whose gradients are added: the update of a batch that many times as "
+        "large, in the memory of one",
+        low=1,
+        high=1_000_000,
+    )
+    precision: str = _setting(
+        "float32",
+        "optimization",
+        "of the products while training; bfloat16 (autocast; weights stay float32) is faster from "
+        "a hidden_dim of some hundreds on, if the CPU has its instructions",
+        choices=PRECISIONS,
+    )
     optimizer: str = _setting(
         "adam",
         "optimization",
@@ -341,6 +363,16 @@ class TrainConfig:
                 f"--min_seq_len {self.min_seq_len} must not be greater than "
                 f"--max_seq_len {self.max_seq_len}"
             )
+        if self.contraction and self.accumulate_steps > 1:
+            raise ValueError(
+                f"--accumulate_steps {self.accumulate_steps} must be 1 with --contraction, whose "
+                "mean over the states of a batch is not that of its passes"
+            )
+        if self.contraction and self.precision != "float32":
+            raise ValueError(
+                f"--precision {self.precision} must be float32 with --contraction, which is for "
+                "proofs about float32"
+            )
         if self.min_lr > self.lr:
             raise ValueError(f"--min_lr {self.min_lr:g} must not be greater than --lr {self.lr:g}")
         if self.warmup_step >= self.total_steps:
@@ -402,6 +434,11 @@ class TrainConfig:
             if setting.metadata["group"] in ("data", "model", "optimization", "schedule")
             and setting.name not in ("seed", "num_workers")
         )
+
+    @property
+    def sequences_per_update(self) -> int:
+        """N of an update's batch, which the passes divide."""
+        return self.batch_size * self.accumulate_steps
 
     def contraction_at(self, step: int) -> float:
         """Factor of the contraction penalty: 0 while the task is learned, then a ramp to full.

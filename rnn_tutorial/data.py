@@ -21,12 +21,16 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_sequence
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from rnn_tutorial.distributed import share_noise, share_rows
 from rnn_tutorial.task import label, padding_id
 
 # Streams of one seed never share a generator: each has its own number.
 TRAIN_STREAM, EVAL_STREAM, NOISE_STREAM, EXAMINE_STREAM, DROPOUT_STREAM = range(5)
 
 Sample = tuple[list[int], int, int]
+
+# Packed token ids of N sequences; their classes, (N,); noise for the embedded input, (M, E).
+Pass = tuple[PackedSequence, Tensor, Tensor | None]
 
 
 class Batches(NamedTuple):
@@ -154,6 +158,37 @@ def pack_batches(batches: Batches, device: str = "cpu") -> list[PackedSequence]:
         PackedSequence(ids, sizes[:steps])
         for ids, sizes, steps in zip(data, batch_sizes, longest, strict=True)
     ]
+
+
+def make_passes(
+    batches: Batches, noise: Sequence[Tensor] | None, passes: int, device: str = "cpu"
+) -> list[tuple[Pass, ...]]:
+    """Each batch in so many passes of as many rows, as processes share a batch.
+
+    Args:
+        batches: K batches.
+        noise: of each, in the order of a PackedSequence, K × (M, E), or None.
+        passes: a divisor of N.
+        device: where the passes go.
+
+    Returns:
+        K × passes of N / passes sequences each.
+    """
+    shares = []
+    for index in range(passes):
+        share = share_rows(batches, index, passes)
+        added = (
+            [None] * len(share.x)
+            if noise is None
+            else [
+                share_noise(values, seq_lengths, index, passes).to(device)
+                for values, seq_lengths in zip(noise, batches.seq_lengths, strict=True)
+            ]
+        )
+        shares.append(
+            zip(pack_batches(share, device), share.targets.to(device), added, strict=True)
+        )
+    return list(zip(*shares, strict=True))
 
 
 def draw_noise(seed: int, step: int, seq_lengths: Tensor, embed_dim: int) -> Tensor:

@@ -34,23 +34,12 @@ class World:
         return self.rank == 0
 
     def share_of(self, batches: Batches) -> Batches:
-        """This process's rows: (K, N, …) -> (K, N / size, …), still longest first."""
-        if self.size == 1:
-            return batches
-        return type(batches)(*(tensor[:, self.rank :: self.size] for tensor in batches))
+        """This process's rows: (K, N, …) -> (K, N / size, …)."""
+        return share_rows(batches, self.rank, self.size)
 
     def share_of_noise(self, noise: Tensor, seq_lengths: Tensor) -> Tensor:
-        """This process's part of one batch's noise.
-
-        Args:
-            noise: in the order of a PackedSequence, (M, E).
-            seq_lengths: of the whole batch, descending, (N,).
-        """
-        if self.size == 1:
-            return noise
-        is_valid = torch.arange(int(seq_lengths[0])).unsqueeze(1) < seq_lengths  # (T, N)
-        row_of_step = torch.arange(len(seq_lengths)).expand_as(is_valid)[is_valid]  # (M,)
-        return noise[row_of_step % self.size == self.rank]
+        """This process's part of one batch's noise, (M, E)."""
+        return share_noise(noise, seq_lengths, self.rank, self.size)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over processes."""
@@ -77,6 +66,27 @@ class World:
         if isinstance(made[0], ValueError):
             raise made[0]
         return made[0]
+
+
+def share_rows(batches: Batches, index: int, count: int) -> Batches:
+    """Every count-th row from `index` on: (K, N, …) -> (K, N / count, …), still longest first."""
+    if count == 1:
+        return batches
+    return type(batches)(*(tensor[:, index::count] for tensor in batches))
+
+
+def share_noise(noise: Tensor, seq_lengths: Tensor, index: int, count: int) -> Tensor:
+    """The part of one batch's noise that belongs to the rows of `share_rows`.
+
+    Args:
+        noise: in the order of a PackedSequence, (M, E).
+        seq_lengths: of the whole batch, descending, (N,).
+    """
+    if count == 1:
+        return noise
+    is_valid = torch.arange(int(seq_lengths[0])).unsqueeze(1) < seq_lengths  # (T, N)
+    row_of_step = torch.arange(len(seq_lengths)).expand_as(is_valid)[is_valid]  # (M,)
+    return noise[row_of_step % count == index]
 
 
 def find_world() -> World:

@@ -56,6 +56,11 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
         device=choose_device(config.device, world),
         num_threads=config.num_threads or choose_num_threads(),
     )
+    if config.precision == "bfloat16" and config.device.startswith("cuda"):
+        raise ValueError(
+            f"--precision bfloat16 is for the CPU, not for --device {config.device}: PyTorch's "
+            "autocast takes float16 for cuDNN's recurrent layers, whose gradients vanish unscaled"
+        )
     if config.engine == "auto":
         able = [name for name in ENGINES[1:] if impediment(name, config, world) is None]
         return replace(config, engine=able[0])
@@ -72,6 +77,10 @@ def impediment(engine: str, config: TrainConfig, world: World) -> str | None:
         return None
     if world.size > 1:
         return "it trains in one process only"
+    if config.accumulate_steps > 1:
+        return "it takes a batch in one pass, without --accumulate_steps"
+    if config.precision != "float32":
+        return "it computes in float32"
     if not is_adamw(config):
         return "its optimizer is adamw, or adam without --weight_decay"
     if not config.is_plain:
