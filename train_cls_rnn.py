@@ -31,11 +31,14 @@ from rnn_tutorial.cuda_graph import graph_training_step
 from rnn_tutorial.data import (
     Batches,
     BatchLoader,
+    BatchStream,
+    LengthBuckets,
     Pass,
     SeqSumModDataset,
     draw_noise,
     dropout_seed,
     make_passes,
+    padding_share,
 )
 from rnn_tutorial.distributed import World, find_world, join_world
 from rnn_tutorial.exact import Evaluation, evaluate
@@ -229,11 +232,12 @@ def _many_at_once(train_on: Callable[..., tuple[Tensor, Tensor]], config: TrainC
 ENGINES = {"autograd": autograd_engine, "compiled": compiled_engine, "graph": graph_engine}
 
 
-def make_dataset(config: TrainConfig) -> SeqSumModDataset:
-    """The endless stream of training samples."""
-    return SeqSumModDataset(
+def make_dataset(config: TrainConfig) -> BatchStream:
+    """The endless stream of training batches."""
+    dataset = SeqSumModDataset(
         None, config.min_seq_len, config.max_seq_len, config.max_number, config.seed
     )
+    return LengthBuckets(dataset, config.seed) if config.bucket_by_length else dataset
 
 
 def make_model(config: TrainConfig) -> RnnClsNet:
@@ -255,14 +259,14 @@ def make_updates(
     stop: StopSignals,
     step: int,
     until: int,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, float]:
     """The updates from `step` to `until`: take batches, draw noise, and advance, again and again.
 
     Nothing here waits for a GPU.
 
     Returns:
-        The loss of each update, fewer than asked for after a stop signal, and the gradient's 2-norm
-        at the last one, before clipping.
+        The loss of each update, fewer than asked for after a stop signal, and of the last one the
+        gradient's 2-norm, before clipping, and its batch's share of padding.
     """
     losses = []
     while step < until and not (losses and stop.signum is not None and world.size == 1):
@@ -280,7 +284,8 @@ def make_updates(
         )
         losses.append(chunk_losses)
         step += len(chunk_losses)
-    return world.mean(torch.cat(losses)), grad_norm
+    padding = padding_share(batches.seq_lengths[len(chunk_losses) - 1])
+    return world.mean(torch.cat(losses)), grad_norm, padding
 
 
 def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, world: World) -> int:
@@ -332,12 +337,13 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
             dataset, config.sequences_per_update, step, config.total_steps, config.num_workers
         )
         steps_since_log, seconds_since_log = 0, 0.0
+        paddings: list[float] = []
         stopping = False
         finished = step == config.total_steps or standing.ends(config)
         while not (finished or stopping):
             chunk_started = time.perf_counter()
             until = next_due(config, step)
-            losses, last_norm = make_updates(
+            losses, last_norm, padding = make_updates(
                 advance, batch_loader, config, standing, world, stop, step, until
             )
             grad_norm = last_norm.item()
@@ -377,6 +383,8 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
                 metrics["loss"] = losses[-1].item()
                 metrics["current_lr"] = learning_rate(config, step, standing)
                 metrics["grad_norm"] = grad_norm
+                metrics["padding_share"] = padding
+                paddings.append(padding)
                 metrics["steps_per_second"] = steps_since_log / seconds_since_log
                 steps_since_log, seconds_since_log = 0, 0.0
             if eval_due:
@@ -400,7 +408,7 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
     if world.is_main:
         elapsed_seconds = seconds_before + time.perf_counter() - started
         write_result(config, folder, model, step, evaluation, standing, elapsed_seconds)
-        print_summary(config, folder, model, step, evaluation, standing, elapsed_seconds)
+        print_summary(config, folder, model, step, evaluation, standing, elapsed_seconds, paddings)
     return 0
 
 

@@ -148,7 +148,7 @@ def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterat
     step = 0
     while True:
         until = step + at_once
-        losses, _ = train_cls_rnn.make_updates(
+        losses, *_ = train_cls_rnn.make_updates(
             advance, loader, config, Standing(), world, stop, step, until
         )
         losses[-1].item()  # waits for a GPU, as logging does

@@ -135,6 +135,9 @@ class TrainConfig:
     seed: int = _setting(
         0, "data", "seed of the weights and of the data; same seed, same run", low=0, high=2**63 - 1
     )
+    bucket_by_length: bool = _setting(
+        False, "data", "batches of samples of about the same length: less padding at long ranges"
+    )
     num_workers: int = _setting(
         0, "data", "processes that draw batches; the batches stay the same", low=0, high=256
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ from rnn_tutorial.distributed import share_noise, share_rows
 from rnn_tutorial.task import label, padding_id
 
 # Streams of one seed never share a generator: each has its own number.
-TRAIN_STREAM, EVAL_STREAM, NOISE_STREAM, EXAMINE_STREAM, DROPOUT_STREAM = range(5)
+TRAIN_STREAM, EVAL_STREAM, NOISE_STREAM, EXAMINE_STREAM, DROPOUT_STREAM, BUCKET_STREAM = range(6)
+
+POOL_SIZE = 32  # batches whose samples are sorted by length together
 
 Sample = tuple[list[int], int, int]
 
@@ -39,6 +41,15 @@ class Batches(NamedTuple):
     x: Tensor  # token ids, int64, (K, N, T); short rows end in the padding id
     seq_lengths: Tensor  # int64, (K, N), descending in each batch
     targets: Tensor  # int64, (K, N)
+
+
+class BatchStream(Protocol):
+    """What a BatchLoader takes batches from: any range of an endless stream of them."""
+
+    block_size: int  # samples that are best drawn at once
+
+    def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
+        """The batches first .. first + count - 1."""
 
 
 class SeqSumModDataset(IterableDataset):
@@ -126,6 +137,49 @@ class SeqSumModDataset(IterableDataset):
                 if position % stride == offset:
                     input_seq = x[row, : seq_lengths[row]].tolist()
                     yield input_seq, len(input_seq), int(label(input_seq, self.max_number))
+
+
+class LengthBuckets:
+    """A stream's batches, re-formed of samples of about the same length.
+
+    The samples of POOL_SIZE batches are sorted by length, cut into batches, and the batches
+    shuffled: a function of (seed, pool), so that every batch stays reproducible by anyone.
+
+    Args:
+        stream: whose samples.
+        seed: of the shuffling.
+    """
+
+    def __init__(self, stream: BatchStream, seed: int) -> None:
+        self.block_size = stream.block_size
+        self._stream = stream
+        self._seed = seed
+        self._last: tuple[tuple[int, int], Batches] | None = None
+
+    def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
+        """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
+        pools = range(first // POOL_SIZE, (first + count - 1) // POOL_SIZE + 1)
+        drawn = [self._draw_pool(pool, batch_size) for pool in pools]
+        start = first - pools[0] * POOL_SIZE
+        return Batches(
+            *(torch.cat(tensors)[start : start + count] for tensors in zip(*drawn, strict=True))
+        )
+
+    def _draw_pool(self, pool: int, batch_size: int) -> Batches:
+        """All batches of a pool; the last one drawn is kept, for it is often asked for in parts."""
+        if self._last is None or self._last[0] != (pool, batch_size):
+            batches = self._stream.draw_batches(pool * POOL_SIZE, POOL_SIZE, batch_size)
+            order = batches.seq_lengths.flatten().argsort(descending=True, stable=True)
+            generator = np.random.default_rng([self._seed, BUCKET_STREAM, pool])
+            order = order.view(POOL_SIZE, batch_size)[generator.permutation(POOL_SIZE)]
+            batches = Batches(*(tensor.flatten(0, 1)[order] for tensor in batches))
+            self._last = (pool, batch_size), batches
+        return self._last[1]
+
+
+def padding_share(seq_lengths: Tensor) -> float:
+    """The share of a batch's (N, T) rectangle that is padding, T its longest length."""
+    return 1 - seq_lengths.sum().item() / (len(seq_lengths) * seq_lengths.max().item())
 
 
 def pad_and_tensor(samples: Sequence[Sample], padding_value: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -218,7 +272,7 @@ class BatchLoader:
     """The batches first_step .. last_step - 1 of a stream, in order, as many at a time as wanted.
 
     Args:
-        dataset: the stream.
+        stream: where they come from.
         batch_size: N.
         first_step: number of the first batch.
         last_step: number of the batch to stop before.
@@ -227,14 +281,14 @@ class BatchLoader:
 
     def __init__(
         self,
-        dataset: SeqSumModDataset,
+        stream: BatchStream,
         batch_size: int,
         first_step: int,
         last_step: int,
         num_workers: int = 0,
     ) -> None:
         loader = DataLoader(
-            _ChunkStream(dataset, batch_size, first_step, last_step),
+            _ChunkStream(stream, batch_size, first_step, last_step),
             batch_size=None,  # the stream makes whole batches itself
             num_workers=num_workers,
             worker_init_fn=_ignore_keyboard_interrupt,
@@ -260,18 +314,18 @@ class _ChunkStream(IterableDataset):
     """Batches drawn many at a time: about a block of samples each; workers take turns."""
 
     def __init__(
-        self, dataset: SeqSumModDataset, batch_size: int, first_step: int, last_step: int
+        self, stream: BatchStream, batch_size: int, first_step: int, last_step: int
     ) -> None:
-        self._dataset = dataset
+        self._stream = stream
         self._batch_size = batch_size
-        self._steps = range(first_step, last_step, max(1, dataset.block_size // batch_size))
+        self._steps = range(first_step, last_step, max(1, stream.block_size // batch_size))
 
     def __iter__(self) -> Iterator[Batches]:
         worker = get_worker_info()
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in self._steps[offset::stride]:
             count = min(self._steps.step, self._steps.stop - step)
-            yield self._dataset.draw_batches(step, count, self._batch_size)
+            yield self._stream.draw_batches(step, count, self._batch_size)
 
 
 def _ignore_keyboard_interrupt(worker_id: int) -> None:

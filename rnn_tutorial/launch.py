@@ -94,6 +94,8 @@ def impediment(engine: str, config: TrainConfig, world: World) -> str | None:
         return f"{' and '.join(absent)} not installed" if absent else None
     if not config.device.startswith("cuda"):
         return "it needs a CUDA GPU"
+    if config.bucket_by_length:
+        return "it pads every batch to --max_seq_len, whatever --bucket_by_length sorts"
     return "it has no contraction penalty" if config.contraction else None
 
 

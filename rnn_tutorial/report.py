@@ -7,6 +7,7 @@ import math
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -58,11 +59,14 @@ def print_summary(
     evaluation: Evaluation,
     standing: Standing,
     elapsed_seconds: float,
+    paddings: Sequence[float],
 ) -> None:
     """Say what came out, what is wrong with it, where it is, and what to type next."""
     print(f"\nTrained {step:,} updates in {elapsed_seconds:.1f} s.")
     if standing.is_stuck(config):
         print(f"Stopped early: {standing.since_best} evaluations in a row without improvement.")
+    if any(paddings):
+        print(f"Padding: {sum(paddings) / len(paddings):.1%} of the logged batches.")
     print(f"In the end: {evaluation.describe()}")
     by_length = evaluation.accuracy_by_length.items()
     if len(by_length) <= 10:

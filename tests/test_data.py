@@ -13,11 +13,15 @@ from torch.utils.data import DataLoader
 
 from rnn_tutorial.data import (
     EVAL_STREAM,
+    POOL_SIZE,
     BatchLoader,
+    LengthBuckets,
     SeqSumModDataset,
     draw_noise,
+    make_passes,
     pack_batches,
     pad_and_tensor,
+    padding_share,
 )
 
 
@@ -182,3 +186,83 @@ def test_noise_is_normal_and_a_function_of_seed_and_step():
     assert not torch.equal(noise, draw_noise(8, 3, seq_lengths, 4))
     many = draw_noise(0, 0, torch.tensor([10_000]), 10)
     assert abs(many.mean()) < 0.01 and abs(many.std() - 1) < 0.01
+
+
+# ---- buckets of length ----
+
+
+def rows_of(batches):
+    return [
+        (row[:n].tolist(), target)
+        for x, lengths, targets in zip(*batches, strict=True)
+        for row, n, target in zip(x, lengths.tolist(), targets.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("pool", [0, 3])
+def test_every_sample_of_a_pool_occurs_once_in_a_batch_of_its_length(pool):
+    dataset = SeqSumModDataset(None, 1, 50, 9, seed=5)
+    chosen = pool * POOL_SIZE, POOL_SIZE, 16
+    batches, plain = LengthBuckets(dataset, 5).draw_batches(*chosen), dataset.draw_batches(*chosen)
+    assert sorted(rows_of(batches)) == sorted(rows_of(plain))
+    assert (batches.seq_lengths.diff(dim=1) <= 0).all()  # longest first
+    shortest, longest = batches.seq_lengths[:, -1], batches.seq_lengths[:, 0]
+    by_length = longest.argsort()
+    assert (shortest[by_length][1:] >= longest[by_length][:-1]).all()  # the batches do not overlap
+    assert by_length.tolist() != sorted(by_length) != sorted(by_length, reverse=True)  # shuffled
+    share, plain_share = (
+        sum(map(padding_share, lengths)) / POOL_SIZE
+        for lengths in (batches.seq_lengths, plain.seq_lengths)
+    )
+    assert plain_share > 0.4 and share < 0.1
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(("first", "at_most", "batch_size"), [(0, 7, 48), (45, 64, 400)])
+def test_bucketed_batches_are_the_same_for_any_workers_start_and_portions(
+    num_workers, first, at_most, batch_size
+):
+    dataset = SeqSumModDataset(None, 1, 20, 9, seed=11)
+    expected = LengthBuckets(dataset, 11).draw_batches(0, 200, batch_size)
+    loader = BatchLoader(LengthBuckets(dataset, 11), batch_size, first, 200, num_workers)
+    for drawn, wanted in zip(take_all(loader, at_most), expected, strict=True):
+        assert torch.equal(drawn, wanted[first:])
+
+
+def test_pools_and_seeds_are_shuffled_differently():
+    dataset = SeqSumModDataset(None, 1, 50, 9)
+    orders = [
+        LengthBuckets(dataset, seed).draw_batches(pool * POOL_SIZE, POOL_SIZE, 4).seq_lengths[:, 0]
+        for seed, pool in ((0, 0), (0, 1), (1, 0))
+    ]
+    assert len({tuple(lengths.argsort().tolist()) for lengths in orders}) == 3
+
+
+def test_the_share_of_padding_is_counted_by_hand():
+    assert padding_share(torch.tensor([4, 2, 1, 1])) == 8 / 16
+    assert padding_share(torch.tensor([3, 3])) == 0
+
+
+# ---- passes ----
+
+
+def test_passes_divide_a_batch_and_its_noise():
+    batches = SeqSumModDataset(max_number=9).draw_batches(0, 2, 12)
+    noise = [draw_noise(0, k, batches.seq_lengths[k], 3) for k in range(2)]
+    (whole,), _ = make_passes(batches, noise, 1)
+    passes, _ = make_passes(batches, noise, 4)
+    assert torch.equal(whole[2], noise[0]) and len(passes) == 4
+
+    def rows(ids, targets, noise):
+        """The rows of a pass: ids, class and noise."""
+        ends = ids.batch_sizes.cumsum(0)
+        lengths = [(ids.batch_sizes > row).sum().item() for row in range(len(targets))]
+        starts = [0, *ends[:-1].tolist()]
+        for row, n in enumerate(lengths):
+            steps = torch.tensor([starts[t] + row for t in range(n)])
+            yield ids.data[steps].tolist(), targets[row].item(), noise[steps].tolist()
+
+    expected = sorted(rows(*whole))
+    assert [len(targets) for _, targets, _ in passes] == [3] * 4
+    assert sorted(row for one in passes for row in rows(*one)) == expected
+    assert make_passes(batches, None, 2)[0][0][2] is None

@@ -83,6 +83,30 @@ def test_a_run_of_one_process_is_resumed_by_two(start_two, alone, tmp_path):
     assert_close_weights(run, alone)
 
 
+def test_two_processes_make_the_same_choices_as_one(start_two, run_script, tmp_path):
+    """The evaluations of rank 0 slow and stop every process; passes divide what processes share."""
+    flags = (
+        *(*FLAGS, "--optimizer", "sgd", "--momentum", 0.5, "--lr", 0.3, "--accumulate_steps", 2),
+        *("--scheduler", "plateau", "--plateau_patience", 1, "--eval_every", 2, "--log_every", 2),
+        *("--early_stopping_patience", 5, "--bucket_by_length", "--total_steps", 400),
+    )
+    assert run_script("train_cls_rnn.py", *flags, "--run_name", "one", cwd=tmp_path).returncode == 0
+    process = start_two(*flags, "--run_name", "two", cwd=tmp_path)
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 0, stderr
+    one, two = (
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (tmp_path / "output" / "one", tmp_path / "output" / "two")
+    )
+    assert len({record["current_lr"] for record in one}) > 2 and one[-1]["step"] < 400
+    for record, expected in zip(two, one, strict=True):
+        for name in ("step", "current_lr", "padding_share"):
+            assert record[name] == expected[name]
+        assert record["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+    best = [(tmp_path / "output" / name / "model_best.pt") for name in ("one", "two")]
+    assert load_checkpoint(best[0]).step == load_checkpoint(best[1]).step
+
+
 def test_a_dead_process_ends_the_job_and_leaves_the_last_checkpoint(start_two, tmp_path):
     flags = [*FLAGS, "--total_steps", 100_000, "--save_every", 50, "--eval_every", 100_000]
     process = start_two(*flags, cwd=tmp_path)

@@ -5,11 +5,15 @@ import json
 import pytest
 import torch
 from conftest import TRAIN_QUICKLY
+from torch.nn.utils.rnn import PackedSequence
 
 import train_cls_rnn
+from rnn_tutorial import launch
 from rnn_tutorial.checkpoint import load_checkpoint, load_run
 from rnn_tutorial.config import SCHEDULERS, TrainConfig
+from rnn_tutorial.data import make_passes
 from rnn_tutorial.exact import evaluate
+from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.schedule import Standing, learning_rate
 
 
@@ -55,6 +59,10 @@ PLATEAU = ("--scheduler", "plateau", "--plateau_patience", 1, "--eval_every", 2,
         PLATEAU,
         (*PLATEAU, "--engine", "compiled"),
         ("--early_stopping_patience", 4, "--eval_every", 2, "--lr", 0.02),
+        ("--accumulate_steps", 3, "--batch_size", 4),
+        ("--precision", "bfloat16"),
+        ("--bucket_by_length", "--max_seq_len", 20, "--eval_every", 30),
+        ("--bucket_by_length", "--num_workers", 2, "--engine", "compiled"),
     ],
     ids=lambda flags: " ".join(map(str, flags)),
 )
@@ -171,3 +179,108 @@ def test_predictions_come_from_the_best_checkpoint(run_script, tmp_path):
     (run / "model_best.pt").unlink()
     done = run_script("predict_cls_rnn.py", "--input", "1 2", "--save_dir", run, cwd=tmp_path)
     assert done.returncode == 2 and "model_step_40.pt" in done.stderr
+
+
+# ---- accumulated gradients ----
+
+
+def test_small_passes_make_the_update_of_one_large_batch(tmp_path, monkeypatch):
+    """With noise and clipping; only the sums are rounded differently."""
+    sizes = []
+    forward = RnnClsNet.forward
+
+    def noted(self, x, *arguments, **options):
+        if isinstance(x, PackedSequence):  # of training; the summary asks with padded ids
+            sizes.append(int(x.batch_sizes[0]))
+        return forward(self, x, *arguments, **options)
+
+    monkeypatch.setattr(RnnClsNet, "forward", noted)
+    flags = ("--max_grad_norm", 0.5, "--embed_noise", 0.3, "--optimizer", "sgd", "--lr", 0.1)
+    large = train(tmp_path / "large", *flags, "--batch_size", 12)
+    assert sizes == [12] * 40
+    sizes.clear()
+    small = train(tmp_path / "small", *flags, "--batch_size", 3, "--accumulate_steps", 4)
+    assert sizes == [3] * 160
+    for name, value in final_weights(small).items():
+        torch.testing.assert_close(value, final_weights(large)[name], rtol=1e-4, atol=1e-6)
+    for record, expected in zip(read_metrics(small), read_metrics(large), strict=True):
+        for name in ("loss", "grad_norm", "padding_share"):
+            assert record[name] == pytest.approx(expected[name], rel=1e-4)
+
+
+# ---- precision ----
+
+
+def test_the_products_are_in_bfloat16_and_the_weights_in_float32():
+    grads, losses, dtypes = {}, {}, {}
+    for precision in ("float32", "bfloat16"):
+        config = TrainConfig(device="cpu", precision=precision, hidden_dim=32, optimizer="sgd")
+        model = train_cls_rnn.make_model(config)
+        optimizer = torch.optim.SGD(model.parameters())
+        seen = dtypes[precision] = []
+        for module in (model.rnn, model.fc):
+            module.register_forward_hook(
+                lambda module, _, out, seen=seen: seen.append(
+                    (out if module.__class__ is torch.nn.Linear else out[1]).dtype
+                )
+            )
+        (passes,) = make_passes(train_cls_rnn.make_dataset(config).draw_batches(0, 1, 64), None, 1)
+        loss, _ = train_cls_rnn.update(model, optimizer, config, 0, 0.1, passes)
+        losses[precision] = loss.item()
+        parameters = list(model.parameters())
+        assert {tensor.dtype for p in parameters for tensor in (p, p.grad)} == {torch.float32}
+        grads[precision] = torch.cat([p.grad.flatten() for p in parameters])
+    assert dtypes == {"float32": [torch.float32] * 2, "bfloat16": [torch.bfloat16] * 2}
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.01)
+    difference = (grads["bfloat16"] - grads["float32"]).norm() / grads["float32"].norm()
+    assert 1e-5 < difference < 0.02
+
+
+def test_it_learns_in_bfloat16(tmp_path):
+    flags = ("--max_number", 1, "--min_seq_len", 1, "--max_seq_len", 3, "--total_steps", 600)
+    run = train(tmp_path, *flags, "--lr", 0.01, "--hidden_dim", 16, "--precision", "bfloat16")
+    assert read_result(run)["wrong_inputs"] == 0
+
+
+def test_a_gpu_would_compute_in_float16(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(launch, "choose_device", lambda name, world: name)
+    flags = ("--precision", "bfloat16", "--device", "cuda", "--save_dir", tmp_path / "runs")
+    sentence = refusal(capsys, *flags)
+    assert "--precision bfloat16" in sentence and "--device cuda" in sentence
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--accumulate_steps", 2), "it takes a batch in one pass"),
+        (("--precision", "bfloat16"), "it computes in float32"),
+    ],
+)
+def test_only_autograd_accumulates_and_casts(flags, reason, tmp_path, capsys):
+    sentence = refusal(capsys, *flags, "--engine", "compiled", "--save_dir", tmp_path)
+    assert f"--engine 'compiled' cannot be used: {reason}" in sentence
+    assert "--contraction" in refusal(capsys, *flags, "--contraction", 1, "--save_dir", tmp_path)
+
+
+# ---- buckets of length ----
+
+
+def test_padding_is_logged_and_bucketing_lowers_it(tmp_path, capsys):
+    shares = {}
+    for bucket in ("--no-bucket_by_length", "--bucket_by_length"):
+        flags = (bucket, "--max_seq_len", 50, "--log_every", 1, "--eval_every", 40)
+        run = train(tmp_path / bucket, *flags)
+        logged = [record["padding_share"] for record in read_metrics(run)]
+        config = TrainConfig(**json.loads((run / "config.json").read_text()))
+        lengths = train_cls_rnn.make_dataset(config).draw_batches(0, 40, 16).seq_lengths
+        assert logged == [1 - n.float().mean().item() / n.max().item() for n in lengths]
+        shares[bucket] = sum(logged) / len(logged)
+        assert f"Padding: {shares[bucket]:.1%} of the logged batches." in capsys.readouterr().out
+    assert shares["--bucket_by_length"] < 0.1 < 0.4 < shares["--no-bucket_by_length"]
+
+
+def test_without_padding_nothing_is_said_of_it(tmp_path, capsys):
+    run = train(tmp_path, "--min_seq_len", 4)
+    assert {record["padding_share"] for record in read_metrics(run)} == {0.0}
+    assert "Padding" not in capsys.readouterr().out
