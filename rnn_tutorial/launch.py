@@ -56,10 +56,12 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
         device=choose_device(config.device, world),
         num_threads=config.num_threads or choose_num_threads(),
     )
-    if config.precision == "bfloat16" and config.device.startswith("cuda"):
+    is_recurrent_on_gpu = config.device.startswith("cuda") and config.cell != "transformer"
+    if config.precision == "bfloat16" and is_recurrent_on_gpu:
         raise ValueError(
-            f"--precision bfloat16 is for the CPU, not for --device {config.device}: PyTorch's "
-            "autocast takes float16 for cuDNN's recurrent layers, whose gradients vanish unscaled"
+            f"--precision bfloat16 cannot be used with --cell {config.cell} on --device "
+            f"{config.device}: PyTorch's autocast takes float16 for cuDNN's recurrent layers, "
+            "whose gradients vanish unscaled; cpu and --cell transformer can"
         )
     if config.engine == "auto":
         able = [name for name in ENGINES[1:] if impediment(name, config, world) is None]

@@ -236,6 +236,35 @@ def test_the_products_are_in_bfloat16_and_the_weights_in_float32():
     assert 1e-5 < difference < 0.02
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cell": "gru", "num_layers": 2, "dropout": 0.1},
+        {"cell": "lstm", "bidirectional": True, "pooling": "mean"},
+        {"cell": "transformer", "embed_dim": 16, "pooling": "mean"},
+        {"num_layers": 2, "layer_norm": True, "residual": True, "pooling": "attention"},
+        {"nonlinearity": "relu", "pooling": "max"},
+        {"bptt_steps": 2, "init": "orthogonal"},
+        {"cell": "lstm", "bptt_steps": 2},
+    ],
+    ids=str,
+)
+def test_every_member_of_the_family_has_almost_the_same_loss_in_bfloat16(settings):
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        config = TrainConfig(device="cpu", precision=precision, optimizer="sgd", **settings)
+        model = train_cls_rnn.make_model(config)
+        optimizer = torch.optim.SGD(model.parameters())
+        batches = train_cls_rnn.make_dataset(config).draw_batches(0, 1, 64)
+        torch.manual_seed(0)
+        loss, _ = train_cls_rnn.update(
+            model, optimizer, config, 0, 0.1, *make_passes(batches, None, 1)
+        )
+        losses.append(loss.item())
+        assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], abs=0.02)
+
+
 def test_it_learns_in_bfloat16(tmp_path):
     flags = ("--max_number", 1, "--min_seq_len", 1, "--max_seq_len", 3, "--total_steps", 600)
     run = train(tmp_path, *flags, "--lr", 0.01, "--hidden_dim", 16, "--precision", "bfloat16")
