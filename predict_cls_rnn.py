@@ -1,9 +1,12 @@
-"""Ask a trained network for the sum of digits modulo 10.
+"""Ask a trained network for the sum of digits modulo 10, or for the class of a sentence.
 
 python predict_cls_rnn.py                               a prompt
 python predict_cls_rnn.py --input "1 2 3"               one answer
 python predict_cls_rnn.py < sequences.txt               one answer a line
 python predict_cls_rnn.py --run_name baseline --json    of a certain run, as JSON
+
+A network that was trained with --train_file is asked in the tokens of its examples, and answers
+with their labels.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ from typing import TextIO
 import numpy as np
 import torch
 
-from rnn_tutorial.answers import Answers
+from rnn_tutorial.answers import Answers, NamedAnswer
 from rnn_tutorial.certify import certificate_matches
 from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.exact import Evaluation, evaluate
+from rnn_tutorial.examples import Vocabulary, parse_tokens
 from rnn_tutorial.inference import Inference
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.run_folder import find_checkpoint
@@ -35,11 +39,20 @@ MAX_THREADS = 4  # a quarter of a small net's work is done under Python's lock
 
 
 class Predictor:
-    """A trained network and the checkpoint that it came from."""
+    """A trained network and the checkpoint that it came from.
+
+    Each kind of task has a subclass that reads its questions and writes its answers.
+
+    Attributes:
+        model: the network.
+        trained_lengths: of the training sequences.
+        instruction: what to type at the prompt.
+    """
+
+    instruction: str
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.model: RnnClsNet = checkpoint.build_model().eval()
-        self.max_number: int = checkpoint.config["max_number"]
         self.trained_lengths = range(
             checkpoint.config["min_seq_len"], checkpoint.config["max_seq_len"] + 1
         )
@@ -49,16 +62,46 @@ class Predictor:
     def introduce(self) -> str:
         """Which run, step and seed answers, and how far it can be trusted."""
         checkpoint, lengths = self._checkpoint, self.trained_lengths
-        evaluation = (
-            Evaluation(**checkpoint.evaluation)
-            if checkpoint.evaluation
-            else evaluate(self.model, lengths[0], lengths[-1], self.max_number)
-        )
         return (
             f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
             f"seed {checkpoint.config.get('seed', 'unknown')}, trained on lengths {lengths[0]} to "
-            f"{lengths[-1]}: {evaluation.describe()}"
+            f"{lengths[-1]}: {self.evaluation().describe()}"
             + ("; proved for every length" if certificate_matches(checkpoint) else "")
+        )
+
+    def evaluation(self) -> Evaluation:
+        """What the network got right at the end of its training."""
+        return Evaluation(**self._checkpoint.evaluation)
+
+    def answer_one(self, text: str, as_json: bool) -> bytes:
+        """Answer what a person typed, as a line.
+
+        Raises:
+            ValueError: it cannot be answered.
+        """
+        raise NotImplementedError
+
+    def answer_lines(
+        self, text: str, as_json: bool, first_number: int = 1
+    ) -> tuple[bytes, dict[int, str]]:
+        """Answer the lines of a text, and say by the number of a line why it has no answer."""
+        raise NotImplementedError
+
+
+class DigitPredictor(Predictor):
+    """Answers sequences of digits, and knows what is right."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(checkpoint)
+        self.max_number: int = checkpoint.config["max_number"]
+        self.instruction = f"Type digits from 0 to {self.max_number}, such as 1 2 3; quit ends."
+
+    def evaluation(self) -> Evaluation:
+        """As recorded, or made now: the published scripts record none."""
+        if self._checkpoint.evaluation:
+            return super().evaluation()
+        return evaluate(
+            self.model, self.trained_lengths[0], self.trained_lengths[-1], self.max_number
         )
 
     def answer(self, digits: np.ndarray, lengths: np.ndarray) -> Answers:
@@ -79,11 +122,7 @@ class Predictor:
         )
 
     def answer_one(self, text: str, as_json: bool) -> bytes:
-        """Answer what a person typed, as a line.
-
-        Raises:
-            ValueError: it is not a sequence; see `parse_sequence`.
-        """
+        """See `Predictor`; refused is what `parse_sequence` refuses."""
         digits = parse_sequence(text, self.max_number)
         answers = self.answer(np.array(digits), np.array([len(digits)]))
         return answers.as_json() if as_json else answers.as_text()
@@ -91,7 +130,7 @@ class Predictor:
     def answer_lines(
         self, text: str, as_json: bool, first_number: int = 1
     ) -> tuple[bytes, dict[int, str]]:
-        """Answer the lines of a text, and say by the number of a line why it has no answer."""
+        """See `Predictor`."""
         digits, lengths, refusals = parse_lines(text, self.max_number)
         numbers = np.flatnonzero(lengths) + first_number
         answered = b""
@@ -99,6 +138,63 @@ class Predictor:
             answers = self.answer(digits, lengths[lengths > 0])
             answered = answers.as_json(numbers) if as_json else answers.as_text()
         return answered, {first_number + line: why for line, why in refusals.items()}
+
+
+class ExamplePredictor(Predictor):
+    """Answers sequences of words or other tokens with the class names of the training examples."""
+
+    instruction = "Type tokens as in the training examples, separated by spaces; quit ends."
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(checkpoint)
+        examples = checkpoint.examples
+        self.vocabulary = Vocabulary(examples["vocabulary"], examples["class_names"])
+
+    def answer(self, sequences: Sequence[Sequence[str]]) -> list[NamedAnswer]:
+        """Answer sequences of tokens, each at least one long."""
+        ids = [self.vocabulary.encode(tokens) for tokens in sequences]
+        lengths = np.array([len(tokens) for tokens in sequences])
+        predictions, probabilities = self._inference.classify(np.concatenate(ids), lengths)
+        return [
+            NamedAnswer(
+                tokens,
+                self.vocabulary.unknown(tokens),
+                self.vocabulary.class_names[prediction],
+                float(probability),
+                len(tokens) in self.trained_lengths,
+            )
+            for tokens, prediction, probability in zip(
+                sequences, predictions, probabilities, strict=True
+            )
+        ]
+
+    def answer_one(self, text: str, as_json: bool) -> bytes:
+        """See `Predictor`; refused is what `parse_tokens` refuses."""
+        (answer,) = self.answer([parse_tokens(text)])
+        return answer.as_json() if as_json else answer.as_text()
+
+    def answer_lines(
+        self, text: str, as_json: bool, first_number: int = 1
+    ) -> tuple[bytes, dict[int, str]]:
+        """See `Predictor`."""
+        sequences, refusals = {}, {}
+        for number, line in enumerate(text.removesuffix("\n").split("\n"), start=first_number):
+            try:
+                sequences[number] = parse_tokens(line)
+            except ValueError as error:
+                refusals[number] = str(error)
+        answers = self.answer(list(sequences.values())) if sequences else []
+        answered = b"".join(
+            answer.as_json(number) if as_json else answer.as_text()
+            for number, answer in zip(sequences, answers, strict=True)
+        )
+        return answered, refusals
+
+
+def make_predictor(checkpoint: Checkpoint) -> Predictor:
+    """The predictor for what the checkpoint learned."""
+    kind = DigitPredictor if checkpoint.examples is None else ExamplePredictor
+    return kind(checkpoint)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,12 +211,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where.add_argument("--run_name", metavar="NAME", help="the run (default: the newest)")
     where.add_argument("--checkpoint", metavar="FILE", help="a model_step_N.pt file")
     what = parser.add_argument_group("what to answer")
-    what.add_argument("--input", metavar="DIGITS", help='answer these, such as "1 2 3"')
+    what.add_argument("--input", metavar="TOKENS", help='answer these, such as "1 2 3"')
     what.add_argument("--json", action="store_true", help="print each answer as a JSON object")
     flags = parser.parse_args(arguments)
     try:
         path = flags.checkpoint or find_checkpoint(flags.save_dir, flags.run_name)
-        predictor = Predictor(load_checkpoint(path))
+        predictor = make_predictor(load_checkpoint(path))
         if flags.input is not None:
             return answer_once(predictor, flags.input, flags.json)
     except (ValueError, OSError) as error:
@@ -156,7 +252,7 @@ def answer_prompt(predictor: Predictor, as_json: bool) -> int:
     with contextlib.suppress(ImportError):  # Windows has none; its terminal edits by itself
         importlib.import_module("readline")  # gives input() line editing and history
     print(predictor.introduce())
-    print(f"Type digits from 0 to {predictor.max_number}, such as 1 2 3; quit ends.")
+    print(predictor.instruction)
     while True:
         try:
             text = input("> ").strip()

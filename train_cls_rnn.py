@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,14 +34,14 @@ from rnn_tutorial.data import (
     BatchStream,
     LengthBuckets,
     Pass,
-    SeqSumModDataset,
     draw_noise,
     dropout_seed,
     make_passes,
     padding_share,
 )
+from rnn_tutorial.data import SeqSumModDataset as SeqSumModDataset  # for whoever imports it here
 from rnn_tutorial.distributed import World, find_world, join_world
-from rnn_tutorial.exact import Evaluation, evaluate
+from rnn_tutorial.exact import Evaluation
 from rnn_tutorial.launch import RESUME_FLAGS, configure, impediment, open_run
 from rnn_tutorial.layers import init_recurrent
 from rnn_tutorial.model import RnnClsNet
@@ -58,6 +58,7 @@ from rnn_tutorial.report import (
 from rnn_tutorial.run_folder import RESULT_FILE, MetricsFile
 from rnn_tutorial.schedule import Standing, learning_rate
 from rnn_tutorial.task import num_classes
+from rnn_tutorial.tasks import DigitTask, FileTask, make_task
 from rnn_tutorial.terminal import OneSentenceParser, Progress, StopSignals
 from rnn_tutorial.tracking import start_tracker
 
@@ -91,11 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         config = configure(flags, resume, world)
+        task = make_task(config)
+        config = replace(config, **task.settings)
     except (ValueError, OSError) as error:
         fail(2, error)
     with join_world(world, config.device):
         try:
-            config, folder, checkpoint = open_run(config, resume, world)
+            config, folder, checkpoint = open_run(config, resume, world, task.examples)
         except (ValueError, OSError) as error:
             fail(2, error)
         if (folder / RESULT_FILE).exists():
@@ -103,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"Run {folder} is finished. {prediction_hint(folder)}")
             return 0
         try:
-            return train(config, folder, checkpoint, world)
+            return train(config, task, folder, checkpoint, world)
         except OSError as error:
             fail(1, f"{error}; {resume_hint(folder)}")
         except RuntimeError as error:
@@ -232,20 +235,22 @@ def _many_at_once(train_on: Callable[..., tuple[Tensor, Tensor]], config: TrainC
 ENGINES = {"autograd": autograd_engine, "compiled": compiled_engine, "graph": graph_engine}
 
 
-def make_dataset(config: TrainConfig) -> BatchStream:
-    """The endless stream of training batches."""
-    dataset = SeqSumModDataset(
-        None, config.min_seq_len, config.max_seq_len, config.max_number, config.seed
-    )
+def make_dataset(config: TrainConfig, task: DigitTask | FileTask | None = None) -> BatchStream:
+    """The endless stream of training batches, of the configuration's task if none is given."""
+    dataset = (task or make_task(config)).dataset
     return LengthBuckets(dataset, config.seed) if config.bucket_by_length else dataset
 
 
-def make_model(config: TrainConfig) -> RnnClsNet:
-    """The model with its first weights, which the seed determines."""
+def make_model(config: TrainConfig, cls_num: int | None = None) -> RnnClsNet:
+    """The model with its first weights, which the seed determines.
+
+    Args:
+        cls_num: number of classes; None means as many as digits.
+    """
     torch.manual_seed(config.seed)
-    classes = num_classes(config.max_number)
+    digits = num_classes(config.max_number)
     sizes = config.embed_dim, config.hidden_dim, config.num_layers
-    model = RnnClsNet(classes, *sizes, classes, **config.model_options())
+    model = RnnClsNet(digits, *sizes, cls_num or digits, **config.model_options())
     init_recurrent(model.rnn, config.init, config.forget_bias)
     return model.to(config.device)
 
@@ -288,13 +293,19 @@ def make_updates(
     return world.mean(torch.cat(losses)), grad_norm, padding
 
 
-def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, world: World) -> int:
+def train(
+    config: TrainConfig,
+    task: DigitTask | FileTask,
+    folder: Path,
+    checkpoint: Checkpoint | None,
+    world: World,
+) -> int:
     """Train from the checkpoint, or from the start, to total_steps; returns the exit status."""
     started = time.perf_counter()
     torch.set_num_threads(config.num_threads)
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32 on a GPU too
-    dataset = make_dataset(config)
-    model = make_model(config)
+    dataset = make_dataset(config, task)
+    model = make_model(config, task.cls_num)
     optimizer = make_optimizer(model.parameters(), config)
     step, seconds_before, evaluation, standing = 0, 0.0, None, Standing()
     if checkpoint is not None:
@@ -316,6 +327,7 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
             evaluation=asdict(evaluation),
             standing=asdict(standing),
             elapsed_seconds=seconds_before + time.perf_counter() - started,
+            examples=task.examples,
         )
 
     # ---- loop ----
@@ -323,7 +335,7 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
         stop = stack.enter_context(StopSignals())
         if world.is_main:
             slower_because = impediment("compiled", config, world)
-            print_opening(config, folder, model, step, slower_because)
+            print_opening(config, task, folder, model, step, slower_because)
             tracker = start_tracker(
                 config.tracker,
                 run_name=config.run_name,
@@ -367,9 +379,7 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
             eval_due = is_due(step, config.eval_every) or finished
             save_due = is_due(step, config.save_every) or finished or stopping
             if world.is_main and (eval_due or save_due):
-                evaluation = evaluate(
-                    model, config.min_seq_len, config.max_seq_len, config.max_number
-                )
+                evaluation = task.evaluate(model)
             if eval_due:
                 evaluation = world.from_main(lambda latest=evaluation: latest)
                 standing.observe(config, step, evaluation.accuracy, evaluation.num_wrong)
@@ -408,7 +418,9 @@ def train(config: TrainConfig, folder: Path, checkpoint: Checkpoint | None, worl
     if world.is_main:
         elapsed_seconds = seconds_before + time.perf_counter() - started
         write_result(config, folder, model, step, evaluation, standing, elapsed_seconds)
-        print_summary(config, folder, model, step, evaluation, standing, elapsed_seconds, paddings)
+        print_summary(
+            config, task, folder, model, step, evaluation, standing, elapsed_seconds, paddings
+        )
     return 0
 
 

@@ -1,14 +1,16 @@
 """Answers of a network as lines of text or JSON in UTF-8, many at once.
 
-Writing a million answers one by one in Python takes longer than computing them. Here a field of
-all lines is a column of bytes; the columns are put side by side, and what a shorter value leaves
-empty, NUL bytes, is dropped at the end.
+Writing a million answers of digits one by one in Python takes longer than computing them. So there
+a field of all lines is a column of bytes; the columns are put side by side, and what a shorter
+value leaves empty, NUL bytes, is dropped at the end.
 
 Shapes: N answers, M digits of all of them, W bytes of a cell.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +91,49 @@ class Answers:
             _windows(is_digits, cells.dtype)[positions] = np.zeros_like(cells)
         text[is_digits] = digits.view(np.uint8)
         return text[text != 0].tobytes()
+
+
+@dataclass(frozen=True)
+class NamedAnswer:
+    """An answer to a sequence of tokens, by the name of a class; there is no rule to check it by.
+
+    Args:
+        tokens: as they were given, at least one.
+        unknown: those of them that training has not seen.
+        prediction: name of the class.
+        probability: that the network gives to it.
+        trained_length: False if no training sequence was as short or as long.
+    """
+
+    tokens: Sequence[str]
+    unknown: Sequence[str]
+    prediction: str
+    probability: float
+    trained_length: bool
+
+    def as_text(self) -> bytes:
+        """A line: `the cat saw the zebra -> cat with probability 99.9%  (unknown: zebra)`."""
+        notes = f"  (unknown: {' '.join(self.unknown)})" if self.unknown else ""
+        if not self.trained_length:
+            notes += f"  (never trained on length {len(self.tokens)})"
+        answer = f"{self.prediction} with probability {self._known_probability():.1%}"
+        return f"{' '.join(self.tokens)} -> {answer}{notes}\n".encode()
+
+    def as_json(self, line_number: int | None = None) -> bytes:
+        """A JSON object on a line; the number of the line in the input comes first if given."""
+        number = {} if line_number is None else {"line": line_number}
+        fields = {
+            "input": list(self.tokens),
+            "prediction": self.prediction,
+            "probability": round(self._known_probability(), 6),
+            "unknown": list(self.unknown),
+            "trained_length": self.trained_length,
+        }
+        return json.dumps(number | fields, ensure_ascii=False).encode() + b"\n"
+
+    def _known_probability(self) -> float:
+        """A network that has diverged gives no number; that counts as 0."""
+        return float(np.nan_to_num(self.probability))
 
 
 def _columns(*fields: bytes | np.ndarray) -> np.ndarray:

@@ -323,7 +323,7 @@ def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
             config = replace(RECIPES[name], device="cpu")
             model = train_cls_rnn.make_model(config)
             checkpoint = Checkpoint(path, 0, model.arguments, model.state_dict(), asdict(config))
-            predictor = predict_cls_rnn.Predictor(checkpoint)
+            predictor = predict_cls_rnn.DigitPredictor(checkpoint)
             few = sequences[:2000]
 
             def one_at_a_time(model=model, few=few) -> float:
@@ -358,7 +358,7 @@ def _stream_peak(num_lines: int) -> float:
     config = TrainConfig(device="cpu")
     model = train_cls_rnn.make_model(config)
     checkpoint = Checkpoint(Path(), 0, model.arguments, model.state_dict(), asdict(config))
-    predictor = predict_cls_rnn.Predictor(checkpoint)
+    predictor = predict_cls_rnn.DigitPredictor(checkpoint)
     line = "1 2 3 4 5 6 7 8 9 0\n"
     blocks = ((first, line * 10_000) for first in range(1, num_lines, 10_000))
     for _ in predict_cls_rnn.answer_blocks(predictor, blocks, False):

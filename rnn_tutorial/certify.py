@@ -100,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     try:
         checkpoint = load_run(flags.run)
+        checkpoint.require_digit_task("a proof")
         if not checkpoint.build_model().is_plain:
             raise ValueError(f"{str(checkpoint.path)!r}: only {PLAIN_IN_WORDS} can be certified")
         if flags.check:

@@ -47,6 +47,8 @@ class Checkpoint:
         evaluation: the fields of exact.Evaluation at that step; None likewise.
         standing: the fields of schedule.Standing at that step.
         elapsed_seconds: training time behind it.
+        examples: what a run on labelled files learned from: `vocabulary`, the tokens by id,
+            `class_names`, and the files' `fingerprint`; None if it learned the digit task.
     """
 
     path: Path
@@ -58,6 +60,15 @@ class Checkpoint:
     evaluation: dict[str, Any] | None = None
     standing: dict[str, Any] = field(default_factory=dict)
     elapsed_seconds: float = 0.0
+    examples: dict[str, Any] | None = None
+
+    def require_digit_task(self, wanted: str) -> None:
+        """Raise ValueError if the model learned something else than the digit task."""
+        if self.examples is not None:
+            raise ValueError(
+                f"{wanted} needs the rule of the digit task, and {str(self.path)!r} was trained on "
+                f"labelled examples, --train_file {self.config.get('train_file')!r}"
+            )
 
     def build_model(self) -> RnnClsNet:
         """The model with its weights, on the CPU.
@@ -76,7 +87,7 @@ class Checkpoint:
 
 
 _FIELDS = {field.name for field in fields(Checkpoint)} - {"path"}
-_REQUIRED = _FIELDS - {"standing"}
+_REQUIRED = _FIELDS - {"standing", "examples"}
 
 
 def save_checkpoint(folder: Path, step: int, is_best: bool = False, **content: Any) -> Path:
@@ -122,12 +133,17 @@ def _settings_fit(checkpoint: Checkpoint) -> bool:
     """True if the settings that predictions rest on are there and agree with the model."""
     try:
         known = [checkpoint.config[name] for name in ("min_seq_len", "max_seq_len", "max_number")]
+        num_tokens = num_answers = num_classes(known[2])
+        if (examples := checkpoint.examples) is not None:
+            names = [*examples["vocabulary"], *examples["class_names"]]
+            if not all(type(name) is str for name in names):
+                return False
+            num_tokens, num_answers = len(examples["vocabulary"]), len(examples["class_names"])
         return (
             all(type(value) is int and value >= 1 for value in known)
             and known[0] <= known[1]
-            and checkpoint.model["vocab_size"]
-            == checkpoint.model["cls_num"]
-            == num_classes(known[2])
+            and checkpoint.model["vocab_size"] == num_tokens
+            and checkpoint.model["cls_num"] == num_answers
         )
     except (LookupError, TypeError):
         return False

@@ -132,6 +132,15 @@ class TrainConfig:
     max_number: int = _setting(
         9, "data", "largest digit; the label is the sum modulo (max_number + 1)", low=1, high=65_535
     )
+    train_file: str = _setting(
+        "",
+        "data",
+        "learn from labelled examples instead, a line label<TAB>tokens each; lengths and tokens "
+        "are then those of the file",
+    )
+    eval_file: str = _setting(
+        "", "data", "examples to evaluate on; without it a tenth of train_file is held out"
+    )
     seed: int = _setting(
         0, "data", "seed of the weights and of the data; same seed, same run", low=0, high=2**63 - 1
     )
@@ -388,6 +397,8 @@ class TrainConfig:
         if self.contraction and not self.is_plain:
             raise ValueError(f"--contraction {self.contraction:g} is for {PLAIN_IN_WORDS}")
         self._check_bptt()
+        if self.eval_file and not self.train_file:
+            raise ValueError(f"--eval_file {self.eval_file!r} needs a --train_file to learn from")
         if not self.run_name.strip(". ") or set(self.run_name) & set('/\\\0:*?"<>|\n\r\t'):
             raise ValueError(
                 f"--run_name {self.run_name!r} is no folder name; use letters, digits, . _ -"
@@ -456,11 +467,18 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that flags mean: those of their recipe, overridden by the flags themselves.
 
     Raises:
-        ValueError: there is no such recipe.
+        ValueError: there is no such recipe, or flags of the digit task go with a file.
     """
     name = flags.get("recipe", "baseline")
     if name not in RECIPES:
         raise ValueError(f"--recipe {name!r} is not one of {', '.join(RECIPES)}")
+    if flags.get("train_file"):
+        for flag in ("min_seq_len", "max_seq_len", "max_number"):
+            if flag in flags:
+                raise ValueError(
+                    f"--{flag} {flags[flag]} is not allowed with --train_file: "
+                    "lengths and tokens are those of the file"
+                )
     return {"run_name": name, **RECIPES[name].settings, **flags}
 
 

@@ -49,7 +49,7 @@ class BatchStream(Protocol):
     block_size: int  # samples that are best drawn at once
 
     def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
-        """The batches first .. first + count - 1."""
+        """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
 
 
 class SeqSumModDataset(IterableDataset):
@@ -117,13 +117,7 @@ class SeqSumModDataset(IterableDataset):
     def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
         """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
         x, seq_lengths = self.draw(first * batch_size, count * batch_size)
-        seq_lengths = seq_lengths.reshape(count, batch_size)
-        x = x.reshape(count, batch_size, self.max_seq_len)
-        order = np.argsort(-seq_lengths, axis=1, kind="stable")  # packing wants the longest first
-        x = np.take_along_axis(x, order[:, :, None], axis=1)
-        seq_lengths = np.take_along_axis(seq_lengths, order, axis=1)
-        targets = label(x, self.max_number)
-        return Batches(*map(torch.from_numpy, (x, seq_lengths, targets)))
+        return longest_first(x, seq_lengths, label(x, self.max_number), batch_size)
 
     def __iter__(self) -> Iterator[Sample]:
         worker = get_worker_info()
@@ -180,6 +174,25 @@ class LengthBuckets:
 def padding_share(seq_lengths: Tensor) -> float:
     """The share of a batch's (N, T) rectangle that is padding, T its longest length."""
     return 1 - seq_lengths.sum().item() / (len(seq_lengths) * seq_lengths.max().item())
+
+
+def longest_first(
+    x: np.ndarray, seq_lengths: np.ndarray, targets: np.ndarray, batch_size: int
+) -> Batches:
+    """Cut samples into batches and sort each as packing wants it.
+
+    Args:
+        x: padded token ids, int64, (K·N, T).
+        seq_lengths: int64, (K·N,).
+        targets: int64, (K·N,).
+        batch_size: N.
+    """
+    seq_lengths = seq_lengths.reshape(-1, batch_size)
+    order = np.argsort(-seq_lengths, axis=1, kind="stable")
+    x = np.take_along_axis(x.reshape(*order.shape, -1), order[:, :, None], axis=1)
+    seq_lengths = np.take_along_axis(seq_lengths, order, axis=1)
+    targets = np.take_along_axis(targets.reshape(order.shape), order, axis=1)
+    return Batches(*map(torch.from_numpy, (x, seq_lengths, targets)))
 
 
 def pad_and_tensor(samples: Sequence[Sample], padding_value: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,6 +3,9 @@
     python -m rnn_tutorial.evaluate output/solved
     python -m rnn_tutorial.evaluate output/solved --lengths 10 100 10000 --json
     python -m rnn_tutorial.evaluate output/solved --automaton
+    python -m rnn_tutorial.evaluate output/sentences --eval_file more.tsv
+
+A run that was trained with --train_file is scored on its evaluation examples, or those of a file.
 
 Shapes: N sequences, T steps, C digits (as many as classes), H hidden.
 """
@@ -24,12 +27,16 @@ from tqdm import tqdm
 from rnn_tutorial.checkpoint import Checkpoint, load_run
 from rnn_tutorial.data import EXAMINE_STREAM
 from rnn_tutorial.distributed import choose_num_threads
-from rnn_tutorial.exact import MAX_ENUMERATED, evaluate, wilson_interval
+from rnn_tutorial.exact import MAX_ENUMERATED, Evaluation, evaluate, wilson_interval
+from rnn_tutorial.examples import Vocabulary, read_examples
 from rnn_tutorial.inference import Inference
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.plots import draw_accuracy_by_length, draw_automaton
 from rnn_tutorial.task import add_digit, count_inputs, label, num_classes
+from rnn_tutorial.tasks import FileTask, describe_examples_results, evaluate_examples
 from rnn_tutorial.terminal import OneSentenceParser
+
+MAX_TABLE = 12  # classes of which all confusions are shown
 
 
 @dataclass(frozen=True)
@@ -218,6 +225,54 @@ def print_automaton(automaton: Automaton) -> None:
     )
 
 
+def score_examples(checkpoint: Checkpoint, eval_file: str | None) -> Evaluation:
+    """Score a run that learned from files: on its evaluation examples, or on those of a file.
+
+    Raises:
+        ValueError: a file is refused, or the run's own are not those of its training any more.
+    """
+    recorded, config = checkpoint.examples, checkpoint.config
+    vocabulary = Vocabulary(recorded["vocabulary"], recorded["class_names"])
+    if eval_file:
+        examples = read_examples(eval_file, "--eval_file")
+        vocabulary.check_labels(examples, "--eval_file")
+    else:
+        task = FileTask(config["train_file"], config["eval_file"], config["seed"])
+        if task.examples != recorded:
+            raise ValueError(
+                f"{config['train_file']!r} or its evaluation examples have changed since "
+                f"{str(checkpoint.path)!r} was written; name a file with --eval_file"
+            )
+        examples = task.evaluation_examples
+    model = checkpoint.build_model()
+    return evaluate_examples(model, examples, vocabulary, max_examples=20)
+
+
+def print_examples(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
+    """The results of score_examples for a person."""
+    print(f"{checkpoint.path}: seed {checkpoint.config['seed']}, {evaluation.describe()}")
+    for line in describe_examples_results(evaluation):
+        print(line)
+    names, counts = checkpoint.examples["class_names"], evaluation.answers_by_label
+    if len(names) <= MAX_TABLE:
+        print("Answers to the examples of each label (rows: label, columns: answer):")
+        width = max(len(name) for name in [*names, f"{evaluation.num_inputs:,}"])
+        print("  ".join(f"{name:>{width}}" for name in ["", *names]))
+        for label, answers in counts.items():
+            cells = [f"{answers.get(name, 0):,}" for name in names]
+            print("  ".join(f"{cell:>{width}}" for cell in [label, *cells]))
+    else:
+        pairs = [
+            (count, label, answer)
+            for label, answers in counts.items()
+            for answer, count in answers.items()
+            if answer != label
+        ]
+        print("What is mistaken most often:")
+        for count, label, answer in sorted(pairs, key=lambda pair: -pair[0])[:MAX_TABLE]:
+            print(f"  {count:>5,}  {label} for {answer}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Examine as the command line says; returns the exit status."""
     parser = OneSentenceParser(prog="python -m rnn_tutorial.evaluate", description=__doc__)
@@ -243,6 +298,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="N",
         help="size of a sample (%(default)s)",
     )
+    parser.add_argument(
+        "--eval_file", metavar="FILE", help="score these labelled examples (default: the run's own)"
+    )
     parser.add_argument("--automaton", action="store_true", help="show the machine that it learned")
     parser.add_argument(
         "--figure", type=Path, metavar="FILE", help="(default: beside the checkpoint)"
@@ -256,6 +314,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(choose_num_threads())
     try:
         checkpoint = load_run(flags.run)
+        if checkpoint.examples is not None:
+            for flag in ("automaton", "max_len", "lengths", "num_sequences", "figure"):
+                if getattr(flags, flag) != parser.get_default(flag):
+                    checkpoint.require_digit_task(f"--{flag}")
+            evaluation = score_examples(checkpoint, flags.eval_file)
+            if flags.json:
+                print(json.dumps({"checkpoint": str(checkpoint.path)} | asdict(evaluation)))
+            else:
+                print_examples(checkpoint, evaluation)
+            return 0
+        if flags.eval_file:
+            raise ValueError(
+                f"--eval_file {flags.eval_file!r} is for runs that were trained with --train_file"
+            )
         max_number = checkpoint.config["max_number"]
         if flags.automaton:
             automaton = find_automaton(checkpoint.build_model().eval(), max_number)

@@ -35,25 +35,29 @@ class Evaluation:
     """What a model gets right.
 
     Args:
-        accuracy: expected over the training distribution: the mean of the accuracies per length.
+        accuracy: expected over the training distribution: the mean of the accuracies per length;
+            of examples from a file, the share of those that are answered rightly.
         num_inputs: inputs scored.
         num_wrong: of these, answered wrongly.
         accuracy_by_length: accuracy of each length.
-        wrong_examples: a few inputs answered wrongly, the shortest first.
+        wrong_examples: a few inputs answered wrongly, the shortest first; of examples from a file,
+            objects with their line, tokens, label and the answer.
         exact: True if every possible input was scored; False if a sample was.
         low, high: 95 % Wilson interval of the accuracy of a sample; the accuracy itself if exact.
         elapsed_seconds: what the evaluation took.
+        answers_by_label: of examples from a file: of each label, how many got which answer.
     """
 
     accuracy: float
     num_inputs: int
     num_wrong: int
     accuracy_by_length: dict[int, float]
-    wrong_examples: list[list[int]]
+    wrong_examples: list[list[int]] | list[dict[str, Any]]
     exact: bool
     low: float
     high: float
     elapsed_seconds: float
+    answers_by_label: dict[str, dict[str, int]] | None = None
 
     def describe(self) -> str:
         """One sentence for the screen."""
@@ -62,10 +66,13 @@ class Evaluation:
                 f"accuracy {self.accuracy:.4%} exactly: "
                 f"{self.num_wrong:,} of all {self.num_inputs:,} inputs wrong"
             )
+        if self.answers_by_label is not None:
+            scored = f"{self.num_inputs:,} examples"
+        else:
+            scored = f"a sample of {self.num_inputs:,} inputs (too many inputs to score them all)"
         return (
             f"accuracy {self.accuracy:.2%}, 95 % interval [{self.low:.2%}, {self.high:.2%}]: "
-            f"{self.num_wrong:,} wrong of a sample of {self.num_inputs:,} inputs "
-            "(too many inputs to score them all)"
+            f"{self.num_wrong:,} wrong of {scored}"
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ classifier reads the last: h of each layer; before it c of each layer of an LSTM
 layer's output if that is not its h, as with residual connections.
 
 Shapes: N sequences, M digits of all of them, n sequences that still run, T steps, L layers,
-S vectors of a state, E embedding, H hidden, C classes (as many as digits), P prefixes.
+S vectors of a state, E embedding, H hidden, V digits, C classes, P prefixes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Inference:
 
     def __init__(self, model: RnnClsNet) -> None:
         self._model = model
-        self._classes = model.fc.out_features
+        self._digits = model.arguments["vocab_size"]
         self._has_state = model.has_state
         if not self._has_state:
             return
@@ -55,7 +55,7 @@ class Inference:
         """The most probable class of each sequence, and its probability.
 
         Args:
-            digits: of all sequences, one after the other, whole numbers in [0, C), (M,).
+            digits: of all sequences, one after the other, whole numbers in [0, V), (M,).
             lengths: digits of each sequence, int64, (N,), each at least 1; they sum to M.
 
         Returns:
@@ -147,13 +147,13 @@ class Inference:
     ) -> np.ndarray:
         """The places in the states of prefixes of the sequences' longest prefixes there, (N,).
 
-        The prefixes are the nodes of a tree with C children each, the empty one first: those of
-        node i are C·i + 1, …, C·i + C.
+        The prefixes are the nodes of a tree with V children each, the empty one first: those of
+        node i are V·i + 1, …, V·i + V.
         """
         node = np.zeros(len(lengths), np.int64)
         for t in range(self._depth):
             n = np.count_nonzero(lengths > t)
-            node[:n] = node[:n] * self._classes + 1 + digits[starts[:n] + t]
+            node[:n] = node[:n] * self._digits + 1 + digits[starts[:n] + t]
         return node
 
     def _advance_by_modules(self, state: Tensor, ids: Tensor) -> None:
@@ -172,7 +172,7 @@ class _Products:
         layers = model.rnn.all_weights
         self._weights = [(w_ih, w_hh) for w_ih, w_hh, _, _ in layers]
         self._biases = [b_ih + b_hh for _, _, b_ih, b_hh in layers]  # (H,) each
-        self._inputs = model.embedding.weight[:-1] @ layers[0][0].T + self._biases[0]  # (C, H)
+        self._inputs = model.embedding.weight[:-1] @ layers[0][0].T + self._biases[0]  # (V, H)
 
     def __call__(self, state: Tensor, ids: Tensor, n: int) -> None:
         """Move the first n of the states, (L, rows, H), in place over the digits, (T, rows)."""
@@ -210,7 +210,7 @@ def tanh(x: Tensor, out: Tensor) -> Tensor:
 def _states_of_prefixes(model: RnnClsNet) -> tuple[Tensor, int]:
     """The states after all prefixes of up to some length, (S, P, H), and that length."""
     states = [empty_state(model)]
-    while states[-1].numel() * model.fc.out_features <= _PREFIX_NUMBERS:
+    while states[-1].numel() * model.arguments["vocab_size"] <= _PREFIX_NUMBERS:
         states.append(extend_by_every_digit(model, states[-1]))
     return torch.cat(states, dim=1), len(states) - 1
 
@@ -244,27 +244,27 @@ def _slots(model: RnnClsNet) -> tuple[bool, bool]:
 
 
 def extend_by_every_digit(model: RnnClsNet, state: Tensor) -> Tensor:
-    """One step from P states by each of C digits.
+    """One step from P states by each of V digits.
 
-    In a plain net the product with W_hh is taken once for each prefix, not for each of its C
+    In a plain net the product with W_hh is taken once for each prefix, not for each of its V
     extensions, and the product with layer 0's W_ih once for each digit.
 
     Args:
         state: (S, P, H).
 
     Returns:
-        The states after prefix 0 with digits 0, 1, …, then prefix 1, …: (S, P·C, H).
+        The states after prefix 0 with digits 0, 1, …, then prefix 1, …: (S, P·V, H).
     """
     if not model.is_plain:
         digits = torch.arange(model.arguments["vocab_size"], device=state.device)
-        ids = digits.repeat(state.shape[1]).unsqueeze(0)  # (1, P·C)
+        ids = digits.repeat(state.shape[1]).unsqueeze(0)  # (1, P·V)
         return advance(model, state.repeat_interleave(len(digits), dim=1), ids)
-    inputs = model.embedding.weight[:-1].unsqueeze(0)  # (1, C, E): the same digits for each prefix
+    inputs = model.embedding.weight[:-1].unsqueeze(0)  # (1, V, E): the same digits for each prefix
     states = []
     for layer in range(model.rnn.num_layers):
         w_ih, w_hh, b_ih, b_hh = model.rnn.all_weights[layer]
         recurrent = torch.addmm(b_ih + b_hh, state[layer], w_hh.T)  # (P, H)
-        x = inputs @ w_ih.T + recurrent.unsqueeze(1)  # (P, C, H)
+        x = inputs @ w_ih.T + recurrent.unsqueeze(1)  # (P, V, H)
         h = tanh(x, out=x)
         states.append(h.flatten(0, 1))
         inputs = h

@@ -28,8 +28,10 @@ from rnn_tutorial.run_folder import (
 )
 
 # What may differ when a run is resumed: nothing here changes the weights but for rounding.
+# (Files may have moved; that their examples are the same is checked.)
 RESUME_FLAGS = (
     "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "num_threads",
+    "train_file", "eval_file",
 )  # fmt: skip
 
 
@@ -128,9 +130,14 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
 
 
 def open_run(
-    config: TrainConfig, resume: str | None, world: World
+    config: TrainConfig, resume: str | None, world: World, examples: dict[str, Any] | None = None
 ) -> tuple[TrainConfig, Path, Checkpoint | None]:
-    """The folder of the run, new or resumed, and its latest checkpoint, if it has one."""
+    """The folder of the run, new or resumed, and its latest checkpoint, if it has one.
+
+    Raises:
+        ValueError: the folder cannot be made, or the checkpoint is damaged or did not learn from
+            these examples (see `Checkpoint`).
+    """
     if resume:
         folder = Path(resume)
     else:
@@ -140,6 +147,11 @@ def open_run(
     checkpoint = load_checkpoint(path) if path else None
     if checkpoint is not None:
         checkpoint.build_model()  # refuses weights that do not fit
+        if checkpoint.examples != examples:
+            raise ValueError(
+                f"--train_file {config.train_file!r} or --eval_file {config.eval_file!r} has "
+                f"changed since {str(path)!r} was written; a run goes on with the same examples"
+            )
     if world.is_main and not (folder / RESULT_FILE).exists():
         write_json(folder / CONFIG_FILE, asdict(config))
     return config, folder, checkpoint

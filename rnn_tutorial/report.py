@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import platform
 import shlex
 import sys
@@ -23,7 +22,7 @@ from rnn_tutorial.run_folder import (
     write_json,
 )
 from rnn_tutorial.schedule import Standing
-from rnn_tutorial.task import label, num_classes
+from rnn_tutorial.tasks import DigitTask, FileTask
 
 
 def count_parameters(model: RnnClsNet) -> int:
@@ -32,10 +31,14 @@ def count_parameters(model: RnnClsNet) -> int:
 
 
 def print_opening(
-    config: TrainConfig, folder: Path, model: RnnClsNet, step: int, slower_because: str | None
+    config: TrainConfig,
+    task: DigitTask | FileTask,
+    folder: Path,
+    model: RnnClsNet,
+    step: int,
+    slower_because: str | None,
 ) -> None:
     """Say what is trained, where and how, and what a net that only guesses would score."""
-    classes = num_classes(config.max_number)
     threads = "1 thread" if config.num_threads == 1 else f"{config.num_threads} threads"
     start = f"resumed at step {step:,}" if step else "new run"
     engine = config.engine
@@ -45,14 +48,12 @@ def print_opening(
         f"Run {folder} ({start}), seed {config.seed}, device {config.device}, {threads}, "
         f"engine {engine}"
     )
-    print(
-        f"Model of {count_parameters(model):,} parameters; "
-        f"chance is a loss of ln {classes} = {math.log(classes):.3f}, accuracy {1 / classes:.1%}"
-    )
+    print(f"Model of {count_parameters(model):,} parameters; {task.introduce()}")
 
 
 def print_summary(
     config: TrainConfig,
+    task: DigitTask | FileTask,
     folder: Path,
     model: RnnClsNet,
     step: int,
@@ -68,15 +69,9 @@ def print_summary(
     if any(paddings):
         print(f"Padding: {sum(paddings) / len(paddings):.1%} of the logged batches.")
     print(f"In the end: {evaluation.describe()}")
-    by_length = evaluation.accuracy_by_length.items()
-    if len(by_length) <= 10:
-        shown = ", ".join(f"{accuracy:.2%} at {length}" for length, accuracy in by_length)
-        print(f"Accuracy by length: {shown}")
-    for digits in evaluation.wrong_examples:
-        answer = model.predict(digits).item()
-        shown = " ".join(map(str, digits[:20])) + (" …" if len(digits) > 20 else "")
-        print(f"  wrong: {shown} -> {answer}, right is {label(digits, config.max_number)}")
-    if evaluation.num_wrong and config.recipe != "solved":
+    for line in task.describe_results(model, evaluation):
+        print(line)
+    if evaluation.num_wrong and config.recipe != "solved" and not config.train_file:
         changed = " with other flags" if config.overrides_recipe() else ""
         print(
             f"This is the recipe {config.recipe!r}{changed}; "

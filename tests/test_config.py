@@ -66,17 +66,18 @@ def test_defaults_are_the_tutorials():
         ({"run_name": ".."}, "--run_name '..'"),
         ({"run_name": ""}, "--run_name ''"),
         ({"save_dir": ""}, "--save_dir ''"),
+        ({"eval_file": "f"}, "--eval_file 'f'"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name_and_value(wrong, named):
-    with pytest.raises(ValueError, match=r"must|not|no folder|no effect") as refused:
+    with pytest.raises(ValueError, match=r"must|not|no folder|no effect|needs") as refused:
         TrainConfig(**wrong)
     assert named in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_every_setting_has_bounds_choices_or_a_check_of_its_own():
-    checked_by_hand = {"save_dir", "run_name", "device"}
+    checked_by_hand = {"save_dir", "run_name", "device", "train_file", "eval_file"}
     for setting in fields(TrainConfig):
         assert setting.metadata["help"]
         is_switch = type(setting.default) is bool
@@ -107,6 +108,13 @@ def test_a_recipe_is_allowed_and_flags_override_it(name):
     config = TrainConfig(**settings_of({"recipe": name, "hidden_dim": 7, "run_name": "mine"}))
     assert (config.recipe, config.hidden_dim, config.run_name) == (name, 7, "mine")
     assert f"{name}: {RECIPES[name].lesson}" in describe_recipes()
+
+
+@pytest.mark.parametrize("flag", ["min_seq_len", "max_seq_len", "max_number"])
+def test_a_file_says_itself_what_flags_say_of_digits(flag):
+    with pytest.raises(ValueError, match=f"--{flag} 3 is not allowed with --train_file"):
+        settings_of({"train_file": "f", flag: 3})
+    assert settings_of({"train_file": "f", "recipe": "solved"})["train_file"] == "f"
 
 
 def test_it_knows_whether_flags_changed_its_recipe():

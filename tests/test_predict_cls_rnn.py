@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import predict_cls_rnn
-from predict_cls_rnn import Predictor, read_blocks
+from predict_cls_rnn import DigitPredictor, read_blocks
 from rnn_tutorial import certify, task
 from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.exact import Evaluation
@@ -140,7 +140,7 @@ def make_predictor(max_number):
     torch.manual_seed(0)
     model = RnnClsNet(max_number + 1, 4, 6, 2, max_number + 1)
     config = {"min_seq_len": 2, "max_seq_len": 5, "max_number": max_number}
-    return Predictor(
+    return DigitPredictor(
         Checkpoint(Path("run/model_step_1.pt"), 1, model.arguments, model.state_dict(), config)
     )
 

@@ -135,7 +135,7 @@ def keras_steps(config: TrainConfig) -> Iterator[int]:
     """Train in Keras on the JAX backend, one train_on_batch an update; yields the number made."""
     import keras
 
-    from train_cls_rnn import make_dataset
+    from rnn_tutorial.tasks import make_task
 
     C = config.max_number + 1
     layers: list[Any] = [keras.layers.Embedding(C + 1, config.embed_dim, mask_zero=True)]
@@ -154,7 +154,7 @@ def keras_steps(config: TrainConfig) -> Iterator[int]:
         ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    batches = make_dataset(config).draw_batches(0, 64, config.batch_size)
+    batches = make_task(config).dataset.draw_batches(0, 64, config.batch_size)
     x = ((batches.x + 1) % (C + 1)).numpy()  # Keras masks id 0, at the end of a row
     targets = batches.targets.numpy()
     for step in itertools.count():
