@@ -185,7 +185,7 @@ def test_the_prediction_transcript_is_what_a_trained_net_says(tmp_path, monkeypa
     assert train_cls_rnn.main(flags.split()) == 0
     shown = re.search(r"\$ python predict_cls_rnn.py\n(.*?)```", read("README.md"), re.DOTALL)[1]
     typed = re.findall(r"^> (.*)$", shown, flags=re.MULTILINE)
-    predictor = predict_cls_rnn.Predictor(load_checkpoint(find_checkpoint("output")))
+    predictor = predict_cls_rnn.make_predictor(load_checkpoint(find_checkpoint("output")))
 
     def comparable(lines):
         """Without what differs between two trainings: the step, the probability, far lengths."""

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from predict_cls_rnn import Predictor, answer_prompt
+from predict_cls_rnn import Predictor, answer_prompt, make_predictor
 from rnn_tutorial.benchmark import describe_machine, spread, timed
 from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.experiments.runs import REPOSITORY
@@ -191,7 +191,7 @@ def record_session(*flags: str) -> dict[str, Any]:
         seconds = time.perf_counter() - started
         checkpoint = load_checkpoint(find_checkpoint(str(Path(folder, "output"))))
     # As it is named for a person who trained in the current folder.
-    predictor = Predictor(replace(checkpoint, path=checkpoint.path.relative_to(folder)))
+    predictor = make_predictor(replace(checkpoint, path=checkpoint.path.relative_to(folder)))
     return {
         "seconds": seconds,
         "training": done.stdout.splitlines(),
