@@ -173,7 +173,8 @@ class LengthBuckets:
 
 def padding_share(seq_lengths: Tensor) -> float:
     """The share of a batch's (N, T) rectangle that is padding, T its longest length."""
-    return 1 - seq_lengths.sum().item() / (len(seq_lengths) * seq_lengths.max().item())
+    lengths = seq_lengths.numpy()
+    return float(1 - lengths.sum() / (len(lengths) * lengths.max()))
 
 
 def longest_first(

@@ -49,6 +49,15 @@ def touch(path, age):
     return path
 
 
+def test_a_best_checkpoint_speaks_for_its_run_and_only_for_it(tmp_path):
+    touch(tmp_path / "old" / "model_step_9.pt", age=50)
+    best = touch(tmp_path / "new" / "model_best.pt", age=90)
+    touch(tmp_path / "new" / "model_step_9.pt", age=10)
+    assert find_checkpoint(str(tmp_path)) == best == find_checkpoint(str(tmp_path), "new")
+    touch(tmp_path / "old" / "model_step_9.pt", age=0)
+    assert find_checkpoint(str(tmp_path)) == tmp_path / "old" / "model_step_9.pt"
+
+
 def test_the_newest_run_is_found_and_its_highest_step(tmp_path):
     touch(tmp_path / "old" / "model_step_9000.pt", age=50)
     touch(tmp_path / "new" / "config.json", age=20)
