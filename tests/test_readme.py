@@ -178,11 +178,21 @@ def test_commands_within_sentences_exist(name):
         assert (REPOSITORY / script).exists(), script
 
 
-def test_the_prediction_transcript_is_what_a_trained_net_says(tmp_path, monkeypatch):
+def test_the_transcripts_are_what_the_scripts_say(tmp_path, monkeypatch, capsys):
     """Trained until every input is right, which is sooner than in the transcript."""
     monkeypatch.chdir(tmp_path)
     flags = "--recipe solved --stop_when_exact 1 --eval_every 100 --tracker disabled --device cpu"
     assert train_cls_rnn.main(flags.split()) == 0
+    trained = re.search(r"\$ python train_cls_rnn.py.*?\n(.*?)```", read("README.md"), re.DOTALL)[1]
+    said = capsys.readouterr().out
+
+    def forms(text):
+        """Its lines without figures, and without the tracker's, which is another one here."""
+        lines = [line for line in text.splitlines() if not line.startswith("SwanLab")]
+        return {re.sub(r"\d[\d.,e+%-]*", "#", line) for line in lines}
+
+    assert forms(trained) - {"…"} <= forms(said)
+
     shown = re.search(r"\$ python predict_cls_rnn.py\n(.*?)```", read("README.md"), re.DOTALL)[1]
     typed = re.findall(r"^> (.*)$", shown, flags=re.MULTILINE)
     predictor = predict_cls_rnn.make_predictor(load_checkpoint(find_checkpoint("output")))
