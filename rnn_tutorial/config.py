@@ -114,7 +114,15 @@ RECIPES = {
     ),
     "certified": Recipe(
         "states that every step brings closer together can be proved right at every length",
-        _SOLVED | {"total_steps": 10_000, "weight_decay": 0.6, "contraction": 1.0},
+        _SOLVED
+        | {
+            "max_seq_len": 10,
+            "embed_dim": 32,
+            "embed_noise": 0.5,
+            "total_steps": 10_000,
+            "weight_decay": 0.6,
+            "contraction": 1.0,
+        },
     ),
 }
 

@@ -34,13 +34,15 @@ def launches(monkeypatch, tmp_path):
         if arguments[0] == "train_cls_rnn.py":
             run = tmp_path / arguments[arguments.index("--save_dir") + 1] / "run"
             run.mkdir(parents=True)
-            result = {"steps": 5, "model_parameters": 7, "accuracy": 1.0}
+            config = {"min_seq_len": 2, "max_seq_len": 10, "max_number": 9}
+            result = {"steps": 5, "model_parameters": 7, "config": config}
             (run / "result.json").write_text(json.dumps(result))
             metrics = [{"step": 1, "steps_per_second": 200.0}, {"step": 5, "accuracy": 1.0}]
             (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
             return ""
         row = {"length": 10, "right_random": 99, "num_random": 100}
-        return json.dumps({"exact": {"num_wrong": 3}, "lengths": [row], "proved": True})
+        exact = {"accuracy_by_length": {"1": 0.5, "2": 0.9, "3": 0.999}}
+        return json.dumps({"exact": exact, "lengths": [row], "proved": True})
 
     monkeypatch.setattr(runs, "_launch", launch)
     return launched
@@ -48,7 +50,8 @@ def launches(monkeypatch, tmp_path):
 
 def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_path):
     figures = runs.run_once(("--lr", "0.1"), 0, certify=False)
-    assert (figures["wrong_inputs"], figures["right_at_length"]) == (3, {"10": 99})
+    assert (figures["wrong_inputs"], figures["right_at_length"]) == (11, {"10": 99})
+    assert figures["accuracy"] == pytest.approx((0.9 + 0.999) / 2)
     assert (figures["microseconds_per_step"], figures["curve"]) == (5000.0, [[5, 1.0]])
     assert len(launches) == 2
     assert runs.run_once(("--lr", "0.1"), 0, certify=False) == figures

@@ -19,6 +19,7 @@ from typing import Any
 
 from rnn_tutorial.experiments.catalogue import LENGTHS
 from rnn_tutorial.run_folder import METRICS_FILE, RESULT_FILE, read_json, write_json
+from rnn_tutorial.task import num_classes
 
 REPOSITORY = Path(__file__).parent.parent.parent
 CACHE = Path("output", "experiments")
@@ -28,14 +29,8 @@ _CODE = (
     *(
         f"rnn_tutorial/{name}.py"
         for name in (
-            "task",
-            "config",
-            "data",
-            "model",
-            "optimizer",
-            "compiled",
-            "exact",
-            "inference",
+            *("task", "config", "data", "layers", "model", "schedule", "optimizer", "compiled"),
+            *("inference", "exact", "tasks"),
         )
     ),
 )
@@ -87,14 +82,15 @@ def run_once(
             *("--lengths", *map(str, lengths)),
         )
     )
+    accuracy, num_wrong = _exact_in_training_range(examined["exact"], result["config"])
     figures = {
         "seed": seed,
         "steps": result["steps"],
         "seconds": seconds,
         "microseconds_per_step": 1e6 / statistics.median(rates),
         "model_parameters": result["model_parameters"],
-        "accuracy": result["accuracy"],
-        "wrong_inputs": examined["exact"]["num_wrong"],
+        "accuracy": accuracy,
+        "wrong_inputs": num_wrong,
         "right_at_length": {str(row["length"]): row["right_random"] for row in examined["lengths"]},
         "num_sequences": examined["lengths"][0]["num_random"],
         "curve": [[row["step"], row["accuracy"]] for row in metrics if "accuracy" in row],
@@ -105,6 +101,19 @@ def run_once(
         )
     write_json(figures_file, figures)
     return figures
+
+
+def _exact_in_training_range(exact: dict[str, Any], config: dict[str, Any]) -> tuple[float, int]:
+    """Accuracy, the mean over lengths, and wrong inputs of the lengths that training contained."""
+    trained = range(config["min_seq_len"], config["max_seq_len"] + 1)
+    by_length = {
+        int(length): accuracy
+        for length, accuracy in exact["accuracy_by_length"].items()
+        if int(length) in trained
+    }
+    classes = num_classes(config["max_number"])
+    num_wrong = sum(round((1 - a) * classes**length) for length, a in by_length.items())
+    return statistics.mean(by_length.values()), num_wrong
 
 
 def _launch(*arguments: str, ok: Sequence[int] = (0,)) -> str:
