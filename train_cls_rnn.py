@@ -304,6 +304,7 @@ def train(
     started = time.perf_counter()
     torch.set_num_threads(config.num_threads)
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32 on a GPU too
+    torch.backends.cudnn.enabled = not config.dropout  # its dropout cannot be seeded anew
     dataset = make_dataset(config, task)
     model = make_model(config, task.cls_num)
     optimizer = make_optimizer(model.parameters(), config)

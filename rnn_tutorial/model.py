@@ -45,7 +45,7 @@ class RnnClsNet(nn.Module):
     Raises:
         ValueError: arguments that do not go together.
 
-    The recurrence is h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
+    The recurrence of the default cell is h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
     Source: Elman, Finding Structure in Time, 1990.
     """
 
