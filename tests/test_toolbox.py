@@ -7,6 +7,7 @@ import torch
 from conftest import TRAIN_QUICKLY
 from torch.nn.utils.rnn import PackedSequence
 
+import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import launch
 from rnn_tutorial.checkpoint import load_checkpoint, load_run
@@ -174,14 +175,15 @@ def test_it_stops_early_and_the_best_checkpoint_is_kept_named_and_used(tmp_path,
     assert read_result(run)["steps"] == result["steps"]
 
 
-def test_predictions_come_from_the_best_checkpoint(run_script, tmp_path):
+def test_predictions_come_from_the_best_checkpoint(tmp_path, capsys):
     run = train(tmp_path, "--early_stopping_patience", 9)
     (run / "model_step_40.pt").write_bytes(b"damaged")
-    done = run_script("predict_cls_rnn.py", "--input", "1 2", "--save_dir", run, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    question = ["--input", "1 2", "--save_dir", str(run)]
+    assert predict_cls_rnn.main(question) == 0
     (run / "model_best.pt").unlink()
-    done = run_script("predict_cls_rnn.py", "--input", "1 2", "--save_dir", run, cwd=tmp_path)
-    assert done.returncode == 2 and "model_step_40.pt" in done.stderr
+    with pytest.raises(SystemExit):
+        predict_cls_rnn.main(question)
+    assert "model_step_40.pt" in capsys.readouterr().err
 
 
 # ---- accumulated gradients ----
