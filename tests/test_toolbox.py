@@ -181,8 +181,7 @@ def test_predictions_come_from_the_best_checkpoint(tmp_path, capsys):
     question = ["--input", "1 2", "--save_dir", str(run)]
     assert predict_cls_rnn.main(question) == 0
     (run / "model_best.pt").unlink()
-    with pytest.raises(SystemExit):
-        predict_cls_rnn.main(question)
+    assert predict_cls_rnn.main(question) == 2
     assert "model_step_40.pt" in capsys.readouterr().err
 
 
