@@ -117,10 +117,11 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
     for name, value in flags.items():
         if name == "eval_every" and evaluations_count and value != recorded[name]:
             raise ValueError(
-                f"--eval_every {value} differs from the resumed run's {recorded[name]}; "
+                f"--eval_every {value} differs from the resumed run's {recorded[name] or 'none'}; "
                 "--scheduler plateau and --early_stopping_patience count evaluations"
             )
-        if name not in RESUME_FLAGS and value != recorded[name]:
+        may_change = name in RESUME_FLAGS and recorded[name] != ""  # no file stays no file
+        if not may_change and value != recorded[name]:
             raise ValueError(
                 f"{as_flag(name, value)} differs from the resumed run's "
                 f"{as_flag(name, recorded[name]).removeprefix(f'--{name} ')}; "

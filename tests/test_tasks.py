@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +118,10 @@ def test_a_run_does_not_go_on_with_other_examples(
     before = Path("config.json").read_bytes()
     assert "has changed since" in refusal(capsys, train_cls_rnn.main, "--resume", ".")
     assert Path("config.json").read_bytes() == before
+    Path("digits").mkdir()
+    Path("digits", "config.json").write_text(json.dumps(asdict(TrainConfig())))
+    flags = ("--resume", "digits", "--train_file", TRAIN_FILE)
+    assert "differs from the resumed run's none" in refusal(capsys, train_cls_rnn.main, *flags)
     Path(TRAIN_FILE).unlink()
     assert "cannot be read" in refusal(capsys, train_cls_rnn.main, "--resume", ".")
 
