@@ -124,7 +124,7 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
         if not may_change and value != recorded[name]:
             raise ValueError(
                 f"{as_flag(name, value)} differs from the resumed run's "
-                f"{as_flag(name, recorded[name]).removeprefix(f'--{name} ')}; "
+                f"{as_flag(name, recorded[name]).removeprefix(f'--{name} ') or 'none'}; "
                 f"with --resume only --{', --'.join(RESUME_FLAGS)} may change"
             )
     return replace(config, **flags)
