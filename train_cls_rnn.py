@@ -46,6 +46,7 @@ from rnn_tutorial.launch import RESUME_FLAGS, configure, impediment, open_run
 from rnn_tutorial.layers import init_recurrent
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.optimizer import make_optimizer
+from rnn_tutorial.probe import update_ratio
 from rnn_tutorial.report import (
     count_parameters,
     prediction_hint,
@@ -61,6 +62,7 @@ from rnn_tutorial.task import num_classes
 from rnn_tutorial.tasks import DigitTask, FileTask, make_task
 from rnn_tutorial.terminal import OneSentenceParser, Progress, StopSignals
 from rnn_tutorial.tracking import start_tracker
+from rnn_tutorial.watch import Watch
 
 # An engine makes one update per batch: advance(steps, learning_rates, batches, noise, stop) returns
 # the loss of each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.
@@ -80,9 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="RUN_DIR",
         help=f"go on with an interrupted run; only --{', --'.join(RESUME_FLAGS)} may change",
     )
+    parser.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="watch the run, and say at its end what is wrong (rnn_tutorial.diagnose)",
+    )
     add_config_flags(parser)
     flags = vars(parser.parse_args(arguments))
-    resume = flags.pop("resume")
+    resume, diagnose = flags.pop("resume"), flags.pop("diagnose")
     world = find_world()
 
     def fail(status: int, sentence: object) -> NoReturn:
@@ -101,12 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config, folder, checkpoint = open_run(config, resume, world, task.examples)
         except (ValueError, OSError) as error:
             fail(2, error)
-        if (folder / RESULT_FILE).exists():
-            if world.is_main:
-                print(f"Run {folder} is finished. {prediction_hint(folder)}")
-            return 0
+        watch = Watch(folder) if diagnose and world.is_main else None
         try:
-            return train(config, task, folder, checkpoint, world)
+            if (folder / RESULT_FILE).exists():
+                status = 0
+                if world.is_main:
+                    print(f"Run {folder} is finished. {prediction_hint(folder)}")
+            else:
+                status = train(config, task, folder, checkpoint, world, watch)
         except OSError as error:
             fail(1, f"{error}; {resume_hint(folder)}")
         except RuntimeError as error:
@@ -114,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             reason = str(error).partition("\n")[0]
             fail(1, f"another process was lost ({reason}); {resume_hint(folder)}")
+        if watch is not None:
+            watch.report()
+        return status
 
 
 def update(
@@ -299,6 +311,7 @@ def train(
     folder: Path,
     checkpoint: Checkpoint | None,
     world: World,
+    watch: Watch | None,
 ) -> int:
     """Train from the checkpoint, or from the start, to total_steps; returns the exit status."""
     started = time.perf_counter()
@@ -396,6 +409,8 @@ def train(
                 metrics["grad_norm"] = grad_norm
                 metrics["padding_share"] = padding
                 paddings.append(padding)
+                lr_before = learning_rate(config, step - 1, standing)
+                metrics["update_ratio"] = update_ratio(optimizer, lr_before)
                 metrics["steps_per_second"] = steps_since_log / seconds_since_log
                 steps_since_log, seconds_since_log = 0, 0.0
             if eval_due:
@@ -406,6 +421,9 @@ def train(
                 metrics_file.write(step, metrics)
                 tracker.log({k: v for k, v in metrics.items() if not isinstance(v, dict)}, step)
                 progress.report(metrics)
+            if watch is not None and eval_due:
+                for sentence in watch.look():
+                    progress.say(sentence)
 
             # ---- save ----
             if config.early_stopping_patience and standing.best_step == step:

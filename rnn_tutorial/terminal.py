@@ -70,6 +70,10 @@ class Progress:
             shown = "  ".join(f"{name} {figure}" for name, figure in figures.items())
             print(f"step {self._step}/{self._total_steps}  {shown}", flush=True)
 
+    def say(self, sentence: str) -> None:
+        """Print a line, above the bar if there is one."""
+        tqdm.write(sentence)
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -141,6 +141,15 @@ def _memory_table(prediction: dict[str, Any]) -> str:
     return _markdown(["answered", "peak memory, MiB"], rows)
 
 
+def _doctor_table(results: dict[str, Any]) -> str:
+    """The confusion matrix: a row for each case, with every finding that was made of it."""
+    rows = []
+    for name, row in results["rows"].items():
+        found = ", ".join(f"{n} {k}/{results['num_seeds']}" for n, k in row["found"].items())
+        rows.append([name, row["what"], row["expected"] or "none", found or "none"])
+    return _markdown(["put in", "how", "expected", "found"], rows)
+
+
 _WHOLE = "all of it"
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "published": lambda r: _seeds_table(r, claims=CLAIMS),
@@ -175,6 +184,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         ],
     ),
     "benchmark-compilation": lambda r: f"{r['runs']['compilation']['cold_seconds']:.0f}",
+    "doctor": _doctor_table,
     "peers": lambda r: _speed_table(r["step"], "µs an update", 1e6),
     "solved-seeds": lambda r: str(len(r["variants"]["solved"]["runs"])),
     "lesson-packing": lambda r: _lesson_packing_table(r["packing"]),

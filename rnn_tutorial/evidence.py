@@ -1,0 +1,193 @@
+"""What is known of a training run: its settings, its metrics, and a look into its network.
+
+Shapes: N sequences, T steps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnn_tutorial.checkpoint import load_checkpoint, load_run
+from rnn_tutorial.layers import TransformerLayers
+from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.probe import Probe, probe
+from rnn_tutorial.run_folder import CONFIG_FILE, METRICS_FILE, latest_checkpoint, read_json
+from rnn_tutorial.task import label
+
+LEARNED = 0.4  # skill; the worst of 20 seeds of sota_warmup has 0.47, chance 0
+ENOUGH_STEPS = 1000  # updates after the warmup; half of the seeds of `solved` then know everything
+PROBE_SEQUENCES, PROBE_STEPS = 64, 200  # the probe's batch, and its greatest length
+LONG_SEQUENCES = 200  # at the asked length: when all are right the 95 % interval begins at 98 %
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a run.
+
+    Args:
+        config: the settings by name.
+        metrics: the lines of metrics.jsonl.
+        model: the last network, or None if none was saved.
+        evaluation: the fields of exact.Evaluation of the last evaluation, or None.
+        asked_length: a length at which answers are wanted too, or None.
+    """
+
+    config: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    model: RnnClsNet | None = None
+    evaluation: Mapping[str, Any] | None = None
+    asked_length: int | None = None
+
+    @cached_property
+    def logged(self) -> list[Mapping[str, Any]]:
+        """The lines with a loss that is a number."""
+        return [line for line in self.metrics if line.get("loss") is not None]
+
+    @property
+    def steps(self) -> int:
+        """Updates made."""
+        return self.metrics[-1]["step"]
+
+    @property
+    def classes(self) -> int:
+        """C, the number of classes."""
+        return self.config["max_number"] + 1
+
+    @property
+    def chance_loss(self) -> float:
+        """ln C, the loss of a network that guesses."""
+        return math.log(self.classes)
+
+    @property
+    def final_loss(self) -> float:
+        """Mean of the last tenth of the logged losses."""
+        return statistics.fmean(self.of("loss")[-max(1, len(self.logged) // 10) :])
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Those of the evaluations, in order."""
+        return [line["accuracy"] for line in self.metrics if "accuracy" in line]
+
+    @property
+    def skill(self) -> float:
+        """Accuracy on the scale from guessing, 0, to all right, 1; at least 0."""
+        accuracies = self.accuracies
+        return max(0.0, (accuracies[-1] * self.classes - 1) / (self.classes - 1))
+
+    @property
+    def is_stuck(self) -> bool:
+        """True if it had enough updates, and did not learn."""
+        enough = ENOUGH_STEPS + self.config["warmup_step"]
+        return bool(self.accuracies) and self.steps >= enough and self.skill < LEARNED
+
+    def of(self, name: str) -> list[float]:
+        """The values of a metric that are numbers, in order."""
+        return [line[name] for line in self.logged if line.get(name) is not None]
+
+    @property
+    def fastest_update(self) -> float | None:
+        """The largest logged update_ratio, or None if the run has logged none."""
+        return max(self.of("update_ratio"), default=None)
+
+    @cached_property
+    def probe(self) -> Probe | None:
+        """The network's inside at the longest trained length, or None if it has no states."""
+        if self.model is None or isinstance(self.model.rnn, TransformerLayers):
+            return None
+        length = min(self.config["max_seq_len"], PROBE_STEPS)
+        x = _random_digits(PROBE_SEQUENCES, length, self.config["max_number"])
+        targets = torch.from_numpy(label(x, self.config["max_number"]))
+        return probe(self.model, torch.from_numpy(x), targets)
+
+    @cached_property
+    def margins(self) -> list[tuple[int, float, float]]:
+        """Length, accuracy and smallest margin at doubling lengths up to the asked one."""
+        longest, max_number = self.asked_length, self.config["max_number"]
+        lengths = [min(self.config["max_seq_len"], longest)]
+        while lengths[-1] < longest:
+            lengths.append(min(2 * lengths[-1], longest))
+        x = _random_digits(LONG_SEQUENCES, longest, max_number)
+        return [(n, *_margin(self.model, x[:, :n], max_number)) for n in lengths]
+
+
+def _random_digits(count: int, length: int, max_number: int) -> np.ndarray:
+    """The same random digits for every network, (count, length)."""
+    return np.random.default_rng(0).integers(0, max_number + 1, (count, length))
+
+
+@torch.no_grad()
+def _margin(model: RnnClsNet, x: np.ndarray, max_number: int) -> tuple[float, float]:
+    """Accuracy, and the smallest score of a right class minus the best other one."""
+    scores = model(torch.from_numpy(x), torch.full((len(x),), x.shape[1]))
+    right = torch.from_numpy(label(x, max_number)).unsqueeze(1)
+    margins = scores.gather(1, right).squeeze(1)
+    margins = margins - scores.scatter(1, right, -math.inf).amax(dim=1)
+    return (margins > 0).double().mean().item(), margins.min().item()
+
+
+def read_evidence(run: str, asked_length: int | None = None, with_network: bool = True) -> Evidence:
+    """Read what a run has left.
+
+    Args:
+        run: the folder of a run, a folder of runs (the newest is taken), or a checkpoint.
+        asked_length: a length at which answers are wanted too, or None.
+        with_network: False leaves the checkpoint alone.
+
+    Raises:
+        ValueError: there is no run, or one without metrics, or a damaged one.
+    """
+    folder = Path(run)
+    if not (folder / CONFIG_FILE).is_file():
+        folder = load_run(run).path.parent
+    config = read_json(folder / CONFIG_FILE)
+    missing = [name for name in _SETTINGS if name not in config]
+    if missing:
+        raise ValueError(f"{str(folder / CONFIG_FILE)!r} lacks the settings {', '.join(missing)}")
+    path = latest_checkpoint(folder) if with_network else None
+    checkpoint = load_checkpoint(path) if path else None
+    return Evidence(
+        config,
+        read_metrics(folder),
+        checkpoint and checkpoint.build_model().eval(),
+        checkpoint and checkpoint.evaluation,
+        asked_length,
+    )
+
+
+_SETTINGS = (
+    "min_seq_len", "max_seq_len", "max_number", "num_layers", "lr", "warmup_step", "total_steps",
+    "max_grad_norm",
+)  # fmt: skip
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a half-written last one is left out.
+
+    Raises:
+        ValueError: there are none, or another line is damaged.
+    """
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        raise ValueError(f"{str(path)!r} is missing: there is nothing to diagnose before training")
+    lines = path.read_bytes().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    metrics = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            metrics.append({"step": json.loads(line)["step"], **json.loads(line)})
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{str(path)!r}: line {number} is damaged") from None
+    if not metrics:
+        raise ValueError(f"{str(path)!r} is empty: there is nothing to diagnose yet")
+    return metrics

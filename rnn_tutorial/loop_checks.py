@@ -1,0 +1,77 @@
+"""A fault of training loops that can be seen in anyone's: the graph that grows from step to step.
+
+def step():
+    global hidden
+    scores, hidden = net(next(batches), hidden)
+    ...
+    return loss
+
+print(describe(check_step(step)))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from rnn_tutorial.findings import Finding
+
+# What PyTorch says then; the second, if retain_graph=True came before optimizer.step().
+_MESSAGES = (
+    "backward through the graph a second time",
+    "modified by an inplace operation",
+)
+_GROWN = 2.0  # a state that is carried on makes the last of six graphs six times the first
+
+
+def check_step(step: Callable[[], Tensor], num_steps: int = 6) -> list[Finding]:
+    """Make some training steps, and see whether each loss hangs on the steps before it.
+
+    Args:
+        step: makes one update and returns the loss that it called `backward` on.
+        num_steps: calls of it, at least 2.
+
+    Raises:
+        ValueError: step returns no tensor with a graph (such as `loss.item()` or `loss.detach()`).
+    """
+    sizes: list[int] = []
+    seen = None
+    for _ in range(num_steps):
+        try:
+            loss = step()
+        except RuntimeError as error:
+            if not any(message in str(error) for message in _MESSAGES):
+                raise
+            seen = f"step {len(sizes) + 1} went backward through the graph of the one before"
+            break
+        if not isinstance(loss, Tensor) or loss.grad_fn is None:
+            raise ValueError("step must return the loss itself, a tensor with a grad_fn")
+        sizes.append(_count_nodes(loss))
+    is_growing = sizes == sorted(set(sizes)) and sizes[-1] >= _GROWN * sizes[0]
+    if seen is None and is_growing:
+        seen = f"the graph behind the loss grows: {' '.join(map(str, sizes))} nodes"
+    if seen is None:
+        return []
+    return [
+        Finding(
+            "state-not-detached",
+            seen,
+            "the state of one batch is carried to the next with its history: every step goes back "
+            "through all steps before it, in time and memory that grow",
+            "hidden = hidden.detach() between batches (for an LSTM both tensors), or start each "
+            "batch from zeros; never retain_graph=True",
+            "certain",
+        )
+    ]
+
+
+def _count_nodes(loss: Tensor) -> int:
+    """Number of operations that a loss was computed by."""
+    known, waiting = set(), [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in known:
+            known.add(node)
+            waiting += [earlier for earlier, _ in node.next_functions]
+    return len(known)

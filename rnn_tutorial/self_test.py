@@ -1,0 +1,393 @@
+"""Faults put into healthy training on purpose, to see what the doctor says of each.
+
+A fault of a run is a recipe with a flag that spoils it, or with first weights that do; a fault of
+code is the code as people write it. Every case is tried with several seeds. A finished run is kept
+under output/doctor by its flags and the code that determines it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.data import DataLoader, IterableDataset
+from tqdm import tqdm
+
+from rnn_tutorial.checkpoint import save_checkpoint
+from rnn_tutorial.config import TrainConfig, add_config_flags, settings_of
+from rnn_tutorial.data import EVAL_STREAM, Sample, SeqSumModDataset, pad_and_tensor
+from rnn_tutorial.data_checks import check_data
+from rnn_tutorial.evidence import read_evidence
+from rnn_tutorial.exact import evaluate
+from rnn_tutorial.experiments.runs import REPOSITORY, code_version
+from rnn_tutorial.findings import Finding
+from rnn_tutorial.loop_checks import check_step
+from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.module_checks import check_module
+from rnn_tutorial.module_faults import MODULE_FAULTS
+from rnn_tutorial.optimizer import make_optimizer
+from rnn_tutorial.run_checks import check_run
+from rnn_tutorial.run_folder import CONFIG_FILE, claim_run_folder, write_json
+from rnn_tutorial.schedule import Standing
+from rnn_tutorial.terminal import OneSentenceParser
+from train_cls_rnn import make_model
+
+CACHE = Path("output", "doctor")
+_DONE_FILE = "done"
+
+
+@dataclass(frozen=True)
+class RunCase:
+    """A training run to diagnose.
+
+    Args:
+        flags: of train_cls_rnn.py.
+        scale: factor on the first recurrent weights; 1 leaves them as they are.
+        shift: added to the first recurrent biases.
+        asked_length: passed on to the doctor.
+    """
+
+    flags: str
+    scale: float = 1.0
+    shift: float = 0.0
+    asked_length: int | None = None
+
+    def describe(self) -> str:
+        """The flags, and what else was changed."""
+        extras = [f"first recurrent weights × {self.scale:g}"] * (self.scale != 1)
+        extras += [f"first biases {self.shift:+g}"] * (self.shift != 0)
+        extras += [f"diagnosed with --length {self.asked_length}"] * (self.asked_length is not None)
+        return "; ".join([self.flags, *extras])
+
+
+_SOLVED = "--recipe solved"
+_SHORT = "--recipe solved --total_steps 2000"
+_FAR = (
+    "--recipe solved --total_steps 1600 --hidden_dim 64 --batch_size 64 --init default "
+    "--weight_decay 0 --embed_noise 0 --min_seq_len 30 --max_seq_len 30"
+)
+_GATED = "--min_seq_len 1 --hidden_dim 48 --batch_size 64 --lr 0.01 --min_lr 0 --total_steps 3000"
+
+HEALTHY_RUNS = {
+    "solved": RunCase(_SOLVED),
+    "solved, asked for length 1000": RunCase(_SOLVED, asked_length=1000),
+    "sota_warmup": RunCase("--recipe sota_warmup"),
+    "GRU": RunCase(f"--cell gru {_GATED}"),
+    "LSTM": RunCase(f"--cell lstm {_GATED}"),
+}
+
+# By name of the finding that is expected.
+RUN_FAULTS = {
+    "not-finite-loss": RunCase(f"{_SHORT} --lr 10"),
+    "missing-warmup": RunCase(
+        "--recipe solved --total_steps 2500 --hidden_dim 32 --num_layers 8 --batch_size 64 "
+        "--weight_decay 0 --embed_noise 0 --max_grad_norm 0 --warmup_step 0"
+    ),
+    "learning-rate-too-high": RunCase(f"{_SHORT} --lr 1"),
+    "learning-rate-too-low": RunCase(f"{_SHORT} --lr 1e-5"),
+    "saturated-units": RunCase(f"{_SHORT} --lr 0.0005", scale=300),
+    "dead-units": RunCase(
+        "--nonlinearity relu --min_seq_len 1 --hidden_dim 32 --batch_size 64 --total_steps 1600",
+        shift=-10,
+    ),
+    "exploding-gradient": RunCase(f"{_FAR} --lr 0.0003", scale=8),
+    "gradient-always-clipped": RunCase(f"{_SHORT} --max_grad_norm 1e-6"),
+    "vanishing-gradient": RunCase(f"{_FAR} --lr 0.001"),
+    "missing-short-lengths": RunCase(f"{_SHORT} --min_seq_len 2"),
+    "gradient-never-clipped": RunCase(f"{_SHORT} --max_grad_norm 1000"),
+    "unstable-at-length": RunCase(f"{_SHORT} --weight_decay 0 --embed_noise 0", asked_length=1000),
+}
+
+
+def train_case(case: RunCase, seed: int) -> Path:
+    """The folder of the case's run, trained now unless an earlier, equal run is kept."""
+    key = json.dumps([asdict(case), seed, code_version()])
+    parent = CACHE / hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = parent / "run"
+    if (parent / _DONE_FILE).exists():
+        return folder
+    shutil.rmtree(parent, ignore_errors=True)  # of a run that was killed
+    flags = [
+        *case.flags.split(),
+        *("--seed", str(seed), "--tracker", "disabled", "--device", "cpu", "--save_every", "0"),
+        *("--save_dir", str(parent), "--run_name", "run"),
+    ]
+    if case.scale != 1 or case.shift:
+        _begin_with_spoiled_weights(flags, case)
+        flags = ["--resume", str(folder)]
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "train_cls_rnn.py"), *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode > 1 or not folder.is_dir():  # 1 is a divergence
+        raise RuntimeError(f"train_cls_rnn.py {' '.join(flags)} failed: {done.stderr.strip()}")
+    (parent / _DONE_FILE).touch()
+    return folder
+
+
+def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
+    """Write a run that stands before its first update, with recurrent weights made worse."""
+    parser = OneSentenceParser()
+    add_config_flags(parser)
+    config = TrainConfig(**settings_of(vars(parser.parse_args(flags))))
+    model = make_model(config)
+    with torch.no_grad():
+        for name, parameter in model.rnn.named_parameters():
+            parameter.mul_(case.scale if "weight" in name else 1).add_(
+                case.shift if "bias" in name else 0
+            )
+    folder = claim_run_folder(config.save_dir, config.run_name)
+    write_json(folder / CONFIG_FILE, asdict(config))
+    evaluation = evaluate(model, config.min_seq_len, config.max_seq_len, config.max_number)
+    save_checkpoint(
+        folder,
+        0,
+        model=model.arguments,
+        weights=model.state_dict(),
+        config=asdict(config),
+        optimizer=make_optimizer(model.parameters(), config).state_dict(),
+        evaluation=asdict(evaluation),
+        standing=asdict(Standing()),
+        elapsed_seconds=0.0,
+    )
+
+
+def diagnose_case(case: RunCase, seed: int) -> list[Finding]:
+    """Train and diagnose."""
+    return check_run(read_evidence(str(train_case(case, seed)), case.asked_length))
+
+
+# ---- data ----
+
+
+class _LabelOfTheNext(IterableDataset):
+    """The label is read one line too late."""
+
+    def __init__(self, dataset: SeqSumModDataset) -> None:
+        self.dataset = dataset
+
+    def __iter__(self) -> Iterator[Sample]:
+        for (x, length, _), (_, _, target) in itertools.pairwise(self.dataset):
+            yield x, length, target
+
+
+class _SortOnlyInputs:
+    """A collate function that sorts the inputs by length for packing, but not the labels."""
+
+    def __call__(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
+        x, lengths, targets = pad_and_tensor(samples, 10)
+        order = lengths.argsort(descending=True)
+        return x[order], lengths[order], targets
+
+
+class _EveryWorkerAll(IterableDataset):
+    """Draws with a seed of its own in every worker, the same in all."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[Sample]:
+        generator = random.Random(self.seed)
+        while True:
+            digits = [generator.randint(0, 9) for _ in range(generator.randint(1, 5))]
+            yield digits, len(digits), sum(digits) % 10
+
+
+def _digits(seed: int, longest: int = 5, total: int | None = None, stream: int = 0):
+    return SeqSumModDataset(total, 1, longest, 9, seed, stream)
+
+
+def _loader(dataset: IterableDataset, num_workers: int = 0, collate: Any = None) -> DataLoader:
+    collate = collate or partial(pad_and_tensor, padding_value=10)
+    return DataLoader(dataset, batch_size=16, num_workers=num_workers, collate_fn=collate)
+
+
+# By name: the expected finding, and training and evaluation data of a seed.
+DATA_FAULTS: dict[str, tuple[str, Callable[[int], tuple[Iterable, Iterable | None]]]] = {
+    "label of the next sample": ("shifted-labels", lambda s: (_LabelOfTheNext(_digits(s)), None)),
+    "only the inputs are sorted": (
+        "shifted-labels",
+        lambda s: (_loader(_digits(s), collate=_SortOnlyInputs()), None),
+    ),
+    "two workers draw the same": (
+        "duplicated-workers",
+        lambda s: (_loader(_EveryWorkerAll(s), num_workers=2), None),
+    ),
+    "evaluation draws as training": ("shared-stream", lambda s: (_digits(s), _digits(s))),
+    "evaluation on lengths 1 to 20": (
+        "length-mismatch",
+        lambda s: (_digits(s), _digits(s, 20, stream=EVAL_STREAM)),
+    ),
+    "evaluation of 100 samples": (
+        "small-evaluation",
+        lambda s: (_digits(s), _digits(s, total=100, stream=EVAL_STREAM)),
+    ),
+}
+HEALTHY_DATA = {
+    "a loader of two workers": lambda s: (
+        _loader(_digits(s), num_workers=2),
+        _digits(s, stream=EVAL_STREAM),
+    )
+}
+
+
+# ---- loop ----
+
+
+def _carrying_loop(seed: int, detach: bool, num_backward: int = 1) -> Callable[[], Tensor]:
+    """A training step whose hidden state goes on from batch to batch.
+
+    Args:
+        detach: without its history, as it should.
+        num_backward: batches whose gradients are summed for one update.
+    """
+    torch.manual_seed(seed)
+    rnn, fc = nn.RNN(10, 16, batch_first=True), nn.Linear(16, 10)
+    optimizer = torch.optim.SGD([*rnn.parameters(), *fc.parameters()], lr=0.01)
+    hidden, calls = torch.zeros(1, 8, 16), 0
+
+    def step() -> Tensor:
+        nonlocal hidden, calls
+        output, hidden = rnn(torch.randn(8, 5, 10), hidden.detach() if detach else hidden)
+        loss = nn.functional.cross_entropy(fc(output[:, -1]), torch.randint(10, (8,)))
+        loss.backward(retain_graph=num_backward > 1)
+        calls += 1
+        if calls % num_backward == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+    return step
+
+
+LOOP_FAULTS = {
+    "state carried on": lambda s: _carrying_loop(s, detach=False),
+    "state carried on, retain_graph": lambda s: _carrying_loop(s, detach=False, num_backward=8),
+}
+HEALTHY_LOOPS = {
+    "state detached": lambda s: _carrying_loop(s, detach=True),
+    "state detached, gradients summed": lambda s: _carrying_loop(s, True, num_backward=4),
+}
+
+
+# ---- modules ----
+
+
+class _UsersNet(nn.Module):
+    """A gated network as one would write it."""
+
+    def __init__(self, cell: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 10, padding_idx=10)
+        self.rnn = cell(10, 16, batch_first=True)
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(
+            self.embedding(x), seq_lengths, batch_first=True, enforce_sorted=False
+        )
+        output, _ = self.rnn(packed)
+        padded, lengths = pad_packed_sequence(output, batch_first=True)
+        return self.fc(padded[torch.arange(len(x)), lengths - 1])
+
+
+HEALTHY_MODULES: dict[str, Callable[[], nn.Module]] = {
+    "RnnClsNet": lambda: RnnClsNet(10, 10, 16, 2, 10),
+    "a GRU": lambda: _UsersNet(nn.GRU),
+    "an LSTM": lambda: _UsersNet(nn.LSTM),
+}
+
+
+def _check_module_of(factory: Callable[[], nn.Module], seed: int) -> list[Finding]:
+    torch.manual_seed(seed)
+    return check_module(factory(), 10, seed=seed)
+
+
+# ---- all of it ----
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to diagnose.
+
+    Args:
+        what: in words, or the flags.
+        expected: the finding that is to be made, or None for the healthy.
+        diagnose: the findings with a seed.
+        trains: True if it takes long.
+    """
+
+    what: str
+    expected: str | None
+    diagnose: Callable[[int], list[Finding]]
+    trains: bool = False
+
+
+def all_cases() -> dict[str, Case]:
+    """Every fault and every healthy thing, by name."""
+    cases = {}
+    for expected, runs in [(True, RUN_FAULTS), (False, HEALTHY_RUNS)]:
+        for name, run in runs.items():
+            finding = name.partition(":")[0] if expected else None
+            cases[name] = Case(run.describe(), finding, partial(diagnose_case, run), True)
+    for name, (finding, make) in DATA_FAULTS.items():
+        cases[name] = Case("data", finding, lambda s, make=make: check_data(*make(s)))
+    for name, make in HEALTHY_DATA.items():
+        cases[name] = Case("data", None, lambda s, make=make: check_data(*make(s)))
+    for name, make in LOOP_FAULTS.items():
+        finding = "state-not-detached"
+        cases[name] = Case("loop", finding, lambda s, make=make: check_step(make(s)))
+    for name, make in HEALTHY_LOOPS.items():
+        cases[name] = Case("loop", None, lambda s, make=make: check_step(make(s)))
+    for name, factory in MODULE_FAULTS.items():
+        cases[name] = Case("module", name, partial(_check_module_of, factory))
+    for name, factory in HEALTHY_MODULES.items():
+        cases[name] = Case("module", None, partial(_check_module_of, factory))
+    return cases
+
+
+def run_self_test(cases: dict[str, Case], num_seeds: int, jobs: int) -> dict[str, Any]:
+    """Diagnose every case with every seed; the confusion matrix as plain values."""
+    with ThreadPoolExecutor(jobs) as pool:
+        tasks = [
+            pool.submit(case.diagnose, seed)
+            for case in cases.values()
+            if case.trains
+            for seed in range(num_seeds)
+        ]
+        try:
+            for task in tqdm(
+                as_completed(tasks), total=len(tasks), unit=" runs", disable=not sys.stderr.isatty()
+            ):
+                task.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    # What is trained lies ready now, and nothing below runs beside other threads.
+    rows = {}
+    for name, case in cases.items():
+        found = Counter(f.name for seed in range(num_seeds) for f in case.diagnose(seed))
+        rows[name] = {"what": case.what, "expected": case.expected, "found": dict(found)}
+    return {"num_seeds": num_seeds, "rows": rows}
+
+
+def is_as_expected(row: dict[str, Any], num_seeds: int) -> bool:
+    """True if the expected finding, and no other, was made with every seed."""
+    return row["found"] == ({row["expected"]: num_seeds} if row["expected"] else {})

@@ -1,0 +1,35 @@
+"""The doctor beside a running training: what it suspects, and in the end what it finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rnn_tutorial.evidence import read_evidence
+from rnn_tutorial.findings import describe
+from rnn_tutorial.run_checks import check_run
+
+
+class Watch:
+    """Reads the metrics of a run after each evaluation, which takes about a millisecond.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._said: set[str] = set()
+
+    def look(self) -> list[str]:
+        """A line for each finding that the metrics alone show for the first time."""
+        findings = check_run(read_evidence(str(self._folder), with_network=False))
+        new = [finding for finding in findings if finding.name not in self._said]
+        self._said |= {finding.name for finding in new}
+        return [f"doctor, so far: {f.name}: {f.seen}; try {f.advice}" for f in new]
+
+    def report(self) -> None:
+        """Print the findings as `python -m rnn_tutorial.diagnose` does."""
+        try:
+            print(f"\nDoctor: {describe(check_run(read_evidence(str(self._folder))))}")
+        except ValueError as error:  # stopped before anything was logged
+            print(f"\nDoctor: {error}")

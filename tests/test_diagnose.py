@@ -1,0 +1,236 @@
+"""The doctor as a user calls it: on a run, on a module, on data, beside a training, on itself."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import REPOSITORY, TRAIN_QUICKLY
+
+import train_cls_rnn
+from rnn_tutorial import diagnose, self_test
+from rnn_tutorial.experiments import tables
+from rnn_tutorial.self_test import Case, RunCase, all_cases, run_self_test
+
+# Learns nothing in 1,100 updates, which take a fraction of a second.
+TRAIN_IN_VAIN = (
+    *("--engine", "compiled", "--hidden_dim", "8", "--total_steps", "1100", "--max_seq_len", "3"),
+    *("--lr", "1e-6", "--min_lr", "0", "--eval_every", "500", "--tracker", "disabled"),
+)
+
+
+@pytest.fixture(scope="module")
+def hopeless_run(tmp_path_factory):
+    """The folder of a run whose learning rate is too low."""
+    folder = tmp_path_factory.mktemp("hopeless")
+    assert train_cls_rnn.main([*TRAIN_IN_VAIN, "--save_dir", str(folder)]) == 0
+    return folder / "baseline"
+
+
+def ask(capsys, *arguments):
+    """Run the command in this process; its exit status and what it printed."""
+    status = diagnose.main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    assert not printed.err
+    return status, printed.out
+
+
+def refusal(capsys, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        diagnose.main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2 and not printed.out
+    (sentence,) = printed.err.splitlines()
+    return sentence
+
+
+# ---- a run ----
+
+
+def test_the_command_finds_the_fault_of_a_run(hopeless_run, script_environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "rnn_tutorial.diagnose", str(hopeless_run)],
+        cwd=REPOSITORY,
+        env=script_environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "learning-rate-too-low (likely)" and len(lines) == 4
+    assert "1,100 updates" in lines[1] and "--lr " in lines[3]
+
+
+@pytest.mark.parametrize("order", [("RUN", "--json"), ("--json", "RUN")])
+def test_findings_as_json(order, hopeless_run, capsys):
+    status, printed = ask(capsys, *(hopeless_run if word == "RUN" else word for word in order))
+    (finding,) = json.loads(printed)
+    assert status == 1 and finding["name"] == "learning-rate-too-low"
+    assert set(finding) == {"name", "seen", "meaning", "advice", "confidence"}
+
+
+def test_a_run_too_short_to_tell_has_no_findings(trained_folder, capsys):
+    assert ask(capsys, trained_folder / "output") == (0, "No findings.\n")
+
+
+def test_a_length_can_be_asked_for(trained_folder, capsys):
+    status, printed = ask(capsys, trained_folder / "output", "--length", 9)
+    assert status == 1 and "--min_seq_len 1" in printed and "at length 9" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "RUN"),
+        (["nowhere"], "nowhere"),
+        (["nowhere", "--self_test"], "one of"),
+        (["nowhere", "--length", "0"], "--length 0"),
+        (["--module", "nowhere.py:net", "--vocab_size", "3"], "nowhere.py:net"),
+        (["--module", "net.py:net"], "--vocab_size"),
+        (["--module", "net.py:other", "--vocab_size", "3"], "other"),
+        (["--module", "net.py:number", "--vocab_size", "3"], "number"),
+        (["--data", "net.py:net"], "training data"),
+        (["--self_test", "--num_seeds", "0"], "--num_seeds 0"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, named, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text("number = 1\ndef net():\n    return []\n")
+    assert named in refusal(capsys, *arguments)
+
+
+# ---- the user's own ----
+
+OWN = """
+import torch
+from torch import nn
+from beside import SIZE
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(6, SIZE)
+        self.rnn = nn.RNN(SIZE, SIZE, batch_first=True)
+        self.fc = nn.Linear(SIZE, 3)
+
+    def forward(self, x, seq_lengths):
+        output, _ = self.rnn(self.embedding(x))
+        return self.fc(output[:, -1])
+
+def samples():
+    return [([i % 7], 1, i % 7) for i in range(1000)]
+
+def few():
+    return samples()[:60]
+
+def make_step():
+    weight = torch.ones(1, requires_grad=True)
+    def step():
+        loss = (weight ** 2).sum()
+        loss.backward()
+        return loss
+    return step
+"""
+
+
+def test_the_users_own_code_is_checked(capsys, tmp_path):
+    (tmp_path / "beside.py").write_text("SIZE = 4\n")
+    own = tmp_path / "own.py"
+    own.write_text(OWN)
+    status, printed = ask(capsys, "--module", f"{own}:Net", "--vocab_size", 5)
+    assert status == 1 and printed.startswith("last-step-of-padding")
+    status, printed = ask(capsys, "--data", f"{own}:samples", "--evaluation", f"{own}:few")
+    assert status == 1 and "small-evaluation" in printed
+    assert ask(capsys, "--step", f"{own}:make_step") == (0, "No findings.\n")
+
+
+# ---- beside a training ----
+
+
+def test_a_watched_training_says_what_it_suspects_and_what_it_finds(tmp_path, capsys):
+    assert train_cls_rnn.main([*TRAIN_IN_VAIN, "--diagnose", "--save_dir", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    live = [line for line in printed.splitlines() if line.startswith("doctor, so far: ")]
+    assert len(live) == 1 and "learning-rate-too-low" in live[0] and "1,000 updates" in live[0]
+    _, _, report = printed.partition("\nDoctor: ")
+    assert ask(capsys, tmp_path) == (1, report)
+    assert train_cls_rnn.main(["--resume", str(tmp_path / "baseline"), "--diagnose"]) == 0
+    assert capsys.readouterr().out.endswith(f"\nDoctor: {report}")
+
+
+def test_a_training_that_diverges_is_diagnosed(tmp_path, capsys):
+    flags = ("--optimizer", "adamw", "--lr", "100", "--weight_decay", "1000", "--total_steps",
+             "3000", "--engine", "compiled", "--tracker", "disabled", "--diagnose")  # fmt: skip
+    assert train_cls_rnn.main([*flags, "--save_dir", str(tmp_path)]) == 1
+    assert "\nDoctor: not-finite-loss (certain)" in capsys.readouterr().out
+
+
+def test_watching_changes_no_weight(trained_folder, tmp_path):
+    flags = [*map(str, TRAIN_QUICKLY), "--save_dir", str(tmp_path), "--diagnose"]
+    assert train_cls_rnn.main(flags) == 0
+    for name in ("model_step_40.pt",):
+        weights = torch.load(tmp_path / "baseline" / name)["weights"]
+        reference = torch.load(trained_folder / "output" / "baseline" / name)["weights"]
+        assert all(torch.equal(weights[key], reference[key]) for key in reference)
+
+
+# ---- the self-test ----
+
+
+def test_a_few_faults_are_found_and_runs_are_kept(tmp_path, monkeypatch, capsys):
+    """Runs as small as can be: one healthy, and one with first weights that spoil it."""
+    small = (
+        "--max_number 1 --min_seq_len 1 --max_seq_len 3 --hidden_dim 16 --total_steps 1200 "
+        "--lr 0.01 --eval_every 300"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(self_test, "HEALTHY_RUNS", {"healthy": RunCase(small)})
+    faults = {
+        "saturated-units": RunCase(f"{small} --lr 1e-4 --min_lr 0", scale=0.0, shift=50.0),
+    }
+    monkeypatch.setattr(self_test, "RUN_FAULTS", faults)
+    monkeypatch.setattr(self_test, "MODULE_FAULTS", {})
+    for name in ("DATA_FAULTS", "HEALTHY_DATA", "LOOP_FAULTS", "HEALTHY_LOOPS", "HEALTHY_MODULES"):
+        monkeypatch.setattr(self_test, name, {})
+    assert diagnose.main(["--self_test", "--num_seeds", "1", "--json", "doctor.json"]) == 0
+    assert "ok  saturated-units" in capsys.readouterr().out
+    result = json.loads((tmp_path / "doctor.json").read_text())
+    assert result["rows"]["saturated-units"]["found"] == {"saturated-units": 1}
+    assert result["rows"]["healthy"]["found"] == {}
+    monkeypatch.setattr(self_test.subprocess, "run", None)  # nothing is trained again
+    assert diagnose.main(["--self_test", "--num_seeds", "1", "--json", "doctor.json"]) == 0
+
+
+def test_a_missed_fault_and_a_false_alarm_make_the_self_test_fail(tmp_path, monkeypatch, capsys):
+    fever = diagnose.Finding("fever", "39 °C", "ill", "rest", "certain")
+    cases = {
+        "found": Case("w", "fever", lambda seed: [fever]),
+        "missed": Case("w", "fever", lambda seed: [fever] if seed else []),
+        "false alarm": Case("w", None, lambda seed: [fever]),
+    }
+    monkeypatch.setattr(diagnose, "all_cases", lambda: cases)
+    path = tmp_path / "doctor.json"
+    assert diagnose.main(["--self_test", "--num_seeds", "2", "--json", str(path)]) == 1
+    marks = [line[:3] for line in capsys.readouterr().out.splitlines()]
+    assert marks == ["ok ", "BAD", "BAD"]
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert tables.table("doctor").splitlines()[2:] == [
+        "| found | w | fever | fever 2/2 |",
+        "| missed | w | fever | fever 1/2 |",
+        "| false alarm | w | none | fever 2/2 |",
+    ]
+
+
+def test_every_case_has_a_finding_or_is_healthy():
+    cases = all_cases()
+    assert len(cases) > 60
+    assert sum(case.expected is None for case in cases.values()) >= 9
+    names = {name for case in cases.values() if (name := case.expected)}
+    known = {*self_test.RUN_FAULTS, *self_test.MODULE_FAULTS}
+    assert names >= known | {"shifted-labels", "duplicated-workers", "shared-stream"}
+
+
+@pytest.mark.parametrize("name", self_test.HEALTHY_MODULES)
+def test_nothing_is_found_in_a_good_module(name):
+    assert run_self_test({name: all_cases()[name]}, 1, 1)["rows"][name]["found"] == {}
