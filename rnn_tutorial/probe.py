@@ -132,7 +132,8 @@ def update_ratio(optimizer: torch.optim.Optimizer, learning_rate: float) -> floa
     """How far the last update moved the weights, relative to the weights themselves.
 
     Computed from what the optimizer remembers, without weight decay: the 2-norm of a matrix's
-    update over the 2-norm of the matrix, and of that the median over all weight matrices.
+    update over the 2-norm of the matrix, and of that the median over all weight matrices. Always
+    a finite number.
 
     Args:
         optimizer: after its `step`.
@@ -144,10 +145,9 @@ def update_ratio(optimizer: torch.optim.Optimizer, learning_rate: float) -> floa
     matrices = [p for p in group["params"] if p.ndim > 1]
     with torch.no_grad():
         moves = [_direction(p, optimizer.state[p], group) for p in matrices]
-        ratios = torch.stack(torch._foreach_norm(moves)) / torch.stack(
-            torch._foreach_norm(matrices)
-        )
-    return learning_rate * ratios.median().item()
+        lengths = torch.stack(torch._foreach_norm(matrices)).clamp(min=1e-12)
+        ratios = torch.stack(torch._foreach_norm(moves)) / lengths
+    return learning_rate * ratios.median().nan_to_num().item()
 
 
 def _direction(parameter: Tensor, state: Mapping[str, Any], group: Mapping[str, Any]) -> Tensor:

@@ -224,20 +224,24 @@ def find_oscillation(e: Evidence) -> Finding | None:
 
 def find_spikes(e: Evidence) -> Finding | None:
     losses = e.of("loss")
-    jumps = [
-        losses[i] - statistics.median(losses[max(0, i - 10) : i]) for i in range(1, len(losses))
-    ]
+    jumps = [_jump(losses[max(0, i - 10) : i], losses[i]) for i in range(1, len(losses))]
     spikes = sum(jump > SPIKE * e.chance_loss for jump in jumps)
-    if not spikes:
+    if e.is_stuck or not spikes:
         return None
     return Finding(
         "loss-spikes",
-        f"{spikes} of {len(losses)} logged losses jump above the ten before them, one by "
+        f"{spikes} of {len(losses)} logged losses jump out of the ten before them, one by "
         f"{max(jumps):.2f}",
         "single updates throw the network far back",
         "--max_grad_norm 1, or a lower --lr",
         "likely",
     )
+
+
+def _jump(before: list[float], loss: float) -> float:
+    """How far a loss lies above those before it, beyond five times their usual deviation."""
+    median = statistics.median(before)
+    return loss - median - 5 * statistics.median(abs(x - median) for x in before)
 
 
 def find_never_clipped(e: Evidence) -> Finding | None:
