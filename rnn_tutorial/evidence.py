@@ -59,14 +59,24 @@ class Evidence:
         return self.metrics[-1]["step"]
 
     @property
-    def classes(self) -> int:
-        """C, the number of classes."""
-        return self.config["max_number"] + 1
+    def is_about_digits(self) -> bool:
+        """True for the digit task, False for labelled examples from files."""
+        return not self.config.get("train_file")
+
+    @property
+    def label_shares(self) -> list[float]:
+        """How frequent each class is; all alike with the digits."""
+        by_label = (self.evaluation or {}).get("answers_by_label")
+        if by_label:
+            counts = [sum(answers.values()) for answers in by_label.values()]
+            return [count / sum(counts) for count in counts]
+        classes = self.model.arguments["cls_num"] if self.model else self.config["max_number"] + 1
+        return [1 / classes] * classes
 
     @property
     def chance_loss(self) -> float:
-        """ln C, the loss of a network that guesses."""
-        return math.log(self.classes)
+        """The loss of a network that knows the frequencies and guesses: ln C if all are alike."""
+        return -sum(share * math.log(share) for share in self.label_shares)
 
     @property
     def final_loss(self) -> float:
@@ -80,9 +90,9 @@ class Evidence:
 
     @property
     def skill(self) -> float:
-        """Accuracy on the scale from guessing, 0, to all right, 1; at least 0."""
-        accuracies = self.accuracies
-        return max(0.0, (accuracies[-1] * self.classes - 1) / (self.classes - 1))
+        """Accuracy on the scale from the most frequent class always, 0, to all right, 1."""
+        chance = max(self.label_shares)
+        return max(0.0, (self.accuracies[-1] - chance) / max(1 - chance, 1e-9))
 
     @property
     def is_stuck(self) -> bool:
@@ -101,13 +111,16 @@ class Evidence:
 
     @cached_property
     def probe(self) -> Probe | None:
-        """The network's inside at the longest trained length, or None if it has no states."""
+        """The network's inside at the longest trained length, or None if it has no states.
+
+        The classes of files follow no rule; any will do to see how far a gradient reaches.
+        """
         if self.model is None or isinstance(self.model.rnn, TransformerLayers):
             return None
         length = min(self.config["max_seq_len"], PROBE_STEPS)
         x = _random_digits(PROBE_SEQUENCES, length, self.config["max_number"])
-        targets = torch.from_numpy(label(x, self.config["max_number"]))
-        return probe(self.model, torch.from_numpy(x), targets)
+        targets = label(x, self.config["max_number"]) % self.model.arguments["cls_num"]
+        return probe(self.model, torch.from_numpy(x), torch.from_numpy(targets))
 
     @cached_property
     def margins(self) -> list[tuple[int, float, float]]:
@@ -153,6 +166,11 @@ def read_evidence(run: str, asked_length: int | None = None, with_network: bool 
     missing = [name for name in _SETTINGS if name not in config]
     if missing:
         raise ValueError(f"{str(folder / CONFIG_FILE)!r} lacks the settings {', '.join(missing)}")
+    if asked_length and config.get("train_file"):
+        raise ValueError(
+            f"--length {asked_length} needs a label rule for any length: it is of the digit task "
+            f"only, and this run learned from {config['train_file']!r}"
+        )
     path = latest_checkpoint(folder) if with_network else None
     checkpoint = load_checkpoint(path) if path else None
     return Evidence(

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from rnn_tutorial.data_checks import WIDE_INTERVAL, small_evaluation
+from rnn_tutorial.data_checks import WIDE_INTERVAL, check_data, small_evaluation
 from rnn_tutorial.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence
+from rnn_tutorial.examples import hold_out, read_examples
 from rnn_tutorial.findings import Finding
 from rnn_tutorial.probe import SATURATED, Probe
 
@@ -181,7 +183,7 @@ def find_vanishing(e: Evidence) -> Finding | None:
 def find_missing_lengths(e: Evidence) -> Finding | None:
     shortest = e.config["min_seq_len"]
     wrong_when_long = e.asked_length and e.model and e.margins[-1][1] < 1
-    if shortest == 1 or not (e.is_stuck or wrong_when_long):
+    if shortest == 1 or not e.is_about_digits or not (e.is_stuck or wrong_when_long):
         return None
     return Finding(
         "missing-short-lengths",
@@ -198,8 +200,8 @@ def find_chance(e: Evidence) -> Finding | None:
         return None
     return Finding(
         "loss-at-chance",
-        f"after {e.steps:,} updates the loss is {e.final_loss:.3f}; guessing gives "
-        f"ln {e.classes} = {e.chance_loss:.3f}",
+        f"after {e.steps:,} updates the loss is {e.final_loss:.3f}; "
+        f"guessing gives {e.chance_loss:.3f}",
         "nothing was learned, and no other check says why: suspect data and labels",
         "python -m rnn_tutorial.diagnose --data on your loader; can it fit a single batch?",
         "certain",
@@ -325,8 +327,37 @@ OTHERS: dict[str, Callable[[Evidence], Finding | None]] = {
 
 
 def check_run(evidence: Evidence) -> list[Finding]:
-    """The findings of a run: the first of the causes, or else whatever the other checks see."""
+    """The findings of a run: the first of the causes, or else whatever the other checks see.
+
+    What is wrong with the files that it learned from comes first.
+    """
+    of_data = [] if evidence.is_about_digits else check_files(evidence.config)
+    if any(finding.name == "shifted-labels" for finding in of_data):
+        return of_data
+    known = {finding.name for finding in of_data}
     for find in CAUSES.values():
         if finding := find(evidence):
-            return [finding]
-    return [finding for find in OTHERS.values() if (finding := find(evidence))]
+            return [*of_data, finding]
+    found = [finding for find in OTHERS.values() if (finding := find(evidence))]
+    return of_data + [finding for finding in found if finding.name not in known]
+
+
+def check_files(config: Mapping[str, Any]) -> list[Finding]:
+    """The findings of check_data on a run's examples; none if the files are no longer there."""
+    try:
+        training = read_examples(config["train_file"], "--train_file")
+        if config["eval_file"]:
+            evaluation = read_examples(config["eval_file"], "--eval_file")
+        else:
+            training, evaluation = hold_out(training, config["seed"], "--train_file")
+    except ValueError:
+        return []
+    classes = {name: i for i, name in enumerate({*training.labels, *evaluation.labels})}
+    samples = (
+        [
+            (tokens, len(tokens), classes[text])
+            for tokens, text in zip(examples.tokens, examples.labels, strict=True)
+        ]
+        for examples in (training, evaluation)
+    )
+    return check_data(*samples)

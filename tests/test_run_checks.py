@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 
 import pytest
 import torch
@@ -146,6 +147,48 @@ def test_margins_are_those_of_prefixes_at_doubling_lengths():
         assert 0 <= accuracy < 0.3 and margin < 0
     shorter = Evidence(evidence.config, evidence.metrics, evidence.model, None, 3)
     assert [length for length, _, _ in shorter.margins] == [3]
+
+
+# ---- runs on files ----
+
+
+def on_files(tmp_path, shift, **options):
+    """A run on 600 examples whose label stands `shift` lines away."""
+    lines = [(f"{i % 7}", f"{i % 7} {i % 11}") for i in random.Random(0).choices(range(77), k=600)]
+    labels = [label for label, _ in lines]
+    path = tmp_path / "train.tsv"
+    rows = [f"{labels[i - shift]}\t{tokens}" for i, (_, tokens) in enumerate(lines)]
+    path.write_text("\n".join(rows))
+    return stuck(train_file=str(path), eval_file="", seed=0, min_seq_len=2, **options)
+
+
+def test_the_files_of_a_run_are_checked_first(tmp_path):
+    assert "shifted-labels" in {finding.name for finding in check_run(on_files(tmp_path, 1))}
+    found = [finding.name for finding in check_run(on_files(tmp_path, 0, ratios=(1e-6,)))]
+    assert found[-1] == "learning-rate-too-low" and "shifted-labels" not in found
+
+
+def test_files_that_are_gone_are_not_held_against_a_run():
+    gone = stuck(train_file="gone.tsv", eval_file="", seed=0)
+    assert [finding.name for finding in check_run(gone)] == ["loss-at-chance"]
+
+
+def test_guessing_the_most_frequent_class_is_no_skill():
+    by_label = {"spam": {"ham": 10}, "ham": {"ham": 90}}
+    evaluation = {"exact": True, "answers_by_label": by_label}
+    losses = (0.325,) * 5
+    guessing = stuck(losses, (0.9,) * 5, evaluation=evaluation)
+    assert guessing.skill == pytest.approx(0) and guessing.chance_loss == pytest.approx(
+        0.3251, 1e-3
+    )
+    assert [finding.name for finding in check_run(guessing)] == ["loss-at-chance"]
+
+
+def test_a_length_is_asked_of_digits_only(tmp_path):
+    config = stuck(train_file="a.tsv").config
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="--length 9 needs"):
+        read_evidence(str(tmp_path), 9)
 
 
 # ---- reading ----
