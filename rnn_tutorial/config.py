@@ -24,8 +24,8 @@ TRACKERS = ("auto", "online", "local", "offline", "disabled")
 def _setting(default: Any, group: str, help: str, **bounds: Any) -> Any:
     """A field with what its flag needs.
 
-    Bounds are `low` and `high`, or `choices`; `needs` names another setting and the values of it
-    beside which this one has an effect.
+    Bounds are `low` and `high`, or `choices`; `metavar` stands for the value in the help; `needs`
+    names another setting and the values of it beside which this one has an effect.
     """
     return field(default=default, metadata={"group": group, "help": help, **bounds})
 
@@ -145,9 +145,13 @@ class TrainConfig:
         "data",
         "learn from labelled examples instead, a line label<TAB>tokens each; lengths and tokens "
         "are then those of the file",
+        metavar="FILE",
     )
     eval_file: str = _setting(
-        "", "data", "examples to evaluate on; without it a tenth of train_file is held out"
+        "",
+        "data",
+        "examples to evaluate on; without it a tenth of train_file is held out",
+        metavar="FILE",
     )
     seed: int = _setting(
         0, "data", "seed of the weights and of the data; same seed, same run", low=0, high=2**63 - 1
@@ -342,7 +346,7 @@ class TrainConfig:
     save_every: int = _setting(
         1000, "output", "updates between checkpoints; 0 saves only at the end", low=0, high=10**9
     )
-    save_dir: str = _setting("./output/", "output", "folder of all runs")
+    save_dir: str = _setting("./output/", "output", "folder of all runs", metavar="DIR")
     run_name: str = _setting(
         "baseline", "output", "folder of this run in save_dir; a taken name gets -2, -3, …"
     )
@@ -544,8 +548,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{setting.name}",
             default=argparse.SUPPRESS,
-            help=f"{setting.metadata['help']} (default: "
-            f"{('no', 'yes')[setting.default] if is_switch else setting.default})",
+            help=f"{setting.metadata['help']} (default: {_shown_default(setting)})",
             **(
                 {"action": argparse.BooleanOptionalAction}
                 if is_switch
@@ -554,10 +557,17 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def _shown_default(setting: Field) -> Any:
+    if type(setting.default) is bool:
+        return "yes" if setting.default else "no"
+    return "none" if setting.default == "" else setting.default
+
+
 def _metavar(setting: Field) -> str:
     if "choices" in setting.metadata:
         return "|".join(setting.metadata["choices"])
-    return {int: "N", float: "X", str: "NAME"}[type(setting.default)]
+    by_type = {int: "N", float: "X", str: "NAME"}
+    return setting.metadata.get("metavar", by_type[type(setting.default)])
 
 
 def _reader(setting: Field) -> Callable[[str], Any]:
