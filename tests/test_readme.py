@@ -201,6 +201,7 @@ def test_the_transcripts_are_what_the_scripts_say(tmp_path, monkeypatch, capsys)
         return {re.sub(r"\d[\d.,e+%-]*", "#", line) for line in lines}
 
     assert forms(trained) - {"…"} <= forms(said)
+    assert forms(said.rpartition("\n\n")[2]) <= forms(trained)  # the summary is whole
 
     shown = re.search(r"\$ python predict_cls_rnn.py\n(.*?)```", read("README.md"), re.DOTALL)[1]
     typed = re.findall(r"^> (.*)$", shown, flags=re.MULTILINE)
