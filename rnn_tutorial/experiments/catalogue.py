@@ -36,9 +36,10 @@ CLAIMS = {
 _SOLVED = ("--recipe", "solved")
 _SHORTER = (
     *(*_SOLVED, "--engine", "autograd", "--hidden_dim", "64", "--batch_size", "128"),
-    *("--total_steps", "3000", "--warmup_step", "300", "--lr", "0.003"),
+    *("--total_steps", "2000", "--warmup_step", "200", "--lr", "0.003"),
 )
 _DIRECTIONS = {"one direction": (), "two directions": ("--bidirectional",)}
+_OTHERS = (*_SOLVED, "--engine", "autograd", "--total_steps", "3000")
 # Each of about as many parameters as the recipe's own net.
 _ALIKE = {
     "rnn": ("--cell", "rnn", "--hidden_dim", "128"),
@@ -105,14 +106,14 @@ EXPERIMENTS = {
     "transformer": Experiment(
         "RNN or Transformer, with about as many parameters?",
         {
-            f"{name}{how}": (*_SOLVED, "--engine", "autograd", *net, *flags)
+            f"{name}{how}": (*_OTHERS, *net, *flags)
             for how, flags in {"": (), ", no decay, no noise": _UNREGULARIZED}.items()
             for name, net in _ALIKE.items()
         }
         | {
             "Transformer, mean of all steps": (
-                *(*_SOLVED, "--engine", "autograd", *_ALIKE["Transformer, two layers"]),
-                *(*_UNREGULARIZED, "--pooling", "mean"),
+                *(*_OTHERS, *_ALIKE["Transformer, two layers"], *_UNREGULARIZED),
+                *("--pooling", "mean"),
             )
         },
         max_seeds=5,
