@@ -109,6 +109,14 @@ RUN_FAULTS = {
     "gradient-always-clipped": RunCase(f"{_SHORT} --max_grad_norm 1e-6"),
     "vanishing-gradient": RunCase(f"{_FAR} --lr 0.001"),
     "missing-short-lengths": RunCase(f"{_SHORT} --min_seq_len 2"),
+    "oscillating-loss": RunCase(
+        "--recipe solved --total_steps 3000 --lr 0.07 --scheduler constant --max_grad_norm 0 "
+        "--eval_every 25"
+    ),
+    "loss-spikes": RunCase(
+        "--recipe solved --total_steps 3000 --lr 0.2 --max_grad_norm 0 --weight_decay 0.1 "
+        "--embed_noise 0 --log_every 5"
+    ),
     "gradient-never-clipped": RunCase(f"{_SHORT} --max_grad_norm 1000"),
     "unstable-at-length": RunCase(f"{_SHORT} --weight_decay 0 --embed_noise 0", asked_length=1000),
 }

@@ -128,6 +128,12 @@ def test_a_fault_is_reported_once_under_its_own_name(name, faulty, other):
     assert [finding.name for finding in check_run(faulty)] == [name]
 
 
+def test_swings_explain_spikes():
+    losses = (2.3, 0.1, 0.1, 2.0, 0.1, 0.1, 2.0, 0.1)
+    swinging = make(losses, (0.9, 0.9, 0.9, 0.9, 0.9, 0.7, 0.9, 0.7))
+    assert [finding.name for finding in check_run(swinging)] == ["oscillating-loss"]
+
+
 def test_a_run_that_learned_has_no_findings():
     assert check_run(make()) == []
 
