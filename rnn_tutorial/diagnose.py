@@ -27,6 +27,7 @@ import torch
 from rnn_tutorial.data_checks import check_data
 from rnn_tutorial.distributed import choose_num_threads
 from rnn_tutorial.evidence import read_evidence
+from rnn_tutorial.experiments.runs import code_version
 from rnn_tutorial.findings import Finding, describe
 from rnn_tutorial.loop_checks import check_step
 from rnn_tutorial.module_checks import check_module
@@ -74,7 +75,8 @@ def print_matrix(result: dict[str, Any]) -> None:
 def _self_test(flags: Any) -> int:
     result = run_self_test(all_cases(), flags.num_seeds, flags.jobs)
     command = f"python -m rnn_tutorial.diagnose --self_test --num_seeds {flags.num_seeds}"
-    result = {"command": command, "versions": versions(), **result}
+    recorded = {"command": command, "code_version": code_version(), "versions": versions()}
+    result = recorded | result
     if isinstance(flags.json, str):
         write_json(Path(flags.json), result)
     if flags.json is True:
