@@ -18,14 +18,16 @@ COLOURS = (
 )  # fmt: skip
 
 
-def new_figure(width: float, height: float, panels: int = 1, **options: Any) -> tuple[Any, Any]:
-    """A figure of that many inches and its panels, side by side."""
+def new_figure(
+    width: float, height: float, panels: int = 1, rows: int = 1, **options: Any
+) -> tuple[Any, Any]:
+    """A figure of that many inches and its panels, so many side by side in each row."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    return pyplot.subplots(1, panels, figsize=(width, height), **options)
+    return pyplot.subplots(rows, panels, figsize=(width, height), **options)
 
 
 def save(figure: Any, path: Path) -> None:

@@ -7,7 +7,6 @@ The same results give the same files.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,13 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from rnn_tutorial.benchmark import GROWTH
+from rnn_tutorial.experiments.result_figures import (
+    draw_accuracy_of,
+    draw_frontier,
+    draw_lengths,
+    draw_published,
+    runs_of,
+)
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.plots import COLOURS, draw_growth, new_figure, save
 from rnn_tutorial.run_folder import read_json
@@ -40,27 +46,13 @@ def draw_promise(path: Path) -> None:
     figure, axes = new_figure(7, 3.6)
     axes.axvspan(1, 5, color=SKY, alpha=0.25, linewidth=0)
     axes.text(2.2, 0.52, "trained", color=BLUE, ha="center")
-    for source, variant, colour, marker in (
-        ("solved", "solved", BLUE, "o"),
-        ("published", "sota_warmup", VERMILION, "s"),
-    ):
-        runs = read_json(RESULTS / f"{source}.json")["variants"][variant]["runs"]
-        lengths = [5, *map(int, runs[0]["right_at_length"])]
-        by_seed = [
-            [run["accuracy"], *(n / run["num_sequences"] for n in run["right_at_length"].values())]
-            for run in runs
-        ]
-        accuracy = list(zip(*by_seed, strict=True))
-        median = [statistics.median(own) for own in accuracy]
-        axes.fill_between(
-            lengths, list(map(min, accuracy)), list(map(max, accuracy)), color=colour, alpha=0.2,
-            linewidth=0,
-        )  # fmt: skip
-        axes.plot(lengths, median, marker=marker, color=colour, label=f"--recipe {variant}")
+    for recipe, colour, marker in (("solved", BLUE, "o"), ("published", VERMILION, "s")):
+        name = "sota_warmup" if recipe == "published" else recipe
+        draw_accuracy_of(axes, runs_of(recipe)[name], f"--recipe {name}", colour, marker)
     axes.axhline(0.1, linestyle="--", color="#555555", label="guessing")
     axes.set(xscale="log", xlim=(1, 1300), ylim=(0, 1.05))
     axes.set(xlabel="digits in the sequence", ylabel="share answered right")
-    axes.set_xticks([1, *lengths], ["1", "all\nup to 5", *(f"{n:,}" for n in lengths[1:])])
+    axes.set_xticks([1, 5, 10, 100, 1000], ["1", "all\nup to 5", "10", "100", "1,000"])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.6))
@@ -247,6 +239,9 @@ def draw_packing(path: Path) -> None:
 
 FIGURES: dict[str, Callable[[Path], None]] = {
     "promise.svg": draw_promise,
+    "published.svg": draw_published,
+    "frontier.svg": draw_frontier,
+    "lengths.svg": draw_lengths,
     "recurrence.svg": draw_recurrence,
     "output_and_h_n.svg": draw_output_and_h_n,
     "packing.svg": draw_packing,
