@@ -132,8 +132,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically."""
-    write_atomically(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
+    """Write a JSON file atomically, indented, with lists of numbers on one line."""
+    text = json.dumps(values, indent=2, allow_nan=False)
+    text = re.sub(r"\[[^][{}\"]*\]", lambda numbers: re.sub(r"\s*\n\s*", " ", numbers[0]), text)
+    write_atomically(path, f"{text}\n".encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

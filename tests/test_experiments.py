@@ -52,7 +52,8 @@ def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_pat
     figures = runs.run_once(("--lr", "0.1"), 0, certify=False)
     assert (figures["wrong_inputs"], figures["right_at_length"]) == (11, {"10": 99})
     assert figures["accuracy"] == pytest.approx((0.9 + 0.999) / 2)
-    assert (figures["microseconds_per_step"], figures["curve"]) == (5000.0, [[5, 1.0]])
+    assert figures["microseconds_per_step"] == 5000.0
+    assert figures["curve"] == {"step": [5], "accuracy": [1.0]}
     assert len(launches) == 2
     assert runs.run_once(("--lr", "0.1"), 0, certify=False) == figures
     assert len(launches) == 2

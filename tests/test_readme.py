@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import json
 import re
 import shlex
 
@@ -47,6 +48,7 @@ def test_the_readme_begins_with_the_two_commands():
 
 
 def run_train(arguments, folder):
+    arguments = [re.sub("^rnn_tutorial/", f"{REPOSITORY}/rnn_tutorial/", a) for a in arguments]
     if "--resume" not in arguments:
         (folder / "output").unlink()
         arguments = quick(arguments)
@@ -55,7 +57,25 @@ def run_train(arguments, folder):
     assert train_cls_rnn.main(arguments) == 0
 
 
+def train_on_files(folder):
+    """The README's own training on labelled lines."""
+    command = next(command for command in COMMANDS if "--train_file" in command)
+    run_train(shlex.split(command)[2:], folder)
+
+
+def run_predict(arguments, folder):
+    if "who_did_it" in arguments:
+        train_on_files(folder)
+    elif "--run_name" in arguments:
+        arguments[arguments.index("--run_name") + 1] = "baseline"
+    assert predict_cls_rnn.main(arguments) == 0
+
+
 def run_evaluate(arguments, folder):
+    if arguments[0].endswith("who_did_it"):
+        train_on_files(folder)
+        assert evaluate.main(arguments) == 0
+        return
     quickly = ["--max_len", "2", "--lengths", "3", "--figure", str(folder / "figure.png")]
     assert evaluate.main([str(folder / "output"), *arguments[1:], *quickly]) == 0
 
@@ -84,7 +104,7 @@ def run_diagnose(arguments, folder):
 
 RUNNERS = {
     "train_cls_rnn.py": run_train,
-    "predict_cls_rnn.py": lambda arguments, folder: predict_cls_rnn.main(arguments),
+    "predict_cls_rnn.py": run_predict,
     "rnn_tutorial.evaluate": run_evaluate,
     "rnn_tutorial.benchmark": run_benchmark,
     "rnn_tutorial.diagnose": run_diagnose,
@@ -144,23 +164,23 @@ def test_python_blocks_print_what_the_text_shows(name, print_options):
 
 @pytest.mark.parametrize("name", READMES)
 def test_every_fence_is_of_a_kind_that_is_tested(name):
-    """Text is what a block printed, or a transcript that is written from a result file."""
+    """Text is what a block printed or a transcript from a result file; py is the package's code."""
     fences = re.findall(r"^```(.*)$", read(name), flags=re.MULTILINE)
-    assert set(fences[::2]) <= {"python", "text", "sh"} and set(fences[1::2]) <= {""}
+    assert set(fences[::2]) <= {"python", "text", "sh", "py"} and set(fences[1::2]) <= {""}
     rest = re.sub(
-        r"^```python\n.*?^```\n+```text\n.*?^```$|<!-- table: .*?<!-- end -->",
+        r"^```python\n.*?^```\n+```text\n.*?^```$|<!-- (table|code): .*?<!-- end -->",
         "",
         read(name),
         flags=re.MULTILINE | re.DOTALL,
     )
-    assert "```text" not in rest
+    assert "```text" not in rest and "```py\n" not in rest
 
 
 @pytest.mark.parametrize("name", READMES)
 def test_a_marker_within_a_sentence_begins_no_line(name):
     """There it would begin a block of HTML and cut the paragraph in two."""
     markers = re.findall(r"^<!--.*$", read(name), flags=re.MULTILINE)
-    assert all(re.fullmatch(r"<!-- (table: [\w-]+|end) -->", line) for line in markers)
+    assert all(re.fullmatch(r"<!-- ((table|code): [\w.-]+|end) -->", line) for line in markers)
 
 
 def test_every_mistake_of_the_list_has_a_finding_that_catches_it():
@@ -168,8 +188,16 @@ def test_every_mistake_of_the_list_has_a_finding_that_catches_it():
     assert len(rows) > 20 and set(rows) <= {case.expected for case in all_cases().values()}
 
 
-def test_part_1_is_read_in_half_an_hour():
-    assert len(read("README.md").split()) < 6000
+@pytest.mark.parametrize(("name", "most_words"), [("README.md", 6000), ("README_next.md", 9000)])
+def test_a_part_is_read_in_an_evening(name, most_words):
+    assert len(read(name).split()) < most_words
+
+
+def test_every_logged_metric_is_explained(trained_folder):
+    lines = (trained_folder / "output" / "baseline" / "metrics.jsonl").read_text().splitlines()
+    logged = set().union(*map(json.loads, lines)) - {"step"}
+    glossary = read("README_next.md").partition("## Glossary")[2].partition("\n## ")[0]
+    assert logged == set(re.findall(r"^\| `(\w+)` \|", glossary, flags=re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", READMES)

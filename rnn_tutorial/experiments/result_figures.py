@@ -27,9 +27,8 @@ def draw_published(path: Path) -> None:
     variants = runs_of("published")
     figure, panels = new_figure(7.4, 4.6, 3, rows=2, sharex=True, sharey=True)
     for axes, (name, runs) in zip(panels.flat, variants.items(), strict=True):
-        steps = [step for step, _ in runs[0]["curve"]]
-        curves = ([accuracy for _, accuracy in run["curve"]] for run in runs)
-        by_step = list(zip(*curves, strict=True))
+        steps = runs[0]["curve"]["step"]
+        by_step = list(zip(*(run["curve"]["accuracy"] for run in runs), strict=True))
         median = [statistics.median(own) for own in by_step]
         axes.fill_between(
             steps, list(map(min, by_step)), list(map(max, by_step)),

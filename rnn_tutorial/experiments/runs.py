@@ -54,7 +54,7 @@ def run_once(
         lengths: at which random sequences are answered.
 
     Returns:
-        The figures, plain values; the curve is pairs of a step and the accuracy there.
+        The figures, plain values; the curve is that of the accuracy while training.
 
     Raises:
         RuntimeError: a command failed.
@@ -93,7 +93,10 @@ def run_once(
         "wrong_inputs": num_wrong,
         "right_at_length": {str(row["length"]): row["right_random"] for row in examined["lengths"]},
         "num_sequences": examined["lengths"][0]["num_random"],
-        "curve": [[row["step"], row["accuracy"]] for row in metrics if "accuracy" in row],
+        "curve": {
+            name: [row[name] for row in metrics if "accuracy" in row]
+            for name in ("step", "accuracy")
+        },
     }
     if certify:
         figures["proof"] = json.loads(
