@@ -4,22 +4,15 @@
     python -m rnn_tutorial.benchmark --quick             the same in half a minute, less certain
     python -m rnn_tutorial.benchmark --json FILE         keep the figures
 
-Machines are noisy and drift, so the candidates take turns, round after round. What is reported is
-the median over rounds with minimum and maximum, and the ratio to the textbook loop in each round.
-Every cost of a step is counted: drawing the batch, noise, learning rate, update.
+The candidates take turns, round after round (timing.py). Every cost of a step is counted: drawing
+the batch, noise, learning rate, update.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import json
-import multiprocessing
 import os
-import platform
 import random
-import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,7 +26,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 import predict_cls_rnn
 import train_cls_rnn
@@ -45,12 +37,22 @@ from rnn_tutorial.exact import evaluate
 from rnn_tutorial.inference import add_product
 from rnn_tutorial.launch import impediment
 from rnn_tutorial.plots import draw_growth
-from rnn_tutorial.report import versions
 from rnn_tutorial.run_folder import read_json, write_json
 from rnn_tutorial.schedule import Standing
 from rnn_tutorial.task import input_at, label, padding_id
 from rnn_tutorial.terminal import OneSentenceParser, StopSignals
 from rnn_tutorial.textbook import textbook_loop
+from rnn_tutorial.timing import (
+    against,
+    describe_machine,
+    in_fresh_process,
+    peak_mebibytes,
+    print_comparison,
+    spread,
+    stopwatch,
+    timed,
+    updates,
+)
 
 REPOSITORY = Path(train_cls_rnn.__file__).parent.resolve()
 
@@ -79,61 +81,7 @@ class Budget:
     seconds: float
 
 
-def timed(rounds: int, candidates: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Let the candidates take turns; each returns its own time per unit of work.
-
-    Returns:
-        The times of each candidate, one a round. The order turns too, so that none is always first.
-    """
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    names = list(candidates)
-    for turn in tqdm(range(rounds), leave=False, disable=not sys.stderr.isatty()):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            times[name].append(candidates[name]())
-    return times
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, minimum, maximum and count."""
-    return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-        "n": len(values),
-    }
-
-
-def against(times: dict[str, list[float]], reference: str) -> dict[str, Any]:
-    """Each candidate's times, and how many times faster than the reference it was, by round."""
-    return {
-        name: {
-            "seconds": spread(own),
-            "speedup": spread([r / t for r, t in zip(times[reference], own, strict=True)]),
-        }
-        for name, own in times.items()
-    }
-
-
 # ---- training ----
-
-
-def updates(steps: Iterator[int], seconds: float) -> Callable[[], float]:
-    """A candidate: seconds per update, measured over about as many as fill the given seconds.
-
-    Args:
-        steps: makes updates and yields their number so far.
-    """
-    reached = next(steps)  # whatever is done once, such as loading compiled code, is done now
-
-    def measure(duration: float = seconds) -> float:
-        nonlocal reached
-        before, started = reached, time.perf_counter()
-        while time.perf_counter() - started < duration:
-            reached = next(steps)
-        return (time.perf_counter() - started) / (reached - before)
-
-    measure(seconds / 4)
-    return measure
 
 
 def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterator[int]:
@@ -187,13 +135,6 @@ def measure_compilation() -> dict[str, float]:
 
 def _first_update() -> float:
     return stopwatch(lambda: next(engine_steps(TrainConfig(device="cpu"), "compiled", 1)))()
-
-
-def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of this module returns in a new process."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def compare_whole_runs(rounds: int) -> dict[str, Any]:
@@ -257,17 +198,6 @@ def compare_evaluation(rounds: int) -> dict[str, Any]:
     return results
 
 
-def stopwatch(work: Callable[[], Any]) -> Callable[[], float]:
-    """A candidate: the seconds that a piece of work takes."""
-
-    def measure() -> float:
-        started = time.perf_counter()
-        work()
-        return time.perf_counter() - started
-
-    return measure
-
-
 def measure_enumerations(longest: int) -> dict[str, Any]:
     """Seconds and added peak memory of exact evaluation to greater lengths, each in a process."""
     return {
@@ -287,19 +217,6 @@ def _enumerate(hidden_dim: int, max_seq_len: int) -> dict[str, float]:
         "seconds": evaluation.elapsed_seconds,
         "added_peak_mebibytes": peak_mebibytes() - before,
     }
-
-
-def peak_mebibytes() -> float:
-    """The most memory that this process has had in use.
-
-    Linux tells it in /proc; getrusage there counts the parent's too, before the process began.
-    """
-    with contextlib.suppress(OSError):
-        status = Path("/proc/self/status").read_text()
-        return float(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10
-    import resource  # POSIX only
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts in bytes
 
 
 # ---- prediction ----
@@ -453,39 +370,6 @@ def measure_matmul(rounds: int) -> float:
 
 
 # ---- the command ----
-
-
-def cpu_name() -> str:
-    """The processor as the system names it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def describe_machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": versions(),
-    }
-
-
-def print_comparison(title: str, results: dict[str, Any], unit: str, scale: float) -> None:
-    """A table: a row for each candidate, medians with [minimum, maximum]."""
-    print(f"\n{title} ({unit}; speed-up over the first, round by round)")
-    for group, rows in results.items():
-        for name, row in rows.items():
-            own, ratio = row["seconds"], row["speedup"]
-            print(
-                f"  {group:<2} {name:<34} {own['median'] * scale:>10,.1f} "
-                f"[{own['min'] * scale:,.1f}, {own['max'] * scale:,.1f}]  "
-                f"x {ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]  n={own['n']}"
-            )
 
 
 def measure_training(quick: bool) -> dict[str, Any]:

@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from rnn_tutorial import benchmark
-from rnn_tutorial.benchmark import against, engine_steps, flops_per_update, timed, updates
+from rnn_tutorial import benchmark, timing
+from rnn_tutorial.benchmark import engine_steps, flops_per_update
 from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.textbook import textbook_loop
+from rnn_tutorial.timing import against, timed, updates
 
 SMALL = TrainConfig(
     hidden_dim=4, batch_size=8, device="cpu", embed_noise=0.1, max_grad_norm=1.0,
@@ -33,7 +34,7 @@ def test_speedups_are_taken_round_by_round():
 
 def test_updates_are_divided_by_what_was_made(monkeypatch):
     clock = itertools.count(0, 0.5)
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
     measure = updates(iter(range(0, 100_000, 10)), seconds=4)
     assert measure() == pytest.approx(0.05, rel=0.3)  # ten updates in each half second
 

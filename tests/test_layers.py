@@ -17,7 +17,7 @@ LAYERS = {
     "exact": 3, "proof": 3, "module_checks": 3, "evidence": 3,
     "certify": 4, "launch": 4, "tasks": 4, "run_checks": 4,
     "evaluate": 5, "report": 5, "watch": 5,
-    "train_cls_rnn": 6, "predict_cls_rnn": 6,
+    "train_cls_rnn": 6, "predict_cls_rnn": 6, "timing": 6,
     "benchmark": 7, "self_test": 7,
     "diagnose": 8,
 }  # fmt: skip

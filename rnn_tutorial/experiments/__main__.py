@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from rnn_tutorial.benchmark import describe_machine
 from rnn_tutorial.experiments import __doc__ as package_doc
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, LENGTHS
 from rnn_tutorial.experiments.figures import render_figures
@@ -18,6 +17,7 @@ from rnn_tutorial.experiments.runs import REPOSITORY, code_version, run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
 from rnn_tutorial.run_folder import write_json
 from rnn_tutorial.terminal import OneSentenceParser
+from rnn_tutorial.timing import describe_machine
 
 READMES = ("README.md", "README_next.md")
 

@@ -30,11 +30,11 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from predict_cls_rnn import Predictor, answer_prompt, make_predictor
-from rnn_tutorial.benchmark import describe_machine, spread, timed
 from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.experiments.runs import REPOSITORY
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.run_folder import find_checkpoint, write_json
+from rnn_tutorial.timing import describe_machine, spread, timed
 
 EMBED_DIM, HIDDEN_DIM = 10, 128  # of the recipe solved
 

@@ -23,18 +23,11 @@ from typing import Any
 
 import torch
 
-from rnn_tutorial.benchmark import (
-    RECIPES,
-    against,
-    describe_machine,
-    engine_steps,
-    print_comparison,
-    timed,
-    updates,
-)
+from rnn_tutorial.benchmark import RECIPES, engine_steps
 from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.run_folder import write_json
 from rnn_tutorial.textbook import textbook_loop
+from rnn_tutorial.timing import against, describe_machine, print_comparison, timed, updates
 
 # XLA reads it when it is loaded.
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"

@@ -1,0 +1,143 @@
+"""Measuring times side by side on noisy machines: candidates take turns, round after round.
+
+What is reported is the median over rounds with minimum and maximum, and the ratio to a reference
+in each round.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import platform
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from rnn_tutorial.report import versions
+
+
+def timed(rounds: int, candidates: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Let the candidates take turns; each returns its own time per unit of work.
+
+    Returns:
+        The times of each candidate, one a round. The order turns too, so that none is always first.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    names = list(candidates)
+    for turn in tqdm(range(rounds), leave=False, disable=not sys.stderr.isatty()):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            times[name].append(candidates[name]())
+    return times
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, minimum, maximum and count."""
+    return {
+        "median": statistics.median(values),
+        "min": min(values),
+        "max": max(values),
+        "n": len(values),
+    }
+
+
+def against(times: dict[str, list[float]], reference: str) -> dict[str, Any]:
+    """Each candidate's times, and how many times faster than the reference it was, by round."""
+    return {
+        name: {
+            "seconds": spread(own),
+            "speedup": spread([r / t for r, t in zip(times[reference], own, strict=True)]),
+        }
+        for name, own in times.items()
+    }
+
+
+def updates(steps: Iterator[int], seconds: float) -> Callable[[], float]:
+    """A candidate: seconds per update, measured over about as many as fill the given seconds.
+
+    Args:
+        steps: makes updates and yields their number so far.
+    """
+    reached = next(steps)  # whatever is done once, such as loading compiled code, is done now
+
+    def measure(duration: float = seconds) -> float:
+        nonlocal reached
+        before, started = reached, time.perf_counter()
+        while time.perf_counter() - started < duration:
+            reached = next(steps)
+        return (time.perf_counter() - started) / (reached - before)
+
+    measure(seconds / 4)
+    return measure
+
+
+def stopwatch(work: Callable[[], Any]) -> Callable[[], float]:
+    """A candidate: the seconds that a piece of work takes."""
+
+    def measure() -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return measure
+
+
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of this module returns in a new process."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def peak_mebibytes() -> float:
+    """The most memory that this process has had in use.
+
+    Linux tells it in /proc; getrusage there counts the parent's too, before the process began.
+    """
+    with contextlib.suppress(OSError):
+        status = Path("/proc/self/status").read_text()
+        return float(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10
+    import resource  # POSIX only
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts in bytes
+
+
+def cpu_name() -> str:
+    """The processor as the system names it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": versions(),
+    }
+
+
+def print_comparison(title: str, results: dict[str, Any], unit: str, scale: float) -> None:
+    """A table: a row for each candidate, medians with [minimum, maximum]."""
+    print(f"\n{title} ({unit}; speed-up over the first, round by round)")
+    for group, rows in results.items():
+        for name, row in rows.items():
+            own, ratio = row["seconds"], row["speedup"]
+            print(
+                f"  {group:<2} {name:<34} {own['median'] * scale:>10,.1f} "
+                f"[{own['min'] * scale:,.1f}, {own['max'] * scale:,.1f}]  "
+                f"x {ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]  n={own['n']}"
+            )
