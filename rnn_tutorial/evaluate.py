@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from rnn_tutorial.automaton import find_automaton
 from rnn_tutorial.checkpoint import Checkpoint, load_run
 from rnn_tutorial.data import EXAMINE_STREAM
 from rnn_tutorial.distributed import choose_num_threads
@@ -32,7 +33,7 @@ from rnn_tutorial.examples import Vocabulary, read_examples
 from rnn_tutorial.inference import Inference
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.plots import draw_accuracy_by_length, draw_automaton
-from rnn_tutorial.task import add_digit, count_inputs, label, num_classes
+from rnn_tutorial.task import count_inputs, label, num_classes
 from rnn_tutorial.tasks import FileTask, describe_examples_results, evaluate_examples
 from rnn_tutorial.terminal import OneSentenceParser
 
@@ -92,71 +93,6 @@ def accuracy_at_length(
     )
 
 
-@dataclass(frozen=True)
-class Automaton:
-    """The machine that a network has learned, seen at the states that it visits.
-
-    Args:
-        table: most frequent residue that follows residue r under digit d, (C, C).
-        agreement: smallest share of the visited states of a residue that follow the table.
-        is_right: True if the table is (r + d) mod C and every state follows it.
-        points: states in the two main components of the residues' mean states, (P, 2). (The states
-            themselves differ more by their last digit than by their residue.)
-        residues: the network's answer at each, (P,).
-        centres: mean point of each residue, (C, 2).
-    """
-
-    table: np.ndarray
-    agreement: float
-    is_right: bool
-    points: np.ndarray
-    residues: np.ndarray
-    centres: np.ndarray
-
-
-def find_automaton(
-    model: RnnClsNet, max_number: int, num_states: int = 2000, max_seq_len: int = 50
-) -> Automaton:
-    """Visit states by random sequences and see which residue each digit leads to.
-
-    Raises:
-        ValueError: the network has no state.
-    """
-    classes = num_classes(max_number)
-    generator = np.random.default_rng([0, EXAMINE_STREAM, 0])
-    lengths = generator.integers(1, max_seq_len + 1, num_states)
-    sequences = [generator.integers(0, classes, length) for length in lengths]
-    inference = Inference(model)
-
-    def answers(extended: list[np.ndarray]) -> np.ndarray:
-        sizes = np.array([len(digits) for digits in extended])
-        return inference.classify(np.concatenate(extended), sizes)[0]
-
-    residues = answers(sequences)
-    table = np.zeros((classes, classes), np.int64)
-    agreement = 1.0
-    for digit in range(classes):
-        following = answers([np.append(sequence, digit) for sequence in sequences])
-        for residue in range(classes):
-            counts = np.bincount(following[residues == residue], minlength=classes)
-            table[residue, digit] = counts.argmax()
-            if counts.sum():
-                agreement = min(agreement, counts.max() / counts.sum())
-    digits = np.arange(classes)
-    expected = add_digit(digits[:, None], digits, max_number)
-    visited = np.isin(digits, residues).all()
-
-    states = inference.final_states(np.concatenate(sequences), lengths)[-1].numpy()  # (P, H)
-    means = np.array([states[residues == residue].mean(axis=0) for residue in np.unique(residues)])
-    middle = means.mean(axis=0)
-    _, _, components = np.linalg.svd(means - middle, full_matrices=False)  # (C, H) at most
-    points = (states - middle) @ components[:2].T
-    centres = np.full((classes, 2), np.nan)
-    centres[np.unique(residues), : points.shape[1]] = (means - middle) @ components[:2].T
-    is_right = bool(visited and (table == expected).all() and agreement == 1.0)
-    return Automaton(table, float(agreement), is_right, points, residues, centres)
-
-
 def longest_enumerable(max_number: int) -> int:
     """The greatest length up to which all inputs together are few enough to score in a moment."""
     lengths = itertools.takewhile(
@@ -209,20 +145,6 @@ def print_lengths(results: dict[str, Any], max_number: int) -> None:
             f"[{row['low']:.4f}, {row['high']:.4f}]  "
             f"{row['right_adversarial']:>4}/{row['num_adversarial']}"
         )
-
-
-def print_automaton(automaton: Automaton) -> None:
-    """The transition table, and whether it is addition modulo C."""
-    print("Residue after reading a digit (rows: residue before, columns: digit):")
-    print("     " + " ".join(f"{digit:>2}" for digit in range(len(automaton.table))))
-    for residue, row in enumerate(automaton.table):
-        print(f"{residue:>3}: " + " ".join(f"{following:>2}" for following in row))
-    verdict = "is" if automaton.is_right else "is not"
-    print(
-        f"The table {verdict} addition modulo {len(automaton.table)}; of the "
-        f"{len(automaton.residues):,} visited states, at least {automaton.agreement:.2%} of each "
-        "residue follow it."
-    )
 
 
 def score_examples(checkpoint: Checkpoint, eval_file: str | None) -> Evaluation:
@@ -340,10 +262,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figure = flags.figure or checkpoint.path.with_name("automaton.png")
         draw_automaton(automaton.points, automaton.residues, automaton.centres, 1, figure)
         if flags.json:
-            kept = {"table": automaton.table.tolist(), "agreement": automaton.agreement}
-            print(json.dumps(kept | {"is_right": automaton.is_right}))
+            kept = ("agreement", "is_right", "period_shares")
+            figures = {name: getattr(automaton, name) for name in kept}
+            print(json.dumps(figures | {"table": automaton.table.tolist()}))
         else:
-            print_automaton(automaton)
+            print(automaton.describe())
     else:
         results = examine_lengths(checkpoint, max_len, flags.lengths, flags.num_sequences)
         rows = results["lengths"]

@@ -70,31 +70,49 @@ def draw_accuracy_by_length(
 def draw_automaton(
     points: np.ndarray, residues: np.ndarray, centres: np.ndarray, digit: int, path: Path
 ) -> None:
-    """Hidden states in two components, coloured by residue, with arrows for one digit.
+    """Hidden states in their main components, coloured by residue, with arrows for one digit.
 
     Args:
-        points: (P, 2).
+        points: (P, 3), or fewer components.
         residues: that the network answers there, (P,).
-        centres: mean point of each residue, (C, 2), not finite where none is visited.
+        centres: mean point of each residue, (C, 3), not finite where none is visited.
         digit: the arrows go from residue r to residue r + digit.
         path: the picture.
     """
-    classes = len(centres)
-    figure, axes = new_figure(6.4, 5.6)
+    figure, panels = new_figure(8.4, 4.3, 2)
+    padded = ((0, 0), (0, max(0, 3 - points.shape[1])))
+    points, centres = np.pad(points, padded), np.pad(centres, padded)
     colours = [COLOURS[residue % len(COLOURS)] for residue in residues]
-    axes.scatter(*points.T, s=5, c=colours, alpha=0.5, linewidths=0)
-    visited = np.flatnonzero(np.isfinite(centres).all(axis=1))
-    for residue in visited:
-        following = (residue + digit) % classes
-        if following in visited:
-            arrow = {"arrowstyle": "->", "color": "#444444", "shrinkA": 10, "shrinkB": 12}
-            axes.annotate("", centres[following], centres[residue], arrowprops=arrow)
-    for residue in visited:
-        box = {"boxstyle": "circle", "facecolor": "white", "alpha": 0.85}
-        axes.text(*centres[residue], str(residue), ha="center", va="center", bbox=box)
-    axes.set(xlabel="first component", ylabel="second component")
-    axes.set_title(f"hidden states by residue; arrows: read the digit {digit}")
+    for axes, components in zip(panels, ([0, 1], [1, 2]), strict=True):
+        axes.scatter(*points[:, components].T, s=5, c=colours, alpha=0.5, linewidths=0)
+        _draw_cycle(axes, centres[:, components], digit)
+        names = ("first component", "second component", "third component")
+        axes.set(xlabel=names[components[0]], ylabel=names[components[1]])
+    figure.suptitle(f"hidden states by residue; arrows: read the digit {digit}")
     save(figure, path)
+
+
+def _draw_cycle(axes: Any, centres: np.ndarray, digit: int) -> None:
+    """Residues at their centres, those that coincide under one name, and arrows between them."""
+    places: list[tuple[np.ndarray, list[int]]] = []  # where, and which residues lie there
+    visited = np.flatnonzero(np.isfinite(centres).all(axis=1)).tolist()
+    near = 0.08 * np.ptp(centres[visited], axis=0).max()
+    for residue in visited:
+        for place, names in places:
+            if np.linalg.norm(centres[residue] - place) < near:
+                names.append(residue)
+                break
+        else:
+            places.append((centres[residue], [residue]))
+    place_of = {residue: place for place, names in places for residue in names}
+    for residue in visited:
+        following = (residue + digit) % len(centres)
+        if following in place_of and place_of[following] is not place_of[residue]:
+            arrow = {"arrowstyle": "->", "color": "#444444", "shrinkA": 10, "shrinkB": 12}
+            axes.annotate("", place_of[following], place_of[residue], arrowprops=arrow)
+    for place, names in places:
+        box = {"boxstyle": "round", "facecolor": "white", "alpha": 0.85}
+        axes.text(*place, ", ".join(map(str, names)), ha="center", va="center", bbox=box)
 
 
 def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from rnn_tutorial import evaluate
+from rnn_tutorial.automaton import _period_shares, find_automaton
 from rnn_tutorial.evaluate import (
     accuracy_at_length,
     adversarial_sequences,
-    find_automaton,
     longest_enumerable,
 )
 from rnn_tutorial.model import RnnClsNet
@@ -66,7 +66,18 @@ def test_the_automaton_of_a_right_net_is_addition():
     automaton = find_automaton(make_parity_net(), 1, num_states=100)
     assert automaton.is_right and automaton.agreement == 1
     assert automaton.table.tolist() == [[0, 1], [1, 0]]
-    assert automaton.points.shape == (100, 2) and set(automaton.residues.tolist()) == {0, 1}
+    assert automaton.period_shares == {2: 1.0}
+    assert automaton.points.shape[0] == 100 and set(automaton.residues.tolist()) == {0, 1}
+
+
+def test_what_turns_with_a_period_is_found_by_its_period():
+    """Corners of a pentagon visited in turn, with the odd ones lifted: modulo 5 and modulo 2."""
+    turn = 2 * np.pi * np.arange(10) / 5
+    lifted = 0.5 * (np.arange(10) % 2)
+    corners = np.stack([np.cos(turn), np.sin(turn), lifted], axis=1)
+    variances = {2: lifted.var(), 5: np.cos(turn).var() + np.sin(turn).var(), 10: 0.0}
+    shares = _period_shares(corners + 7)
+    assert shares == pytest.approx({p: v / sum(variances.values()) for p, v in variances.items()})
 
 
 def test_the_automaton_of_an_untrained_net_is_not():

@@ -18,13 +18,13 @@ import train_cls_rnn
 from rnn_tutorial import config as config_module
 from rnn_tutorial import evaluate as evaluate_module
 from rnn_tutorial import exact, inference, layers
+from rnn_tutorial.automaton import find_automaton
 from rnn_tutorial.certify import certificate_matches, certificate_path, save_certificate
 from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.compiled import unsupported_reason
 from rnn_tutorial.config import PLAIN, TrainConfig, describe_recipes
 from rnn_tutorial.cuda_graph import graph_training_step
 from rnn_tutorial.data import dropout_seed
-from rnn_tutorial.evaluate import find_automaton
 from rnn_tutorial.exact import evaluate
 from rnn_tutorial.inference import Inference
 from rnn_tutorial.layers import LayeredRnn, init_recurrent

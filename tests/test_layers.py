@@ -14,7 +14,7 @@ LAYERS = {
     "module_probe": 1, "who_did_it": 1, "data_checks": 1, "loop_checks": 1,
     "compiled": 2, "cuda_graph": 2, "checkpoint": 2, "inference": 2, "module_rows": 2,
     "module_time": 2, "module_faults": 2, "examples": 2, "probe": 2,
-    "exact": 3, "proof": 3, "module_checks": 3, "evidence": 3,
+    "exact": 3, "proof": 3, "automaton": 3, "module_checks": 3, "evidence": 3,
     "certify": 4, "launch": 4, "tasks": 4, "run_checks": 4,
     "evaluate": 5, "report": 5, "watch": 5,
     "train_cls_rnn": 6, "predict_cls_rnn": 6, "timing": 6,
