@@ -42,7 +42,8 @@ def launches(monkeypatch, tmp_path):
             return ""
         row = {"length": 10, "right_random": 99, "num_random": 100}
         exact = {"accuracy_by_length": {"1": 0.5, "2": 0.9, "3": 0.999}}
-        return json.dumps({"exact": exact, "lengths": [row], "proved": True})
+        answer = {"exact": exact, "lengths": [row], "proved": True}
+        return json.dumps(answer | {"is_right": True, "period_shares": {"2": 1.0}, "table": []})
 
     monkeypatch.setattr(runs, "_launch", launch)
     return launched
@@ -62,8 +63,9 @@ def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_pat
     assert len(launches) == 6
     for kept in (tmp_path / "output").rglob("figures.json"):
         kept.unlink()
-    runs.run_once(("--lr", "0.1"), 0, certify=True)
-    assert len(launches) == 9
+    certified = runs.run_once(("--lr", "0.1"), 0, certify=True)
+    assert certified["automaton"] == {"is_right": True, "period_shares": {"2": 1.0}}
+    assert len(launches) == 10
 
 
 def test_the_command_runs_every_seed_and_writes_the_result(launches, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ class Experiment:
     Args:
         question: what it answers.
         variants: name to flags.
-        certify: True to try a proof of each trained network too.
+        certify: True to try a proof of each trained network, and look at its automaton, too.
         max_seeds: more are not run: what takes long is compared on fewer.
     """
 

@@ -50,7 +50,7 @@ def run_once(
     Args:
         flags: of train_cls_rnn.py.
         seed: of the run.
-        certify: True to try a proof too.
+        certify: True to try a proof and to look at the automaton too.
         lengths: at which random sequences are answered.
 
     Returns:
@@ -102,6 +102,10 @@ def run_once(
         figures["proof"] = json.loads(
             _launch("-m", "rnn_tutorial.certify", str(run), "--json", ok=(0, 1))
         )
+        automaton = json.loads(
+            _launch("-m", "rnn_tutorial.evaluate", str(run), "--automaton", "--json")
+        )
+        figures["automaton"] = {name: automaton[name] for name in ("is_right", "period_shares")}
     write_json(figures_file, figures)
     return figures
 

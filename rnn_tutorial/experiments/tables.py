@@ -98,6 +98,16 @@ def _seeds_table(
     return _markdown(["variant", *columns, *(["published claim"] if claims else [])], cells)
 
 
+def _automaton_table(runs: Runs) -> str:
+    """How many seeds learned addition, and by what the states of their remainders differ."""
+    automata = [run["automaton"] for run in runs]
+    periods = automata[0]["period_shares"]
+    header = ["the table is addition", *(f"remainders differ modulo {p}" for p in periods)]
+    shares = [[automaton["period_shares"][p] for automaton in automata] for p in periods]
+    cells = [_share([a["is_right"] for a in automata]), *(_spread(s, ".0%") for s in shares)]
+    return _markdown(header, [cells])
+
+
 def _spread(values: list[float], form: str) -> str:
     return f"{statistics.median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
 
@@ -161,6 +171,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         r, [_WHOLE, "no clipping", "default init", "batch 64", "embedding of 32 numbers"]
     ),
     "ablation-depth": lambda r: _seeds_table(r, [_WHOLE, "two layers"]),
+    "certified-automaton": lambda r: _automaton_table(r["variants"]["certified"]["runs"]),
     "cells": lambda r: _seeds_table(r, detailed=True),
     "transformer": lambda r: _seeds_table(r, detailed=True),
     "benchmark": lambda r: _speed_table(r["training"]["step"], "µs an update", 1e6),
