@@ -33,7 +33,7 @@ CLAIMS = {
     "deeper_rnn": "99%", "sota": "–", "sota_warmup": "100%",
 }  # fmt: skip
 
-_SOLVED = ("--recipe", "solved")
+_SOLVED, _CERTIFIED = ("--recipe", "solved"), ("--recipe", "certified")
 _SHORTER = (
     *(*_SOLVED, "--engine", "autograd", "--hidden_dim", "64", "--batch_size", "128"),
     *("--total_steps", "2000", "--warmup_step", "200", "--lr", "0.003"),
@@ -61,12 +61,23 @@ _UNREGULARIZED = ("--weight_decay", "0", "--embed_noise", "0")
 
 EXPERIMENTS = {
     "solved": Experiment(
-        "Does every seed answer every input, and longer ones?", {"solved": ("--recipe", "solved")}
+        "Does every seed answer every input, and longer ones?", {"solved": _SOLVED}
     ),
     "certified": Experiment(
         "How many seeds can be proved right at every length?",
-        {"certified": ("--recipe", "certified")},
+        {"certified": _CERTIFIED},
         certify=True,
+    ),
+    "needed": Experiment(
+        "What does the proof need?",
+        {
+            "all of it": _CERTIFIED,
+            "no contraction penalty": (*_CERTIFIED, "--contraction", "0"),
+            "lengths to 5 instead of 10": (*_CERTIFIED, "--max_seq_len", "5"),
+            "embeddings of 10 numbers instead of 32": (*_CERTIFIED, "--embed_dim", "10"),
+        },
+        certify=True,
+        max_seeds=10,
     ),
     "published": Experiment(
         "What do the published recipes reach?",
