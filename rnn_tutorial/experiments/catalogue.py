@@ -93,7 +93,6 @@ EXPERIMENTS = {
             "neither decay nor noise": (*_SOLVED, "--weight_decay", "0", "--embed_noise", "0"),
             "no clipping": (*_SOLVED, "--max_grad_norm", "0"),
             "default init": (*_SOLVED, "--init", "default"),
-            "embedding of 32 numbers": (*_SOLVED, "--embed_dim", "32"),
             "two layers": (*_SOLVED, "--num_layers", "2"),
             "batch 64": (*_SOLVED, "--batch_size", "64"),
         },

@@ -168,7 +168,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         r, [_WHOLE, "no weight decay", "no noise", "neither decay nor noise"]
     ),
     "ablation-optimization": lambda r: _seeds_table(
-        r, [_WHOLE, "no clipping", "default init", "batch 64", "embedding of 32 numbers"]
+        r, [_WHOLE, "no clipping", "default init", "batch 64"]
     ),
     "ablation-depth": lambda r: _seeds_table(r, [_WHOLE, "two layers"]),
     "certified-automaton": lambda r: _automaton_table(r["variants"]["certified"]["runs"]),
