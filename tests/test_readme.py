@@ -13,7 +13,7 @@ from conftest import REPOSITORY
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial import benchmark, certify, diagnose, evaluate
+from rnn_tutorial import benchmark, certify, diagnose, evaluate, who_did_it
 from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.experiments import __main__ as experiments
 from rnn_tutorial.experiments import lesson
@@ -91,6 +91,8 @@ def run_benchmark(arguments, folder):
 
 
 def run_experiments(arguments, folder):
+    for name in READMES:
+        (folder / name).write_text(read(name), encoding="utf-8")
     assert experiments.main(["list"] if arguments[0] == "run" else arguments) == 0
 
 
@@ -117,6 +119,8 @@ RUNNERS = {
 def test_a_command_runs(command, trained_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(benchmark, "GROWTH", {"hidden_dim": (4,)})
+    monkeypatch.setattr(experiments, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(experiments, "render_figures", dict)  # test_figures.py draws them
     (tmp_path / "output").symlink_to(trained_folder / "output")
     script = command.rpartition("&& ")[2].rpartition("| ")[2]
     script = re.sub(r"^torchrun --nproc_per_node \d ", "python ", script)
@@ -254,6 +258,7 @@ def test_the_readmes_name_only_flags_that_exist(capsys):
         experiments,
         lesson,
         diagnose,
+        who_did_it,
     ):
         with pytest.raises(SystemExit):
             command.main(["--help"])

@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for readme in (REPOSITORY / name for name in READMES):
             readme.write_text(render(readme.read_text(encoding="utf-8")), encoding="utf-8")
         render_figures()
+        print(f"The tables of {' and '.join(READMES)} and all figures are written.")
     else:
         names = list(EXPERIMENTS) if flags.names == ["all"] else flags.names
         for name in names:
