@@ -283,7 +283,7 @@ def read_blocks(stream: TextIO) -> Iterator[tuple[int, str]]:
     """Blocks of whole lines, each with the number of its first line."""
     number = 1
     while text := stream.read(BLOCK_CHARACTERS) + stream.readline():
-        yield number, text
+        yield number, text.removeprefix("\ufeff") if number == 1 else text  # some editors' mark
         number += text.count("\n")
 
 

@@ -385,6 +385,7 @@ def train(
                     report_divergence(folder, step)
                 return 1
             step += len(losses)
+            last_rate = learning_rate(config, step - 1, standing)  # that of the last update
             finished = step == config.total_steps
             if world.is_main:
                 progress.advance(step)
@@ -409,8 +410,7 @@ def train(
                 metrics["grad_norm"] = grad_norm
                 metrics["padding_share"] = padding
                 paddings.append(padding)
-                lr_before = learning_rate(config, step - 1, standing)
-                metrics["update_ratio"] = update_ratio(optimizer, lr_before)
+                metrics["update_ratio"] = update_ratio(optimizer, last_rate)
                 metrics["steps_per_second"] = steps_since_log / seconds_since_log
                 steps_since_log, seconds_since_log = 0, 0.0
             if eval_due:

@@ -397,7 +397,7 @@ class TrainConfig:
                 f"--precision {self.precision} must be float32 with --contraction, which is for "
                 "proofs about float32"
             )
-        if self.min_lr > self.lr:
+        if self.min_lr > self.lr and self.scheduler != "constant":
             raise ValueError(f"--min_lr {self.min_lr:g} must not be greater than --lr {self.lr:g}")
         if self.warmup_step >= self.total_steps:
             raise ValueError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -74,10 +74,6 @@ class Evaluation:
             f"accuracy {self.accuracy:.2%}, 95 % interval [{self.low:.2%}, {self.high:.2%}]: "
             f"{self.num_wrong:,} wrong of {scored}"
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint or JSON file."""
-        return asdict(self)
 
 
 def evaluate(
@@ -156,7 +152,7 @@ def _score_all(
         if length >= min_seq_len:
             # (With the classes first, both the product and the maximum are faster.)
             scores = torch.addmm(model.fc.bias.unsqueeze(1), model.fc.weight, state[-1].T)
-            wrong = (_margins(scores, labels) <= 0).nonzero().flatten()
+            wrong = (~(_margins(scores, labels) > 0)).nonzero().flatten()  # no number is wrong too
             tally.add(length, len(labels), len(wrong))
             for index in wrong[:max_examples].tolist():
                 tally.examples.append(input_at(first * classes + index, length, max_number))
@@ -182,7 +178,7 @@ def _score_all_from_the_beginning(
             x = index.unsqueeze(1) // places % classes  # (P, T), see task.input_at
             labels = (x.sum(dim=1) % classes).to(model.fc.weight.device)
             scores = model(x.to(labels.device), torch.full((len(x),), length)).T
-            wrong = (_margins(scores, labels) <= 0).nonzero().flatten()
+            wrong = (~(_margins(scores, labels) > 0)).nonzero().flatten()  # no number is wrong too
             tally.add(length, len(x), len(wrong))
             tally.examples += x[wrong[:max_examples].cpu()].tolist()
     return tally

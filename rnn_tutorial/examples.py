@@ -173,6 +173,8 @@ def build_vocabulary(examples: Examples, flag: str) -> Vocabulary:
             "to learn a difference needs at least two"
         )
     tokens = sorted({token for own in examples.tokens for token in own} - {UNKNOWN})
+    if not tokens:
+        raise ValueError(f"{flag} {examples.path!r} has no token but {UNKNOWN}")
     if len(tokens) >= MAX_TOKENS:
         raise ValueError(
             f"{flag} {examples.path!r} has {len(tokens):,} different tokens; "

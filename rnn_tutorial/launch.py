@@ -113,12 +113,15 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
         raise ValueError(f"--resume {str(folder)!r} is no folder of a run: it has no {CONFIG_FILE}")
     recorded = read_json(folder / CONFIG_FILE)
     config = config_from_dict(recorded, str(folder / CONFIG_FILE))
-    evaluations_count = config.scheduler == "plateau" or config.early_stopping_patience
+    evaluations_count = (
+        config.scheduler == "plateau" or config.early_stopping_patience or config.stop_when_exact
+    )
     for name, value in flags.items():
         if name == "eval_every" and evaluations_count and value != recorded[name]:
             raise ValueError(
                 f"--eval_every {value} differs from the resumed run's {recorded[name] or 'none'}; "
-                "--scheduler plateau and --early_stopping_patience count evaluations"
+                "--scheduler plateau, --early_stopping_patience and --stop_when_exact count "
+                "evaluations"
             )
         may_change = name in RESUME_FLAGS and recorded[name] != ""  # no file stays no file
         if not may_change and value != recorded[name]:

@@ -17,6 +17,7 @@ from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.run_folder import (
     BEST_FILE,
     RESULT_FILE,
+    best_or_latest,
     checkpoint_path,
     latest_checkpoint,
     write_json,
@@ -64,7 +65,7 @@ def print_summary(
 ) -> None:
     """Say what came out, what is wrong with it, where it is, and what to type next."""
     print(f"\nTrained {step:,} updates in {elapsed_seconds:.1f} s.")
-    if standing.is_stuck(config):
+    if standing.is_stuck(config) and step < config.total_steps:
         print(f"Stopped early: {standing.since_best} evaluations in a row without improvement.")
     if any(paddings):
         print(f"Padding: {sum(paddings) / len(paddings):.1%} of the logged batches.")
@@ -125,16 +126,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def report_divergence(folder: Path, step: int) -> int:
-    """Say that the loss is no number any more, and what to try; returns the exit status."""
-    checkpoint = latest_checkpoint(folder)
+def report_divergence(folder: Path, step: int) -> None:
+    """Say that the loss is no number any more, and what to try."""
+    checkpoint = latest_checkpoint(folder) or best_or_latest(folder)
     print(
         f"train_cls_rnn.py: the loss or its gradient is not a finite number at step {step:,}; "
         f"last good checkpoint: {checkpoint or 'none yet'}. "
         "Try a lower --lr, --max_grad_norm 1, or a --warmup_step.",
         file=sys.stderr,
     )
-    return 1
 
 
 def prediction_hint(folder: Path) -> str:

@@ -72,7 +72,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(found.items(), key=lambda item: (item[1].stat().st_mtime_ns, item[0]))[1]
 
 
-def _best_or_latest(folder: Path) -> Path | None:
+def best_or_latest(folder: Path) -> Path | None:
     """The checkpoint that speaks for a run: the best if the run keeps it, else the latest."""
     best = folder / BEST_FILE
     return best if best.is_file() else latest_checkpoint(folder)
@@ -97,17 +97,17 @@ def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--s
         raise ValueError(
             f"{flag}: there is no folder {str(folder)!r}; train first: python train_cls_rnn.py"
         )
-    if found := _best_or_latest(folder):
+    if found := best_or_latest(folder):
         return found
-    runs = [] if run_name else [latest_checkpoint(run) for run in folder.iterdir() if run.is_dir()]
-    checkpoints = [path for path in runs if path]
+    runs = [] if run_name else [run for run in folder.iterdir() if run.is_dir()]
+    checkpoints = [path for run in runs if (path := latest_checkpoint(run) or best_or_latest(run))]
     if not checkpoints:
         raise ValueError(
             f"{flag}: no checkpoint (model_step_N.pt) in {str(folder)!r}; "
             "train a model first: python train_cls_rnn.py"
         )
     newest = max(checkpoints, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
-    return _best_or_latest(newest.parent)
+    return best_or_latest(newest.parent)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

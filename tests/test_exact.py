@@ -15,6 +15,13 @@ def make_model(max_number, num_layers=2, seed=0):
     return RnnClsNet(max_number + 1, 4, 6, num_layers, max_number + 1)
 
 
+def test_an_answer_that_is_no_number_is_wrong():
+    model = make_model(9)
+    with torch.no_grad():
+        model.fc.bias.fill_(torch.nan)
+    assert evaluate(model, 1, 3, 9).num_wrong == 1110
+
+
 @pytest.mark.parametrize(
     ("min_seq_len", "max_seq_len", "max_number"), [(1, 1, 9), (2, 4, 3), (3, 3, 9), (1, 5, 1)]
 )

@@ -77,6 +77,12 @@ def test_in_a_folder_of_mixed_runs_the_file_written_last_is_found(tmp_path):
     assert find_checkpoint(str(tmp_path)) == last
 
 
+def test_a_run_that_has_its_best_checkpoint_only_is_found_among_runs(tmp_path):
+    touch(tmp_path / "old" / "model_step_40.pt", age=50)
+    best = touch(tmp_path / "new" / "model_best.pt", age=10)
+    assert find_checkpoint(str(tmp_path)) == best
+
+
 def test_a_missing_checkpoint_is_refused_by_flag_and_folder(tmp_path):
     with pytest.raises(ValueError, match=r"--save_dir.*nowhere"):
         find_checkpoint(str(tmp_path / "nowhere"))

@@ -139,8 +139,23 @@ def test_the_plateau_slows_a_run_that_does_not_improve(tmp_path):
     assert rates == pytest.approx(expected)
 
 
-def test_a_run_whose_evaluations_count_keeps_their_steps(tmp_path, capsys):
-    run = train(tmp_path, *PLATEAU)
+def test_the_size_of_an_update_is_computed_with_the_rate_it_used(tmp_path, monkeypatch):
+    """Also when the rate falls by the evaluation right after the update."""
+    rates = []
+
+    def update_ratio(optimizer, rate):
+        rates.append((rate, optimizer.param_groups[0]["lr"]))
+        return 0.0
+
+    monkeypatch.setattr(train_cls_rnn, "update_ratio", update_ratio)
+    flags = ("--lr", 1e-9, "--min_lr", 0, "--scheduler", "plateau", "--plateau_patience", 1)
+    train(tmp_path, *flags, "--eval_every", 5, "--log_every", 5)
+    assert len(set(rates)) > 3 and all(logged == used for logged, used in rates)
+
+
+@pytest.mark.parametrize("flags", [PLATEAU, ("--stop_when_exact", 1, "--eval_every", 2)])
+def test_a_run_whose_evaluations_count_keeps_their_steps(flags, tmp_path, capsys):
+    run = train(tmp_path, *flags)
     (run / "result.json").unlink()
     capsys.readouterr()
     sentence = refusal(capsys, "--resume", run, "--eval_every", 3)
