@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,11 @@ class RunCase:
     scale: float = 1.0
     shift: float = 0.0
     asked_length: int | None = None
+
+    @property
+    def training(self) -> RunCase:
+        """The same training, whatever the doctor is asked."""
+        return replace(self, asked_length=None)
 
     def describe(self) -> str:
         """The flags, and what else was changed."""
@@ -339,13 +344,13 @@ class Case:
         what: in words, or the flags.
         expected: the finding that is to be made, or None for the healthy.
         diagnose: the findings with a seed.
-        trains: True if it takes long.
+        trains: the run that it needs, or None.
     """
 
     what: str
     expected: str | None
     diagnose: Callable[[int], list[Finding]]
-    trains: bool = False
+    trains: RunCase | None = None
 
 
 def all_cases() -> dict[str, Case]:
@@ -353,8 +358,8 @@ def all_cases() -> dict[str, Case]:
     cases = {}
     for expected, runs in [(True, RUN_FAULTS), (False, HEALTHY_RUNS)]:
         for name, run in runs.items():
-            finding = name.partition(":")[0] if expected else None
-            cases[name] = Case(run.describe(), finding, partial(diagnose_case, run), True)
+            finding = name if expected else None
+            cases[name] = Case(run.describe(), finding, partial(diagnose_case, run), run.training)
     for name, (finding, make) in DATA_FAULTS.items():
         cases[name] = Case("data", finding, lambda s, make=make: check_data(*make(s)))
     for name, make in HEALTHY_DATA.items():
@@ -374,12 +379,8 @@ def all_cases() -> dict[str, Case]:
 def run_self_test(cases: dict[str, Case], num_seeds: int, jobs: int) -> dict[str, Any]:
     """Diagnose every case with every seed; the confusion matrix as plain values."""
     with ThreadPoolExecutor(jobs) as pool:
-        tasks = [
-            pool.submit(case.diagnose, seed)
-            for case in cases.values()
-            if case.trains
-            for seed in range(num_seeds)
-        ]
+        runs = dict.fromkeys(case.trains for case in cases.values() if case.trains)
+        tasks = [pool.submit(train_case, run, seed) for run in runs for seed in range(num_seeds)]
         try:
             for task in tqdm(
                 as_completed(tasks), total=len(tasks), unit=" runs", disable=not sys.stderr.isatty()

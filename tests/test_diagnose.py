@@ -185,7 +185,8 @@ def test_a_few_faults_are_found_and_runs_are_kept(tmp_path, monkeypatch, capsys)
         "--lr 0.01 --eval_every 300"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(self_test, "HEALTHY_RUNS", {"healthy": RunCase(small)})
+    healthy = {"healthy": RunCase(small), "asked": RunCase(small, asked_length=3)}
+    monkeypatch.setattr(self_test, "HEALTHY_RUNS", healthy)
     faults = {
         "saturated-units": RunCase(f"{small} --lr 1e-4 --min_lr 0", scale=0.0, shift=50.0),
     }
@@ -197,7 +198,8 @@ def test_a_few_faults_are_found_and_runs_are_kept(tmp_path, monkeypatch, capsys)
     assert "ok  saturated-units" in capsys.readouterr().out
     result = json.loads((tmp_path / "doctor.json").read_text())
     assert result["rows"]["saturated-units"]["found"] == {"saturated-units": 1}
-    assert result["rows"]["healthy"]["found"] == {}
+    assert result["rows"]["healthy"]["found"] == result["rows"]["asked"]["found"] == {}
+    assert len(list(tmp_path.glob("output/doctor/*"))) == 2  # one run serves both
     monkeypatch.setattr(self_test.subprocess, "run", None)  # nothing is trained again
     assert diagnose.main(["--self_test", "--num_seeds", "1", "--json", "doctor.json"]) == 0
 
