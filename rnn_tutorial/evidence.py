@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,18 +16,44 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from rnn_tutorial.checkpoint import load_checkpoint, load_run
+from rnn_tutorial.checkpoint import load_checkpoint
+from rnn_tutorial.data_checks import check_data
+from rnn_tutorial.examples import guessing_loss, label_shares, read_split
+from rnn_tutorial.findings import Finding
+from rnn_tutorial.inference import advance, empty_state
 from rnn_tutorial.layers import TransformerLayers
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.probe import Probe, probe
-from rnn_tutorial.run_folder import CONFIG_FILE, METRICS_FILE, latest_checkpoint, read_json
+from rnn_tutorial.run_folder import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    find_checkpoint,
+    latest_checkpoint,
+    read_json,
+)
 from rnn_tutorial.task import label
 
 LEARNED = 0.4  # skill; the worst of 20 seeds of sota_warmup has 0.47, chance 0
 ENOUGH_STEPS = 1000  # updates after the warmup; half of the seeds of `solved` then know everything
 PROBE_SEQUENCES, PROBE_STEPS = 64, 200  # the probe's batch, and its greatest length
 LONG_SEQUENCES = 200  # at the asked length: when all are right the 95 % interval begins at 98 %
+MAX_LENGTH = 100_000  # that may be asked: the sequences are 160 MB, and are read in seconds
+_STRETCH_TOKENS = 2**14  # read at once: bounds the memory of what a network makes of them
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the files of a run on labelled examples show.
+
+    Args:
+        label_shares: how frequent each class is in training.
+        findings: what is wrong with the examples.
+    """
+
+    label_shares: Sequence[float]
+    findings: Sequence[Finding]
 
 
 @dataclass(frozen=True)
@@ -40,6 +66,7 @@ class Evidence:
         model: the last network, or None if none was saved.
         evaluation: the fields of exact.Evaluation of the last evaluation, or None.
         asked_length: a length at which answers are wanted too, or None.
+        files: what the run's files show, or None if it has none or they are no longer there.
     """
 
     config: Mapping[str, Any]
@@ -47,6 +74,7 @@ class Evidence:
     model: RnnClsNet | None = None
     evaluation: Mapping[str, Any] | None = None
     asked_length: int | None = None
+    files: Files | None = None
 
     @cached_property
     def logged(self) -> list[Mapping[str, Any]]:
@@ -64,8 +92,13 @@ class Evidence:
         return not self.config.get("train_file")
 
     @property
-    def label_shares(self) -> list[float]:
-        """How frequent each class is; all alike with the digits."""
+    def label_shares(self) -> Sequence[float]:
+        """How frequent each class is in training: all alike with the digits.
+
+        If the files are no longer there, those of the last evaluation stand for them.
+        """
+        if self.files:
+            return self.files.label_shares
         by_label = (self.evaluation or {}).get("answers_by_label")
         if by_label:
             counts = [sum(answers.values()) for answers in by_label.values()]
@@ -75,8 +108,8 @@ class Evidence:
 
     @property
     def chance_loss(self) -> float:
-        """The loss of a network that knows the frequencies and guesses: ln C if all are alike."""
-        return -sum(share * math.log(share) for share in self.label_shares)
+        """The loss of a network that only guesses."""
+        return guessing_loss(self.label_shares)
 
     @property
     def final_loss(self) -> float:
@@ -95,10 +128,20 @@ class Evidence:
         return max(0.0, (self.accuracies[-1] - chance) / max(1 - chance, 1e-9))
 
     @property
+    def enough_steps(self) -> int:
+        """Updates before which nothing is said of what was not learned."""
+        return ENOUGH_STEPS + self.config["warmup_step"]
+
+    @property
+    def has_learned(self) -> bool:
+        """True if the last evaluation says so."""
+        return bool(self.accuracies) and self.skill >= LEARNED
+
+    @property
     def is_stuck(self) -> bool:
         """True if it had enough updates, and did not learn."""
-        enough = ENOUGH_STEPS + self.config["warmup_step"]
-        return bool(self.accuracies) and self.steps >= enough and self.skill < LEARNED
+        enough = self.steps >= self.enough_steps
+        return bool(self.accuracies) and enough and not self.has_learned
 
     def of(self, name: str) -> list[float]:
         """The values of a metric that are numbers, in order."""
@@ -130,7 +173,10 @@ class Evidence:
         while lengths[-1] < longest:
             lengths.append(min(2 * lengths[-1], longest))
         x = _random_digits(LONG_SEQUENCES, longest, max_number)
-        return [(n, *_margin(self.model, x[:, :n], max_number)) for n in lengths]
+        score = _scores_by_states if self.model.has_state else _scores_from_the_beginning
+        with torch.no_grad():
+            scores = zip(lengths, score(self.model, x, lengths), strict=True)
+            return [(n, *_margin(own, label(x[:, :n], max_number))) for n, own in scores]
 
 
 def _random_digits(count: int, length: int, max_number: int) -> np.ndarray:
@@ -138,30 +184,59 @@ def _random_digits(count: int, length: int, max_number: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, max_number + 1, (count, length))
 
 
-@torch.no_grad()
-def _margin(model: RnnClsNet, x: np.ndarray, max_number: int) -> tuple[float, float]:
+def _scores_by_states(model: RnnClsNet, x: np.ndarray, lengths: Sequence[int]) -> Iterator[Tensor]:
+    """The scores, (N, C), at each of the ascending lengths, in one reading of x, (N, T)."""
+    state, t = empty_state(model).repeat(1, len(x), 1), 0
+    for length in lengths:
+        while t < length:
+            stop = min(t + max(1, _STRETCH_TOKENS // len(x)), length)
+            state = advance(model, state, torch.from_numpy(x[:, t:stop].T))
+            t = stop
+        yield model.fc(state[-1])
+
+
+def _scores_from_the_beginning(
+    model: RnnClsNet, x: np.ndarray, lengths: Sequence[int]
+) -> Iterator[Tensor]:
+    """As `_scores_by_states`, for networks without a state to go on from."""
+    for length in lengths:
+        parts = torch.from_numpy(x[:, :length]).split(max(1, _STRETCH_TOKENS // length))
+        yield torch.cat([model(part, torch.full((len(part),), length)) for part in parts])
+
+
+def _margin(scores: Tensor, labels: np.ndarray) -> tuple[float, float]:
     """Accuracy, and the smallest score of a right class minus the best other one."""
-    scores = model(torch.from_numpy(x), torch.full((len(x),), x.shape[1]))
-    right = torch.from_numpy(label(x, max_number)).unsqueeze(1)
+    right = torch.from_numpy(labels).unsqueeze(1)
     margins = scores.gather(1, right).squeeze(1)
     margins = margins - scores.scatter(1, right, -math.inf).amax(dim=1)
     return (margins > 0).double().mean().item(), margins.min().item()
 
 
-def read_evidence(run: str, asked_length: int | None = None, with_network: bool = True) -> Evidence:
+def read_evidence(
+    run: str,
+    asked_length: int | None = None,
+    with_network: bool = True,
+    files: Files | None = None,
+) -> Evidence:
     """Read what a run has left.
 
     Args:
-        run: the folder of a run, a folder of runs (the newest is taken), or a checkpoint.
+        run: the folder of a run, a folder of runs (the newest is taken), or a checkpoint: what
+            came after that is left out.
         asked_length: a length at which answers are wanted too, or None.
-        with_network: False leaves the checkpoint alone.
+        with_network: False leaves the checkpoint of a folder alone.
+        files: what the run's files show if it is known already; None looks at them.
 
     Raises:
-        ValueError: there is no run, or one without metrics, or a damaged one.
+        ValueError: there is no run, or one without metrics, or a damaged one; or asked_length
+            cannot be asked.
     """
-    folder = Path(run)
-    if not (folder / CONFIG_FILE).is_file():
-        folder = load_run(run).path.parent
+    folder, checkpoint = Path(run), None
+    if folder.is_file():
+        checkpoint = load_checkpoint(folder)
+        folder = folder.parent
+    elif not (folder / CONFIG_FILE).is_file():
+        folder = find_checkpoint(run, flag="RUN").parent
     config = read_json(folder / CONFIG_FILE)
     missing = [name for name in _SETTINGS if name not in config]
     if missing:
@@ -171,25 +246,53 @@ def read_evidence(run: str, asked_length: int | None = None, with_network: bool 
             f"--length {asked_length} needs a label rule for any length: it is of the digit task "
             f"only, and this run learned from {config['train_file']!r}"
         )
-    path = latest_checkpoint(folder) if with_network else None
-    checkpoint = load_checkpoint(path) if path else None
+    if asked_length and asked_length > MAX_LENGTH:
+        raise ValueError(
+            f"--length {asked_length} is too long to try; allowed is up to {MAX_LENGTH:,}; "
+            "python -m rnn_tutorial.certify proves what holds at every length"
+        )
+    metrics = read_metrics(folder, checkpoint.step if checkpoint else math.inf)
+    if with_network and not checkpoint and (path := latest_checkpoint(folder)):
+        checkpoint = load_checkpoint(path)
     return Evidence(
         config,
-        read_metrics(folder),
+        metrics,
         checkpoint and checkpoint.build_model().eval(),
         checkpoint and checkpoint.evaluation,
         asked_length,
+        files or read_files(config),
     )
 
 
+def read_files(config: Mapping[str, Any]) -> Files | None:
+    """Look at a run's examples; None if it has none, or they are no longer there."""
+    if not config.get("train_file"):
+        return None
+    try:
+        split = read_split(config["train_file"], config["eval_file"], config["seed"])
+    except ValueError:
+        return None
+    classes = {name: i for i, name in enumerate({*split[0].labels, *split[1].labels})}
+    samples = (
+        [
+            (tokens, len(tokens), classes[text])
+            for tokens, text in zip(examples.tokens, examples.labels, strict=True)
+        ]
+        for examples in split
+    )
+    # No worker reads a file: lines that repeat in order are its own.
+    findings = [finding for finding in check_data(*samples) if finding.name != "duplicated-workers"]
+    return Files([*label_shares(split[0]).values()], findings)
+
+
 _SETTINGS = (
-    "min_seq_len", "max_seq_len", "max_number", "num_layers", "lr", "warmup_step", "total_steps",
-    "max_grad_norm",
+    "min_seq_len", "max_seq_len", "max_number", "num_layers", "lr", "min_lr", "warmup_step",
+    "total_steps", "max_grad_norm",
 )  # fmt: skip
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a half-written last one is left out.
+def read_metrics(folder: Path, until: float = math.inf) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl up to a step; a half-written last one is left out.
 
     Raises:
         ValueError: there are none, or another line is damaged.
@@ -203,9 +306,12 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     metrics = []
     for number, line in enumerate(lines, start=1):
         try:
-            metrics.append({"step": json.loads(line)["step"], **json.loads(line)})
+            values = json.loads(line)
+            if values["step"] <= until:
+                metrics.append(values)
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{str(path)!r}: line {number} is damaged") from None
     if not metrics:
-        raise ValueError(f"{str(path)!r} is empty: there is nothing to diagnose yet")
+        before = f" up to step {until}" if lines else ""
+        raise ValueError(f"{str(path)!r} is empty{before}: there is nothing to diagnose yet")
     return metrics

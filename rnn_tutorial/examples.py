@@ -11,6 +11,8 @@ Shapes: N examples, M tokens of all of them, T time steps (of the longest), V vo
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,6 +206,34 @@ def hold_out(examples: Examples, seed: int, flag: str) -> tuple[Examples, Exampl
     held_out = set(spare[: max(1, len(examples) // 10)].tolist())
     trained = (i for i in range(len(examples)) if i not in held_out)
     return examples.take(trained), examples.take(sorted(held_out))
+
+
+def read_split(train_file: str, eval_file: str, seed: int) -> tuple[Examples, Examples]:
+    """The examples that a run trains on and those that it evaluates on.
+
+    Args:
+        train_file: the examples to train on.
+        eval_file: the examples to evaluate on; "" holds out a seeded tenth of train_file.
+        seed: of the run.
+
+    Raises:
+        ValueError: a file is refused, see `read_examples`, or no example can be spared.
+    """
+    trained = read_examples(train_file, "--train_file")
+    if eval_file:
+        return trained, read_examples(eval_file, "--eval_file")
+    return hold_out(trained, seed, "--train_file")
+
+
+def label_shares(examples: Examples) -> dict[str, float]:
+    """How frequent each label is, the most frequent first."""
+    counts = Counter(examples.labels).most_common()
+    return {label: count / len(examples) for label, count in counts}
+
+
+def guessing_loss(shares: Iterable[float]) -> float:
+    """The loss of a net that guesses by these shares of the classes: ln C if all are alike."""
+    return -sum(share * math.log(share) for share in shares)
 
 
 class ExampleDataset:

@@ -18,13 +18,11 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from rnn_tutorial.data_checks import WIDE_INTERVAL, check_data, small_evaluation
+from rnn_tutorial.data_checks import WIDE_INTERVAL, small_evaluation
 from rnn_tutorial.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence
-from rnn_tutorial.examples import hold_out, read_examples
-from rnn_tutorial.findings import Finding
+from rnn_tutorial.findings import Finding, describe
 from rnn_tutorial.probe import SATURATED, Probe
 
 AT_CHANCE = 0.95  # of ln C
@@ -37,6 +35,7 @@ FAR = 10  # steps; over fewer a gradient cannot vanish by the length alone
 VANISHED, EXPLODED = 1e-3, 1e3  # gradient at the first step, relative to the last
 ALWAYS, NEVER = 0.95, 100.0  # share of updates clipped; threshold over the largest norm seen
 SPIKE = 0.25  # of ln C that a loss jumps above the median before it; recipes jump by 0.14 at most
+BEFORE = 10  # losses that the next is compared with; of fewer the usual deviation is not known
 SWING = 0.05  # accuracy lost between two evaluations; late in training recipes lose 0.02 at most
 
 
@@ -49,7 +48,7 @@ def find_not_finite(e: Evidence) -> Finding | None:
         "not-finite-loss",
         f"the loss or its gradient is no finite number at step {e.steps:,}{last}",
         "the updates overshot further and further until the numbers overflowed",
-        f"--lr {e.config['lr'] / 10:g} (a tenth), --max_grad_norm 1, or a --warmup_step",
+        f"{_lower_rate(e, 10)} (a tenth), --max_grad_norm 1, or a --warmup_step",
         "certain",
     )
 
@@ -83,7 +82,7 @@ def find_high_rate(e: Evidence) -> Finding | None:
         "learning-rate-too-high",
         f"{seen}, and {_outcome(e)}",
         "the updates jump over what they should find",
-        f"--lr {e.config['lr'] / 10:g} (a tenth)",
+        f"{_lower_rate(e, 10)} (a tenth)",
         "likely" if is_worse_than_guessing or ratio >= 5 * FAST_UPDATE else "possible",
     )
 
@@ -189,7 +188,7 @@ def find_missing_lengths(e: Evidence) -> Finding | None:
         "a single token names the state that it leads to; without such sequences each state is "
         "seen only through others, and may never become one stable state",
         "--min_seq_len 1",
-        "likely" if e.skill < 1 - AT_CHANCE else "possible",
+        "likely" if e.accuracies and e.skill < 1 - AT_CHANCE else "possible",
     )
 
 
@@ -216,7 +215,7 @@ def find_oscillation(e: Evidence) -> Finding | None:
         f"in the second half of training the accuracy fell {sum(d > SWING for d in drops)} times by"
         f" more than {SWING:.0%} from one evaluation to the next, once by {max(drops):.0%}",
         "the updates are too long to settle: where training ends is chance",
-        f"a lower --min_lr or --lr ({e.config['lr'] / 3:.1g}), --max_grad_norm 1, a larger "
+        f"a lower --min_lr, or {_lower_rate(e, 3)} (a third), --max_grad_norm 1, a larger "
         "--batch_size",
         "likely",
     )
@@ -224,13 +223,13 @@ def find_oscillation(e: Evidence) -> Finding | None:
 
 def find_spikes(e: Evidence) -> Finding | None:
     losses = e.of("loss")
-    jumps = [_jump(losses[max(0, i - 10) : i], losses[i]) for i in range(1, len(losses))]
+    jumps = [_jump(losses[i - BEFORE : i], losses[i]) for i in range(BEFORE, len(losses))]
     spikes = sum(jump > SPIKE * e.chance_loss for jump in jumps)
     if e.is_stuck or not spikes:
         return None
     return Finding(
         "loss-spikes",
-        f"{spikes} of {len(losses)} logged losses jump out of the ten before them, one by "
+        f"{spikes} of {len(losses)} logged losses jump out of the {BEFORE} before them, one by "
         f"{max(jumps):.2f}",
         "single updates throw the network far back",
         "--max_grad_norm 1, or a lower --lr",
@@ -295,6 +294,12 @@ def _last_gradient(seen: Probe) -> float:
     return max(seen.gradient_norms[-1][-1], 1e-30)
 
 
+def _lower_rate(e: Evidence, divisor: int) -> str:
+    """The flags for a learning rate so many times smaller, which min_lr may not exceed."""
+    lr = float(f"{e.config['lr'] / divisor:.2g}")
+    return f"--lr {lr:g}" + (" --min_lr 0" if lr < e.config["min_lr"] else "")
+
+
 def _round(value: float) -> float:
     """One significant digit."""
     return float(f"{value:.1g}")
@@ -329,7 +334,7 @@ def check_run(evidence: Evidence) -> list[Finding]:
 
     What is wrong with the files that it learned from comes first.
     """
-    of_data = [] if evidence.is_about_digits else check_files(evidence.config)
+    of_data = [*evidence.files.findings] if evidence.files else []
     if any(finding.name == "shifted-labels" for finding in of_data):
         return of_data
     known = {finding.name for finding in of_data}
@@ -342,22 +347,11 @@ def check_run(evidence: Evidence) -> list[Finding]:
     return of_data + [finding for name, finding in found.items() if name not in known]
 
 
-def check_files(config: Mapping[str, Any]) -> list[Finding]:
-    """The findings of check_data on a run's examples; none if the files are no longer there."""
-    try:
-        training = read_examples(config["train_file"], "--train_file")
-        if config["eval_file"]:
-            evaluation = read_examples(config["eval_file"], "--eval_file")
-        else:
-            training, evaluation = hold_out(training, config["seed"], "--train_file")
-    except ValueError:
-        return []
-    classes = {name: i for i, name in enumerate({*training.labels, *evaluation.labels})}
-    samples = (
-        [
-            (tokens, len(tokens), classes[text])
-            for tokens, text in zip(examples.tokens, examples.labels, strict=True)
-        ]
-        for examples in (training, evaluation)
+def describe_run(evidence: Evidence, findings: Sequence[Finding]) -> str:
+    """The findings of a run for a person; without any, also whether that says something."""
+    if findings or evidence.has_learned or evidence.is_stuck:
+        return describe(findings)
+    return (
+        f"{describe(findings)} But after {evidence.steps:,} updates that says little: whether a "
+        f"run learns is judged by its evaluation after {evidence.enough_steps:,} updates or more."
     )
-    return check_data(*samples)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections import Counter
 from typing import Any
 
 import torch
@@ -25,8 +24,9 @@ from rnn_tutorial.examples import (
     Examples,
     Vocabulary,
     build_vocabulary,
-    hold_out,
-    read_examples,
+    guessing_loss,
+    label_shares,
+    read_split,
 )
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.task import label, num_classes
@@ -95,21 +95,16 @@ class FileTask:
         vocabulary: of the training examples.
 
     Raises:
-        ValueError: a file is refused; see `read_examples`.
+        ValueError: a file is refused; see `read_split`.
     """
 
     def __init__(self, train_file: str, eval_file: str, seed: int) -> None:
-        trained = read_examples(train_file, "--train_file")
-        if eval_file:
-            self.evaluation_examples = read_examples(eval_file, "--eval_file")
-            self._origin = f"{len(self.evaluation_examples):,} of {eval_file}"
-        else:
-            trained, self.evaluation_examples = hold_out(trained, seed, "--train_file")
-            self._origin = (
-                f"{len(self.evaluation_examples):,} held out of it, a seeded tenth, for want of "
-                "an --eval_file"
-            )
-        self._origin = f"{len(trained):,} examples of {train_file}, evaluated on {self._origin}"
+        trained, self.evaluation_examples = read_split(train_file, eval_file, seed)
+        held_out = "held out of it, a seeded tenth, for want of an --eval_file"
+        self._origin = (
+            f"{len(trained):,} examples of {train_file}, evaluated on "
+            f"{len(self.evaluation_examples):,} {f'of {eval_file}' if eval_file else held_out}"
+        )
         self.vocabulary = build_vocabulary(trained, "--train_file")
         self.vocabulary.check_labels(self.evaluation_examples, "--eval_file")
         self.dataset = ExampleDataset(trained, self.vocabulary, seed)
@@ -124,7 +119,7 @@ class FileTask:
             "class_names": self.vocabulary.class_names,
             "fingerprint": _fingerprint(trained, self.evaluation_examples),
         }
-        self._label_counts = Counter(trained.labels)
+        self._label_shares = label_shares(trained)
 
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """Accuracy on the examples to evaluate on."""
@@ -132,11 +127,10 @@ class FileTask:
 
     def introduce(self) -> str:
         """What is learned from, and what a net that only guesses would score."""
-        shares = [count / self._label_counts.total() for count in self._label_counts.values()]
-        entropy = -sum(share * math.log(share) for share in shares)
-        name, _ = self._label_counts.most_common(1)[0]
+        name, share = next(iter(self._label_shares.items()))
+        loss = guessing_loss(self._label_shares.values())
         return (
-            f"chance is a loss of {entropy:.3f}, accuracy {max(shares):.1%} (always {name!r})\n"
+            f"chance is a loss of {loss:.3f}, accuracy {share:.1%} (always {name!r})\n"
             f"Data: {self._origin}; {self.cls_num:,} classes, "
             f"{len(self.vocabulary.tokens) - 1:,} different tokens"
         )

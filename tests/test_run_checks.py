@@ -8,11 +8,16 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
+from rnn_tutorial import evidence
+from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.config import RECIPES
-from rnn_tutorial.evidence import Evidence, read_evidence, read_metrics
+from rnn_tutorial.evidence import MAX_LENGTH, Evidence, read_evidence, read_files, read_metrics
+from rnn_tutorial.examples import read_split
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.probe import Probe
-from rnn_tutorial.run_checks import CAUSES, OTHERS, check_run
+from rnn_tutorial.run_checks import CAUSES, OTHERS, check_run, describe_run
+from rnn_tutorial.tasks import FileTask
+from rnn_tutorial.watch import Watch
 
 CHANCE = math.log(10)
 SOUND = Probe(CHANCE, [[1.0] * 5], 0.1, 0.0)
@@ -33,7 +38,7 @@ def make(
     """A run that learned, but for what is given."""
     config = {
         "min_seq_len": 1, "max_seq_len": 5, "max_number": 9, "num_layers": 1, "lr": 0.001,
-        "warmup_step": 0, "total_steps": 5000, "max_grad_norm": 0.0, **settings,
+        "min_lr": 0.0001, "warmup_step": 0, "total_steps": 5000, "max_grad_norm": 0.0, **settings,
     }  # fmt: skip
     metrics = [
         {
@@ -47,11 +52,11 @@ def make(
     for line, accuracy in zip(metrics, accuracies, strict=False):
         line["accuracy"] = accuracy
     model = RnnClsNet(10, 2, 2, 1, 10) if margins else None
-    evidence = Evidence(config, metrics, model, evaluation, asked_length)
-    evidence.__dict__["probe"] = probe
+    made = Evidence(config, metrics, model, evaluation, asked_length, read_files(config))
+    made.__dict__["probe"] = probe
     if margins:
-        evidence.__dict__["margins"] = margins
-    return evidence
+        made.__dict__["margins"] = margins
+    return made
 
 
 def stuck(losses=(2.3,) * 5, accuracies=(0.1,) * 5, **options):
@@ -103,7 +108,8 @@ CASES = [
     ("loss-at-chance", stuck(steps=1200), stuck(steps=1200, warmup_step=500)),
     ("oscillating-loss", make((0.3,) * 8, (0.9,) * 4 + (0.9, 0.7, 0.9, 0.7)),
      make((0.3,) * 8, (0.9, 0.5, 0.9, 0.5, 0.9, 0.88, 0.9, 0.88))),
-    ("loss-spikes", make((2.3, 0.1, 0.1, 2.0, 0.1)), make((2.3, 0.1, 0.1, 0.5, 0.1))),
+    ("loss-spikes", make((2.3, *[0.1] * 10, 2.0, 0.1)), make((2.3, *[0.1] * 10, 0.5, 0.1))),
+    ("loss-spikes", make((2.3, *[0.1] * 9, 2.0)), make((2.3, *[0.1] * 8, 2.0))),  # 10 before, 9
     ("gradient-never-clipped", make(max_grad_norm=100.0), make(max_grad_norm=10.0)),
     ("small-evaluation", make(evaluation=sample(0.4, 0.6)), make(evaluation=sample(0.49, 0.51))),
     ("unstable-at-length", make(margins=[(5, 1.0, 3.0), (9, 0.5, -1.0)], **LONG),
@@ -129,7 +135,7 @@ def test_a_fault_is_reported_once_under_its_own_name(name, faulty, other):
 
 
 def test_swings_explain_spikes():
-    losses = (2.3, 0.1, 0.1, 2.0, 0.1, 0.1, 2.0, 0.1)
+    losses = (*[0.1] * 11, 2.0, 0.1, 0.1, 2.0, 0.1)
     swinging = make(losses, (0.9, 0.9, 0.9, 0.9, 0.9, 0.7, 0.9, 0.7))
     assert [finding.name for finding in check_run(swinging)] == ["oscillating-loss"]
 
@@ -144,15 +150,84 @@ def test_what_is_not_known_is_not_held_against_a_run(options):
     assert [finding.name for finding in check_run(stuck(**options))] == ["loss-at-chance"]
 
 
+def test_without_an_evaluation_a_length_can_be_asked():
+    stopped = make(
+        accuracies=(), min_seq_len=2, asked_length=9, margins=[(5, 0.1, -1.0), (9, 0.1, -1.0)]
+    )
+    (finding,) = check_run(stopped)
+    assert (finding.name, finding.confidence) == ("missing-short-lengths", "possible")
+
+
+@pytest.mark.parametrize(
+    ("run", "advice"),
+    [
+        (stuck((5.0,) * 5, lr=0.01), "--lr 0.001 (a tenth)"),
+        (stuck((5.0,) * 5, lr=0.0005), "--lr 5e-05 --min_lr 0 (a tenth)"),
+        (stuck((5.0,) * 5, lr=0.0005, min_lr=0.0), "--lr 5e-05 (a tenth)"),
+        (make((2.3, None), (), lr=0.0005), "--lr 5e-05 --min_lr 0 (a tenth), --max_grad_norm 1"),
+        (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002), "--lr 6.7e-05 --min_lr 0 (a third)"),
+    ],
+)
+def test_the_advised_learning_rate_is_allowed(run, advice):
+    (finding,) = check_run(run)
+    assert advice in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("run", "is_judged"),
+    [
+        (make(steps=900, accuracies=(0.9,)), True),
+        (make(steps=900, accuracies=(0.1,)), False),
+        (make(steps=1200, accuracies=(0.1,), warmup_step=500), False),
+        (make(steps=1200, accuracies=()), False),
+    ],
+)
+def test_health_is_told_from_too_little_to_judge(run, is_judged):
+    assert check_run(run) == []
+    text = describe_run(run, [])
+    assert (text == "No findings.") == is_judged
+    assert is_judged or f"after {run.steps:,} updates that says little" in text
+    assert is_judged or f"{1000 + run.config['warmup_step']:,} updates or more" in text
+
+
 def test_margins_are_those_of_prefixes_at_doubling_lengths():
     torch.manual_seed(0)
-    evidence = make(asked_length=30)
-    evidence = Evidence(evidence.config, evidence.metrics, RnnClsNet(10, 4, 4, 1, 10), None, 30)
-    assert [length for length, _, _ in evidence.margins] == [5, 10, 20, 30]
-    for _, accuracy, margin in evidence.margins:
+    run, model = make(), RnnClsNet(10, 4, 4, 1, 10)
+    longer = Evidence(run.config, run.metrics, model, None, 30)
+    assert [length for length, _, _ in longer.margins] == [5, 10, 20, 30]
+    for _, accuracy, margin in longer.margins:
         assert 0 <= accuracy < 0.3 and margin < 0
-    shorter = Evidence(evidence.config, evidence.metrics, evidence.model, None, 3)
+    shorter = Evidence(run.config, run.metrics, model, None, 3)
     assert [length for length, _, _ in shorter.margins] == [3]
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"num_layers": 2, "cell": "lstm", "residual": True},
+    {"num_layers": 2, "cell": "gru", "layer_norm": True},
+    {"bidirectional": True}, {"pooling": "mean"}, {"cell": "transformer"},
+], ids=str)  # fmt: skip
+def test_margins_are_those_of_the_model_on_whole_sequences(options, monkeypatch):
+    monkeypatch.setattr(evidence, "_STRETCH_TOKENS", 600)  # three steps, or some sequences
+    torch.manual_seed(0)
+    options = {"num_layers": 1, **options}
+    model = RnnClsNet(vocab_size=10, embed_dim=4, hidden_dim=4, cls_num=10, **options).eval()
+    config = make().config
+    x = torch.from_numpy(evidence._random_digits(200, 23, 9))
+    for length, accuracy, margin in Evidence(config, [], model, None, 23).margins:
+        with torch.no_grad():
+            scores = model(x[:, :length], torch.full((200,), length))
+        right = x[:, :length].sum(dim=1) % 10
+        rest = scores.clone()
+        rest[torch.arange(200), right] = -math.inf
+        expected = scores[torch.arange(200), right] - rest.amax(dim=1)
+        assert accuracy == (expected > 0).double().mean()
+        assert margin == pytest.approx(expected.min().item(), abs=1e-5)
+
+
+def test_a_length_beyond_what_fits_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(make().config))
+    with pytest.raises(ValueError, match=f"--length {MAX_LENGTH + 1} .* up to 100,000"):
+        read_evidence(str(tmp_path), MAX_LENGTH + 1)
 
 
 # ---- runs on files ----
@@ -174,6 +249,48 @@ def test_the_files_of_a_run_are_checked_first(tmp_path):
     assert found[-1] == "learning-rate-too-low" and "shifted-labels" not in found
 
 
+def write_examples(path, labels):
+    path.write_text("".join(f"{label}\t{i % 7} {i % 11}\n" for i, label in enumerate(labels)))
+    return str(path)
+
+
+@pytest.mark.parametrize("evaluation", [None, {"answers_by_label": {"a": {"b": 5}, "b": {"a": 5}}}])
+def test_chance_is_that_of_the_training_labels(tmp_path, evaluation):
+    """Also of a run that is watched, whose network is not looked at, and as training says it."""
+    files = {
+        "train_file": write_examples(tmp_path / "train.tsv", "aaab" * 10),
+        "eval_file": write_examples(tmp_path / "eval.tsv", "ab" * 10),
+    }
+    run = make(seed=0, max_number=11, evaluation=evaluation, **files)
+    assert run.label_shares == [0.75, 0.25]
+    assert run.chance_loss == pytest.approx(0.56233, abs=1e-5)
+    assert (
+        FileTask(*files.values(), 0)
+        .introduce()
+        .startswith("chance is a loss of 0.562, accuracy 75.0% (always 'a')")
+    )
+
+
+def test_lines_that_repeat_in_order_are_no_workers(tmp_path):
+    path = write_examples(tmp_path / "train.tsv", [str(i % 7) for i in range(77)] * 8)
+    assert check_run(make(train_file=path, eval_file=path, seed=0)) == []
+
+
+def test_the_files_of_a_watched_run_are_looked_at_once(tmp_path, monkeypatch, capsys):
+    reads = []
+    monkeypatch.setattr(
+        evidence, "read_split", lambda *files: reads.append(files) or read_split(*files)
+    )
+    run = on_files(tmp_path, 0, ratios=(1e-6,))
+    reads.clear()
+    (tmp_path / "config.json").write_text(json.dumps(run.config))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in run.metrics))
+    watch = Watch(tmp_path)
+    assert "learning-rate-too-low" in watch.look()[-1] and watch.look() == []
+    watch.report()
+    assert "learning-rate-too-low" in capsys.readouterr().out and len(reads) == 1
+
+
 def test_files_that_are_gone_are_not_held_against_a_run():
     gone = stuck(train_file="gone.tsv", eval_file="", seed=0)
     assert [finding.name for finding in check_run(gone)] == ["loss-at-chance"]
@@ -191,7 +308,7 @@ def test_guessing_the_most_frequent_class_is_no_skill():
 
 
 def test_a_length_is_asked_of_digits_only(tmp_path):
-    config = stuck(train_file="a.tsv").config
+    config = stuck(train_file="a.tsv", eval_file="", seed=0).config
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="--length 9 needs"):
         read_evidence(str(tmp_path), 9)
@@ -211,6 +328,18 @@ def test_a_half_written_line_is_left_out_and_a_damaged_one_refused(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match="empty"):
             read_metrics(tmp_path)
+
+
+def test_a_checkpoint_that_is_named_is_diagnosed_as_of_its_step(trained_folder):
+    folder = trained_folder / "output" / "baseline"
+    early, late = (read_evidence(str(folder / f"model_step_{n}.pt")) for n in (20, 40))
+    assert (early.steps, late.steps) == (20, 40)
+    for found, step in ((early, 20), (late, 40), (read_evidence(str(folder)), 40)):
+        checkpoint = load_checkpoint(folder / f"model_step_{step}.pt")
+        assert torch.equal(found.model.fc.weight, checkpoint.weights["fc.weight"])
+        assert found.evaluation == checkpoint.evaluation
+    with pytest.raises(ValueError, match="empty up to step 0"):
+        read_metrics(folder, 0)
 
 
 def test_a_run_that_has_not_begun_is_refused(tmp_path):
