@@ -76,6 +76,11 @@ def _take(data: Iterable[Any], count: int, name: str) -> list[tuple[Tokens, int]
 
 
 def _each_sample(data: Iterable[Any], name: str) -> Iterable[tuple[Tokens, int]]:
+    if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+        raise ValueError(
+            f"the {name} data are a {type(data).__name__}; allowed is what a for loop takes: a "
+            "list, a DataLoader, a Dataset"
+        )
     for item in data:
         try:
             x, lengths, targets = item

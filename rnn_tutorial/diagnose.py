@@ -14,6 +14,7 @@ Each finding says what was seen, what it means, what to try, and how sure it is.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from rnn_tutorial.data_checks import check_data
 from rnn_tutorial.distributed import choose_num_threads
@@ -32,10 +34,21 @@ from rnn_tutorial.findings import Finding, describe
 from rnn_tutorial.loop_checks import check_step
 from rnn_tutorial.module_checks import check_module
 from rnn_tutorial.report import versions
-from rnn_tutorial.run_checks import check_run
+from rnn_tutorial.run_checks import check_run, describe_run
 from rnn_tutorial.run_folder import write_json
 from rnn_tutorial.self_test import all_cases, is_as_expected, run_self_test
 from rnn_tutorial.terminal import OneSentenceParser
+
+# What may be asked about, and what each further flag belongs to.
+SUBJECTS = {
+    "run": "RUN", "module": "--module", "data": "--data", "step": "--step",
+    "self_test": "--self_test",
+}  # fmt: skip
+BELONGS_TO = {
+    "length": "run", "vocab_size": "module", "evaluation": "data", "num_seeds": "self_test",
+    "jobs": "self_test",
+}  # fmt: skip
+_NUM_SEEDS = 5
 
 
 def load_factory(place: str, flag: str) -> Callable[[], Any]:
@@ -46,7 +59,7 @@ def load_factory(place: str, flag: str) -> Callable[[], Any]:
         flag: where the user gave it, for the refusal.
 
     Raises:
-        ValueError: no such file or function.
+        ValueError: no such file or function, or it needs arguments.
     """
     path, _, name = place.rpartition(":")
     if not Path(path).is_file():
@@ -56,11 +69,26 @@ def load_factory(place: str, flag: str) -> Callable[[], Any]:
         raise ValueError(f"{flag} {place!r}: {path!r} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(Path(path).parent.resolve()))  # what stands beside it may be imported
+    sys.modules[spec.name] = module  # where dataclasses look for the names in annotations
     spec.loader.exec_module(module)
     factory = getattr(module, name, None)
-    if not callable(factory):
+    if not callable(factory) or isinstance(factory, nn.Module):
         raise ValueError(f"{flag} {place!r}: {path!r} has no function {name!r}")
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise ValueError(
+            f"{flag} {place!r}: {name!r} is called without arguments, but: {error}"
+        ) from None
     return factory
+
+
+def _made_by(place: str, flag: str) -> Any:
+    """What the factory returns; ValueError if that is None."""
+    made = load_factory(place, flag)()
+    if made is None:
+        raise ValueError(f"{flag} {place!r} returns None; does it lack a return?")
+    return made
 
 
 def print_matrix(result: dict[str, Any]) -> None:
@@ -73,8 +101,9 @@ def print_matrix(result: dict[str, Any]) -> None:
 
 
 def _self_test(flags: Any) -> int:
-    result = run_self_test(all_cases(), flags.num_seeds, flags.jobs)
-    command = f"python -m rnn_tutorial.diagnose --self_test --num_seeds {flags.num_seeds}"
+    num_seeds = flags.num_seeds or _NUM_SEEDS
+    result = run_self_test(all_cases(), num_seeds, flags.jobs or os.cpu_count())
+    command = f"python -m rnn_tutorial.diagnose --self_test --num_seeds {num_seeds}"
     recorded = {"command": command, "code_version": code_version(), "versions": versions()}
     result = recorded | result
     if isinstance(flags.json, str):
@@ -83,22 +112,43 @@ def _self_test(flags: Any) -> int:
         print(json.dumps(result))
     else:
         print_matrix(result)
-    good = [is_as_expected(row, flags.num_seeds) for row in result["rows"].values()]
+    good = [is_as_expected(row, num_seeds) for row in result["rows"].values()]
     return 0 if all(good) else 1
 
 
-def _findings(flags: Any) -> list[Finding]:
-    """Whatever was asked about."""
-    if flags.module:
+def _check_own(subject: str, flags: Any) -> list[Finding]:
+    """The findings of the user's own module, data or step."""
+    if subject == "module":
         if flags.vocab_size is None:
             raise ValueError("--module needs --vocab_size, the number of tokens without padding")
-        return check_module(load_factory(flags.module, "--module")(), flags.vocab_size)
-    if flags.data:
-        evaluation = flags.evaluation and load_factory(flags.evaluation, "--evaluation")()
-        return check_data(load_factory(flags.data, "--data")(), evaluation)
-    if flags.step:
-        return check_step(load_factory(flags.step, "--step")())
-    return check_run(read_evidence(flags.run, flags.length))
+        return check_module(_made_by(flags.module, "--module"), flags.vocab_size)
+    if subject == "data":
+        evaluation = None
+        if flags.evaluation is not None:
+            evaluation = _made_by(flags.evaluation, "--evaluation")
+        return check_data(_made_by(flags.data, "--data"), evaluation)
+    return check_step(_made_by(flags.step, "--step"))
+
+
+def _subject(flags: Any) -> str:
+    """What is asked about; ValueError if that is not one thing, or a flag belongs to another."""
+    given = [name for name in SUBJECTS if getattr(flags, name) not in (None, False)]
+    if isinstance(flags.json, str) and not given:
+        flags.run, flags.json, given = flags.json, True, ["run"]  # it was --json RUN
+    if len(given) != 1:
+        raise ValueError("give one of RUN, --module, --data, --step and --self_test")
+    for name, owner in BELONGS_TO.items():
+        value = getattr(flags, name)
+        if value is not None and owner != given[0]:
+            raise ValueError(f"--{name} {value} goes with {SUBJECTS[owner]} only")
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"--{name} {value} is not a whole number from 1 on")
+    if isinstance(flags.json, str) and given[0] != "self_test":
+        raise ValueError(
+            f"--json {flags.json!r}: to write its result to a FILE goes with --self_test only; "
+            "--json alone prints"
+        )
+    return given[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,8 +178,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--self_test", action="store_true", help="put in every fault and see what is found"
     )
-    parser.add_argument("--num_seeds", type=int, default=5, metavar="N", help="(default: 5)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="at a time")
+    parser.add_argument(
+        "--num_seeds", type=int, metavar="N", help=f"of the self-test (default: {_NUM_SEEDS})"
+    )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="its runs at a time (default: one per core)"
+    )
     parser.add_argument(
         "--json",
         nargs="?",
@@ -138,24 +192,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="print JSON; the self-test writes it to FILE if one is given",
     )
     flags = parser.parse_args(arguments)
-    if isinstance(flags.json, str) and not flags.self_test and flags.run is None:
-        flags.run, flags.json = flags.json, True  # it was --json RUN
-    subjects = [flags.run, flags.module, flags.data, flags.step, flags.self_test or None]
-    if sum(subject is not None for subject in subjects) != 1:
-        parser.error("give one of RUN, --module, --data, --step and --self_test")
-    for name in ("length", "vocab_size", "num_seeds", "jobs"):
-        if getattr(flags, name) is not None and getattr(flags, name) < 1:
-            parser.error(f"--{name} {getattr(flags, name)} is not a whole number from 1 on")
     torch.set_num_threads(choose_num_threads())
     try:
-        if flags.self_test:
+        subject = _subject(flags)
+        if subject == "self_test":
             return _self_test(flags)
-        findings = _findings(flags)
+        if subject == "run":
+            evidence = read_evidence(flags.run, flags.length)
+            findings = check_run(evidence)
+            text = describe_run(evidence, findings)
+        else:
+            findings = _check_own(subject, flags)
+            text = describe(findings)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(
-        json.dumps([asdict(finding) for finding in findings]) if flags.json else describe(findings)
-    )
+    print(json.dumps([asdict(finding) for finding in findings]) if flags.json else text)
     return 1 if findings else 0
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-CONFIDENCES = ("certain", "likely", "possible")
-
 
 @dataclass(frozen=True)
 class Finding:

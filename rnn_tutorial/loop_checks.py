@@ -33,8 +33,13 @@ def check_step(step: Callable[[], Tensor], num_steps: int = 6) -> list[Finding]:
         num_steps: calls of it, at least 2.
 
     Raises:
-        ValueError: step returns no tensor with a graph (such as `loss.item()` or `loss.detach()`).
+        ValueError: step is no function, or returns no tensor with a graph (such as `loss.item()`
+            or `loss.detach()`).
     """
+    if not callable(step):
+        raise ValueError(
+            f"step is a {type(step).__name__}; allowed is a function that makes a training step"
+        )
     sizes: list[int] = []
     seen = None
     for _ in range(num_steps):

@@ -9,7 +9,6 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -228,29 +227,6 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     devices = {tensor.device for tensor in tensors if tensor.is_cuda}
     with torch.random.fork_rng(devices), torch.enable_grad():
         yield
-
-
-def load_module(path: str) -> nn.Module:
-    """The module that an import path names.
-
-    Args:
-        path: "package.module:name", where name is an nn.Module, or a function or class that makes
-            one without arguments.
-
-    Raises:
-        ValueError: no such module or name, or none that makes an nn.Module.
-    """
-    where, _, name = path.partition(":")
-    if not where or not name:
-        raise ValueError(f"{path!r} is no import path; allowed is package.module:name")
-    try:
-        found = getattr(import_module(where), name)
-        module = found if isinstance(found, nn.Module) else found()
-    except Exception as error:  # whatever a stranger's code raises
-        raise ValueError(f"{path!r} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise ValueError(f"{path!r} gives a {type(module).__name__}; allowed is an nn.Module")
-    return module
 
 
 def _copied(module: nn.Module) -> nn.Module:

@@ -71,12 +71,32 @@ def test_findings_as_json(order, hopeless_run, capsys):
 
 
 def test_a_run_too_short_to_tell_has_no_findings(trained_folder, capsys):
-    assert ask(capsys, trained_folder / "output") == (0, "No findings.\n")
+    status, printed = ask(capsys, trained_folder / "output")
+    assert status == 0 and printed.startswith("No findings. But after 40 updates")
+    assert ask(capsys, trained_folder / "output", "--json") == (0, "[]\n")
 
 
 def test_a_length_can_be_asked_for(trained_folder, capsys):
     status, printed = ask(capsys, trained_folder / "output", "--length", 9)
     assert status == 1 and "--min_seq_len 1" in printed and "at length 9" in printed
+
+
+WRONG = """
+from torch import nn
+number = 1
+def net():
+    return []
+def none():
+    pass
+def one():
+    return 1
+def needs(size):
+    return []
+class Net(nn.Linear):
+    def __init__(self, size):
+        super().__init__(size, size)
+ready = Net(2)
+"""
 
 
 @pytest.mark.parametrize(
@@ -92,17 +112,38 @@ def test_a_length_can_be_asked_for(trained_folder, capsys):
         (["--module", "net.py:number", "--vocab_size", "3"], "number"),
         (["--data", "net.py:net"], "training data"),
         (["--self_test", "--num_seeds", "0"], "--num_seeds 0"),
+        (["nowhere", "--evaluation", "net.py:net"], "--evaluation net.py:net goes with --data"),
+        (["nowhere", "--vocab_size", "3"], "--vocab_size 3 goes with --module"),
+        (["nowhere", "--num_seeds", "5"], "--num_seeds 5 goes with --self_test"),
+        (["--data", "net.py:net", "--length", "9"], "--length 9 goes with RUN"),
+        (["nowhere", "--json", "out.json"], "'out.json': to write its result to a FILE goes with"),
+        (["--step", "net.py:net", "--json", "out.json"], "'out.json': to write its result"),
+        (["--data="], "--data ''"),
+        (["--data", "net.py:number"], "number"),
+        (["--data", "net.py:none"], "--data 'net.py:none' returns None"),
+        (["--data", "net.py:net", "--evaluation", "net.py:none"], "'net.py:none' returns None"),
+        (["--step", "net.py:none"], "--step 'net.py:none' returns None"),
+        (["--module", "net.py:none", "--vocab_size", "3"], "'net.py:none' returns None"),
+        (["--data", "net.py:one"], "the training data are a int"),
+        (["--step", "net.py:one"], "step is a int"),
+        (["--module", "net.py:one", "--vocab_size", "3"], "module is a int"),
+        (["--module", "net.py:ready", "--vocab_size", "3"], "no function 'ready'"),
+        (["--step", "net.py:needs"], "missing a required argument: 'size'"),
+        (["--module", "net.py:Net", "--vocab_size", "3"], "missing a required argument: 'size'"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, named, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text("number = 1\ndef net():\n    return []\n")
+    (tmp_path / "net.py").write_text(WRONG)
     assert named in refusal(capsys, *arguments)
+    assert [path.name for path in tmp_path.glob("*.*")] == ["net.py"]
 
 
 # ---- the user's own ----
 
 OWN = """
+from __future__ import annotations
+from dataclasses import dataclass
 import torch
 from torch import nn
 from beside import SIZE
@@ -117,6 +158,10 @@ class Net(nn.Module):
     def forward(self, x, seq_lengths):
         output, _ = self.rnn(self.embedding(x))
         return self.fc(output[:, -1])
+
+@dataclass
+class Sample:
+    target: int
 
 def samples():
     return [([i % 7], 1, i % 7) for i in range(1000)]

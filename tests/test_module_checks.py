@@ -1,18 +1,16 @@
 """Every mistake is found under its own name, alone; right modules are left in peace."""
 
 import copy
-import sys
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rnn_tutorial.findings import CONFIDENCES, describe
+from rnn_tutorial.findings import describe
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.module_checks import check_module
 from rnn_tutorial.module_faults import HEALTHY_MODULES, MODULE_FAULTS, MORE_FAULTS, VOCAB_SIZE
-from rnn_tutorial.module_probe import load_module
 
 
 def make(factory, seed):
@@ -241,7 +239,7 @@ def test_findings_are_sentences_for_a_person():
     for name, factory in MODULE_FAULTS.items():
         if name in ("order-ignored", "state-detached", "unused-parameters"):  # a sample
             (found,) = check_module(make(factory, 0), VOCAB_SIZE)
-            assert found.confidence in CONFIDENCES
+            assert found.confidence in ("certain", "likely", "possible")
             assert all((found.seen, found.meaning, found.advice))
             assert name in describe([found])
 
@@ -262,27 +260,3 @@ def test_wrong_arguments_are_refused(arguments, message):
 def test_impossible_lengths_are_refused(lengths):
     with pytest.raises(ValueError, match="whole numbers of at least 1"):
         check_module(RnnClsNet(10, 2, 2, 1, 10), 10, lengths=lengths)
-
-
-def test_modules_load_from_an_import_path(tmp_path, monkeypatch):
-    (tmp_path / "a_users_model.py").write_text(
-        "from torch import nn\n"
-        "class Net(nn.Linear):\n    def __init__(self):\n        super().__init__(2, 3)\n"
-        "make = Net\nready = Net()\nnumber = lambda: 3\ndef needs(size): pass\n"
-    )
-    (tmp_path / "a_broken_model.py").write_text("1 / 0\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in ("Net", "make", "ready"):
-        assert load_module(f"a_users_model:{name}").out_features == 3
-    for path, message in (
-        ("a_users_model", "allowed is package.module:name"),
-        (":make", "allowed is package.module:name"),
-        ("a_users_model:other", "no attribute 'other'"),
-        ("no_such_model:make", "No module named"),
-        ("a_broken_model:make", "ZeroDivisionError"),
-        ("a_users_model:number", "gives a int"),
-        ("a_users_model:needs", "missing 1 required positional argument"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            load_module(path)
-    sys.modules.pop("a_users_model")
