@@ -77,7 +77,7 @@ EXPERIMENTS = {
             "embeddings of 10 numbers instead of 32": (*_CERTIFIED, "--embed_dim", "10"),
         },
         certify=True,
-        max_seeds=10,
+        max_seeds=5,
     ),
     "published": Experiment(
         "What do the published recipes reach?",
