@@ -41,12 +41,12 @@ from rnn_tutorial.data import (
 )
 from rnn_tutorial.data import SeqSumModDataset as SeqSumModDataset  # for whoever imports it here
 from rnn_tutorial.distributed import World, find_world, join_world
+from rnn_tutorial.doctor.watch import Watch
 from rnn_tutorial.exact import Evaluation
 from rnn_tutorial.launch import RESUME_FLAGS, configure, impediment, open_run
 from rnn_tutorial.layers import init_recurrent
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.optimizer import make_optimizer
-from rnn_tutorial.probe import update_ratio
+from rnn_tutorial.optimizer import make_optimizer, update_ratio
 from rnn_tutorial.report import (
     count_parameters,
     prediction_hint,
@@ -62,7 +62,6 @@ from rnn_tutorial.task import num_classes
 from rnn_tutorial.tasks import DigitTask, FileTask, make_task
 from rnn_tutorial.terminal import OneSentenceParser, Progress, StopSignals
 from rnn_tutorial.tracking import start_tracker
-from rnn_tutorial.watch import Watch
 
 # An engine makes one update per batch: advance(steps, learning_rates, batches, noise, stop) returns
 # the loss of each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.

@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from rnn_tutorial.data import EVAL_STREAM, SeqSumModDataset
-from rnn_tutorial.data_checks import check_data
-from rnn_tutorial.self_test import DATA_FAULTS, HEALTHY_DATA
+from rnn_tutorial.doctor.data_checks import check_data
+from rnn_tutorial.doctor.self_test import DATA_FAULTS, HEALTHY_DATA
 
 
 def names(*arguments, **options):

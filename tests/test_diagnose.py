@@ -9,9 +9,10 @@ import torch
 from conftest import REPOSITORY, TRAIN_QUICKLY
 
 import train_cls_rnn
-from rnn_tutorial import diagnose, self_test
+from rnn_tutorial import diagnose
+from rnn_tutorial.doctor import self_test
+from rnn_tutorial.doctor.self_test import Case, RunCase, all_cases, run_self_test
 from rnn_tutorial.experiments import tables
-from rnn_tutorial.self_test import Case, RunCase, all_cases, run_self_test
 
 # Learns nothing in 1,100 updates, which take a fraction of a second.
 TRAIN_IN_VAIN = (

@@ -1,6 +1,6 @@
 """Findings: how they read."""
 
-from rnn_tutorial.findings import Finding, describe
+from rnn_tutorial.doctor.findings import Finding, describe
 
 
 def test_a_finding_tells_what_was_seen_what_it_means_and_what_to_try():

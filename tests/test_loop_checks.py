@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rnn_tutorial.loop_checks import check_step
-from rnn_tutorial.self_test import HEALTHY_LOOPS, LOOP_FAULTS
+from rnn_tutorial.doctor.loop_checks import check_step
+from rnn_tutorial.doctor.self_test import HEALTHY_LOOPS, LOOP_FAULTS
 
 
 def test_a_graph_that_grows_is_found():

@@ -7,10 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rnn_tutorial.findings import describe
+from rnn_tutorial.doctor.findings import describe
+from rnn_tutorial.doctor.module_checks import check_module
+from rnn_tutorial.doctor.module_faults import (
+    HEALTHY_MODULES,
+    MODULE_FAULTS,
+    MORE_FAULTS,
+    VOCAB_SIZE,
+)
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.module_checks import check_module
-from rnn_tutorial.module_faults import HEALTHY_MODULES, MODULE_FAULTS, MORE_FAULTS, VOCAB_SIZE
 
 
 def make(factory, seed):

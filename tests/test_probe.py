@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from rnn_tutorial.doctor.probe import _unroll, probe
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.probe import _unroll, probe, update_ratio
+from rnn_tutorial.optimizer import update_ratio
 
 N, T, H = 5, 6, 7
 

@@ -15,11 +15,11 @@ import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import benchmark, certify, diagnose, evaluate, who_did_it
 from rnn_tutorial.checkpoint import load_checkpoint
+from rnn_tutorial.doctor.self_test import all_cases
 from rnn_tutorial.experiments import __main__ as experiments
 from rnn_tutorial.experiments import lesson
 from rnn_tutorial.experiments.lesson import converse
 from rnn_tutorial.run_folder import find_checkpoint
-from rnn_tutorial.self_test import all_cases
 
 READMES = ("README.md", "README_next.md")
 

@@ -8,16 +8,22 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from rnn_tutorial import evidence
 from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.config import RECIPES
-from rnn_tutorial.evidence import MAX_LENGTH, Evidence, read_evidence, read_files, read_metrics
+from rnn_tutorial.doctor import evidence
+from rnn_tutorial.doctor.evidence import (
+    MAX_LENGTH,
+    Evidence,
+    read_evidence,
+    read_files,
+    read_metrics,
+)
+from rnn_tutorial.doctor.probe import Probe
+from rnn_tutorial.doctor.run_checks import CAUSES, OTHERS, check_run, describe_run
+from rnn_tutorial.doctor.watch import Watch
 from rnn_tutorial.examples import read_split
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.probe import Probe
-from rnn_tutorial.run_checks import CAUSES, OTHERS, check_run, describe_run
 from rnn_tutorial.tasks import FileTask
-from rnn_tutorial.watch import Watch
 
 CHANCE = math.log(10)
 SOUND = Probe(CHANCE, [[1.0] * 5], 0.1, 0.0)
@@ -352,7 +358,7 @@ def test_a_run_that_has_not_begun_is_refused(tmp_path):
 
 def test_the_sentences_about_recipes_are_true_of_the_committed_results():
     """The threshold of what counts as learned lies below the worst seed of sota_warmup."""
-    from rnn_tutorial.evidence import LEARNED
+    from rnn_tutorial.doctor.evidence import LEARNED
 
     assert "sota_warmup" in RECIPES
     path = REPOSITORY / "rnn_tutorial" / "results" / "published.json"

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.checkpoint import load_checkpoint
-from rnn_tutorial.data_checks import check_data
+from rnn_tutorial.doctor.data_checks import check_data
+from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.probe import Probe, probe
 from rnn_tutorial.examples import guessing_loss, label_shares, read_split
-from rnn_tutorial.findings import Finding
 from rnn_tutorial.inference import advance, empty_state
 from rnn_tutorial.layers import TransformerLayers
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.probe import Probe, probe
 from rnn_tutorial.run_folder import (
     CONFIG_FILE,
     METRICS_FILE,

@@ -1,4 +1,4 @@
-"""What goes on inside a network: gradients at every step, idle units, the size of an update.
+"""What goes on inside a network: gradients at every step, and idle units.
 
 Shapes: N sequences, T steps, H hidden, F outputs of a step, S chains of
 states: one per layer and direction.
@@ -6,9 +6,7 @@ states: one per layer and direction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -126,38 +124,3 @@ def _one_layer(rnn: nn.RNNBase, layer: int, suffix: str) -> nn.RNNBase:
     one_layer.to(own["weight_ih_l0"].dtype)
     one_layer.load_state_dict(own)
     return one_layer
-
-
-def update_ratio(optimizer: torch.optim.Optimizer, learning_rate: float) -> float:
-    """How far the last update moved the weights, relative to the weights themselves.
-
-    Computed from what the optimizer remembers, without weight decay: the 2-norm of a matrix's
-    update over the 2-norm of the matrix, and of that the median over all weight matrices. Always
-    a finite number.
-
-    Args:
-        optimizer: after its `step`.
-        learning_rate: that of the update.
-
-    Source: Karpathy, CS231n notes, "Ratio of weights:updates": somewhere around 1e-3.
-    """
-    group = optimizer.param_groups[0]
-    matrices = [p for p in group["params"] if p.ndim > 1]
-    with torch.no_grad():
-        moves = [_direction(p, optimizer.state[p], group) for p in matrices]
-        lengths = torch.stack(torch._foreach_norm(matrices)).clamp(min=1e-12)
-        ratios = torch.stack(torch._foreach_norm(moves)) / lengths
-    return learning_rate * ratios.median().nan_to_num().item()
-
-
-def _direction(parameter: Tensor, state: Mapping[str, Any], group: Mapping[str, Any]) -> Tensor:
-    """The last update of Adam, AdamW, RMSprop or SGD, over the learning rate."""
-    move = parameter.grad
-    if "exp_avg" in state:
-        beta1, beta2 = group["betas"]
-        step = float(state["step"])
-        root = (state["exp_avg_sq"] / (1 - beta2**step)).sqrt_()
-        return state["exp_avg"] / (1 - beta1**step) / root.add_(group["eps"])
-    if "square_avg" in state:
-        move = move / (state["square_avg"].sqrt() + group["eps"])
-    return state.get("momentum_buffer", move)

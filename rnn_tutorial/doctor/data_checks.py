@@ -1,6 +1,6 @@
 """Faults of data that can be seen without a model, in anyone's samples or DataLoader.
 
-    from rnn_tutorial.data_checks import check_data
+    from rnn_tutorial.doctor.data_checks import check_data
     print(describe(check_data(training_loader, evaluation_loader)))
 
 Nothing is assumed about the task, but for `shifted-labels` that samples of equal input are to have
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnn_tutorial.findings import Finding
+from rnn_tutorial.doctor.findings import Finding
 
 Tokens = tuple[int, ...]
 Rule = Callable[[Tokens], int]

@@ -1,6 +1,6 @@
 """What is wrong with the code of a sequence classifier: checks that take any nn.Module.
 
-    from rnn_tutorial.findings import describe
+    from rnn_tutorial.doctor.findings import describe
     print(describe(check_module(my_module, vocab_size=10)))
 
 Each check is an experiment that a correct module passes whatever its weights are, trained or not:
@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from rnn_tutorial.findings import Finding
-from rnn_tutorial.module_probe import (
+from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.module_probe import (
     PASSED,
     Call,
     ModuleRaised,
@@ -27,8 +27,12 @@ from rnn_tutorial.module_probe import (
     WrongShape,
     undisturbed,
 )
-from rnn_tutorial.module_rows import check_axes, check_backward_direction, check_rows_and_padding
-from rnn_tutorial.module_time import check_gradients, check_time_axis
+from rnn_tutorial.doctor.module_rows import (
+    check_axes,
+    check_backward_direction,
+    check_rows_and_padding,
+)
+from rnn_tutorial.doctor.module_time import check_gradients, check_time_axis
 
 FRESH_NETS = 8  # that all give scores in (0, 1) only if the code sees to it
 # What follows from another mistake is not reported beside it.

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnn_tutorial.findings import Finding
-from rnn_tutorial.module_probe import (
+from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.module_probe import (
     PASSED,
     ModuleRaised,
     Outcome,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from rnn_tutorial.findings import Finding
+from rnn_tutorial.doctor.findings import Finding
 
 # What PyTorch says then; the second, if retain_graph=True came before optimizer.step().
 _MESSAGES = (

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rnn_tutorial.findings import Finding
-from rnn_tutorial.module_probe import PASSED, Outcome, Probe, weighted_sum, weights_like
+from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.module_probe import PASSED, Outcome, Probe, weighted_sum, weights_like
 
 FD_STEP = 1e-5  # of central differences in float64: their error is about FD_STEP²
 FD_TENSORS = 32  # at most so many parameters are compared with finite differences

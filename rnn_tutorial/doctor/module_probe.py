@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from rnn_tutorial.findings import Finding
+from rnn_tutorial.doctor.findings import Finding
 
 Call = Callable[[nn.Module, Tensor, Tensor], object]  # module, x, seq_lengths -> scores
 CPU = torch.device("cpu")

@@ -31,17 +31,17 @@ from tqdm import tqdm
 from rnn_tutorial.checkpoint import save_checkpoint
 from rnn_tutorial.config import TrainConfig, add_config_flags, settings_of
 from rnn_tutorial.data import EVAL_STREAM, Sample, SeqSumModDataset, pad_and_tensor
-from rnn_tutorial.data_checks import check_data
-from rnn_tutorial.evidence import read_evidence
+from rnn_tutorial.doctor.data_checks import check_data
+from rnn_tutorial.doctor.evidence import read_evidence
+from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.loop_checks import check_step
+from rnn_tutorial.doctor.module_checks import check_module
+from rnn_tutorial.doctor.module_faults import MODULE_FAULTS
+from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.exact import evaluate
 from rnn_tutorial.experiments.runs import REPOSITORY, code_version
-from rnn_tutorial.findings import Finding
-from rnn_tutorial.loop_checks import check_step
 from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.module_checks import check_module
-from rnn_tutorial.module_faults import MODULE_FAULTS
 from rnn_tutorial.optimizer import make_optimizer
-from rnn_tutorial.run_checks import check_run
 from rnn_tutorial.run_folder import CONFIG_FILE, claim_run_folder, write_json
 from rnn_tutorial.schedule import Standing
 from rnn_tutorial.terminal import OneSentenceParser

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rnn_tutorial.evidence import Files, read_evidence
-from rnn_tutorial.run_checks import check_run, describe_run
+from rnn_tutorial.doctor.evidence import Files, read_evidence
+from rnn_tutorial.doctor.run_checks import check_run, describe_run
 
 
 class Watch:

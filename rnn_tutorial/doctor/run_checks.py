@@ -20,15 +20,15 @@ import itertools
 import statistics
 from collections.abc import Callable, Sequence
 
-from rnn_tutorial.data_checks import WIDE_INTERVAL, small_evaluation
-from rnn_tutorial.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence
-from rnn_tutorial.findings import Finding, describe
-from rnn_tutorial.probe import SATURATED, Probe
+from rnn_tutorial.doctor.data_checks import WIDE_INTERVAL, small_evaluation
+from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence
+from rnn_tutorial.doctor.findings import Finding, describe
+from rnn_tutorial.doctor.probe import SATURATED, Probe
 
 AT_CHANCE = 0.95  # of ln C
 FAR_ABOVE_CHANCE = 1.5  # times ln C: a network this wrong is also sure of it
 FAST_UPDATE = 0.025  # update_ratio; it peaks at 0.009 in solved, at 0.021 in sota_warmup
-SLOW_UPDATE = 5e-4  # update_ratio at its peak; half of the usual 1e-3, see probe.update_ratio
+SLOW_UPDATE = 5e-4  # update_ratio at its peak; half of the usual 1e-3, see optimizer.py
 MANY_SATURATED = 0.9  # share of the states; recipes that learn end with 0.3 to 0.85
 MANY_IDLE = 0.5  # share of the units
 FAR = 10  # steps; over fewer a gradient cannot vanish by the length alone
