@@ -229,6 +229,15 @@ def test_memory_does_not_grow_with_the_stream_nor_states_with_a_line(
 # ---- the prompt ----
 
 
+def interrupt(process, signum):
+    """Send a signal until it is heeded: input() misses one that comes before it begins to wait."""
+    while process.poll() is None:
+        time.sleep(0.1)
+        process.send_signal(signum)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=3)
+
+
 def talk(cwd, environment, *typed):
     """Type at the script's prompt in a pseudo-terminal; returns the screen and the exit status."""
     ours, theirs = pty.openpty()
@@ -246,8 +255,7 @@ def talk(cwd, environment, *typed):
                 prompts += 1
                 key = typed.pop(0)
                 if isinstance(key, signal.Signals):
-                    time.sleep(0.1)
-                    process.send_signal(key)
+                    interrupt(process, key)
                 else:
                     os.write(ours, key)
     os.close(ours)
