@@ -37,7 +37,7 @@ def launches(monkeypatch, tmp_path):
             config = {"min_seq_len": 2, "max_seq_len": 10, "max_number": 9}
             result = {"steps": 5, "model_parameters": 7, "config": config}
             (run / "result.json").write_text(json.dumps(result))
-            metrics = [{"step": 1, "steps_per_second": 200.0}, {"step": 5, "accuracy": 1.0}]
+            metrics = [{"step": 1, "loss": 2.0}, {"step": 5, "accuracy": 1.0}]
             (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
             return ""
         row = {"length": 10, "right_random": 99, "num_random": 100}
@@ -53,7 +53,6 @@ def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_pat
     figures = runs.run_once(("--lr", "0.1"), 0, certify=False)
     assert (figures["wrong_inputs"], figures["right_at_length"]) == (11, {"10": 99})
     assert figures["accuracy"] == pytest.approx((0.9 + 0.999) / 2)
-    assert figures["microseconds_per_step"] == 5000.0
     assert figures["curve"] == {"step": [5], "accuracy": [1.0]}
     assert len(launches) == 2
     assert runs.run_once(("--lr", "0.1"), 0, certify=False) == figures
@@ -86,6 +85,25 @@ def test_no_more_seeds_than_an_experiment_takes(launches, tmp_path, monkeypatch)
     assert result["command"].endswith("--num_seeds 2")
 
 
+def test_times_of_the_updates_are_added_to_a_result(tmp_path, monkeypatch):
+    variants = {"one": ("--engine", "autograd"), "two": ("--engine", "autograd", "--cell", "gru")}
+    few = replace(EXPERIMENTS["cells"], variants=variants)
+    monkeypatch.setattr(__main__, "EXPERIMENTS", {"cells": few})
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path)
+    monkeypatch.setattr(__main__, "timed", lambda rounds, c: {k: [v(0.01)] for k, v in c.items()})
+    (tmp_path / "cells.json").write_text('{"kept": 1}')
+    __main__.time_updates(["cells"])
+    result = json.loads((tmp_path / "cells.json").read_text())
+    assert result["kept"] == 1 and list(result["update_seconds"]) == ["one", "two"]
+    assert all(0 < time["median"] < 1 for time in result["update_seconds"].values())
+
+
+def test_an_accuracy_is_not_rounded_up_to_all_right():
+    assert [tables._accuracy(share) for share in (1.0, 0.9999999, 0.5)] == [
+        "100%", "99.999%", "50.000%",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("arguments", [["run", "nothing"], ["run", "all", "--num_seeds", "0"], []])
 def test_wrong_arguments_are_refused(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -109,7 +127,7 @@ def test_a_table_is_written_between_its_markers(tmp_path, monkeypatch):
     assert rendered.startswith("before\n") and rendered.endswith("after\n")
     assert "old" not in rendered
     assert (
-        "| plain | 1/2 [9%, 91%] | 75.000% [50.000%, 100.000%] | 1/2 [9%, 91%] | 1/2 [9%, 91%] |\n"
+        "| plain | 1/2 [9%, 91%] | 75.000% [50.000%, 100%] | 1/2 [9%, 91%] | 1/2 [9%, 91%] |\n"
         in rendered
     )
 

@@ -8,16 +8,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
+from rnn_tutorial.benchmark import engine_steps
+from rnn_tutorial.config import TrainConfig, add_config_flags, settings_of
 from rnn_tutorial.experiments import __doc__ as package_doc
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, LENGTHS
 from rnn_tutorial.experiments.figures import render_figures
 from rnn_tutorial.experiments.runs import REPOSITORY, code_version, run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
-from rnn_tutorial.run_folder import write_json
+from rnn_tutorial.run_folder import read_json, write_json
 from rnn_tutorial.terminal import OneSentenceParser
-from rnn_tutorial.timing import describe_machine
+from rnn_tutorial.timing import describe_machine, spread, timed, updates
 
 READMES = ("README.md", "README_next.md")
 
@@ -62,12 +65,31 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
         write_json(folder / f"{name}.json", content)
 
 
+def time_updates(names: Sequence[str]) -> None:
+    """Measure an update of every variant in turns, and add the times to the result files."""
+    for name in names:
+        results = read_json(RESULTS / f"{name}.json")
+        parser = OneSentenceParser()
+        add_config_flags(parser)
+        candidates = {}
+        for variant, flags in EXPERIMENTS[name].variants.items():
+            settings = settings_of(vars(parser.parse_args(list(flags))))
+            config = TrainConfig(**{**settings, "device": "cpu"})
+            candidates[variant] = updates(engine_steps(config, config.engine, 5), seconds=0.2)
+        times = timed(7, candidates)
+        results["update_seconds"] = {variant: spread(own) for variant, own in times.items()}
+        write_json(RESULTS / f"{name}.json", results)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit status."""
     parser = OneSentenceParser(prog="python -m rnn_tutorial.experiments", description=package_doc)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print names and questions")
     commands.add_parser("render", help="write tables of the READMEs and figures from the results")
+    timing = commands.add_parser("time", help="measure an update of each variant, in turns")
+    able = [name for name, experiment in EXPERIMENTS.items() if experiment.timed]
+    timing.add_argument("names", nargs="+", choices=able, metavar="NAME", help=f"of {able}")
     run = commands.add_parser("run", help="train and measure; what is done already is kept")
     run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
     run.add_argument(
@@ -82,6 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if flags.command == "list":
         for name, experiment in EXPERIMENTS.items():
             print(f"{name}: {experiment.question} ({len(experiment.variants)} variants)")
+    elif flags.command == "time":
+        torch.set_num_threads(1)
+        time_updates(flags.names)
     elif flags.command == "render":
         for readme in (REPOSITORY / name for name in READMES):
             readme.write_text(render(readme.read_text(encoding="utf-8")), encoding="utf-8")

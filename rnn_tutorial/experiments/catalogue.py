@@ -18,12 +18,14 @@ class Experiment:
         variants: name to flags.
         certify: True to try a proof of each trained network, and look at its automaton, too.
         max_seeds: more are not run: what takes long is compared on fewer.
+        timed: True to measure the time of an update of each variant, in turns.
     """
 
     question: str
     variants: dict[str, tuple[str, ...]]
     certify: bool = False
     max_seeds: int = 20
+    timed: bool = False
 
 
 # What the published tutorial says of its recipes: one run without a seed each, scored on 100 random
@@ -112,6 +114,7 @@ EXPERIMENTS = {
             for layers in (1, 2, 3)
         },
         max_seeds=5,
+        timed=True,
     ),
     "transformer": Experiment(
         "RNN or Transformer, with about as many parameters?",
@@ -127,5 +130,6 @@ EXPERIMENTS = {
             )
         },
         max_seeds=5,
+        timed=True,
     ),
 }

@@ -75,7 +75,6 @@ def run_once(
     run = folder / "run"
     result = read_json(run / RESULT_FILE)
     metrics = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
-    rates = [row["steps_per_second"] for row in metrics if "steps_per_second" in row]
     examined = json.loads(
         _launch(
             *("-m", "rnn_tutorial.evaluate", str(run), "--max_len", "5", "--json"),
@@ -87,7 +86,6 @@ def run_once(
         "seed": seed,
         "steps": result["steps"],
         "seconds": seconds,
-        "microseconds_per_step": 1e6 / statistics.median(rates),
         "model_parameters": result["model_parameters"],
         "accuracy": accuracy,
         "wrong_inputs": num_wrong,

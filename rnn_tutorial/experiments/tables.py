@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
@@ -60,14 +61,17 @@ Runs = list[dict[str, Any]]
 
 
 def _seeds_table(
-    results: dict[str, Any], rows: Sequence[str] = (), detailed: bool = False, claims: Any = None
+    results: dict[str, Any],
+    rows: Sequence[str] = (),
+    detailed: bool = False,
+    claims: dict[str, str] | None = None,
 ) -> str:
     """A row for each variant: seeds solved, seeds right at each length, seeds proved.
 
     Args:
         results: of an experiment.
         rows: variants to show; none means all.
-        detailed: parameters, time and the share of right answers at each length too.
+        detailed: parameters and time too, and at each length the share of right answers instead.
         claims: what others reported of each variant.
     """
     variants = {name: results["variants"][name]["runs"] for name in rows or results["variants"]}
@@ -75,27 +79,35 @@ def _seeds_table(
     columns: dict[str, Callable[[Runs], str]] = {}
     if detailed:
         columns["parameters"] = lambda runs: f"{runs[0]['model_parameters']:,}"
-        columns["µs an update"] = lambda runs: _spread(
-            [run["microseconds_per_step"] for run in runs], ",.0f"
-        )
     columns["every input right"] = lambda runs: _share([run["wrong_inputs"] == 0 for run in runs])
     columns["accuracy, median [min, max]"] = lambda runs: _spread(
-        [run["accuracy"] for run in runs], ".3%"
+        [run["accuracy"] for run in runs], _accuracy
     )
-    for length in first["right_at_length"]:
-        columns[f"all right at {int(length):,}"] = lambda runs, n=length: _share(
-            [run["right_at_length"][n] == run["num_sequences"] for run in runs]
-        )
+    for n in first["right_at_length"]:
         if detailed:
-            columns[f"right at {int(length):,}"] = lambda runs, n=length: _spread(
-                [run["right_at_length"][n] / run["num_sequences"] for run in runs], ".0%"
+            columns[f"right at {int(n):,}"] = lambda runs, n=n: _spread(_right(runs, n), _percent)
+        else:
+            columns[f"all right at {int(n):,}"] = lambda runs, n=n: _share(
+                [right == 1 for right in _right(runs, n)]
             )
     if "proof" in first:
         columns["proved"] = lambda runs: _share([run["proof"]["proved"] for run in runs])
     cells = [[name, *(cell(runs) for cell in columns.values())] for name, runs in variants.items()]
-    if claims:
-        cells = [[*row, claims[row[0]]] for row in cells]
-    return _markdown(["variant", *columns, *(["published claim"] if claims else [])], cells)
+    more = {"published claim": claims} if claims else {}
+    if detailed:
+        more["µs an update"] = {
+            name: "{median:,.0f} [{min:,.0f}, {max:,.0f}]".format(
+                **{key: seconds * 1e6 for key, seconds in time.items()}
+            )
+            for name, time in results["update_seconds"].items()
+        }
+    cells = [[*row, *(texts[row[0]] for texts in more.values())] for row in cells]
+    return _markdown(["variant", *columns, *more], cells)
+
+
+def _right(runs: Runs, length: str) -> list[float]:
+    """Share of the sequences of a length that each run answers right."""
+    return [run["right_at_length"][length] / run["num_sequences"] for run in runs]
 
 
 def _automaton_table(runs: Runs) -> str:
@@ -104,12 +116,21 @@ def _automaton_table(runs: Runs) -> str:
     periods = automata[0]["period_shares"]
     header = ["the table is addition", *(f"remainders differ modulo {p}" for p in periods)]
     shares = [[automaton["period_shares"][p] for automaton in automata] for p in periods]
-    cells = [_share([a["is_right"] for a in automata]), *(_spread(s, ".0%") for s in shares)]
+    cells = [_share([a["is_right"] for a in automata]), *(_spread(s, _percent) for s in shares)]
     return _markdown(header, [cells])
 
 
-def _spread(values: list[float], form: str) -> str:
-    return f"{statistics.median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
+def _spread(values: list[float], show: Callable[[float], str]) -> str:
+    return f"{show(statistics.median(values))} [{show(min(values))}, {show(max(values))}]"
+
+
+def _accuracy(share: float) -> str:
+    """In percent; what is not all right is not rounded up to it."""
+    return "100%" if share == 1 else f"{math.floor(share * 1e5) / 1e3:.3f}%"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}"
 
 
 def _share(successes: list[bool]) -> str:
