@@ -35,7 +35,7 @@ CLAIMS = {
     "deeper_rnn": "99%", "sota": "–", "sota_warmup": "100%",
 }  # fmt: skip
 
-_SOLVED, _CERTIFIED = ("--recipe", "solved"), ("--recipe", "certified")
+_SOLVED = ("--recipe", "solved")
 _SHORTER = (
     *(*_SOLVED, "--engine", "autograd", "--hidden_dim", "64", "--batch_size", "128"),
     *("--total_steps", "2000", "--warmup_step", "200", "--lr", "0.003"),
@@ -67,19 +67,8 @@ EXPERIMENTS = {
     ),
     "certified": Experiment(
         "How many seeds can be proved right at every length?",
-        {"certified": _CERTIFIED},
+        {"certified": ("--recipe", "certified")},
         certify=True,
-    ),
-    "needed": Experiment(
-        "What does the proof need?",
-        {
-            "all of it": _CERTIFIED,
-            "no contraction penalty": (*_CERTIFIED, "--contraction", "0"),
-            "lengths to 5 instead of 10": (*_CERTIFIED, "--max_seq_len", "5"),
-            "embeddings of 10 numbers instead of 32": (*_CERTIFIED, "--embed_dim", "10"),
-        },
-        certify=True,
-        max_seeds=5,
     ),
     "published": Experiment(
         "What do the published recipes reach?",

@@ -120,6 +120,21 @@ def _automaton_table(runs: Runs) -> str:
     return _markdown(header, [cells])
 
 
+def _proofs_table(runs: Runs) -> str:
+    """What the proofs of the seeds that were proved look like."""
+    proofs = [run["proof"] for run in runs if run["proof"]["proved"]]
+    columns = {
+        "abstract states": ("abstract_states", "{:,.0f}"),
+        "smallest score margin": ("smallest_margin", "{:.1f}"),
+        "widest box": ("largest_width", "{:.2f}"),
+        "seconds": ("seconds", "{:.1f}"),
+    }
+    cells = [
+        _spread([proof[key] for proof in proofs], form.format) for key, form in columns.values()
+    ]
+    return _markdown(list(columns), [cells])
+
+
 def _spread(values: list[float], show: Callable[[float], str]) -> str:
     return f"{show(statistics.median(values))} [{show(min(values))}, {show(max(values))}]"
 
@@ -193,6 +208,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "ablation-depth": lambda r: _seeds_table(r, [_WHOLE, "two layers"]),
     "certified-automaton": lambda r: _automaton_table(r["variants"]["certified"]["runs"]),
+    "certified-proof": lambda r: _proofs_table(r["variants"]["certified"]["runs"]),
     "cells": lambda r: _seeds_table(r, detailed=True),
     "transformer": lambda r: _seeds_table(r, detailed=True),
     "benchmark": lambda r: _speed_table(r["training"]["step"], "µs an update", 1e6),
