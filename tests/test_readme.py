@@ -192,9 +192,10 @@ def test_every_mistake_of_the_list_has_a_finding_that_catches_it():
     assert len(rows) > 20 and set(rows) <= {case.expected for case in all_cases().values()}
 
 
-@pytest.mark.parametrize(("name", "most_words"), [("README.md", 6000), ("README_next.md", 9000)])
+@pytest.mark.parametrize(("name", "most_words"), [("README.md", 6000), ("README_next.md", 7000)])
 def test_a_part_is_read_in_an_evening(name, most_words):
-    assert len(read(name).split()) < most_words
+    read_through = [line for line in read(name).splitlines() if not line.startswith("|")]
+    assert len(" ".join(read_through).split()) < most_words
 
 
 def test_every_logged_metric_is_explained(trained_folder):
