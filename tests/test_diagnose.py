@@ -13,6 +13,7 @@ from rnn_tutorial import diagnose
 from rnn_tutorial.doctor import self_test
 from rnn_tutorial.doctor.self_test import Case, RunCase, all_cases, run_self_test
 from rnn_tutorial.experiments import tables
+from rnn_tutorial.run_folder import read_json
 
 # Learns nothing in 1,100 updates, which take a fraction of a second.
 TRAIN_IN_VAIN = (
@@ -282,3 +283,10 @@ def test_every_case_has_a_finding_or_is_healthy():
 @pytest.mark.parametrize("name", self_test.HEALTHY_MODULES)
 def test_nothing_is_found_in_a_good_module(name):
     assert run_self_test({name: all_cases()[name]}, 1, 1)["rows"][name]["found"] == {}
+
+
+def test_the_committed_matrix_has_every_case_and_each_as_the_tutorial_says():
+    result = read_json(tables.RESULTS / "doctor.json")
+    assert result["num_seeds"] >= 5 and result["rows"].keys() == all_cases().keys()
+    for name, row in result["rows"].items():
+        assert self_test.is_as_expected(row, result["num_seeds"]), name

@@ -21,6 +21,7 @@ from rnn_tutorial.experiments.result_figures import (
     draw_lengths,
     draw_published,
     runs_of,
+    set_length_axes,
 )
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.plots import COLOURS, draw_growth, new_figure, save
@@ -49,12 +50,7 @@ def draw_promise(path: Path) -> None:
     for recipe, colour, marker in (("solved", BLUE, "o"), ("published", VERMILION, "s")):
         name = "sota_warmup" if recipe == "published" else recipe
         draw_accuracy_of(axes, runs_of(recipe)[name], f"--recipe {name}", colour, marker)
-    axes.axhline(0.1, linestyle="--", color="#555555", label="guessing")
-    axes.set(xscale="log", xlim=(1, 1300), ylim=(0, 1.05))
-    axes.set(xlabel="digits in the sequence", ylabel="share answered right")
-    axes.set_xticks([1, 5, 10, 100, 1000], ["1", "all\nup to 5", "10", "100", "1,000"])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
+    set_length_axes(axes)
     axes.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.6))
     save(figure, path)
 

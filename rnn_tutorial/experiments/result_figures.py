@@ -97,14 +97,19 @@ def draw_lengths(path: Path) -> None:
     axes.axvspan(1, 5, color=SKY, alpha=0.25, linewidth=0, label="trained")
     for name, (colour, marker, style) in zip(shown, _MARKS, strict=True):
         draw_accuracy_of(axes, variants[name], name, colour, marker, style)
+    set_length_axes(axes)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.02, 0.12))
+    save(figure, path)
+
+
+def set_length_axes(axes: Any) -> None:
+    """Length against share of right answers, and what guessing reaches."""
     axes.axhline(0.1, linestyle="--", color="#555555", linewidth=1, label="guessing")
     axes.set(xscale="log", xlim=(1, 1300), ylim=(0, 1.05))
     axes.set(xlabel="digits in the sequence", ylabel="share answered right")
     axes.set_xticks([1, 5, 10, 100, 1000], ["1", "all up\nto 5", "10", "100", "1,000"])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.02, 0.12))
-    save(figure, path)
 
 
 def draw_accuracy_of(

@@ -123,9 +123,7 @@ def _exact_in_training_range(exact: dict[str, Any], config: dict[str, Any]) -> t
 
 def _launch(*arguments: str, ok: Sequence[int] = (0,)) -> str:
     """Run Python on a script or module of this repository; returns what it prints."""
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=None, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     if done.returncode not in ok:
         raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()}")
     return done.stdout
