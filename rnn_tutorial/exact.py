@@ -212,6 +212,7 @@ def _score_sample(
         x, seq_lengths = dataset.draw(start, min(chunk, SAMPLE_SIZE - start))
         scores = model(torch.from_numpy(x).to(device), torch.from_numpy(seq_lengths))
         wrong = scores.argmax(dim=-1).cpu().numpy() != label(x, max_number)
+        wrong |= scores.isnan().any(dim=-1).cpu().numpy()
         for length, is_wrong in zip(seq_lengths.tolist(), wrong.tolist(), strict=True):
             tally.add(length, 1, is_wrong)
         tally.examples += [x[i, : seq_lengths[i]].tolist() for i in wrong.nonzero()[0]]

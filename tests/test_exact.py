@@ -20,6 +20,7 @@ def test_an_answer_that_is_no_number_is_wrong():
     with torch.no_grad():
         model.fc.bias.fill_(torch.nan)
     assert evaluate(model, 1, 3, 9).num_wrong == 1110
+    assert evaluate(model, 1, 3, 9, max_enumerated=0).num_wrong == SAMPLE_SIZE
 
 
 @pytest.mark.parametrize(
