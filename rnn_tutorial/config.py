@@ -479,7 +479,8 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that flags mean: those of their recipe, overridden by the flags themselves.
 
     Raises:
-        ValueError: there is no such recipe, or flags of the digit task go with a file.
+        ValueError: there is no such recipe, flags of the digit task go with a file, or a lowest
+            rate with one that stays.
     """
     name = flags.get("recipe", "baseline")
     if name not in RECIPES:
@@ -491,6 +492,11 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
                     f"--{flag} {flags[flag]} is not allowed with --train_file: "
                     "lengths and tokens are those of the file"
                 )
+    if flags.get("scheduler") == "constant" and "min_lr" in flags:
+        raise ValueError(
+            f"--min_lr {flags['min_lr']:g} has no effect with --scheduler constant, "
+            "whose rate stays --lr"
+        )
     return {"run_name": name, **RECIPES[name].settings, **flags}
 
 

@@ -117,6 +117,13 @@ def test_a_file_says_itself_what_flags_say_of_digits(flag):
     assert settings_of({"train_file": "f", "recipe": "solved"})["train_file"] == "f"
 
 
+def test_a_lowest_rate_is_for_a_rate_that_falls():
+    with pytest.raises(ValueError, match=r"--min_lr 0\.0005 has no effect with"):
+        settings_of({"scheduler": "constant", "min_lr": 0.0005})
+    of_recipe = settings_of({"scheduler": "constant", "recipe": "solved"})
+    assert TrainConfig(**of_recipe).min_lr == 0
+
+
 def test_it_knows_whether_flags_changed_its_recipe():
     def config(**flags):
         return TrainConfig(**settings_of({"recipe": "sota", **flags}))

@@ -118,7 +118,6 @@ EXPERIMENTS = {
                 *("--pooling", "mean"),
             )
         },
-        max_seeds=5,
         timed=True,
     ),
 }
