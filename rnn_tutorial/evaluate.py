@@ -47,6 +47,8 @@ class LengthResult:
     Args:
         length: of the sequences.
         num_random, right_random: a seeded sample, and how many of it are right.
+        right_modulo: of each p between 1 and C that divides C, how many of the sample are right
+            modulo p: a network may know whether a sum is even, and no more.
         low, high: 95 % Wilson interval of the accuracy on random sequences.
         num_adversarial, right_adversarial: one digit repeated, and the smallest and the largest
             digit in turn.
@@ -55,6 +57,7 @@ class LengthResult:
     length: int
     num_random: int
     right_random: int
+    right_modulo: dict[int, int]
     low: float
     high: float
     num_adversarial: int
@@ -77,19 +80,23 @@ def accuracy_at_length(
     random = generator.integers(0, max_number, (num_sequences, length), digit_type, endpoint=True)
     inference = Inference(model)
 
-    def count_right(digits: np.ndarray) -> int:
-        classes, _ = inference.classify(digits.ravel(), np.full(len(digits), length))
-        return int((classes == label(digits, max_number)).sum())
+    def errors(digits: np.ndarray) -> np.ndarray:
+        """Answer minus label of each row; 1, wrong modulo everything, if a score is no number."""
+        answers, probabilities = inference.classify(digits.ravel(), np.full(len(digits), length))
+        return np.where(np.isnan(probabilities), 1, answers - label(digits, max_number))
 
     adversarial = adversarial_sequences(length, max_number).astype(digit_type)
-    right = count_right(random)
+    off = errors(random)
+    right = int((off == 0).sum())
+    classes = num_classes(max_number)
     return LengthResult(
         length,
         num_sequences,
         right,
+        {p: int((off % p == 0).sum()) for p in range(2, classes) if classes % p == 0},
         *wilson_interval(right, num_sequences),
         len(adversarial),
-        count_right(adversarial),
+        int((errors(adversarial) == 0).sum()),
     )
 
 
@@ -144,7 +151,16 @@ def print_lengths(results: dict[str, Any], max_number: int) -> None:
             f"{row['length']:>6,}  {row['right_random']:>6,}/{row['num_random']:,}  "
             f"[{row['low']:.4f}, {row['high']:.4f}]  "
             f"{row['right_adversarial']:>4}/{row['num_adversarial']}"
+            f"{_partly_right(row)}"
         )
+
+
+def _partly_right(row: dict[str, Any]) -> str:
+    """What a network that is not right may know all the same."""
+    if row["right_random"] == row["num_random"] or not row["right_modulo"]:
+        return ""
+    counts = (f"{right:,} modulo {p}" for p, right in row["right_modulo"].items())
+    return f"  (right: {', '.join(counts)})"
 
 
 def score_examples(checkpoint: Checkpoint, eval_file: str | None) -> Evaluation:

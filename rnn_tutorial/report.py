@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import shlex
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import torch
 
 from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.exact import Evaluation
@@ -118,8 +121,17 @@ def write_result(
 
 
 def versions() -> dict[str, str]:
-    """What a measurement was made with: interpreter, libraries that compute, operating system."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    """What a measurement was made with: interpreter, operating system, what computes.
+
+    The sums of matrix products, and so the last bits, depend on the instructions that PyTorch and
+    OpenBLAS choose by the processor; the variable OPENBLAS_CORETYPE chooses for OpenBLAS.
+    """
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE", "by the processor"),
+    }
     for name in ("torch", "numpy", "numba", "scipy"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)

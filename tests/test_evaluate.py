@@ -1,6 +1,7 @@
 """The evaluate command: exact to any feasible length, samples at great ones, and the automaton."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -36,6 +37,21 @@ def make_parity_net():
     return net.eval()
 
 
+def make_adder():
+    """Three ReLU units, built by hand, that add digits modulo 10: see exercise 2 of README.md."""
+    net = RnnClsNet(10, 1, 3, 1, 10, nonlinearity="relu")
+    remainder, k = torch.tensor([1.0, -10.0, 10.0]), torch.arange(10.0)
+    with torch.no_grad():
+        net.embedding.weight[:10, 0] = k
+        net.rnn.weight_ih_l0.fill_(1)
+        net.rnn.weight_hh_l0.copy_(remainder.expand(3, 3))
+        net.rnn.bias_ih_l0.copy_(torch.tensor([0.0, -9.0, -10.0]))
+        net.rnn.bias_hh_l0.zero_()
+        net.fc.weight.copy_(2 * k.outer(remainder))
+        net.fc.bias.copy_(-(k**2))
+    return net.eval()
+
+
 @pytest.mark.parametrize("length", [1, 2, 7, 1000])
 def test_a_net_that_is_right_is_right_at_every_length(length):
     result = accuracy_at_length(make_parity_net(), length, 1, num_sequences=50)
@@ -54,6 +70,26 @@ def test_counts_are_those_of_the_model_one_by_one():
         for digits in adversarial_sequences(6, 9)
     ]
     assert result.right_adversarial == sum(right) and result.num_adversarial == 12
+
+
+@pytest.mark.parametrize("shift", [5, 2])
+def test_a_net_that_is_wrong_may_be_right_modulo_a_part(shift):
+    """Always off by 5, it knows the sum modulo 5; always off by 2, the sum modulo 2."""
+    net = make_adder()
+    with torch.no_grad():
+        net.fc.weight.copy_(net.fc.weight.roll(shift, dims=0))
+        net.fc.bias.copy_(net.fc.bias.roll(shift, dims=0))
+    result = accuracy_at_length(net, 6, 9, num_sequences=200)
+    expected = {p: 200 * (shift % p == 0) for p in (2, 5)}
+    assert (result.right_random, result.right_modulo) == (0, expected)
+
+
+def test_scores_that_are_no_number_are_wrong_modulo_everything():
+    net = make_adder()
+    with torch.no_grad():
+        net.fc.bias.fill_(torch.nan)
+    result = accuracy_at_length(net, 6, 9, num_sequences=20)
+    assert (result.right_random, result.right_modulo) == (0, {2: 0, 5: 0})
 
 
 def test_adversarial_sequences():
@@ -99,6 +135,7 @@ def test_the_command_prints_and_draws(trained_folder, tmp_path, capsys):
     assert evaluate.main([*arguments, "--figure", str(figure)]) == 0
     text = capsys.readouterr().out
     assert "All 1,110 inputs up to length 3: " in text and text.count("  wrong: ") == 20
+    assert re.search(r"/12  \(right: \d+ modulo 2, \d+ modulo 5\)\n", text)
     assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size < 200_000
     assert evaluate.main([*arguments, "--figure", str(figure), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)

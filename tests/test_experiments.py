@@ -29,7 +29,7 @@ def launches(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     launched = []
 
-    def launch(*arguments, ok=(0,)):
+    def launch(*arguments, ok=(0,), variables=None):
         launched.append(arguments)
         if arguments[0] == "train_cls_rnn.py":
             run = tmp_path / arguments[arguments.index("--save_dir") + 1] / "run"
@@ -40,9 +40,11 @@ def launches(monkeypatch, tmp_path):
             metrics = [{"step": 1, "loss": 2.0}, {"step": 5, "accuracy": 1.0}]
             (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
             return ""
-        row = {"length": 10, "right_random": 99, "num_random": 100}
+        row = {"right_random": 99, "num_random": 100, "right_modulo": {"2": 100, "5": 99}}
+        asked = arguments[arguments.index("--lengths") + 1 :] if "--lengths" in arguments else ()
         exact = {"accuracy_by_length": {"1": 0.5, "2": 0.9, "3": 0.999}}
-        answer = {"exact": exact, "lengths": [row], "proved": True}
+        rows = [{"length": int(length), **row} for length in asked]
+        answer = {"exact": exact, "lengths": rows, "proved": True}
         return json.dumps(answer | {"is_right": True, "period_shares": {"2": 1.0}, "table": []})
 
     monkeypatch.setattr(runs, "_launch", launch)
@@ -51,7 +53,10 @@ def launches(monkeypatch, tmp_path):
 
 def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_path):
     figures = runs.run_once(("--lr", "0.1"), 0, certify=False)
-    assert (figures["wrong_inputs"], figures["right_at_length"]) == (11, {"10": 99})
+    assert (figures["wrong_inputs"], figures["right_at_length"]) == (
+        11, {"10": 99, "100": 99, "1000": 99},
+    )  # fmt: skip
+    assert figures["right_modulo"] == {"2": 100, "5": 99}
     assert figures["accuracy"] == pytest.approx((0.9 + 0.999) / 2)
     assert figures["curve"] == {"step": [5], "accuracy": [1.0]}
     assert len(launches) == 2
@@ -60,11 +65,13 @@ def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_pat
     runs.run_once(("--lr", "0.1"), 1, certify=False)
     runs.run_once(("--lr", "0.2"), 0, certify=False)
     assert len(launches) == 6
+    runs.run_once(("--lr", "0.1"), 0, False, environment={"OPENBLAS_CORETYPE": "Haswell"})
+    assert len(launches) == 8
     for kept in (tmp_path / "output").rglob("figures.json"):
         kept.unlink()
     certified = runs.run_once(("--lr", "0.1"), 0, certify=True)
     assert certified["automaton"] == {"is_right": True, "period_shares": {"2": 1.0}}
-    assert len(launches) == 10
+    assert len(launches) == 12
 
 
 def test_the_command_runs_every_seed_and_writes_the_result(launches, tmp_path, monkeypatch):

@@ -37,7 +37,8 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
         for name in names:
             for variant, flags in variants[name].items():
                 for seed in seeds[name]:
-                    job = ((*flags, *short), seed, EXPERIMENTS[name].certify, lengths)
+                    settings = (EXPERIMENTS[name].certify, lengths, EXPERIMENTS[name].environment)
+                    job = ((*flags, *short), seed, *settings)
                     tasks[pool.submit(run_once, *job)] = name, variant, seed
         try:
             for done in tqdm(as_completed(tasks), total=len(tasks), unit=" runs"):
@@ -54,6 +55,7 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
             "code_version": code_version(),
             "jobs": jobs,
             **describe_machine(),
+            "environment": dict(EXPERIMENTS[name].environment),
             "variants": {
                 variant: {
                     "flags": " ".join(flags),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from rnn_tutorial.config import RECIPES
 
@@ -19,6 +20,7 @@ class Experiment:
         certify: True to try a proof of each trained network, and look at its automaton, too.
         max_seeds: more are not run: what takes long is compared on fewer.
         timed: True to measure the time of an update of each variant, in turns.
+        environment: variables that are set for the runs.
     """
 
     question: str
@@ -26,6 +28,7 @@ class Experiment:
     certify: bool = False
     max_seeds: int = 20
     timed: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 # What the published tutorial says of its recipes: one run without a seed each, scored on 100 random
@@ -34,6 +37,18 @@ CLAIMS = {
     "baseline": "75%", "large_batch": "–", "large_batch_lr5e-3": "91%",
     "deeper_rnn": "99%", "sota": "–", "sota_warmup": "100%",
 }  # fmt: skip
+
+# What a section of the tutorial compares: variants of the experiment before the dash.
+SECTIONS = {
+    "published-baseline": ("baseline",),
+    "published-batch": ("baseline", "large_batch", "large_batch_lr5e-3"),
+    "published-depth": ("deeper_rnn", "sota", "sota_warmup"),
+    "ablation-digits": ("all of it", "lengths 2 to 5 instead of 1 to 5"),
+    "ablation-stability": ("all of it", "no noise", "no weight decay", "neither decay nor noise"),
+    "ablation-optimization": ("all of it", "no clipping", "default init", "batch 64"),
+    "ablation-depth": ("all of it", "two layers"),
+    "transformer-cells": ("rnn", "lstm", "gru", "Transformer, two layers, no decay, no noise"),
+}
 
 _SOLVED = ("--recipe", "solved")
 _SHORTER = (
@@ -73,6 +88,11 @@ EXPERIMENTS = {
     "published": Experiment(
         "What do the published recipes reach?",
         {name: ("--recipe", name) for name in list(RECIPES)[:6]},
+    ),
+    "processor": Experiment(
+        "Do the products of an older processor give the same nets?",
+        {name: ("--recipe", name) for name in ("baseline", "deeper_rnn", "sota_warmup")},
+        environment={"OPENBLAS_CORETYPE": "Haswell"},
     ),
     "ablation": Experiment(
         "Which part of the recipe does what?",

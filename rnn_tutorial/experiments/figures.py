@@ -8,6 +8,7 @@ The same results give the same files.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 from rnn_tutorial.benchmark import GROWTH
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
+    draw_by_length,
     draw_frontier,
-    draw_lengths,
-    draw_published,
+    draw_parts,
+    draw_summary,
+    draw_training,
     runs_of,
     set_length_axes,
 )
@@ -235,9 +238,16 @@ def draw_packing(path: Path) -> None:
 
 FIGURES: dict[str, Callable[[Path], None]] = {
     "promise.svg": draw_promise,
-    "published.svg": draw_published,
+    "baseline.svg": partial(draw_training, "published-baseline"),
+    "batch.svg": partial(draw_training, "published-batch"),
+    "depth.svg": partial(draw_training, "published-depth"),
+    "parts.svg": draw_parts,
+    "digits.svg": partial(draw_training, "ablation-digits"),
+    "stability.svg": partial(draw_by_length, "ablation-stability"),
+    "optimization.svg": partial(draw_training, "ablation-optimization"),
     "frontier.svg": draw_frontier,
-    "lengths.svg": draw_lengths,
+    "cells.svg": partial(draw_by_length, "transformer-cells"),
+    "summary.svg": draw_summary,
     "recurrence.svg": draw_recurrence,
     "output_and_h_n.svg": draw_output_and_h_n,
     "packing.svg": draw_packing,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.exact import wilson_interval
+from rnn_tutorial.experiments.catalogue import SECTIONS
 from rnn_tutorial.experiments.tables import RESULTS, Runs
 from rnn_tutorial.plots import COLOURS, new_figure, save
 from rnn_tutorial.run_folder import read_json
@@ -16,16 +17,20 @@ ORANGE, SKY, GREEN, _, BLUE, VERMILION, PURPLE, GREY = COLOURS[:8]
 _MARKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 
 
-def runs_of(experiment: str) -> dict[str, Runs]:
-    """The runs of each variant of an experiment."""
-    variants = read_json(RESULTS / f"{experiment}.json")["variants"]
-    return {name: content["runs"] for name, content in variants.items()}
+def runs_of(name: str) -> dict[str, Runs]:
+    """The runs of each variant of an experiment, or of those that a section compares."""
+    variants = read_json(RESULTS / f"{name.partition('-')[0]}.json")["variants"]
+    return {variant: variants[variant]["runs"] for variant in SECTIONS.get(name, variants)}
 
 
-def draw_published(path: Path) -> None:
-    """Exact accuracy while the published recipes train: median and range over seeds."""
-    variants = runs_of("published")
-    figure, panels = new_figure(7.4, 4.6, 3, rows=2, sharex=True, sharey=True)
+def draw_training(section: str, path: Path) -> None:
+    """Exact accuracy against updates, a panel a variant: median and range over seeds."""
+    variants = runs_of(section)
+    columns = 2 if len(variants) == 4 else len(variants)
+    rows = len(variants) // columns
+    figure, panels = new_figure(
+        7.4, 0.4 + 2.1 * rows, columns, rows=rows, sharex=True, sharey=True, squeeze=False
+    )
     for axes, (name, runs) in zip(panels.flat, variants.items(), strict=True):
         steps = runs[0]["curve"]["step"]
         by_step = list(zip(*(run["curve"]["accuracy"] for run in runs), strict=True))
@@ -38,12 +43,33 @@ def draw_published(path: Path) -> None:
         axes.axhline(0.1, linestyle="--", color="#555555", linewidth=1)
         axes.set_title(name, fontsize=10, family="monospace")
         axes.set(ylim=(0, 1.03))
-        axes.set_xticks([0, 10_000, 20_000], ["0", "10,000", "20,000"])
+        ticks = [0, steps[-1] // 2, steps[-1]]
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.grid(alpha=0.3)
-    for axes in panels[1]:
+    for axes in panels[-1]:
         axes.set_xlabel("updates")
     for axes in panels[:, 0]:
         axes.set_ylabel("accuracy")
+    save(figure, path)
+
+
+def draw_parts(path: Path) -> None:
+    """What each net of the published recipes knows of a sum: modulo 5, and modulo 2."""
+    figure, panels = new_figure(7.4, 4.9, 3, rows=2, sharex=True, sharey=True)
+    for axes, (name, runs) in zip(panels.flat, runs_of("published").items(), strict=True):
+        modulo_5, modulo_2 = (
+            [run["right_modulo"][p] / run["num_sequences"] for run in runs] for p in ("5", "2")
+        )
+        axes.axvline(1 / 5, linestyle="--", color="#555555", linewidth=1)
+        axes.axhline(1 / 2, linestyle="--", color="#555555", linewidth=1)
+        axes.scatter(modulo_5, modulo_2, s=28, color=BLUE, alpha=0.5, linewidths=0, zorder=2)
+        axes.set_title(name, fontsize=10, family="monospace")
+        axes.set(xlim=(0.1, 1.05), ylim=(0.43, 1.04))
+        axes.grid(alpha=0.3)
+    for axes in panels[1]:
+        axes.set_xlabel("right modulo 5")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("right modulo 2")
     save(figure, path)
 
 
@@ -89,16 +115,50 @@ def _seeds_line(
     )  # fmt: skip
 
 
-def draw_lengths(path: Path) -> None:
-    """Share of right answers against length, with and without what makes states stable."""
-    variants = runs_of("ablation")
-    shown = ("all of it", "no noise", "no weight decay", "neither decay nor noise")
+def draw_by_length(section: str, path: Path) -> None:
+    """Share of right answers against length, a line a variant: median and range over seeds."""
     figure, axes = new_figure(7, 3.6)
     axes.axvspan(1, 5, color=SKY, alpha=0.25, linewidth=0, label="trained")
-    for name, (colour, marker, style) in zip(shown, _MARKS, strict=True):
-        draw_accuracy_of(axes, variants[name], name, colour, marker, style)
+    for (name, runs), style in zip(runs_of(section).items(), _MARKS, strict=True):
+        draw_accuracy_of(axes, runs, name.partition(",")[0], *style)
     set_length_axes(axes)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.02, 0.12))
+    save(figure, path)
+
+
+# What the summary compares: experiment, variant, the name that it has there.
+_SUMMARY = (
+    ("published", "sota_warmup", "sota_warmup"),
+    ("ablation", "neither decay nor noise", "solved, neither decay nor noise"),
+    ("ablation", "no weight decay", "solved, no weight decay"),
+    ("ablation", "no noise", "solved, no noise"),
+    ("ablation", "two layers", "solved, two layers"),
+    ("frontier", "hidden_dim 48", "solved, 48 units"),
+    ("transformer", "Transformer, two layers, no decay, no noise", "Transformer"),
+    ("transformer", "gru", "GRU"),
+    ("transformer", "lstm", "LSTM"),
+    ("solved", "solved", "solved"),
+    ("certified", "certified", "certified"),
+)
+
+
+def draw_summary(path: Path) -> None:
+    """Each seed of the main variants: on the trained lengths, and at length 1,000."""
+    figure, panels = new_figure(7.4, 4.2, 2, sharey=True)
+    for row, (experiment, variant, _) in enumerate(reversed(_SUMMARY)):
+        runs = runs_of(experiment)[variant]
+        places = [row + 0.5 * (i / max(1, len(runs) - 1) - 0.5) for i in range(len(runs))]
+        far = [run["right_at_length"]["1000"] / run["num_sequences"] for run in runs]
+        for axes, shares in zip(panels, ([run["accuracy"] for run in runs], far), strict=True):
+            axes.scatter(shares, places, s=14, color=BLUE, alpha=0.45, linewidths=0)
+            axes.plot([statistics.median(shares)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
+    panels[0].set_title("every input of the trained lengths", fontsize=10)
+    panels[1].set_title("1,000 sequences of 1,000 digits", fontsize=10)
+    panels[0].set_yticks(range(len(_SUMMARY)), [name for *_, name in reversed(_SUMMARY)])
+    for axes in panels:
+        axes.axvline(0.1, linestyle="--", color="#555555", linewidth=1)
+        axes.set(xlim=(0, 1.03), xlabel="share answered right")
+        axes.grid(alpha=0.3)
     save(figure, path)
 
 

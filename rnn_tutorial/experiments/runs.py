@@ -1,19 +1,20 @@
 """One run of an experiment: train, evaluate and prove by the commands that a reader types.
 
-A finished run is kept under output/experiments by its flags and the code that determines it, so a
-killed experiment goes on where it was, and a change of the code measures anew.
+A finished run is kept under output/experiments by what determines it (flags, code, kernels of the
+matrix products), so a killed experiment goes on where it was, and a change measures anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,11 @@ def code_version() -> str:
 
 
 def run_once(
-    flags: Sequence[str], seed: int, certify: bool, lengths: Sequence[int] = LENGTHS
+    flags: Sequence[str],
+    seed: int,
+    certify: bool,
+    lengths: Sequence[int] = LENGTHS,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Train one network and measure it, or take the figures of an earlier, equal run.
 
@@ -52,14 +57,18 @@ def run_once(
         seed: of the run.
         certify: True to try a proof and to look at the automaton too.
         lengths: at which random sequences are answered.
+        environment: variables that are set for the training.
 
     Returns:
-        The figures, plain values; the curve is that of the accuracy while training.
+        The figures, plain values: the curve is that of the accuracy while training, and
+        right_modulo is of the longest trained length.
 
     Raises:
         RuntimeError: a command failed.
     """
-    key = json.dumps([*flags, seed, certify, *lengths, code_version()])
+    variables = {**os.environ, **(environment or {})}
+    kernels = variables.get("OPENBLAS_CORETYPE")
+    key = json.dumps([*flags, seed, certify, *lengths, code_version(), kernels])
     folder = CACHE / hashlib.sha256(key.encode()).hexdigest()[:16]
     figures_file = folder / "figures.json"
     if figures_file.exists():
@@ -70,17 +79,20 @@ def run_once(
         *("train_cls_rnn.py", *flags, "--seed", str(seed), "--tracker", "disabled"),
         *("--device", "cpu", "--save_every", "0"),
         *("--save_dir", str(folder), "--run_name", "run"),
+        variables=variables,
     )
     seconds = time.perf_counter() - started
     run = folder / "run"
     result = read_json(run / RESULT_FILE)
     metrics = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
+    longest = result["config"]["max_seq_len"]
     examined = json.loads(
         _launch(
             *("-m", "rnn_tutorial.evaluate", str(run), "--max_len", "5", "--json"),
-            *("--lengths", *map(str, lengths)),
+            *("--lengths", *map(str, dict.fromkeys([longest, *lengths]))),
         )
     )
+    sampled = {row["length"]: row for row in examined["lengths"]}
     accuracy, num_wrong = _exact_in_training_range(examined["exact"], result["config"])
     figures = {
         "seed": seed,
@@ -89,8 +101,9 @@ def run_once(
         "model_parameters": result["model_parameters"],
         "accuracy": accuracy,
         "wrong_inputs": num_wrong,
-        "right_at_length": {str(row["length"]): row["right_random"] for row in examined["lengths"]},
-        "num_sequences": examined["lengths"][0]["num_random"],
+        "right_modulo": sampled[longest]["right_modulo"],
+        "right_at_length": {str(length): sampled[length]["right_random"] for length in lengths},
+        "num_sequences": sampled[longest]["num_random"],
         "curve": {
             name: [row[name] for row in metrics if "accuracy" in row]
             for name in ("step", "accuracy")
@@ -121,9 +134,12 @@ def _exact_in_training_range(exact: dict[str, Any], config: dict[str, Any]) -> t
     return statistics.mean(by_length.values()), num_wrong
 
 
-def _launch(*arguments: str, ok: Sequence[int] = (0,)) -> str:
+def _launch(
+    *arguments: str, ok: Sequence[int] = (0,), variables: Mapping[str, str] | None = None
+) -> str:
     """Run Python on a script or module of this repository; returns what it prints."""
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
     if done.returncode not in ok:
         raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()}")
     return done.stdout

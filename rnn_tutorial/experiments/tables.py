@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.exact import wilson_interval
-from rnn_tutorial.experiments.catalogue import CLAIMS, EXPERIMENTS
+from rnn_tutorial.experiments.catalogue import CLAIMS, EXPERIMENTS, SECTIONS
 from rnn_tutorial.run_folder import read_json
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -52,27 +52,21 @@ def table(name: str) -> str:
     results = read_json(RESULTS / f"{name.partition('-')[0]}.json")
     if name in TABLES:
         return TABLES[name](results)
-    if name in EXPERIMENTS:
-        return _seeds_table(results)
+    if name in SECTIONS or name in EXPERIMENTS:
+        return _seeds_table(results, SECTIONS.get(name, ()))
     raise ValueError(f"no table is called {name!r}")
 
 
 Runs = list[dict[str, Any]]
 
 
-def _seeds_table(
-    results: dict[str, Any],
-    rows: Sequence[str] = (),
-    detailed: bool = False,
-    claims: dict[str, str] | None = None,
-) -> str:
+def _seeds_table(results: dict[str, Any], rows: Sequence[str] = (), detailed: bool = False) -> str:
     """A row for each variant: seeds solved, seeds right at each length, seeds proved.
 
     Args:
         results: of an experiment.
         rows: variants to show; none means all.
         detailed: parameters and time too, and at each length the share of right answers instead.
-        claims: what others reported of each variant.
     """
     variants = {name: results["variants"][name]["runs"] for name in rows or results["variants"]}
     first = next(iter(variants.values()))[0]
@@ -93,7 +87,7 @@ def _seeds_table(
     if "proof" in first:
         columns["proved"] = lambda runs: _share([run["proof"]["proved"] for run in runs])
     cells = [[name, *(cell(runs) for cell in columns.values())] for name, runs in variants.items()]
-    more = {"published claim": claims} if claims else {}
+    more = {"published claim": CLAIMS} if variants.keys() <= CLAIMS.keys() else {}
     if detailed:
         more["µs an update"] = {
             name: "{median:,.0f} [{min:,.0f}, {max:,.0f}]".format(
@@ -108,6 +102,28 @@ def _seeds_table(
 def _right(runs: Runs, length: str) -> list[float]:
     """Share of the sequences of a length that each run answers right."""
     return [run["right_at_length"][length] / run["num_sequences"] for run in runs]
+
+
+_KNOWN = 0.8  # of random sequences right modulo p: then a net knows the sum modulo p
+
+
+def _parts_table(results: dict[str, Any]) -> str:
+    """How many seeds of each variant know the sum modulo 5 or modulo 2; who knows both knows it."""
+    parts = {
+        "modulo 10": {"5", "2"}, "modulo 5 only": {"5"}, "modulo 2 only": {"2"}, "neither": set(),
+    }  # fmt: skip
+    rows = []
+    for name, variant in results["variants"].items():
+        known = [
+            {
+                p
+                for p, right in run["right_modulo"].items()
+                if right >= _KNOWN * run["num_sequences"]
+            }
+            for run in variant["runs"]
+        ]
+        rows.append([name, *(_share([own == part for own in known]) for part in parts.values())])
+    return _markdown(["variant", *parts], rows)
 
 
 def _automaton_table(runs: Runs) -> str:
@@ -196,17 +212,8 @@ def _doctor_table(results: dict[str, Any]) -> str:
     return _markdown(["put in", "how", "expected", "found"], rows)
 
 
-_WHOLE = "all of it"
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "published": lambda r: _seeds_table(r, claims=CLAIMS),
-    "ablation-digits": lambda r: _seeds_table(r, [_WHOLE, "lengths 2 to 5 instead of 1 to 5"]),
-    "ablation-stability": lambda r: _seeds_table(
-        r, [_WHOLE, "no weight decay", "no noise", "neither decay nor noise"]
-    ),
-    "ablation-optimization": lambda r: _seeds_table(
-        r, [_WHOLE, "no clipping", "default init", "batch 64"]
-    ),
-    "ablation-depth": lambda r: _seeds_table(r, [_WHOLE, "two layers"]),
+    "published-parts": _parts_table,
     "certified-automaton": lambda r: _automaton_table(r["variants"]["certified"]["runs"]),
     "certified-proof": lambda r: _proofs_table(r["variants"]["certified"]["runs"]),
     "cells": lambda r: _seeds_table(r, detailed=True),
