@@ -126,6 +126,26 @@ def _parts_table(results: dict[str, Any]) -> str:
     return _markdown(["variant", *parts], rows)
 
 
+def _processor_table(results: dict[str, Any]) -> str:
+    """Each seed of some recipes beside itself, trained with the products of another processor."""
+    here: dict[str, Any] = {}
+    for name in ("published", "solved"):
+        here |= read_json(RESULTS / f"{name}.json")["variants"]
+    rows = []
+    for name, variant in results["variants"].items():
+        pairs = [
+            (own["wrong_inputs"], other["wrong_inputs"])
+            for own, other in zip(here[name]["runs"], variant["runs"], strict=True)
+        ]
+        apart = [abs(own - other) for own, other in pairs]
+        right = [_share([wrong[side] == 0 for wrong in pairs]) for side in (0, 1)]
+        rows.append(
+            [name, _share([n == 0 for n in apart]), _spread(apart, "{:,.0f}".format), *right]
+        )
+    header = ["variant", "as many wrong inputs", "wrong inputs apart, median [min, max]"]
+    return _markdown([*header, "every input right", "with the older products"], rows)
+
+
 def _automaton_table(runs: Runs) -> str:
     """How many seeds learned addition, and by what the states of their remainders differ."""
     automata = [run["automaton"] for run in runs]
@@ -214,6 +234,7 @@ def _doctor_table(results: dict[str, Any]) -> str:
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "published-parts": _parts_table,
+    "processor": _processor_table,
     "certified-automaton": lambda r: _automaton_table(r["variants"]["certified"]["runs"]),
     "certified-proof": lambda r: _proofs_table(r["variants"]["certified"]["runs"]),
     "cells": lambda r: _seeds_table(r, detailed=True),
