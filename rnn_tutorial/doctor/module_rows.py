@@ -262,7 +262,8 @@ def _last_step_of_padding(place: str, lengths: Tensor, is_right: Tensor) -> Find
         f"{int((is_right.cpu() & ~full).sum())} of {int((~full).sum())} shorter ones",
         "for short rows output[:, -1] is a step of the padding, and so is h_n if the net ran "
         "over it; with output unpacked again it is zeros and the row's tokens count for nothing",
-        "h_n[-1] of a packed sequence; or output[torch.arange(N), seq_lengths - 1]",
+        "h_n[-1] of a packed sequence; in one direction also "
+        "output[torch.arange(N), seq_lengths - 1]",
         "certain",
     )
 
@@ -332,7 +333,7 @@ def check_backward_direction(probe: Probe) -> Outcome:
                     "bidirectional-last-step",
                     "of the backward direction's output only the last step is used",
                     "there it has seen a single token: half of the net's width is wasted",
-                    "torch.cat([h_n[-2], h_n[-1]], dim=-1): both directions' final states",
+                    "torch.cat([h_n[-2], h_n[-1]], dim=-1) of a packed sequence: both final states",
                     "certain",
                 )
             ], True

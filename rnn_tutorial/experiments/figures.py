@@ -75,7 +75,7 @@ def draw_gradients(path: Path) -> None:
             )
         axes.set(yscale="log", xlabel="steps before the last", xlim=(len(ages) - 1, 0))
         axes.grid(alpha=0.3)
-    panels[0].set(ylabel="gradient norm of the input", title="nn.RNN")
+    panels[0].set(ylabel="norm of the gradient of the input", title="nn.RNN")
     panels[1].set_title("nn.GRU and nn.LSTM")
     handles = [panel.get_legend_handles_labels() for panel in panels]
     for panel, (lines, labels) in zip(panels, handles, strict=True):

@@ -119,9 +119,9 @@ def make_nets() -> dict[str, Callable[[], nn.RNNBase]]:
 
     return {
         "RNN": lambda: nn.RNN(EMBED_DIM, HIDDEN_DIM, batch_first=True),
-        "RNN, W_hh × 1": lambda: scaled(1),
-        "RNN, W_hh × 1.5": lambda: scaled(1.5),
-        "RNN, W_hh × 2": lambda: scaled(2),
+        "RNN, orthogonal": lambda: scaled(1),
+        "RNN, 1.5 × orthogonal": lambda: scaled(1.5),
+        "RNN, 2 × orthogonal": lambda: scaled(2),
         "GRU": lambda: nn.GRU(EMBED_DIM, HIDDEN_DIM, batch_first=True),
         "LSTM": lambda: nn.LSTM(EMBED_DIM, HIDDEN_DIM, batch_first=True),
         "LSTM, forget bias 1": lambda: remembering(1),
