@@ -9,7 +9,6 @@ How the proof works stands in proof.py; check_certificate.py checks it without u
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import sys
@@ -21,7 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from rnn_tutorial.check_certificate import InvalidCertificate, check_certificate, claimed_hash
-from rnn_tutorial.checkpoint import Checkpoint, load_run
+from rnn_tutorial.checkpoint import Checkpoint, load_run, weights_hash
 from rnn_tutorial.config import PLAIN_IN_WORDS
 from rnn_tutorial.proof import NotProved, Proof, prove
 from rnn_tutorial.run_folder import write_atomically
@@ -33,16 +32,6 @@ FORMAT = "rnn_tutorial certificate 1"
 def certificate_path(checkpoint: Path) -> Path:
     """Where the certificate of a checkpoint is kept: model_step_N.certificate.npz beside it."""
     return checkpoint.with_suffix(".certificate.npz")
-
-
-def weights_hash(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the weights, by name: name, type, shape, and the numbers as little-endian."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
-    return digest.hexdigest()
 
 
 def save_certificate(path: Path, proof: Proof, weights: Mapping[str, Tensor]) -> None:

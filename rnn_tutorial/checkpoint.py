@@ -8,12 +8,13 @@ data needs no state, because batch i is a function of (seed, i).
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ class Checkpoint:
 
 _FIELDS = {field.name for field in fields(Checkpoint)} - {"path"}
 _REQUIRED = _FIELDS - {"standing", "examples"}
+
+
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the weights, by name: name, type, shape, and the numbers as little-endian."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
 
 
 def save_checkpoint(folder: Path, step: int, is_best: bool = False, **content: Any) -> Path:

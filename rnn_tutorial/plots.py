@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 # Okabe and Ito, Color Universal Design, 2008; black for the tenth.
-COLOURS = (
-    "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2",
-    "#D55E00", "#CC79A7", "#999999", "#882255", "#000000",
-)  # fmt: skip
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
+COLOURS = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, "#882255", "#000000")
+
+CHANCE_LINE = {"linestyle": "--", "color": "#555555", "linewidth": 1}
 
 
 def new_figure(
@@ -53,12 +54,10 @@ def draw_accuracy_by_length(
 ) -> None:
     """Accuracy with its interval against length, trained range shaded, chance dashed."""
     figure, axes = new_figure(7, 3.6)
-    axes.axvspan(
-        trained_lengths[0], trained_lengths[-1], color="#56B4E9", alpha=0.3, label="trained"
-    )
+    axes.axvspan(trained_lengths[0], trained_lengths[-1], color=SKY, alpha=0.3, label="trained")
     errors = [np.subtract(accuracy, low), np.subtract(high, accuracy)]
-    axes.errorbar(lengths, accuracy, yerr=errors, marker="o", color="#0072B2", label="accuracy")
-    axes.axhline(chance, linestyle="--", color="#777777", label="chance")
+    axes.errorbar(lengths, accuracy, yerr=errors, marker="o", color=BLUE, label="accuracy")
+    axes.axhline(chance, **CHANCE_LINE, label="chance")
     axes.set(xscale="log", ylim=(-0.03, 1.05), xlabel="length of the sequence", ylabel="accuracy")
     axes.set_xticks(lengths, [f"{n:,}" for n in lengths])
     axes.minorticks_off()
@@ -118,7 +117,7 @@ def _draw_cycle(axes: Any, centres: np.ndarray, digit: int) -> None:
 def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) -> None:
     """Updates per second against each setting, with the limit that the arithmetic sets."""
     figure, panels = new_figure(12, 3.4, len(settings), sharey=True)
-    colours = {"autograd": "#0072B2", "compiled": "#D55E00", "graph": "#009E73"}
+    colours = {"autograd": BLUE, "compiled": VERMILION, "graph": GREEN}
     for axes, setting in zip(panels, settings, strict=True):
         points = {int(value): point for value, point in results[setting].items()}
         for engine, colour in colours.items():

@@ -7,13 +7,14 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
+from rnn_tutorial.checkpoint import weights_hash
 from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.exact import Evaluation
 from rnn_tutorial.model import RnnClsNet
@@ -115,12 +116,13 @@ def write_result(
             "accuracy": evaluation.accuracy,
             "wrong_inputs": evaluation.num_wrong,
             "evaluation": asdict(evaluation),
+            "weights_hash": weights_hash(model.state_dict()),
             "versions": versions(),
         },
     )
 
 
-def versions() -> dict[str, str]:
+def versions(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a measurement was made with: interpreter, operating system, what computes.
 
     The sums of matrix products, and so the last bits, depend on the instructions that PyTorch and
@@ -130,7 +132,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE", "by the processor"),
+        "openblas_coretype": variables.get("OPENBLAS_CORETYPE", "by the processor"),
     }
     for name in ("torch", "numpy", "numba", "scipy"):
         with contextlib.suppress(PackageNotFoundError):

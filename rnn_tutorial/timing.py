@@ -15,7 +15,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,14 +119,14 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe_machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+def describe_machine(variables: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """What the figures were measured on, with these variables of the environment."""
     return {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": versions(),
+        "versions": versions(variables),
     }
 
 

@@ -16,10 +16,9 @@ from rnn_tutorial.certify import (
     certificate_matches,
     certificate_path,
     save_certificate,
-    weights_hash,
 )
 from rnn_tutorial.check_certificate import InvalidCertificate, _step, check_certificate
-from rnn_tutorial.checkpoint import load_checkpoint, save_checkpoint
+from rnn_tutorial.checkpoint import load_checkpoint, save_checkpoint, weights_hash
 from rnn_tutorial.data import SeqSumModDataset, pack_batches
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.proof import TANH_ERROR, IntervalNet, NotProved, prove, rounding_bound

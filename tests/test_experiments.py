@@ -9,6 +9,7 @@ from conftest import REPOSITORY
 from rnn_tutorial.config import TrainConfig, add_config_flags, settings_of
 from rnn_tutorial.experiments import __main__, runs, tables
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS
+from rnn_tutorial.run_folder import read_json
 from rnn_tutorial.terminal import OneSentenceParser
 
 
@@ -25,17 +26,18 @@ def test_every_variant_is_a_configuration_of_its_own(name):
 
 @pytest.fixture
 def launches(monkeypatch, tmp_path):
-    """Stand-ins for the commands of a run; the list of what was launched."""
+    """Stand-ins for the commands of a run; what was launched, with which products."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     launched = []
 
     def launch(*arguments, ok=(0,), variables=None):
-        launched.append(arguments)
+        launched.append((arguments, (variables or {}).get("OPENBLAS_CORETYPE")))
         if arguments[0] == "train_cls_rnn.py":
             run = tmp_path / arguments[arguments.index("--save_dir") + 1] / "run"
             run.mkdir(parents=True)
             config = {"min_seq_len": 2, "max_seq_len": 10, "max_number": 9}
-            result = {"steps": 5, "model_parameters": 7, "config": config}
+            result = {"steps": 5, "model_parameters": 7, "config": config, "weights_hash": "f00"}
             (run / "result.json").write_text(json.dumps(result))
             metrics = [{"step": 1, "loss": 2.0}, {"step": 5, "accuracy": 1.0}]
             (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
@@ -66,7 +68,7 @@ def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_pat
     runs.run_once(("--lr", "0.2"), 0, certify=False)
     assert len(launches) == 6
     runs.run_once(("--lr", "0.1"), 0, False, environment={"OPENBLAS_CORETYPE": "Haswell"})
-    assert len(launches) == 8
+    assert len(launches) == 8 and launches[6][1] == "Haswell"
     for kept in (tmp_path / "output").rglob("figures.json"):
         kept.unlink()
     certified = runs.run_once(("--lr", "0.1"), 0, certify=True)
@@ -80,6 +82,35 @@ def test_the_command_runs_every_seed_and_writes_the_result(launches, tmp_path, m
     result = json.loads((tmp_path / "results" / "solved.json").read_text())
     assert [run["seed"] for run in result["variants"]["solved"]["runs"]] == [0, 1, 2]
     assert result["command"] == "python -m rnn_tutorial.experiments run solved --num_seeds 3"
+
+
+def test_a_run_of_two_experiments_is_made_once(launches, tmp_path, monkeypatch):
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path / "results")
+    again = replace(EXPERIMENTS["solved"], variants={"by another name": ("--recipe", "solved")})
+    experiments = {"solved": EXPERIMENTS["solved"], "again": again}
+    monkeypatch.setattr(__main__, "EXPERIMENTS", experiments)
+    assert __main__.main(["run", "solved", "again", "solved", "--num_seeds", "2"]) == 0
+    assert len(launches) == 2 * 2
+    results = [json.loads((tmp_path / "results" / f"{n}.json").read_text()) for n in experiments]
+    assert (
+        results[0]["variants"]["solved"]["runs"]
+        == results[1]["variants"]["by another name"]["runs"]
+    )
+
+
+def test_a_failure_is_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path)
+    for arguments, names in ((["time", "cells"], "cells.json"), (["run", "solved"], "diverged")):
+        monkeypatch.setattr(__main__, "run_once", _raise)
+        with pytest.raises(SystemExit) as stopped:
+            __main__.main(arguments)
+        said = capsys.readouterr().err
+        assert stopped.value.code == 2 and names in said and "Traceback" not in said
+
+
+def _raise(*_):
+    raise RuntimeError("train_cls_rnn.py diverged")
 
 
 def test_no_more_seeds_than_an_experiment_takes(launches, tmp_path, monkeypatch):
@@ -116,6 +147,40 @@ def test_wrong_arguments_are_refused(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         __main__.main(arguments)
     assert stopped.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_committed_results_are_those_of_the_catalogue(name):
+    experiment, results = EXPERIMENTS[name], read_json(tables.RESULTS / f"{name}.json")
+    flags = {variant: content["flags"] for variant, content in results["variants"].items()}
+    assert flags == {variant: " ".join(own) for variant, own in experiment.variants.items()}
+    for content in results["variants"].values():
+        assert [run["seed"] for run in content["runs"]] == [*range(experiment.max_seeds)]
+
+
+def test_what_a_net_knows_is_counted():
+    def run(modulo_2, modulo_5):
+        return {"right_modulo": {"2": modulo_2, "5": modulo_5}, "num_sequences": 10}
+
+    runs = [run(8, 10), run(7, 8), run(7, 9), run(8, 7)]
+    table = tables._parts_table({"variants": {"some": {"runs": runs}}})
+    counts = [cell.split()[0] for cell in table.splitlines()[2].split("|")[2:6]]
+    assert counts == ["1/4", "2/4", "1/4", "0/4"]
+
+
+def test_a_seed_is_compared_with_itself_on_another_processor(tmp_path, monkeypatch):
+    def results(*runs):
+        made = [{"weights_hash": weights, "wrong_inputs": wrong} for weights, wrong in runs]
+        return {"code_version": "1", "variants": {"net": {"runs": made}}}
+
+    (tmp_path / "published.json").write_text(json.dumps(results(("a", 0), ("b", 10), ("c", 30))))
+    (tmp_path / "solved.json").write_text(json.dumps({"code_version": "1", "variants": {}}))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    row = tables._processor_table(results(("a", 0), ("d", 14), ("e", 0))).splitlines()[2]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert [cell.split()[0] for cell in cells] == ["net", "1/3", "4", "20", "1/3", "2/3"]
+    with pytest.raises(ValueError, match="different code"):
+        tables._processor_table(results(("a", 0)) | {"code_version": "2"})
 
 
 def test_a_table_is_written_between_its_markers(tmp_path, monkeypatch):

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from rnn_tutorial.benchmark import engine_steps
-from rnn_tutorial.config import TrainConfig, add_config_flags, settings_of
+from rnn_tutorial.config import add_config_flags
+from rnn_tutorial.distributed import World, choose_num_threads
 from rnn_tutorial.experiments import __doc__ as package_doc
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, LENGTHS
 from rnn_tutorial.experiments.figures import render_figures
 from rnn_tutorial.experiments.runs import REPOSITORY, code_version, run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
+from rnn_tutorial.launch import configure
 from rnn_tutorial.run_folder import read_json, write_json
 from rnn_tutorial.terminal import OneSentenceParser
 from rnn_tutorial.timing import describe_machine, spread, timed, updates
@@ -26,8 +29,13 @@ READMES = ("README.md", "README_next.md")
 
 
 def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool) -> None:
-    """Make every missing run, then write each experiment's result file; quick is a part of it."""
-    tasks = {}
+    """Make every missing run, then write each experiment's result file; quick is a part of it.
+
+    A run that several experiments contain is made once.
+    """
+    version = code_version()
+    runs: dict[str, Future] = {}
+    places = {}
     short = ("--total_steps", "20", "--warmup_step", "5") if quick else ()
     lengths = LENGTHS[:1] if quick else LENGTHS
     seeds = {name: range(min(num_seeds, EXPERIMENTS[name].max_seeds)) for name in names}
@@ -39,23 +47,26 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
                 for seed in seeds[name]:
                     settings = (EXPERIMENTS[name].certify, lengths, EXPERIMENTS[name].environment)
                     job = ((*flags, *short), seed, *settings)
-                    tasks[pool.submit(run_once, *job)] = name, variant, seed
+                    if repr(job) not in runs:
+                        runs[repr(job)] = pool.submit(run_once, *job)
+                    places[name, variant, seed] = runs[repr(job)]
         try:
-            for done in tqdm(as_completed(tasks), total=len(tasks), unit=" runs"):
+            for done in tqdm(as_completed(runs.values()), total=len(runs), unit=" runs"):
                 done.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    figures = {place: task.result() for task, place in tasks.items()}
+    if version != code_version():
+        raise RuntimeError("the code was changed while the experiments ran; run them again")
+    figures = {place: run.result() for place, run in places.items()}
     for name in names:
         asked = f"run {name} --num_seeds {len(seeds[name])}"
         content = {
             "command": f"python -m rnn_tutorial.experiments {asked}",
             "question": EXPERIMENTS[name].question,
-            "code_version": code_version(),
+            "code_version": version,
             "jobs": jobs,
-            **describe_machine(),
-            "environment": dict(EXPERIMENTS[name].environment),
+            **describe_machine({**os.environ, **EXPERIMENTS[name].environment}),
             "variants": {
                 variant: {
                     "flags": " ".join(flags),
@@ -73,18 +84,18 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
 
 def time_updates(names: Sequence[str]) -> None:
     """Measure an update of every variant in turns, and add the times to the result files."""
-    torch.set_num_threads(1)
     for name in names:
         results = read_json(RESULTS / f"{name}.json")
         parser = OneSentenceParser()
         add_config_flags(parser)
         candidates = {}
         for variant, flags in EXPERIMENTS[name].variants.items():
-            settings = settings_of(vars(parser.parse_args(list(flags))))
-            config = TrainConfig(**{**settings, "device": "cpu"})
+            typed = vars(parser.parse_args([*flags, "--device", "cpu"]))
+            config = configure(typed, None, World())
             candidates[variant] = updates(engine_steps(config, config.engine, 5), seconds=0.2)
         times = timed(7, candidates)
         results["update_seconds"] = {variant: spread(own) for variant, own in times.items()}
+        results["update_machine"] = describe_machine()
         write_json(RESULTS / f"{name}.json", results)
 
 
@@ -108,6 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="at a time")
     run.add_argument("--quick", action="store_true", help="few updates and variants: does it work?")
     flags = parser.parse_args(arguments)
+    torch.set_num_threads(choose_num_threads())  # as in the runs
+    try:
+        return _obey(flags, parser)
+    except (ValueError, RuntimeError, OSError) as error:
+        parser.error(str(error))
+
+
+def _obey(flags: argparse.Namespace, parser: OneSentenceParser) -> int:
     if flags.command == "list":
         for name, experiment in EXPERIMENTS.items():
             print(f"{name}: {experiment.question} ({len(experiment.variants)} variants)")
@@ -115,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time_updates(flags.names)
     elif flags.command == "render":
         for readme in (REPOSITORY / name for name in READMES):
-            readme.write_text(render(readme.read_text(encoding="utf-8")), encoding="utf-8")
+            text = render(readme.read_text(encoding="utf-8"))
+            readme.write_text(text, encoding="utf-8", newline="\n")
         render_figures()
         print(f"The tables of {' and '.join(READMES)} and all figures are written.")
     else:

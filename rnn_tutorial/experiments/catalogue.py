@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from rnn_tutorial.config import RECIPES
 
-LENGTHS = (10, 100, 1000)
+EXACT_LENGTH = 5  # up to here every input is scored
+LENGTHS = (10, 100, 1000)  # here random sequences
 
 
 @dataclass(frozen=True)

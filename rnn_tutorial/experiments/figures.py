@@ -27,12 +27,21 @@ from rnn_tutorial.experiments.result_figures import (
     set_length_axes,
 )
 from rnn_tutorial.experiments.tables import RESULTS
-from rnn_tutorial.plots import COLOURS, draw_growth, new_figure, save
+from rnn_tutorial.plots import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    draw_growth,
+    new_figure,
+    save,
+)
 from rnn_tutorial.run_folder import read_json
 from rnn_tutorial.task import label, padding_id
 
 FOLDER = Path(__file__).parent.parent / "figures"
-ORANGE, SKY, GREEN, _, BLUE, VERMILION, PURPLE, GREY = COLOURS[:8]
 MAX_NUMBER = 9
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.exact import wilson_interval
-from rnn_tutorial.experiments.catalogue import SECTIONS
+from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, SECTIONS
 from rnn_tutorial.experiments.tables import RESULTS, Runs
-from rnn_tutorial.plots import COLOURS, new_figure, save
+from rnn_tutorial.plots import BLUE, CHANCE_LINE, GREEN, PURPLE, SKY, VERMILION, new_figure, save
 from rnn_tutorial.run_folder import read_json
+from rnn_tutorial.task import num_classes
 
-ORANGE, SKY, GREEN, _, BLUE, VERMILION, PURPLE, GREY = COLOURS[:8]
+_CHANCE = 1 / num_classes(9)
 _MARKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 
 
@@ -40,7 +41,7 @@ def draw_training(section: str, path: Path) -> None:
             color=SKY, alpha=0.35, linewidth=0,
         )  # fmt: skip
         axes.plot(steps, median, color=BLUE)
-        axes.axhline(0.1, linestyle="--", color="#555555", linewidth=1)
+        axes.axhline(_CHANCE, **CHANCE_LINE)
         axes.set_title(name, fontsize=10, family="monospace")
         axes.set(ylim=(0, 1.03))
         ticks = [0, steps[-1] // 2, steps[-1]]
@@ -60,8 +61,8 @@ def draw_parts(path: Path) -> None:
         modulo_5, modulo_2 = (
             [run["right_modulo"][p] / run["num_sequences"] for run in runs] for p in ("5", "2")
         )
-        axes.axvline(1 / 5, linestyle="--", color="#555555", linewidth=1)
-        axes.axhline(1 / 2, linestyle="--", color="#555555", linewidth=1)
+        axes.axvline(1 / 5, **CHANCE_LINE)
+        axes.axhline(1 / 2, **CHANCE_LINE)
         axes.scatter(modulo_5, modulo_2, s=28, color=BLUE, alpha=0.5, linewidths=0, zorder=2)
         axes.set_title(name, fontsize=10, family="monospace")
         axes.set(xlim=(0.1, 1.05), ylim=(0.43, 1.04))
@@ -118,7 +119,7 @@ def _seeds_line(
 def draw_by_length(section: str, path: Path) -> None:
     """Share of right answers against length, a line a variant: median and range over seeds."""
     figure, axes = new_figure(7, 3.6)
-    axes.axvspan(1, 5, color=SKY, alpha=0.25, linewidth=0, label="trained")
+    axes.axvspan(1, EXACT_LENGTH, color=SKY, alpha=0.25, linewidth=0, label="trained")
     for (name, runs), style in zip(runs_of(section).items(), _MARKS, strict=True):
         draw_accuracy_of(axes, runs, name.partition(",")[0], *style)
     set_length_axes(axes)
@@ -152,11 +153,11 @@ def draw_summary(path: Path) -> None:
         for axes, shares in zip(panels, ([run["accuracy"] for run in runs], far), strict=True):
             axes.scatter(shares, places, s=14, color=BLUE, alpha=0.45, linewidths=0)
             axes.plot([statistics.median(shares)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
-    panels[0].set_title("every input of the trained lengths", fontsize=10)
+    panels[0].set_title("every trained input up to length 5", fontsize=10)
     panels[1].set_title("1,000 sequences of 1,000 digits", fontsize=10)
     panels[0].set_yticks(range(len(_SUMMARY)), [name for *_, name in reversed(_SUMMARY)])
     for axes in panels:
-        axes.axvline(0.1, linestyle="--", color="#555555", linewidth=1)
+        axes.axvline(_CHANCE, **CHANCE_LINE)
         axes.set(xlim=(0, 1.03), xlabel="share answered right")
         axes.grid(alpha=0.3)
     save(figure, path)
@@ -164,7 +165,7 @@ def draw_summary(path: Path) -> None:
 
 def set_length_axes(axes: Any) -> None:
     """Length against share of right answers, and what guessing reaches."""
-    axes.axhline(0.1, linestyle="--", color="#555555", linewidth=1, label="guessing")
+    axes.axhline(_CHANCE, **CHANCE_LINE, label="guessing")
     axes.set(xscale="log", xlim=(1, 1300), ylim=(0, 1.05))
     axes.set(xlabel="digits in the sequence", ylabel="share answered right")
     axes.set_xticks([1, 5, 10, 100, 1000], ["1", "all up\nto 5", "10", "100", "1,000"])

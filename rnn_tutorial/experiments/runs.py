@@ -1,7 +1,7 @@
 """One run of an experiment: train, evaluate and prove by the commands that a reader types.
 
-A finished run is kept under output/experiments by what determines it (flags, code, kernels of the
-matrix products), so a killed experiment goes on where it was, and a change measures anew.
+A finished run is kept under output/experiments by what determines it (flags, code, libraries,
+variables), so a killed experiment goes on where it was, and a change measures anew.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.experiments.catalogue import LENGTHS
+from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, LENGTHS
+from rnn_tutorial.report import versions
 from rnn_tutorial.run_folder import METRICS_FILE, RESULT_FILE, read_json, write_json
 from rnn_tutorial.task import num_classes
 
 REPOSITORY = Path(__file__).parent.parent.parent
 CACHE = Path("output", "experiments")
-# What the figures of a run depend on.
+# What a trained network depends on.
 _CODE = (
     "train_cls_rnn.py",
     *(
@@ -37,9 +38,16 @@ _CODE = (
 )
 
 
-def code_version() -> str:
-    """A short hash of the code that determines a trained network and its figures."""
-    content = b"".join((REPOSITORY / name).read_bytes() for name in _CODE)
+# What its figures depend on besides.
+_MEASURING = tuple(
+    f"rnn_tutorial/{name}.py"
+    for name in ("evaluate", "certify", "proof", "automaton", "experiments/runs")
+)
+
+
+def code_version(names: Sequence[str] = _CODE) -> str:
+    """A short hash of the code that determines a trained network, or of other files."""
+    content = b"".join((REPOSITORY / name).read_bytes() for name in names)
     return hashlib.sha256(content).hexdigest()[:12]
 
 
@@ -60,16 +68,15 @@ def run_once(
         environment: variables that are set for the training.
 
     Returns:
-        The figures, plain values: the curve is that of the accuracy while training, and
-        right_modulo is of the longest trained length.
+        The figures, plain values: accuracy and wrong inputs are those of the trained lengths up to
+        EXACT_LENGTH, right_modulo is of the longest trained length, and the curve is that of the
+        accuracy while training.
 
     Raises:
         RuntimeError: a command failed.
     """
     variables = {**os.environ, **(environment or {})}
-    kernels = variables.get("OPENBLAS_CORETYPE")
-    key = json.dumps([*flags, seed, certify, *lengths, code_version(), kernels])
-    folder = CACHE / hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = _kept_in([*flags, seed, certify, *lengths], variables)
     figures_file = folder / "figures.json"
     if figures_file.exists():
         return read_json(figures_file)
@@ -88,7 +95,7 @@ def run_once(
     longest = result["config"]["max_seq_len"]
     examined = json.loads(
         _launch(
-            *("-m", "rnn_tutorial.evaluate", str(run), "--max_len", "5", "--json"),
+            *("-m", "rnn_tutorial.evaluate", str(run), "--max_len", str(EXACT_LENGTH), "--json"),
             *("--lengths", *map(str, dict.fromkeys([longest, *lengths]))),
         )
     )
@@ -99,6 +106,7 @@ def run_once(
         "steps": result["steps"],
         "seconds": seconds,
         "model_parameters": result["model_parameters"],
+        "weights_hash": result["weights_hash"],
         "accuracy": accuracy,
         "wrong_inputs": num_wrong,
         "right_modulo": sampled[longest]["right_modulo"],
@@ -121,8 +129,14 @@ def run_once(
     return figures
 
 
+def _kept_in(asked: list[Any], variables: Mapping[str, str]) -> Path:
+    """The folder of a run: the same only for the same run of the same code."""
+    key = [*asked, code_version(), code_version(_MEASURING), versions(variables)]
+    return CACHE / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+
+
 def _exact_in_training_range(exact: dict[str, Any], config: dict[str, Any]) -> tuple[float, int]:
-    """Accuracy, the mean over lengths, and wrong inputs of the lengths that training contained."""
+    """Accuracy, the mean over lengths, and wrong inputs of the trained lengths that were scored."""
     trained = range(config["min_seq_len"], config["max_seq_len"] + 1)
     by_length = {
         int(length): accuracy
@@ -139,7 +153,9 @@ def _launch(
 ) -> str:
     """Run Python on a script or module of this repository; returns what it prints."""
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
-    if done.returncode not in ok:
+    done = subprocess.run(
+        command, capture_output=True, check=False, env=variables, encoding="utf-8"
+    )
+    if done.returncode not in ok or not done.stdout:
         raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()}")
     return done.stdout

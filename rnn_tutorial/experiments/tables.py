@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import math
 import re
 import statistics
@@ -127,30 +128,39 @@ def _parts_table(results: dict[str, Any]) -> str:
 
 
 def _processor_table(results: dict[str, Any]) -> str:
-    """Each seed of some recipes beside itself, trained with the products of another processor."""
+    """Each seed of some recipes beside itself, trained with the products of another processor.
+
+    Raises:
+        ValueError: the two were not trained by the same code, or not with the same seeds.
+    """
     here: dict[str, Any] = {}
     for name in ("published", "solved"):
-        here |= read_json(RESULTS / f"{name}.json")["variants"]
+        other = read_json(RESULTS / f"{name}.json")
+        if other["code_version"] != results["code_version"]:
+            raise ValueError(f"{name}.json and processor.json are of different code: run both")
+        here |= other["variants"]
     rows = []
     for name, variant in results["variants"].items():
-        pairs = [
-            (own["wrong_inputs"], other["wrong_inputs"])
-            for own, other in zip(here[name]["runs"], variant["runs"], strict=True)
-        ]
-        apart = [abs(own - other) for own, other in pairs]
-        right = [_share([wrong[side] == 0 for wrong in pairs]) for side in (0, 1)]
-        rows.append(
-            [name, _share([n == 0 for n in apart]), _spread(apart, "{:,.0f}".format), *right]
-        )
-    header = ["variant", "as many wrong inputs", "wrong inputs apart, median [min, max]"]
-    return _markdown([*header, "every input right", "with the older products"], rows)
+        pairs = list(zip(here[name]["runs"], variant["runs"], strict=True))
+        same = [own["weights_hash"] == other["weights_hash"] for own, other in pairs]
+        wrong = [(own["wrong_inputs"], other["wrong_inputs"]) for own, other in pairs]
+        apart = [abs(own - other) for own, other in wrong]
+        seeds = [abs(one - other) for (one, _), (other, _) in itertools.combinations(wrong, 2)]
+        right = [_share([both[side] == 0 for both in wrong]) for side in (0, 1)]
+        number = "{:,.0f}".format
+        rows.append([name, _share(same), _spread(apart, number), _spread(seeds, number), *right])
+    header = [
+        *("variant", "same weights", "wrong inputs apart, median [min, max]"),
+        *("apart between two seeds", "every input right", "with the older products"),
+    ]
+    return _markdown(header, rows)
 
 
 def _automaton_table(runs: Runs) -> str:
     """How many seeds learned addition, and by what the states of their remainders differ."""
     automata = [run["automaton"] for run in runs]
     periods = automata[0]["period_shares"]
-    header = ["the table is addition", *(f"remainders differ modulo {p}" for p in periods)]
+    header = ["the table is addition", *(f"variance of period {p}" for p in periods)]
     shares = [[automaton["period_shares"][p] for automaton in automata] for p in periods]
     cells = [_share([a["is_right"] for a in automata]), *(_spread(s, _percent) for s in shares)]
     return _markdown(header, [cells])
