@@ -48,6 +48,7 @@ from rnn_tutorial.timing import (
     in_fresh_process,
     peak_mebibytes,
     print_comparison,
+    show_mebibytes,
     spread,
     stopwatch,
     timed,
@@ -207,7 +208,7 @@ def measure_enumerations(longest: int) -> dict[str, Any]:
     }
 
 
-def _enumerate(hidden_dim: int, max_seq_len: int) -> dict[str, float]:
+def _enumerate(hidden_dim: int, max_seq_len: int) -> dict[str, float | None]:
     torch.set_num_threads(choose_num_threads())
     model = train_cls_rnn.make_model(TrainConfig(hidden_dim=hidden_dim, device="cpu"))
     before = peak_mebibytes()
@@ -215,7 +216,7 @@ def _enumerate(hidden_dim: int, max_seq_len: int) -> dict[str, float]:
     return {
         "inputs": evaluation.num_inputs,
         "seconds": evaluation.elapsed_seconds,
-        "added_peak_mebibytes": peak_mebibytes() - before,
+        "added_peak_mebibytes": None if before is None else peak_mebibytes() - before,
     }
 
 
@@ -266,12 +267,12 @@ def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
     return results
 
 
-def measure_stream_memory(numbers_of_lines: Sequence[int]) -> dict[str, float]:
+def measure_stream_memory(numbers_of_lines: Sequence[int]) -> dict[str, float | None]:
     """Peak memory in MiB of a process that answers so many lines."""
     return {f"{n:,} lines": in_fresh_process(_stream_peak, n) for n in numbers_of_lines}
 
 
-def _stream_peak(num_lines: int) -> float:
+def _stream_peak(num_lines: int) -> float | None:
     config = TrainConfig(device="cpu")
     model = train_cls_rnn.make_model(config)
     checkpoint = Checkpoint(Path(), 0, model.arguments, model.state_dict(), asdict(config))
@@ -400,7 +401,7 @@ def measure_evaluation(quick: bool) -> dict[str, Any]:
     for name, row in results["enumerations"].items():
         print(
             f"  {name}: {row['inputs']:,} inputs in {row['seconds']:.2f} s, "
-            f"{row['added_peak_mebibytes']:.0f} MiB more"
+            f"{show_mebibytes(row['added_peak_mebibytes'])} MiB more"
         )
     return results
 
@@ -412,7 +413,7 @@ def measure_prediction(quick: bool) -> dict[str, Any]:
     print_comparison(f"Prediction, {num_lines:,} lines", results["sequence"], "µs a sequence", 1e6)
     results["peak_mebibytes"] = measure_stream_memory([num_lines // 10, num_lines])
     for name, peak in results["peak_mebibytes"].items():
-        print(f"  peak memory after {name}: {peak:,.0f} MiB")
+        print(f"  peak memory after {name}: {show_mebibytes(peak)} MiB")
     return results
 
 

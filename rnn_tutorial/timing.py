@@ -61,17 +61,18 @@ def against(times: dict[str, list[float]], reference: str) -> dict[str, Any]:
 
 
 def updates(steps: Iterator[int], seconds: float) -> Callable[[], float]:
-    """A candidate: seconds per update, measured over about as many as fill the given seconds.
+    """A candidate: seconds per update, over about as many as fill the given seconds, at least one.
 
     Args:
-        steps: makes updates and yields their number so far.
+        steps: makes updates, or does other work again and again, and yields its number so far.
+        seconds: that one measurement takes.
     """
     reached = next(steps)  # whatever is done once, such as loading compiled code, is done now
 
     def measure(duration: float = seconds) -> float:
         nonlocal reached
         before, started = reached, time.perf_counter()
-        while time.perf_counter() - started < duration:
+        while reached == before or time.perf_counter() - started < duration:
             reached = next(steps)
         return (time.perf_counter() - started) / (reached - before)
 
@@ -91,23 +92,31 @@ def stopwatch(work: Callable[[], Any]) -> Callable[[], float]:
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of this module returns in a new process."""
+    """What a function, which a new process can import by its name, returns there."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def peak_mebibytes() -> float:
-    """The most memory that this process has had in use.
+def peak_mebibytes() -> float | None:
+    """The most memory that this process has had in use; None where the system does not tell.
 
     Linux tells it in /proc; getrusage there counts the parent's too, before the process began.
     """
-    with contextlib.suppress(OSError):
-        status = Path("/proc/self/status").read_text()
-        return float(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10
-    import resource  # POSIX only
+    with contextlib.suppress(OSError, ImportError):
+        if sys.platform == "linux":
+            found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+            return float(found[1]) / 2**10 if found else None
+        import resource  # POSIX only
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts in bytes
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, else KiB
+    return None
+
+
+def show_mebibytes(peak: float | None) -> str:
+    """As in the tables; a dash where it is not known."""
+    return "–" if peak is None else f"{peak:,.0f}"
 
 
 def cpu_name() -> str:

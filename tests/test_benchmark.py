@@ -2,12 +2,15 @@
 
 import itertools
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from rnn_tutorial import benchmark, timing
 from rnn_tutorial.benchmark import engine_steps, flops_per_update
 from rnn_tutorial.config import TrainConfig
+from rnn_tutorial.experiments import tables
 from rnn_tutorial.textbook import textbook_loop
 from rnn_tutorial.timing import against, timed, updates
 
@@ -37,6 +40,30 @@ def test_updates_are_divided_by_what_was_made(monkeypatch):
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
     measure = updates(iter(range(0, 100_000, 10)), seconds=4)
     assert measure() == pytest.approx(0.05, rel=0.3)  # ten updates in each half second
+
+
+def test_a_candidate_that_lost_its_turn_to_another_process_makes_an_update(monkeypatch):
+    clock = itertools.count(0, 60)  # each look at it comes a minute after the last
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    assert updates(itertools.count(1), seconds=4)() > 0
+
+
+def test_peak_memory_is_that_of_the_system_or_unknown(monkeypatch):
+    usage = SimpleNamespace(ru_maxrss=6 * 2**20)
+    resource = SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: usage)
+    monkeypatch.setitem(sys.modules, "resource", resource)
+    monkeypatch.setattr(timing.Path, "read_text", lambda path: "VmHWM:\t    3072 kB\n")
+    for platform, peak in (("linux", 3), ("darwin", 6), ("freebsd14", 6 * 2**10)):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert timing.peak_mebibytes() == peak
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows: it cannot be imported
+    assert timing.peak_mebibytes() is None
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(timing.Path, "read_text", lambda path: "Name:\tpython\n")
+    assert timing.peak_mebibytes() is None
+    assert "| – |" in tables.TABLES["benchmark-memory"](
+        {"prediction": {"peak_mebibytes": {"": None}}}
+    )
 
 
 def test_operations_of_an_update_are_counted_by_hand():

@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.experiments.runs import REPOSITORY
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.run_folder import find_checkpoint, write_json
-from rnn_tutorial.timing import describe_machine, spread, timed
+from rnn_tutorial.timing import describe_machine, spread, timed, updates
 
 EMBED_DIM, HIDDEN_DIM = 10, 128  # of the recipe solved
 
@@ -74,9 +75,8 @@ def compare_packing(rounds: int, seconds: float) -> dict[str, Any]:
             _, h_n = rnn(ids)
             h_n[-1].sum().backward()
 
-        times = timed(
-            rounds, {"padded": repeat(padded, seconds), "packed": repeat(packed, seconds)}
-        )
+        ways = {"padded": padded, "packed": packed}
+        times = timed(rounds, {way: updates(repeat(work), seconds) for way, work in ways.items()})
         ratios = [b / a for a, b in zip(times["padded"], times["packed"], strict=True)]
         results[name] = {
             "padding": 1 - float(lengths.sum()) / (x.shape[0] * x.shape[1]),
@@ -86,18 +86,11 @@ def compare_packing(rounds: int, seconds: float) -> dict[str, Any]:
     return results
 
 
-def repeat(work: Callable[[], None], duration: float) -> Callable[[], float]:
-    """A candidate: seconds that a piece of work takes, the mean over some time."""
-
-    def measure() -> float:
-        started, elapsed, count = time.perf_counter(), 0.0, 0
-        while not count or elapsed < duration:
-            work()
-            count += 1
-            elapsed = time.perf_counter() - started
-        return elapsed / count
-
-    return measure
+def repeat(work: Callable[[], None]) -> Iterator[int]:
+    """Do a piece of work again and again; yields how often so far."""
+    for count in itertools.count(1):
+        work()
+        yield count
 
 
 # ---- gradients ----

@@ -23,6 +23,7 @@ from typing import Any
 from rnn_tutorial.exact import wilson_interval
 from rnn_tutorial.experiments.catalogue import CLAIMS, EXPERIMENTS, SECTIONS
 from rnn_tutorial.run_folder import read_json
+from rnn_tutorial.timing import show_mebibytes
 
 RESULTS = Path(__file__).parent.parent / "results"
 _MARKED = re.compile(r"(<!-- (table|code): ([\w.-]+) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
@@ -214,7 +215,10 @@ def _speed_table(compared: dict[str, Any], unit: str, scale: float) -> str:
 
 def _enumerations_table(enumerations: dict[str, Any]) -> str:
     rows = [
-        [name, f"{row['inputs']:,}", f"{row['seconds']:.2f}", f"{row['added_peak_mebibytes']:.0f}"]
+        [
+            *(name, f"{row['inputs']:,}", f"{row['seconds']:.2f}"),
+            show_mebibytes(row["added_peak_mebibytes"]),
+        ]
         for name, row in enumerations.items()
     ]
     return _markdown(["net and length", "inputs", "seconds", "MiB more"], rows)
@@ -229,7 +233,7 @@ def _processes_table(processes: dict[str, Any]) -> str:
 
 
 def _memory_table(prediction: dict[str, Any]) -> str:
-    rows = [[name, f"{peak:,.0f}"] for name, peak in prediction["peak_mebibytes"].items()]
+    rows = [[name, show_mebibytes(peak)] for name, peak in prediction["peak_mebibytes"].items()]
     return _markdown(["answered", "peak memory, MiB"], rows)
 
 
