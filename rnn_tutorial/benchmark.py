@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ from torch.utils.data import DataLoader
 import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial.checkpoint import Checkpoint
-from rnn_tutorial.config import ENGINES, TrainConfig
+from rnn_tutorial.config import ENGINES, TrainConfig, settings_of
 from rnn_tutorial.data import BatchLoader, pad_and_tensor
 from rnn_tutorial.distributed import World, choose_device, choose_num_threads
 from rnn_tutorial.exact import evaluate
@@ -57,11 +58,10 @@ from rnn_tutorial.timing import (
 
 REPOSITORY = Path(train_cls_rnn.__file__).parent.resolve()
 
-# Three sizes: the tutorial's baseline, its sota, and a net that solves the task.
-RECIPES = {
+SIZES = {
     "A": TrainConfig(),
-    "B": TrainConfig(hidden_dim=32, num_layers=3, batch_size=64, lr=0.005),
-    "C": TrainConfig(
+    "B": TrainConfig(**settings_of({"recipe": "sota"})),
+    "C": TrainConfig(  # a net of the size of solved, with weight decay, clipping and noise
         min_seq_len=1,
         hidden_dim=128,
         batch_size=256,
@@ -113,7 +113,7 @@ def able_engines(config: TrainConfig) -> list[str]:
 def compare_training(budget: Budget) -> dict[str, Any]:
     """The textbook loop against each engine on A, B and C."""
     results = {}
-    for name, config in RECIPES.items():
+    for name, config in SIZES.items():
         config = replace(config, device=choose_device("auto", World()))
         candidates = {"textbook": updates(textbook_loop(config), budget.seconds)}
         for engine in able_engines(config):
@@ -125,12 +125,11 @@ def compare_training(budget: Budget) -> dict[str, Any]:
 
 def measure_compilation() -> dict[str, float]:
     """Seconds until the compiled engine has made its first update: nothing cached, then cached."""
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["NUMBA_CACHE_DIR"] = cache
-        try:
-            cold, cached = (in_fresh_process(_first_update) for _ in range(2))
-        finally:
-            del os.environ["NUMBA_CACHE_DIR"]
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        mock.patch.dict(os.environ, NUMBA_CACHE_DIR=cache),
+    ):
+        cold, cached = (in_fresh_process(_first_update) for _ in range(2))
     return {"cold_seconds": cold, "cached_seconds": cached}
 
 
@@ -178,7 +177,7 @@ def compare_evaluation(rounds: int) -> dict[str, Any]:
     batches = list(DataLoader(samples, batch_size=256, collate_fn=collate))
     results = {}
     for name in ("A", "C"):
-        model = train_cls_rnn.make_model(replace(RECIPES[name], device="cpu"))
+        model = train_cls_rnn.make_model(replace(SIZES[name], device="cpu"))
 
         @torch.no_grad()
         def score(batches: Iterable[tuple[Tensor, Tensor, Tensor]], model=model) -> int:
@@ -202,7 +201,7 @@ def compare_evaluation(rounds: int) -> dict[str, Any]:
 def measure_enumerations(longest: int) -> dict[str, Any]:
     """Seconds and added peak memory of exact evaluation to greater lengths, each in a process."""
     return {
-        f"{name} to length {length}": in_fresh_process(_enumerate, RECIPES[name].hidden_dim, length)
+        f"{name} to length {length}": in_fresh_process(_enumerate, SIZES[name].hidden_dim, length)
         for name in ("A", "C")
         for length in range(5, longest + 1)
     }
@@ -238,7 +237,7 @@ def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
         path = Path(folder, "lines.txt")
         path.write_text("".join(" ".join(map(str, digits)) + "\n" for digits in sequences))
         for name in ("A", "C"):
-            config = replace(RECIPES[name], device="cpu")
+            config = replace(SIZES[name], device="cpu")
             model = train_cls_rnn.make_model(config)
             checkpoint = Checkpoint(path, 0, model.arguments, model.state_dict(), asdict(config))
             predictor = predict_cls_rnn.DigitPredictor(checkpoint)

@@ -32,12 +32,14 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from predict_cls_rnn import Predictor, answer_prompt, make_predictor
 from rnn_tutorial.checkpoint import load_checkpoint
+from rnn_tutorial.config import TrainConfig, settings_of
 from rnn_tutorial.experiments.runs import REPOSITORY
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.run_folder import find_checkpoint, write_json
 from rnn_tutorial.timing import describe_machine, spread, timed, updates
 
-EMBED_DIM, HIDDEN_DIM = 10, 128  # of the recipe solved
+_SOLVED = TrainConfig(**settings_of({"recipe": "solved"}))
+EMBED_DIM, HIDDEN_DIM = _SOLVED.embed_dim, _SOLVED.hidden_dim
 
 # ---- packing ----
 
@@ -179,7 +181,7 @@ def record_session(*flags: str) -> dict[str, Any]:
             env=environment | {"PYTHONUTF8": "1"},
             check=True,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         seconds = time.perf_counter() - started
         checkpoint = load_checkpoint(find_checkpoint(str(Path(folder, "output"))))

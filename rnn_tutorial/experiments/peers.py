@@ -23,15 +23,11 @@ from typing import Any
 
 import torch
 
-from rnn_tutorial.benchmark import RECIPES, engine_steps
+from rnn_tutorial.benchmark import SIZES, engine_steps
 from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.run_folder import write_json
 from rnn_tutorial.textbook import textbook_loop
 from rnn_tutorial.timing import against, describe_machine, print_comparison, timed, updates
-
-# XLA reads it when it is loaded.
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-os.environ["KERAS_BACKEND"] = "jax"
 
 
 def jax_steps(config: TrainConfig, at_once: int = 100) -> Iterator[int]:
@@ -162,8 +158,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9, metavar="N")
     flags = parser.parse_args()
     torch.set_num_threads(1)
+    # JAX and Keras read them when they are imported, which is later.
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+    os.environ["KERAS_BACKEND"] = "jax"
     results = {}
-    for name, config in RECIPES.items():
+    for name, config in SIZES.items():
         config = replace(config, device="cpu")
         candidates = {
             "textbook": textbook_loop(config),
