@@ -1,7 +1,7 @@
 """Speed, side by side: the textbook loop against every engine, in one process, in turns.
 
     python -m rnn_tutorial.benchmark                     everything, some minutes
-    python -m rnn_tutorial.benchmark --quick             the same in half a minute, less certain
+    python -m rnn_tutorial.benchmark --quick             most of it in half a minute, less certain
     python -m rnn_tutorial.benchmark --json FILE         keep the figures
 
 The candidates take turns, round after round (timing.py). Every cost of a step is counted: drawing
@@ -10,6 +10,7 @@ the batch, noise, learning rate, update.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -277,7 +278,9 @@ def _stream_peak(num_lines: int) -> float | None:
     checkpoint = Checkpoint(Path(), 0, model.arguments, model.state_dict(), asdict(config))
     predictor = predict_cls_rnn.DigitPredictor(checkpoint)
     line = "1 2 3 4 5 6 7 8 9 0\n"
-    blocks = ((first, line * 10_000) for first in range(1, num_lines, 10_000))
+    blocks = (
+        (done + 1, line * min(10_000, num_lines - done)) for done in range(0, num_lines, 10_000)
+    )
     for _ in predict_cls_rnn.answer_blocks(predictor, blocks, False):
         pass
     return peak_mebibytes()
@@ -379,10 +382,8 @@ def measure_training(quick: bool) -> dict[str, Any]:
     return results
 
 
-def measure_runs(quick: bool) -> dict[str, Any]:
+def measure_runs() -> dict[str, Any]:
     """What a reader waits for: compilation, and whole runs from start to exit."""
-    if quick:
-        return {}
     results: dict[str, Any] = {"compilation": measure_compilation()}
     text = "\nCompilation: {cold_seconds:.1f} s, cached {cached_seconds:.1f} s"
     print(text.format(**results["compilation"]))
@@ -416,10 +417,8 @@ def measure_prediction(quick: bool) -> dict[str, Any]:
     return results
 
 
-def measure_several_processes(quick: bool) -> dict[str, Any]:
+def measure_several_processes() -> dict[str, Any]:
     """From which size on two processes are faster than one."""
-    if quick:
-        return {}
     results = measure_processes((32, 128, 512, 1024), num_steps=80)
     print("\nUpdates per second, batch 256, one thread a process")
     for hidden_dim, rates in results.items():
@@ -443,13 +442,16 @@ def measure_growth_and_print(quick: bool) -> dict[str, Any]:
     return results
 
 
-SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
+# Sections that --quick shortens, and those that it leaves out.
+SHORTENED: dict[str, Callable[[bool], dict[str, Any]]] = {
     "training": measure_training,
-    "runs": measure_runs,
     "evaluation": measure_evaluation,
     "prediction": measure_prediction,
-    "processes": measure_several_processes,
     "growth": measure_growth_and_print,
+}
+LEFT_OUT: dict[str, Callable[[], dict[str, Any]]] = {
+    "runs": measure_runs,
+    "processes": measure_several_processes,
 }
 
 
@@ -457,9 +459,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure as the command line says; returns the exit status."""
     parser = OneSentenceParser(prog="python -m rnn_tutorial.benchmark", description=__doc__)
     parser.add_argument(
-        "--only", choices=SECTIONS, action="append", help="measure this part only; may be repeated"
+        "--only",
+        choices=[*SHORTENED, *LEFT_OUT],
+        action="append",
+        help="measure this part only; may be repeated",
     )
-    parser.add_argument("--quick", action="store_true", help="shorter and less certain")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"shorter and less certain, without {' and '.join(LEFT_OUT)}",
+    )
     parser.add_argument(
         "--json",
         type=Path,
@@ -468,18 +477,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw how cost grows")
     flags = parser.parse_args(arguments)
+    names = flags.only or ([*SHORTENED] if flags.quick else [*SHORTENED, *LEFT_OUT])
+    results: dict[str, Any] = {"measured": {}}
+    try:
+        _check(flags, names)
+        if flags.json and flags.only and flags.json.exists():
+            results |= read_json(flags.json)
+    except ValueError as error:
+        parser.error(str(error))
     torch.set_num_threads(choose_num_threads())
-    command = ["python -m rnn_tutorial.benchmark", *(arguments or sys.argv[1:])]
-    results: dict[str, Any] = {"command": " ".join(command), **describe_machine()}
-    if flags.json and flags.only and flags.json.exists():
-        results = read_json(flags.json) | results
-    for name in flags.only or SECTIONS:
-        results[name] = SECTIONS[name](flags.quick)
-    if flags.figure and "growth" in results:
-        draw_growth(results["growth"], list(GROWTH), flags.figure)
+    command = " ".join([parser.prog, *(sys.argv[1:] if arguments is None else arguments)])
+    for name in names:
+        results[name] = SHORTENED[name](flags.quick) if name in SHORTENED else LEFT_OUT[name]()
+        results["measured"][name] = {"command": command, **describe_machine()}
     if flags.json:
         write_json(flags.json, results)
+    if flags.figure:
+        draw_growth(results["growth"], list(GROWTH), flags.figure)
     return 0
+
+
+def _check(flags: argparse.Namespace, names: Sequence[str]) -> None:
+    """Raise ValueError if flags do not go together, or a file cannot be written in the end."""
+    for name in names:
+        if flags.quick and name in LEFT_OUT:
+            raise ValueError(f"--only {name} is what --quick leaves out")
+    if flags.figure and "growth" not in names:
+        raise ValueError(f"--figure {str(flags.figure)!r} draws growth, which --only leaves out")
+    for path in (flags.json, flags.figure):
+        if path and (path.is_dir() or not path.parent.is_dir()):
+            raise ValueError(f"{str(path)!r} is not a file in a folder that exists")
 
 
 if __name__ == "__main__":

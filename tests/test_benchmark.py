@@ -2,13 +2,16 @@
 
 import itertools
 import json
+import os
 import sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
 
+import train_cls_rnn
 from rnn_tutorial import benchmark, timing
-from rnn_tutorial.benchmark import engine_steps, flops_per_update
+from rnn_tutorial.benchmark import Budget, engine_steps, flops_per_update
 from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.experiments import tables
 from rnn_tutorial.textbook import textbook_loop
@@ -85,10 +88,77 @@ def test_the_loops_count_their_updates(engine):
 def test_the_command_measures_draws_and_keeps_the_figures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "GROWTH", {"hidden_dim": (4, 8), "max_seq_len": (3,)})
     figure, file = tmp_path / "speed.png", tmp_path / "speed.json"
+    earlier = {"measured": {"runs": {"cpu": "another"}}, "runs": {"compilation": {}}}
+    file.write_text(json.dumps(earlier))
     flags = ["--quick", "--only", "growth", "--json", str(file), "--figure", str(figure)]
     assert benchmark.main(flags) == 0
     results = json.loads(file.read_text())
-    assert results["versions"]["torch"] and results["threads"] == 1 and results["cpu"]
+    assert results["measured"]["runs"] == earlier["measured"]["runs"]
+    assert results["runs"] == earlier["runs"]
+    how = results["measured"]["growth"]
+    assert how["versions"]["torch"] and how["threads"] == 1 and how["cpu"]
+    assert how["command"] == " ".join(["python -m rnn_tutorial.benchmark", *flags])
     assert results["growth"]["hidden_dim"]["4"]["compiled"]["median"] > 0
     assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size < 200_000
     assert "hidden_dim       4  compiled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags, sentence",
+    [
+        ("--quick --only runs", "--only runs is what --quick leaves out"),
+        ("--only training --figure f.png", "draws growth, which --only leaves out"),
+        ("--json missing/f.json", "not a file in a folder"),
+        ("--figure missing/f.png", "not a file in a folder"),
+        ("--only training --json damaged.json", "damaged JSON"),
+    ],
+)
+def test_what_cannot_end_well_is_refused_before_measuring(
+    flags, sentence, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged.json").write_text("{")
+    monkeypatch.setattr(benchmark, "SHORTENED", {"training": None, "growth": None})
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main(flags.split())
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and sentence in error and error.count("\n") == 1
+
+
+def run_in_this_process(command, **options):
+    """What the benchmark starts: the script without torchrun, a few updates of a small net."""
+    script = str(benchmark.REPOSITORY / "train_cls_rnn.py")
+    if script in command:
+        flags = command[command.index(script) + 1 :]
+        small = "--hidden_dim 4 --total_steps 8 --warmup_step 0 --log_every 1 --tracker disabled"
+        assert train_cls_rnn.main([*flags, *small.split()]) == 0
+    else:
+        assert find_spec(command[-1])
+
+
+def test_every_section_measures_and_prints(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmark, "SIZES", {"A": SMALL, "C": SMALL})
+    monkeypatch.setattr(benchmark, "Budget", lambda rounds, seconds: Budget(1, 0.0))
+    monkeypatch.setattr(benchmark, "timed", lambda rounds, candidates: timed(1, candidates))
+    monkeypatch.setattr(benchmark, "in_fresh_process", lambda function, *given: function(*given))
+    launcher = SimpleNamespace(run=run_in_this_process, DEVNULL=None)
+    monkeypatch.setattr(benchmark, "subprocess", launcher)
+    for name in ("training", "evaluation", "prediction"):
+        assert benchmark.SHORTENED[name](True)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "mine")
+    for measure in benchmark.LEFT_OUT.values():
+        assert measure()
+    printed = capsys.readouterr().out
+    for title in ("Training step", "Evaluation", "Prediction, 20,000 lines", "Compilation"):
+        assert f"\n{title}" in printed
+    assert "peak memory after 2,000 lines" in printed and "hidden_dim  1024: one" in printed
+    assert os.environ["NUMBA_CACHE_DIR"] == "mine"
+
+
+def test_the_memory_of_a_stream_is_that_of_so_many_lines(monkeypatch):
+    read = []
+    answer_blocks = lambda predictor, blocks, as_json: read.extend(blocks) or ()  # noqa: E731
+    monkeypatch.setattr(benchmark.predict_cls_rnn, "answer_blocks", answer_blocks)
+    benchmark._stream_peak(12_000)
+    assert [(number, text.count("\n")) for number, text in read] == [(1, 10_000), (10_001, 2_000)]

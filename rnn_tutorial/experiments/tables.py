@@ -268,8 +268,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         ["cpu", "cores", "threads", "torch", "numba", "python"],
         [
             [
-                *(str(r[name]) for name in ("cpu", "cores", "threads")),
-                *(r["versions"][name] for name in ("torch", "numba", "python")),
+                *(str(r["measured"]["training"][name]) for name in ("cpu", "cores", "threads")),
+                *(r["measured"]["training"]["versions"][n] for n in ("torch", "numba", "python")),
             ]
         ],
     ),
