@@ -16,15 +16,21 @@ LAYERS = {
     "module_time": 2, "module_faults": 2, "examples": 2, "probe": 2,
     "exact": 3, "proof": 3, "automaton": 3, "module_checks": 3, "evidence": 3,
     "certify": 4, "launch": 4, "tasks": 4, "run_checks": 4,
-    "evaluate": 5, "report": 5, "watch": 5,
-    "train_cls_rnn": 6, "predict_cls_rnn": 6, "timing": 6,
+    "evaluate": 5, "report": 5, "watch": 5, "catalogue": 5,
+    "train_cls_rnn": 6, "predict_cls_rnn": 6, "timing": 6, "runs": 6,
     "benchmark": 7, "self_test": 7,
     "diagnose": 8,
+    "peers": 9, "tables": 9, "lesson": 10, "result_figures": 10, "figures": 11, "__main__": 12,
 }  # fmt: skip
+PACKAGES = ("rnn_tutorial", "rnn_tutorial.doctor", "rnn_tutorial.experiments")
 SOURCES = [
     *REPOSITORY.glob("*_cls_rnn.py"),
-    *(p for p in REPOSITORY.glob("rnn_tutorial/*.py") if p.stem != "__init__"),
-    *(p for p in REPOSITORY.glob("rnn_tutorial/doctor/*.py") if p.stem != "__init__"),
+    *(
+        path
+        for package in PACKAGES
+        for path in REPOSITORY.glob(f"{package.replace('.', '/')}/*.py")
+        if path.stem != "__init__"
+    ),
 ]
 
 
@@ -33,7 +39,7 @@ def project_imports(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
-            if node.module in ("rnn_tutorial", "rnn_tutorial.doctor"):
+            if node.module in PACKAGES:
                 yield from (alias.name for alias in node.names)
             else:
                 yield own_name(node.module)
@@ -60,7 +66,14 @@ def test_a_module_imports_only_from_layers_below(path):
 def test_nothing_runs_at_import(tmp_path):
     paths = [path.relative_to(REPOSITORY).with_suffix("") for path in SOURCES]
     modules = [".".join(path.parts) for path in paths]
-    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import {', '.join(modules)}"
+    code = f"""
+import os, sys
+import torch
+environment = dict(os.environ)
+sys.path.insert(0, {str(REPOSITORY)!r})
+import {", ".join(modules)}
+assert os.environ == environment
+"""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
