@@ -64,7 +64,7 @@ def find_automaton(
     """Visit states by random sequences and see which residue each digit leads to.
 
     Raises:
-        ValueError: the network has no state.
+        ValueError: the network has no state, or scores that are no numbers.
     """
     classes = num_classes(max_number)
     generator = np.random.default_rng([0, EXAMINE_STREAM, 0])
@@ -74,7 +74,10 @@ def find_automaton(
 
     def answers(extended: list[np.ndarray]) -> np.ndarray:
         sizes = np.array([len(digits) for digits in extended])
-        return inference.classify(np.concatenate(extended), sizes)[0]
+        found, probabilities = inference.classify(np.concatenate(extended), sizes)
+        if np.isnan(probabilities).any():
+            raise ValueError("some scores of the network are no numbers: it is no automaton")
+        return found
 
     residues = answers(sequences)
     table = np.zeros((classes, classes), np.int64)

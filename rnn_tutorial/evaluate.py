@@ -12,6 +12,7 @@ Shapes: N sequences, T steps, C digits (as many as classes), H hidden.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import sys
@@ -38,6 +39,8 @@ from rnn_tutorial.tasks import FileTask, describe_examples_results, evaluate_exa
 from rnn_tutorial.terminal import OneSentenceParser
 
 MAX_TABLE = 12  # classes of which all confusions are shown
+MAX_SCORED = 10**9  # inputs up to --max_len; digits of a sample
+PICTURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -241,52 +244,98 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--automaton", action="store_true", help="show the machine that it learned")
     parser.add_argument(
-        "--figure", type=Path, metavar="FILE", help="(default: beside the checkpoint)"
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="draw here (default: beside the checkpoint; with --json, nowhere)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     flags = parser.parse_args(arguments)
-    for flag in ("max_len", "num_sequences", "lengths"):
-        values = np.atleast_1d(getattr(flags, flag) if getattr(flags, flag) is not None else 1)
-        if values.min() < 1:
-            parser.error(f"--{flag} {values.min()} is not a whole number from 1 on")
+    given = [flag for flag, value in vars(flags).items() if value != parser.get_default(flag)]
     torch.set_num_threads(choose_num_threads())
     try:
+        _check_flags(flags, given)
         checkpoint = load_run(flags.run)
         if checkpoint.examples is not None:
-            for flag in ("automaton", "max_len", "lengths", "num_sequences", "figure"):
-                if getattr(flags, flag) != parser.get_default(flag):
+            for flag in given:
+                if flag not in ("run", "eval_file", "json"):
                     checkpoint.require_digit_task(f"--{flag}")
-            evaluation = score_examples(checkpoint, flags.eval_file)
-            if flags.json:
-                print(json.dumps({"checkpoint": str(checkpoint.path)} | asdict(evaluation)))
-            else:
-                print_examples(checkpoint, evaluation)
-            return 0
-        if flags.eval_file:
+            _show_examples(checkpoint, flags)
+        elif flags.eval_file:
             raise ValueError(
                 f"--eval_file {flags.eval_file!r} is for runs that were trained with --train_file"
             )
-        max_number = checkpoint.config["max_number"]
-        if flags.automaton:
-            automaton = find_automaton(checkpoint.build_model().eval(), max_number)
+        else:
+            name = "automaton.png" if flags.automaton else "accuracy_by_length.png"
+            figure = flags.figure or (None if flags.json else checkpoint.path.with_name(name))
+            show = _show_automaton if flags.automaton else _show_lengths
+            show(checkpoint, flags, figure)
+            if figure and not flags.json:
+                print(f"Picture: {figure}")
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    max_len = flags.max_len or longest_enumerable(max_number)
-    if count_inputs(1, max_len, max_number) > 10**9:
-        parser.error(f"--max_len {max_len} has more than a billion inputs, too many to score")
-    if flags.automaton:
-        figure = flags.figure or checkpoint.path.with_name("automaton.png")
-        draw_automaton(automaton.points, automaton.residues, automaton.centres, 1, figure)
-        if flags.json:
-            kept = ("agreement", "is_right", "period_shares")
-            figures = {name: getattr(automaton, name) for name in kept}
-            print(json.dumps(figures | {"table": automaton.table.tolist()}))
-        else:
-            print(automaton.describe())
+    return 0
+
+
+def _check_flags(flags: argparse.Namespace, given: Sequence[str]) -> None:
+    """Raise ValueError if a flag is out of its bounds, says nothing, or names no picture."""
+    for flag in ("max_len", "num_sequences", "lengths"):
+        values = np.atleast_1d(getattr(flags, flag) if getattr(flags, flag) is not None else 1)
+        if values.min() < 1:
+            raise ValueError(f"--{flag} {values.min()} is not a whole number from 1 on")
+        if flags.automaton and flag in given:
+            raise ValueError(f"--automaton looks at states and takes no --{flag}")
+    if flags.figure and flags.figure.suffix.lower() not in PICTURES:
+        raise ValueError(
+            f"--figure {str(flags.figure)!r} does not end in one of {', '.join(PICTURES)}"
+        )
+    if flags.figure and not flags.figure.parent.is_dir():
+        raise ValueError(f"--figure: there is no folder {str(flags.figure.parent)!r}")
+
+
+def _show_examples(checkpoint: Checkpoint, flags: argparse.Namespace) -> None:
+    """Score the examples and print the results."""
+    evaluation = score_examples(checkpoint, flags.eval_file)
+    if flags.json:
+        print(json.dumps({"checkpoint": str(checkpoint.path)} | asdict(evaluation)))
     else:
-        results = examine_lengths(checkpoint, max_len, flags.lengths, flags.num_sequences)
+        print_examples(checkpoint, evaluation)
+
+
+def _show_automaton(checkpoint: Checkpoint, flags: argparse.Namespace, figure: Path | None) -> None:
+    """Find the automaton, print it, and draw it if there is a place to draw."""
+    automaton = find_automaton(checkpoint.build_model().eval(), checkpoint.config["max_number"])
+    if flags.json:
+        kept = ("agreement", "is_right", "period_shares")
+        figures = {name: getattr(automaton, name) for name in kept}
+        print(json.dumps(figures | {"table": automaton.table.tolist()}))
+    else:
+        print(automaton.describe())
+    if figure:
+        draw_automaton(automaton.points, automaton.residues, automaton.centres, 1, figure)
+
+
+def _show_lengths(checkpoint: Checkpoint, flags: argparse.Namespace, figure: Path | None) -> None:
+    """Score short inputs and samples, print the results, and draw if there is a place to draw."""
+    max_number = checkpoint.config["max_number"]
+    max_len = flags.max_len or longest_enumerable(max_number)
+    # (To length 30, even two digits make more than a billion inputs; longer ones need no count.)
+    if count_inputs(1, min(max_len, 30), max_number) > MAX_SCORED:
+        raise ValueError(f"--max_len {max_len} has more than a billion inputs, too many to score")
+    longest, num_adversarial = max(flags.lengths), num_classes(max_number) + 2
+    digits = longest * max(flags.num_sequences, num_adversarial)
+    if digits >= MAX_SCORED:
+        raise ValueError(
+            f"--lengths {longest} with --num_sequences {flags.num_sequences} scores {digits:,} "
+            f"digits at once; allowed are fewer than {MAX_SCORED:,}"
+        )
+    results = examine_lengths(checkpoint, max_len, flags.lengths, flags.num_sequences)
+    if flags.json:
+        print(json.dumps(results))
+    else:
+        print_lengths(results, max_number)
+    if figure:
         rows = results["lengths"]
-        figure = flags.figure or checkpoint.path.with_name("accuracy_by_length.png")
         draw_accuracy_by_length(
             [row["length"] for row in rows],
             [row["right_random"] / row["num_random"] for row in rows],
@@ -296,13 +345,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             1 / num_classes(max_number),
             figure,
         )
-        if flags.json:
-            print(json.dumps(results))
-        else:
-            print_lengths(results, max_number)
-    if not flags.json:
-        print(f"Picture: {figure}")
-    return 0
 
 
 if __name__ == "__main__":

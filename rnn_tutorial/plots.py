@@ -32,15 +32,25 @@ def new_figure(
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a picture and forget the figure; the same figure gives the same file."""
+    """Write a picture and forget the figure; the same figure gives the same file.
+
+    Raises:
+        ValueError: it cannot be written there.
+    """
     import matplotlib
     from matplotlib import pyplot
 
     figure.tight_layout()
     dated = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
-    with matplotlib.rc_context({"svg.hashsalt": path.name}):
-        figure.savefig(path, dpi=110, facecolor="white", **dated)
-    pyplot.close(figure)
+    try:
+        with matplotlib.rc_context({"svg.hashsalt": path.name}):
+            figure.savefig(path, dpi=110, facecolor="white", **dated)
+    except OSError as error:
+        raise ValueError(
+            f"the picture {str(path)!r} cannot be written: {error.strerror or error}"
+        ) from None
+    finally:
+        pyplot.close(figure)
 
 
 def draw_accuracy_by_length(

@@ -128,6 +128,30 @@ def test_longest_enumerable_length():
     assert (longest_enumerable(9), longest_enumerable(1), longest_enumerable(5000)) == (6, 19, 1)
 
 
+def refusal(capsys, *arguments):
+    """Run main with arguments that it must refuse; returns the one sentence and what it printed."""
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    (sentence,) = printed.err.splitlines()
+    assert stopped.value.code == 2
+    return sentence, printed.out
+
+
+@pytest.fixture
+def changed_checkpoint(trained_folder, tmp_path):
+    """Write the trained net's checkpoint with some weights changed; returns where."""
+
+    def write(weights):
+        run = trained_folder / "output" / "baseline"
+        content = torch.load(run / "model_step_40.pt", weights_only=True)
+        content["weights"] |= weights
+        torch.save(content, tmp_path / "model_step_40.pt")
+        return tmp_path / "model_step_40.pt"
+
+    return write
+
+
 def test_the_command_prints_and_draws(trained_folder, tmp_path, capsys):
     run = str(trained_folder / "output")
     figure = tmp_path / "lengths.png"
@@ -152,20 +176,64 @@ def test_the_command_shows_the_automaton(trained_folder, tmp_path, capsys):
     assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size < 200_000
 
 
+def test_json_comes_with_a_picture_only_if_one_is_asked_for(changed_checkpoint, capsys):
+    path = changed_checkpoint({})
+    lengths = ["--max_len", "1", "--lengths", "1", "--num_sequences", "1"]
+    for flags in (lengths, ["--automaton"]):
+        assert evaluate.main([str(path), *flags, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)
+    assert list(path.parent.iterdir()) == [path]
+    assert evaluate.main([str(path), *lengths]) == 0
+    drawn = path.with_name("accuracy_by_length.png")
+    assert drawn.exists() and f"Picture: {drawn}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["nowhere"], "nowhere"),
         (["RUN", "--max_len", "0"], "--max_len 0"),
         (["RUN", "--max_len", "10"], "--max_len 10"),
+        (["RUN", "--max_len", "1000000"], "--max_len 1000000"),
         (["RUN", "--lengths", "5", "0"], "--lengths 0"),
         (["RUN", "--num_sequences", "0"], "--num_sequences 0"),
         (["RUN", "--lengths", "x"], "'x'"),
+        (["RUN", "--lengths", "5", "1000000"], "--lengths 1000000 with --num_sequences 1000 "),
+        (["RUN", "--lengths", "5", "--num_sequences", "200000000"], "--num_sequences 200000000 "),
+        (["RUN", "--lengths", "100000000", "--num_sequences", "1"], "--lengths 100000000 "),
+        (["RUN", "--automaton", "--max_len", "2"], "takes no --max_len"),
+        (["RUN", "--automaton", "--lengths", "3"], "takes no --lengths"),
+        (["RUN", "--automaton", "--num_sequences", "3"], "takes no --num_sequences"),
+        (["RUN", "--figure", "nowhere/x.png"], "--figure: there is no folder 'nowhere'"),
+        (["RUN", "--figure", "x.foo"], "--figure 'x.foo' does not end in one of .png, "),
+        (["RUN", "--automaton", "--figure", "x"], "--figure 'x' does not end in one of .png, "),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, named, trained_folder, capsys):
     run = str(trained_folder / "output")
-    with pytest.raises(SystemExit) as stopped:
-        evaluate.main([run if argument == "RUN" else argument for argument in arguments])
-    (sentence,) = capsys.readouterr().err.splitlines()
-    assert stopped.value.code == 2 and named in sentence
+    arguments = [run if argument == "RUN" else argument for argument in arguments]
+    sentence, printed = refusal(capsys, *arguments)
+    assert named in sentence and not printed
+
+
+def test_a_picture_that_cannot_be_written_is_said_after_the_results(
+    trained_folder, tmp_path, capsys
+):
+    (tmp_path / "x.png").mkdir()
+    flags = ("--max_len", 1, "--lengths", 1, "--num_sequences", 1, "--figure", tmp_path / "x.png")
+    sentence, printed = refusal(capsys, trained_folder / "output", *flags)
+    assert f"the picture '{tmp_path}/x.png' cannot be written" in sentence
+    assert "All 10 inputs up to length 1" in printed
+
+
+@pytest.mark.parametrize("flags", [[], ["--automaton"]])
+def test_weights_that_do_not_fit_their_sizes_are_refused(flags, changed_checkpoint, capsys):
+    path = changed_checkpoint({"fc.bias": torch.zeros(3)})
+    sentence, printed = refusal(capsys, path, *flags)
+    assert f"'{path}': the weights do not fit the model" in sentence and not printed
+
+
+def test_a_net_of_what_is_no_number_is_no_automaton(changed_checkpoint, capsys):
+    path = changed_checkpoint({"rnn.bias_hh_l0": torch.full((8,), torch.nan)})
+    sentence, printed = refusal(capsys, path, "--automaton")
+    assert "some scores of the network are no numbers" in sentence and not printed
