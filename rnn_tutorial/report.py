@@ -76,7 +76,8 @@ def print_summary(
     print(f"In the end: {evaluation.describe()}")
     for line in task.describe_results(model, evaluation):
         print(line)
-    if evaluation.num_wrong and config.recipe != "solved" and not config.train_file:
+    is_measured = not config.train_file and config.max_number == 9 and config.max_seq_len <= 5
+    if evaluation.num_wrong and config.recipe != "solved" and is_measured:
         changed = " with other flags" if config.overrides_recipe() else ""
         print(
             f"This is the recipe {config.recipe!r}{changed}; "
@@ -153,9 +154,9 @@ def report_divergence(folder: Path, step: int) -> None:
 
 def prediction_hint(folder: Path) -> str:
     """The command that asks a trained net."""
-    return f"Ask it: python predict_cls_rnn.py --save_dir {shlex.quote(str(folder))}"
+    return f"Ask it: python predict_cls_rnn.py --save_dir {shlex.quote(folder.as_posix())}"
 
 
 def resume_hint(folder: Path) -> str:
     """The command that goes on with a run."""
-    return f"go on with: python train_cls_rnn.py --resume {shlex.quote(str(folder))}"
+    return f"go on with: python train_cls_rnn.py --resume {shlex.quote(folder.as_posix())}"
