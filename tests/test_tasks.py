@@ -228,9 +228,7 @@ def test_many_classes_are_shown_by_their_mistakes(capsys, checkpoint):
     assert [line.split() for line in shown] == [["5", "c2", "for", "c0"], ["2", "c0", "for", "c1"]]
 
 
-def test_what_rests_on_the_rule_of_digits_is_refused(
-    sentences_folder, trained_folder, capsys, monkeypatch
-):
+def test_what_rests_on_the_rule_of_digits_is_refused(sentences_folder, trained_folder, capsys):
     run = sentences_folder / "output"
     for flags in (["--automaton"], ["--max_len", 3], ["--lengths", 3], ["--num_sequences", 3]):
         sentence = refusal(capsys, evaluate.main, run, *flags)
@@ -243,7 +241,7 @@ def test_what_rests_on_the_rule_of_digits_is_refused(
 # ---- answers ----
 
 
-def test_a_stream_is_answered_with_class_names(sentences_folder, checkpoint):
+def test_a_stream_is_answered_with_class_names(sentences_folder):
     text = "the cat chased the dog\nthe zebra was chased by the fox\n\n  \na \xff b\ndog".encode(
         "latin-1"
     )
