@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -203,20 +204,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where = parser.add_argument_group("which network")
     where.add_argument(
         "--save_dir",
-        default="./output/",
         metavar="DIR",
         help="a folder of runs, of which the newest answers, or the folder of a run "
-        "(default: %(default)s)",
+        "(default: ./output/)",
     )
     where.add_argument("--run_name", metavar="NAME", help="the run (default: the newest)")
-    where.add_argument("--checkpoint", metavar="FILE", help="a model_step_N.pt file")
+    where.add_argument(
+        "--checkpoint", metavar="FILE", help="a model_step_N.pt file, instead of the other two"
+    )
     what = parser.add_argument_group("what to answer")
     what.add_argument("--input", metavar="TOKENS", help='answer these, such as "1 2 3"')
     what.add_argument("--json", action="store_true", help="print each answer as a JSON object")
     flags = parser.parse_args(arguments)
     try:
-        path = flags.checkpoint or find_checkpoint(flags.save_dir, flags.run_name)
-        predictor = make_predictor(load_checkpoint(path))
+        if flags.input is None and sys.stdin is None:
+            raise ValueError("standard input is closed; give --input")
+        predictor = make_predictor(find_network(flags.checkpoint, flags.save_dir, flags.run_name))
         if flags.input is not None:
             return answer_once(predictor, flags.input, flags.json)
     except (ValueError, OSError) as error:
@@ -225,6 +228,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdin.isatty():
         return answer_prompt(predictor, flags.json)
     return answer_stream(predictor, flags.json)
+
+
+def find_network(checkpoint: str | None, save_dir: str | None, run_name: str | None) -> Checkpoint:
+    """The checkpoint that the flags mean, each None if it is not given.
+
+    Raises:
+        ValueError: there is none, it is refused, or --checkpoint is not alone.
+    """
+    if checkpoint is None:
+        folder = "./output/" if save_dir is None else save_dir
+        return load_checkpoint(find_checkpoint(folder, run_name))
+    for flag, value in (("--save_dir", save_dir), ("--run_name", run_name)):
+        if value is not None:
+            raise ValueError(f"--checkpoint says which network; leave out {flag} {value!r}")
+    try:
+        return load_checkpoint(checkpoint)
+    except ValueError as error:
+        raise ValueError(f"--checkpoint: {error}") from None
 
 
 def show(answered: bytes) -> None:
@@ -306,10 +327,12 @@ def answer_blocks(
 
 
 if __name__ == "__main__":
-    for stream in (sys.stdin, sys.stdout):
+    for stream in filter(None, (sys.stdin, sys.stdout)):  # None is one that is closed
         stream.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
     try:
         sys.exit(main())
     except BrokenPipeError:  # the reader of our output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

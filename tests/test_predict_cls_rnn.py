@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -92,9 +93,7 @@ def test_bad_lines_are_reported_by_number_and_the_rest_is_answered(run_script, t
     assert done.returncode == 1
 
 
-def test_a_long_stream_of_mixed_lengths_keeps_its_order(
-    run_script, trained_folder, model, monkeypatch
-):
+def test_a_long_stream_of_mixed_lengths_keeps_its_order(run_script, trained_folder, model):
     dice = random.Random(0)
     sequences = [[dice.randrange(10) for _ in range(dice.randint(1, 30))] for _ in range(5000)]
     sequences[100] = [dice.randrange(10) for _ in range(20_000)]
@@ -110,6 +109,34 @@ def test_a_long_stream_of_mixed_lengths_keeps_its_order(
 def test_an_empty_stream_has_no_answers(run_script, trained_folder):
     done = run_script("predict_cls_rnn.py", cwd=trained_folder)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def run_with_stdin_closed(flags, cwd, environment):
+    """Run the script as a shell does with `<&-`."""
+    command = [sys.executable, str(REPOSITORY / "predict_cls_rnn.py"), *flags]
+    return subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command],
+        **{"cwd": cwd, "env": environment, "capture_output": True, "text": True},
+    )
+
+
+def test_one_input_needs_no_standard_input(trained_folder, script_environment):
+    done = run_with_stdin_closed(["--input", "1 2 3"], trained_folder, script_environment)
+    assert done.returncode == 0 and done.stdout.startswith("1 2 3 -> ")
+
+
+def test_a_closed_standard_input_has_no_stream(trained_folder, script_environment):
+    done = run_with_stdin_closed([], trained_folder, script_environment)
+    expected = "predict_cls_rnn.py: error: standard input is closed; give --input\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
+def test_ctrl_c_ends_a_stream(start_script, trained_folder):
+    process = start_script("predict_cls_rnn.py", cwd=trained_folder, stdin=subprocess.PIPE)
+    assert "output/baseline at step 40" in process.stderr.readline()  # now it waits for lines
+    interrupt(process, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "")
 
 
 def test_one_input_as_json(run_script, trained_folder, model):
@@ -332,30 +359,31 @@ def test_a_wrong_input_is_refused(text, trained_folder, capsys):
     assert not printed.out and "--input" in sentence and "0 to 9" in sentence
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ("--save_dir", "nowhere"),
-        ("--save_dir", "."),
-        ("--run_name", "nobody"),
-        ("--checkpoint", "absent.pt"),
-        ("--checkpoint", "damaged.pt"),
-        ("--checkpoint", "."),
-        ("--checkpoint", "malicious.pt"),
-        ("--bogus", "1"),
-    ],
-    ids=" ".join,
-)
+NO_NETWORK = {
+    "--save_dir nowhere": "--save_dir: there is no folder 'nowhere'",
+    "--save_dir .": "--save_dir: no checkpoint (model_step_N.pt) in '.'",
+    "--run_name nobody": "--run_name: there is no folder 'output/nobody'",
+    "--checkpoint absent.pt": "--checkpoint: 'absent.pt' cannot be read",
+    "--checkpoint damaged.pt": "--checkpoint: 'damaged.pt' is damaged",
+    "--checkpoint .": "--checkpoint: '.' cannot be read",
+    "--checkpoint ''": "--checkpoint: '.' cannot be read",
+    "--checkpoint malicious.pt": "--checkpoint: 'malicious.pt' is refused",
+    "--checkpoint x.pt --run_name x": "--checkpoint says which network; leave out --run_name 'x'",
+    "--checkpoint x.pt --save_dir .": "--checkpoint says which network; leave out --save_dir '.'",
+    "--bogus 1": "unrecognized arguments: --bogus 1",
+}
+
+
+@pytest.mark.parametrize("flags", NO_NETWORK)
 def test_no_network_to_speak_of_is_refused(flags, run_script, tmp_path):
     (tmp_path / "damaged.pt").write_bytes(b"PK\x03\x04 no zip file")
     payload = tmp_path / "pwned"
     malicious = type("Malicious", (), {"__reduce__": lambda self: (os.mkdir, (str(payload),))})
     torch.save(malicious(), tmp_path / "malicious.pt")
-    done = run_script("predict_cls_rnn.py", *flags, "--input", "1 2", cwd=tmp_path)
+    done = run_script("predict_cls_rnn.py", *shlex.split(flags), "--input", "1 2", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     (sentence,) = done.stderr.splitlines()
-    assert sentence.startswith("predict_cls_rnn.py: error: ")
-    assert flags[1].strip(".") in sentence
+    assert sentence.startswith(f"predict_cls_rnn.py: error: {NO_NETWORK[flags]}")
     assert not payload.exists()
 
 
