@@ -58,7 +58,8 @@ def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_pat
     assert (figures["wrong_inputs"], figures["right_at_length"]) == (
         11, {"10": 99, "100": 99, "1000": 99},
     )  # fmt: skip
-    assert figures["right_modulo"] == {"2": 100, "5": 99}
+    known = {"2": 100, "5": 99}
+    assert figures["right_modulo"] == dict.fromkeys(["10", "100", "1000"], known)
     assert figures["accuracy"] == pytest.approx((0.9 + 0.999) / 2)
     assert figures["curve"] == {"step": [5], "accuracy": [1.0]}
     assert len(launches) == 2
@@ -160,7 +161,8 @@ def test_the_committed_results_are_those_of_the_catalogue(name):
 
 def test_what_a_net_knows_is_counted():
     def run(modulo_2, modulo_5):
-        return {"right_modulo": {"2": modulo_2, "5": modulo_5}, "num_sequences": 10}
+        known = {"2": modulo_2, "5": modulo_5}
+        return {"right_modulo": {"5": known, "1000": {}}, "num_sequences": 10}
 
     runs = [run(8, 10), run(7, 8), run(7, 9), run(8, 7)]
     table = tables._parts_table({"variants": {"some": {"runs": runs}}})

@@ -58,6 +58,7 @@ def test_a_session_is_recorded_as_a_person_sees_it():
     assert session["prediction"][0].startswith("output/solved at step 5, seed 0")
     assert session["prediction"][2] == "> 1 2 3"
     assert session["prediction"][-1] == "> quit"
+    assert session["evaluation"]["lines"][-1] == "Picture: output/solved/accuracy_by_length.png"
 
 
 def test_the_quick_command_measures_and_writes_nothing(monkeypatch, tmp_path):

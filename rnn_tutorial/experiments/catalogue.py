@@ -45,6 +45,10 @@ SECTIONS = {
     "published-batch": ("baseline", "large_batch", "large_batch_lr5e-3"),
     "published-depth": ("deeper_rnn", "sota", "sota_warmup"),
     "ablation-digits": ("all of it", "lengths 2 to 5 instead of 1 to 5"),
+    "ablation-longer": (
+        *("lengths 2 to 5 instead of 1 to 5", "lengths 2 to 5, lr 0.001"),
+        *("lengths 2 to 5, neither decay nor noise", "lengths 2 to 5, neither, lr 0.001"),
+    ),
     "ablation-stability": ("all of it", "no noise", "no weight decay", "neither decay nor noise"),
     "ablation-optimization": ("all of it", "no clipping", "default init", "batch 64"),
     "ablation-depth": ("all of it", "two layers"),
@@ -100,9 +104,16 @@ EXPERIMENTS = {
         {
             "all of it": _SOLVED,
             "lengths 2 to 5 instead of 1 to 5": (*_SOLVED, "--min_seq_len", "2"),
+            "lengths 2 to 5, lr 0.001": (*_SOLVED, "--min_seq_len", "2", "--lr", "0.001"),
+            "lengths 2 to 5, neither decay nor noise": (
+                *(*_SOLVED, "--min_seq_len", "2", *_UNREGULARIZED),
+            ),
+            "lengths 2 to 5, neither, lr 0.001": (
+                *(*_SOLVED, "--min_seq_len", "2", *_UNREGULARIZED, "--lr", "0.001"),
+            ),
             "no weight decay": (*_SOLVED, "--weight_decay", "0"),
             "no noise": (*_SOLVED, "--embed_noise", "0"),
-            "neither decay nor noise": (*_SOLVED, "--weight_decay", "0", "--embed_noise", "0"),
+            "neither decay nor noise": (*_SOLVED, *_UNREGULARIZED),
             "no clipping": (*_SOLVED, "--max_grad_norm", "0"),
             "default init": (*_SOLVED, "--init", "default"),
             "two layers": (*_SOLVED, "--num_layers", "2"),

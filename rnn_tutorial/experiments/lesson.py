@@ -170,27 +170,39 @@ def converse(predictor: Predictor, typed: Sequence[str]) -> list[str]:
     return screen.getvalue().splitlines()
 
 
+EVALUATION = (
+    "python -m rnn_tutorial.evaluate output/solved --lengths 5 10 20 50 100 200 500 1000 10000"
+)
+
+
 def record_session(*flags: str) -> dict[str, Any]:
-    """Train as the README says, from start to exit, and ask."""
+    """Train as the README says, from start to exit, ask, and evaluate."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SWANLAB")}
+    environment |= {"PYTHONUTF8": "1", "PYTHONPATH": str(REPOSITORY)}
     with tempfile.TemporaryDirectory() as folder:
+
+        def run(*arguments: str) -> list[str]:
+            return subprocess.run(
+                [sys.executable, *arguments],
+                cwd=folder,
+                env=environment,
+                check=True,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+            ).stdout.splitlines()
+
         started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, str(REPOSITORY / "train_cls_rnn.py"), "--recipe", "solved", *flags],
-            cwd=folder,
-            env=environment | {"PYTHONUTF8": "1"},
-            check=True,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        )
+        training = run(str(REPOSITORY / "train_cls_rnn.py"), "--recipe", "solved", *flags)
         seconds = time.perf_counter() - started
+        lines = run("-m", *EVALUATION.split()[2:])
         checkpoint = load_checkpoint(find_checkpoint(str(Path(folder, "output"))))
     # As it is named for a person who trained in the current folder.
     predictor = make_predictor(replace(checkpoint, path=checkpoint.path.relative_to(folder)))
     return {
         "seconds": seconds,
-        "training": done.stdout.splitlines(),
+        "training": training,
         "prediction": converse(predictor, TYPED),
+        "evaluation": {"command": EVALUATION, "lines": lines},
     }
 
 

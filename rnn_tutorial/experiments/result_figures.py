@@ -59,7 +59,7 @@ def draw_parts(path: Path) -> None:
     figure, panels = new_figure(7.4, 4.9, 3, rows=2, sharex=True, sharey=True)
     for axes, (name, runs) in zip(panels.flat, runs_of("published").items(), strict=True):
         modulo_5, modulo_2 = (
-            [run["right_modulo"][p] / run["num_sequences"] for run in runs] for p in ("5", "2")
+            [run["right_modulo"]["5"][p] / run["num_sequences"] for run in runs] for p in ("5", "2")
         )
         axes.axvline(1 / 5, **CHANCE_LINE)
         axes.axhline(1 / 2, **CHANCE_LINE)
@@ -144,22 +144,29 @@ _SUMMARY = (
 
 
 def draw_summary(path: Path) -> None:
-    """Each seed of the main variants: on the trained lengths, and at length 1,000."""
-    figure, panels = new_figure(7.4, 4.2, 2, sharey=True)
+    """Each seed of the main variants: on the trained lengths, at length 1,000, and modulo 2."""
+    figure, panels = new_figure(8.4, 4.2, 3, sharey=True)
     for row, (experiment, variant, _) in enumerate(reversed(_SUMMARY)):
         runs = runs_of(experiment)[variant]
         places = [row + 0.5 * (i / max(1, len(runs) - 1) - 0.5) for i in range(len(runs))]
-        far = [run["right_at_length"]["1000"] / run["num_sequences"] for run in runs]
-        for axes, shares in zip(panels, ([run["accuracy"] for run in runs], far), strict=True):
-            axes.scatter(shares, places, s=14, color=BLUE, alpha=0.45, linewidths=0)
-            axes.plot([statistics.median(shares)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
-    panels[0].set_title("every trained input up to length 5", fontsize=10)
-    panels[1].set_title("1,000 sequences of 1,000 digits", fontsize=10)
-    panels[0].set_yticks(range(len(_SUMMARY)), [name for *_, name in reversed(_SUMMARY)])
-    for axes in panels:
-        axes.axvline(_CHANCE, **CHANCE_LINE)
-        axes.set(xlim=(0, 1.03), xlabel="share answered right")
+        shares = (
+            [run["accuracy"] for run in runs],
+            [run["right_at_length"]["1000"] / run["num_sequences"] for run in runs],
+            [run["right_modulo"]["1000"]["2"] / run["num_sequences"] for run in runs],
+        )
+        for axes, own in zip(panels, shares, strict=True):
+            axes.scatter(own, places, s=14, color=BLUE, alpha=0.45, linewidths=0)
+            axes.plot([statistics.median(own)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
+    for axes, title, guessing in (
+        (panels[0], "trained, up to 5 digits", _CHANCE),
+        (panels[1], "1,000 digits", _CHANCE),
+        (panels[2], "1,000 digits, modulo 2", 1 / 2),
+    ):
+        axes.axvline(guessing, **CHANCE_LINE)
+        axes.set_title(title, fontsize=10)
+        axes.set(xlim=(0, 1.03), xlabel="share right")
         axes.grid(alpha=0.3)
+    panels[0].set_yticks(range(len(_SUMMARY)), [name for *_, name in reversed(_SUMMARY)])
     save(figure, path)
 
 

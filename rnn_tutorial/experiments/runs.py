@@ -69,8 +69,8 @@ def run_once(
 
     Returns:
         The figures, plain values: accuracy and wrong inputs are those of the trained lengths up to
-        EXACT_LENGTH, right_modulo is of the longest trained length, and the curve is that of the
-        accuracy while training.
+        EXACT_LENGTH, the curve is that of the accuracy while training, and random sequences are
+        those of the longest trained length and of the lengths asked for.
 
     Raises:
         RuntimeError: a command failed.
@@ -109,9 +109,9 @@ def run_once(
         "weights_hash": result["weights_hash"],
         "accuracy": accuracy,
         "wrong_inputs": num_wrong,
-        "right_modulo": sampled[longest]["right_modulo"],
-        "right_at_length": {str(length): sampled[length]["right_random"] for length in lengths},
         "num_sequences": sampled[longest]["num_random"],
+        "right_at_length": {str(length): sampled[length]["right_random"] for length in lengths},
+        "right_modulo": {str(length): row["right_modulo"] for length, row in sampled.items()},
         "curve": {
             name: [row[name] for row in metrics if "accuracy" in row]
             for name in ("step", "accuracy")

@@ -91,7 +91,7 @@ def _seeds_table(results: dict[str, Any], rows: Sequence[str] = (), detailed: bo
     cells = [[name, *(cell(runs) for cell in columns.values())] for name, runs in variants.items()]
     more = {"published claim": CLAIMS} if variants.keys() <= CLAIMS.keys() else {}
     if detailed:
-        more["µs an update"] = {
+        more["µs per update"] = {
             name: "{median:,.0f} [{min:,.0f}, {max:,.0f}]".format(
                 **{key: seconds * 1e6 for key, seconds in time.items()}
             )
@@ -110,7 +110,7 @@ _KNOWN = 0.8  # of random sequences right modulo p: then a net knows the sum mod
 
 
 def _parts_table(results: dict[str, Any]) -> str:
-    """How many seeds of each variant know the sum modulo 5 or modulo 2; who knows both knows it."""
+    """How many seeds of each variant know the sum of five digits modulo 5, or modulo 2."""
     parts = {
         "modulo 10": {"5", "2"}, "modulo 5 only": {"5"}, "modulo 2 only": {"2"}, "neither": set(),
     }  # fmt: skip
@@ -119,7 +119,7 @@ def _parts_table(results: dict[str, Any]) -> str:
         known = [
             {
                 p
-                for p, right in run["right_modulo"].items()
+                for p, right in run["right_modulo"]["5"].items()
                 if right >= _KNOWN * run["num_sequences"]
             }
             for run in variant["runs"]
@@ -253,14 +253,14 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "certified-proof": lambda r: _proofs_table(r["variants"]["certified"]["runs"]),
     "cells": lambda r: _seeds_table(r, detailed=True),
     "transformer": lambda r: _seeds_table(r, detailed=True),
-    "benchmark": lambda r: _speed_table(r["training"]["step"], "µs an update", 1e6),
+    "benchmark": lambda r: _speed_table(r["training"]["step"], "µs per update", 1e6),
     "benchmark-runs": lambda r: _speed_table(r["runs"]["start to exit"], "s", 1),
     "benchmark-evaluation": lambda r: _speed_table(
         r["evaluation"]["all 111,110 inputs"], "ms", 1e3
     ),
     "benchmark-enumerations": lambda r: _enumerations_table(r["evaluation"]["enumerations"]),
     "benchmark-prediction": lambda r: _speed_table(
-        r["prediction"]["sequence"], "µs a sequence", 1e6
+        r["prediction"]["sequence"], "µs per sequence", 1e6
     ),
     "benchmark-memory": lambda r: _memory_table(r["prediction"]),
     "benchmark-processes": lambda r: _processes_table(r["processes"]),
@@ -275,7 +275,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "benchmark-compilation": lambda r: f"{r['runs']['compilation']['cold_seconds']:.0f}",
     "doctor": _doctor_table,
-    "peers": lambda r: _speed_table(r["step"], "µs an update", 1e6),
+    "peers": lambda r: _speed_table(r["step"], "µs per update", 1e6),
     "solved-seeds": lambda r: str(len(r["variants"]["solved"]["runs"])),
     "lesson-packing": lambda r: _lesson_packing_table(r["packing"]),
     "lesson-gradients": lambda r: _lesson_gradients_table(r["gradients"]),
@@ -285,6 +285,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "lesson-prediction": lambda r: _transcript(
         "python predict_cls_rnn.py", r["session"]["prediction"]
     ),
+    "lesson-evaluation": lambda r: _transcript(**r["session"]["evaluation"]),
     "lesson-machine": lambda r: f"{r['cpu']}, one thread, PyTorch {r['versions']['torch']}",
 }
 
