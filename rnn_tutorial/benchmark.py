@@ -39,6 +39,7 @@ from rnn_tutorial.exact import evaluate
 from rnn_tutorial.inference import add_product
 from rnn_tutorial.launch import impediment
 from rnn_tutorial.plots import draw_growth
+from rnn_tutorial.provenance import REPOSITORY, describe_machine
 from rnn_tutorial.run_folder import read_json, write_json
 from rnn_tutorial.schedule import Standing
 from rnn_tutorial.task import input_at, label, padding_id
@@ -46,7 +47,6 @@ from rnn_tutorial.terminal import OneSentenceParser, StopSignals
 from rnn_tutorial.textbook import textbook_loop
 from rnn_tutorial.timing import (
     against,
-    describe_machine,
     in_fresh_process,
     peak_mebibytes,
     print_comparison,
@@ -56,8 +56,6 @@ from rnn_tutorial.timing import (
     timed,
     updates,
 )
-
-REPOSITORY = Path(train_cls_rnn.__file__).parent.resolve()
 
 SIZES = {
     "A": TrainConfig(),

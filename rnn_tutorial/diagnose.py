@@ -34,8 +34,7 @@ from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run, describe_run
 from rnn_tutorial.doctor.self_test import all_cases, is_as_expected, run_self_test
-from rnn_tutorial.experiments.runs import code_version
-from rnn_tutorial.report import versions
+from rnn_tutorial.provenance import code_version, versions
 from rnn_tutorial.run_folder import write_json
 from rnn_tutorial.terminal import OneSentenceParser
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
 
 from rnn_tutorial.checkpoint import weights_hash
 from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.exact import Evaluation
 from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.provenance import versions
 from rnn_tutorial.run_folder import (
     BEST_FILE,
     RESULT_FILE,
@@ -121,24 +116,6 @@ def write_result(
             "versions": versions(),
         },
     )
-
-
-def versions(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What a measurement was made with: interpreter, operating system, what computes.
-
-    The sums of matrix products, and so the last bits, depend on the instructions that PyTorch and
-    OpenBLAS choose by the processor; the variable OPENBLAS_CORETYPE chooses for OpenBLAS.
-    """
-    found = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "openblas_coretype": variables.get("OPENBLAS_CORETYPE", "by the processor"),
-    }
-    for name in ("torch", "numpy", "numba", "scipy"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def report_divergence(folder: Path, step: int) -> None:

@@ -9,20 +9,15 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import multiprocessing
-import os
-import platform
 import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
-
-from rnn_tutorial.report import versions
 
 
 def timed(rounds: int, candidates: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
@@ -117,26 +112,6 @@ def peak_mebibytes() -> float | None:
 def show_mebibytes(peak: float | None) -> str:
     """As in the tables; a dash where it is not known."""
     return "–" if peak is None else f"{peak:,.0f}"
-
-
-def cpu_name() -> str:
-    """The processor as the system names it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def describe_machine(variables: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """What the figures were measured on, with these variables of the environment."""
-    return {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": versions(variables),
-    }
 
 
 def print_comparison(title: str, results: dict[str, Any], unit: str, scale: float) -> None:

@@ -39,9 +39,9 @@ from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.module_faults import MODULE_FAULTS
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.exact import evaluate
-from rnn_tutorial.experiments.runs import REPOSITORY, code_version
 from rnn_tutorial.model import RnnClsNet
 from rnn_tutorial.optimizer import make_optimizer
+from rnn_tutorial.provenance import REPOSITORY, code_version
 from rnn_tutorial.run_folder import CONFIG_FILE, claim_run_folder, write_json
 from rnn_tutorial.schedule import Standing
 from rnn_tutorial.terminal import OneSentenceParser

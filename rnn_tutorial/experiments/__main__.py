@@ -18,12 +18,13 @@ from rnn_tutorial.distributed import World, choose_num_threads
 from rnn_tutorial.experiments import __doc__ as package_doc
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, LENGTHS
 from rnn_tutorial.experiments.figures import render_figures
-from rnn_tutorial.experiments.runs import REPOSITORY, code_version, run_once
+from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
 from rnn_tutorial.launch import configure
+from rnn_tutorial.provenance import REPOSITORY, code_version, describe_machine
 from rnn_tutorial.run_folder import read_json, write_json
 from rnn_tutorial.terminal import OneSentenceParser
-from rnn_tutorial.timing import describe_machine, spread, timed, updates
+from rnn_tutorial.timing import spread, timed, updates
 
 READMES = ("README.md", "README_next.md")
 

@@ -33,10 +33,10 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from predict_cls_rnn import Predictor, answer_prompt, make_predictor
 from rnn_tutorial.checkpoint import load_checkpoint
 from rnn_tutorial.config import TrainConfig, settings_of
-from rnn_tutorial.experiments.runs import REPOSITORY
 from rnn_tutorial.experiments.tables import RESULTS
+from rnn_tutorial.provenance import REPOSITORY, describe_machine
 from rnn_tutorial.run_folder import find_checkpoint, write_json
-from rnn_tutorial.timing import describe_machine, spread, timed, updates
+from rnn_tutorial.timing import spread, timed, updates
 
 _SOLVED = TrainConfig(**settings_of({"recipe": "solved"}))
 EMBED_DIM, HIDDEN_DIM = _SOLVED.embed_dim, _SOLVED.hidden_dim

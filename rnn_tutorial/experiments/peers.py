@@ -25,9 +25,10 @@ import torch
 
 from rnn_tutorial.benchmark import SIZES, engine_steps
 from rnn_tutorial.config import TrainConfig
+from rnn_tutorial.provenance import describe_machine
 from rnn_tutorial.run_folder import write_json
 from rnn_tutorial.textbook import textbook_loop
-from rnn_tutorial.timing import against, describe_machine, print_comparison, timed, updates
+from rnn_tutorial.timing import against, print_comparison, timed, updates
 
 
 def jax_steps(config: TrainConfig, at_once: int = 100) -> Iterator[int]:

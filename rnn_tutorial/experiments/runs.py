@@ -19,36 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, LENGTHS
-from rnn_tutorial.report import versions
+from rnn_tutorial.provenance import code_version, versions
 from rnn_tutorial.run_folder import METRICS_FILE, RESULT_FILE, read_json, write_json
 from rnn_tutorial.task import num_classes
 
-REPOSITORY = Path(__file__).parent.parent.parent
 CACHE = Path("output", "experiments")
-# What a trained network depends on.
-_CODE = (
-    "train_cls_rnn.py",
-    *(
-        f"rnn_tutorial/{name}.py"
-        for name in (
-            *("task", "config", "data", "layers", "model", "schedule", "optimizer", "compiled"),
-            *("inference", "exact", "tasks"),
-        )
-    ),
-)
-
-
-# What its figures depend on besides.
+# What the figures of a run depend on, beside the code that trains.
 _MEASURING = tuple(
     f"rnn_tutorial/{name}.py"
     for name in ("evaluate", "certify", "proof", "automaton", "experiments/runs")
 )
-
-
-def code_version(names: Sequence[str] = _CODE) -> str:
-    """A short hash of the code that determines a trained network, or of other files."""
-    content = b"".join((REPOSITORY / name).read_bytes() for name in names)
-    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def run_once(
