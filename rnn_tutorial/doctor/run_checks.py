@@ -172,7 +172,8 @@ def find_vanishing(e: Evidence) -> Finding | None:
         f"the gradient of the loss with respect to the first of {len(lowest)} states is {reach:.1e}"
         f" times that of the last, and {_outcome(e)}",
         "what the first tokens should have done cannot be learned from the answer",
-        "begin with shorter sequences (--min_seq_len 1), --init orthogonal, --cell gru or lstm",
+        "begin with shorter sequences (--min_seq_len 1), --init orthogonal, or "
+        "--cell lstm --forget_bias 3",
         "likely",
     )
 
