@@ -217,6 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--json", action="store_true", help="print each answer as a JSON object")
     flags = parser.parse_args(arguments)
     try:
+        if sys.stdout is None:
+            raise ValueError("standard output is closed")
         if flags.input is None and sys.stdin is None:
             raise ValueError("standard input is closed; give --input")
         predictor = make_predictor(find_network(flags.checkpoint, flags.save_dir, flags.run_name))

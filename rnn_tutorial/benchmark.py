@@ -38,7 +38,7 @@ from rnn_tutorial.distributed import World, choose_device, choose_num_threads
 from rnn_tutorial.exact import evaluate
 from rnn_tutorial.inference import add_product
 from rnn_tutorial.launch import impediment
-from rnn_tutorial.plots import draw_growth
+from rnn_tutorial.plots import check_picture, draw_growth
 from rnn_tutorial.provenance import REPOSITORY, describe_machine
 from rnn_tutorial.run_folder import read_json, write_json
 from rnn_tutorial.schedule import Standing
@@ -376,7 +376,7 @@ def measure_matmul(rounds: int) -> float:
 def measure_training(quick: bool) -> dict[str, Any]:
     """The training step of A, B and C."""
     results = {"step": compare_training(Budget(3, 0.1) if quick else Budget(15, 0.4))}
-    print_comparison("Training step", results["step"], "µs an update", 1e6)
+    print_comparison("Training step", results["step"], "µs per update", 1e6)
     return results
 
 
@@ -408,7 +408,9 @@ def measure_prediction(quick: bool) -> dict[str, Any]:
     """The prediction script on a stream against one sequence at a time."""
     num_lines = 20_000 if quick else 1_000_000
     results = {"lines": num_lines, "sequence": compare_prediction(1 if quick else 7, num_lines)}
-    print_comparison(f"Prediction, {num_lines:,} lines", results["sequence"], "µs a sequence", 1e6)
+    print_comparison(
+        f"Prediction, {num_lines:,} lines", results["sequence"], "µs per sequence", 1e6
+    )
     results["peak_mebibytes"] = measure_stream_memory([num_lines // 10, num_lines])
     for name, peak in results["peak_mebibytes"].items():
         print(f"  peak memory after {name}: {show_mebibytes(peak)} MiB")
@@ -488,10 +490,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         results[name] = SHORTENED[name](flags.quick) if name in SHORTENED else LEFT_OUT[name]()
         results["measured"][name] = {"command": command, **describe_machine()}
-    if flags.json:
-        write_json(flags.json, results)
-    if flags.figure:
-        draw_growth(results["growth"], list(GROWTH), flags.figure)
+    try:
+        if flags.json:
+            write_json(flags.json, results)
+        if flags.figure:
+            draw_growth(results["growth"], list(GROWTH), flags.figure)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     return 0
 
 
@@ -502,9 +507,10 @@ def _check(flags: argparse.Namespace, names: Sequence[str]) -> None:
             raise ValueError(f"--only {name} is what --quick leaves out")
     if flags.figure and "growth" not in names:
         raise ValueError(f"--figure {str(flags.figure)!r} draws growth, which --only leaves out")
-    for path in (flags.json, flags.figure):
-        if path and (path.is_dir() or not path.parent.is_dir()):
-            raise ValueError(f"{str(path)!r} is not a file in a folder that exists")
+    if flags.figure:
+        check_picture(flags.figure)
+    if flags.json and (flags.json.is_dir() or not flags.json.parent.is_dir()):
+        raise ValueError(f"--json {str(flags.json)!r} is not a file in a folder that exists")
 
 
 if __name__ == "__main__":

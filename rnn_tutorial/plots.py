@@ -16,6 +16,7 @@ ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
 COLOURS = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, "#882255", "#000000")
 
+PICTURES = (".png", ".svg", ".pdf")
 CHANCE_LINE = {"linestyle": "--", "color": "#555555", "linewidth": 1}
 
 
@@ -31,6 +32,14 @@ def new_figure(
     return pyplot.subplots(rows, panels, figsize=(width, height), **options)
 
 
+def check_picture(path: Path) -> None:
+    """Raise ValueError if no picture can have this path, before the work that it shows."""
+    if path.suffix.lower() not in PICTURES:
+        raise ValueError(f"--figure {str(path)!r} does not end in one of {', '.join(PICTURES)}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"--figure {str(path)!r} is not a file in a folder that exists")
+
+
 def save(figure: Any, path: Path) -> None:
     """Write a picture and forget the figure; the same figure gives the same file.
 
@@ -41,7 +50,8 @@ def save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
     figure.tight_layout()
-    dated = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
+    date = {".svg": "Date", ".pdf": "CreationDate"}.get(path.suffix.lower())
+    dated = {"metadata": {date: None}} if date else {}
     try:
         with matplotlib.rc_context({"svg.hashsalt": path.name}):
             figure.savefig(path, dpi=110, facecolor="white", **dated)

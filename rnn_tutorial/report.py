@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from rnn_tutorial.checkpoint import weights_hash
 from rnn_tutorial.config import TrainConfig
@@ -131,9 +132,16 @@ def report_divergence(folder: Path, step: int) -> None:
 
 def prediction_hint(folder: Path) -> str:
     """The command that asks a trained net."""
-    return f"Ask it: python predict_cls_rnn.py --save_dir {shlex.quote(folder.as_posix())}"
+    return f"Ask it: python predict_cls_rnn.py --save_dir {_typed(folder)}"
 
 
 def resume_hint(folder: Path) -> str:
     """The command that goes on with a run."""
-    return f"go on with: python train_cls_rnn.py --resume {shlex.quote(folder.as_posix())}"
+    return f"go on with: python train_cls_rnn.py --resume {_typed(folder)}"
+
+
+def _typed(folder: Path) -> str:
+    """A folder as a shell takes it; Windows' shells have double quotes in common."""
+    if isinstance(folder, PureWindowsPath):
+        return subprocess.list2cmdline([folder.as_posix()])
+    return shlex.quote(str(folder))

@@ -1,6 +1,7 @@
 """What several test files need: the scripts as a user runs them, and one small trained run."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from hypothesis import settings
 
 REPOSITORY = Path(__file__).parent.parent
 
+# Where pytest is started with SIGINT ignored, its children would ignore Ctrl-C, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # small nets are slower with more, far slower on a busy machine
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")

@@ -155,6 +155,8 @@ def test_the_committed_results_are_those_of_the_catalogue(name):
     experiment, results = EXPERIMENTS[name], read_json(tables.RESULTS / f"{name}.json")
     flags = {variant: content["flags"] for variant, content in results["variants"].items()}
     assert flags == {variant: " ".join(own) for variant, own in experiment.variants.items()}
+    products = experiment.environment.get("OPENBLAS_CORETYPE", "by the processor")
+    assert results["versions"]["openblas_coretype"] == products
     for content in results["variants"].values():
         assert [run["seed"] for run in content["runs"]] == [*range(experiment.max_seeds)]
 
@@ -173,15 +175,20 @@ def test_what_a_net_knows_is_counted():
 def test_a_seed_is_compared_with_itself_on_another_processor(tmp_path, monkeypatch):
     def results(*runs):
         made = [{"weights_hash": weights, "wrong_inputs": wrong} for weights, wrong in runs]
-        return {"code_version": "1", "variants": {"net": {"runs": made}}}
+        return {
+            "code_version": "1", "versions": {"openblas_coretype": "Haswell"},
+            "variants": {"net": {"runs": made}},
+        }  # fmt: skip
 
-    (tmp_path / "published.json").write_text(json.dumps(results(("a", 0), ("b", 10), ("c", 30))))
-    (tmp_path / "solved.json").write_text(json.dumps({"code_version": "1", "variants": {}}))
+    other = {"versions": {"openblas_coretype": "by the processor"}}
+    published = results(("a", 0), ("b", 10), ("c", 30)) | other
+    (tmp_path / "published.json").write_text(json.dumps(published))
+    (tmp_path / "solved.json").write_text(json.dumps(published | {"variants": {}}))
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     row = tables._processor_table(results(("a", 0), ("d", 14), ("e", 0))).splitlines()[2]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert [cell.split()[0] for cell in cells] == ["net", "1/3", "4", "20", "1/3", "2/3"]
-    with pytest.raises(ValueError, match="different code"):
+    with pytest.raises(ValueError, match=r"differ in \['code', 'openblas_coretype'\]"):
         tables._processor_table(results(("a", 0)) | {"code_version": "2"})
 
 

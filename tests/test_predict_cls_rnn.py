@@ -111,22 +111,28 @@ def test_an_empty_stream_has_no_answers(run_script, trained_folder):
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def run_with_stdin_closed(flags, cwd, environment):
-    """Run the script as a shell does with `<&-`."""
+def run_closed(flags, cwd, environment, closed="<&-"):
+    """Run the script as a shell does with `<&-` or `>&-`."""
     command = [sys.executable, str(REPOSITORY / "predict_cls_rnn.py"), *flags]
     return subprocess.run(
-        ["sh", "-c", 'exec "$@" <&-', "sh", *command],
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command],
         **{"cwd": cwd, "env": environment, "capture_output": True, "text": True},
     )
 
 
 def test_one_input_needs_no_standard_input(trained_folder, script_environment):
-    done = run_with_stdin_closed(["--input", "1 2 3"], trained_folder, script_environment)
+    done = run_closed(["--input", "1 2 3"], trained_folder, script_environment)
     assert done.returncode == 0 and done.stdout.startswith("1 2 3 -> ")
 
 
+def test_a_closed_standard_output_is_said(trained_folder, script_environment):
+    done = run_closed(["--input", "1 2 3"], trained_folder, script_environment, ">&-")
+    expected = "predict_cls_rnn.py: error: standard output is closed\n"
+    assert (done.returncode, done.stderr) == (2, expected)
+
+
 def test_a_closed_standard_input_has_no_stream(trained_folder, script_environment):
-    done = run_with_stdin_closed([], trained_folder, script_environment)
+    done = run_closed([], trained_folder, script_environment)
     expected = "predict_cls_rnn.py: error: standard input is closed; give --input\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
 

@@ -126,9 +126,7 @@ def test_a_command_runs(command, trained_folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "output").symlink_to(trained_folder / "output")
     script = command.rpartition("&& ")[2].rpartition("| ")[2]
     script = re.sub(r"^torchrun --nproc_per_node \d ", "python ", script)
-    if variable := re.match(r"([A-Z_]+)=(\w+) ", script):
-        monkeypatch.setenv(*variable.groups())
-        script = script[variable.end() :]
+    script = re.sub(r"^OPENBLAS_CORETYPE=\w+ ", "", script)  # read once in a process
     if script in ("swanlab watch", "python -m pytest"):
         return  # the first serves until it is stopped, and is tested with the tracker
     typed = re.fullmatch(r"printf '(.*)' \| .*", command)

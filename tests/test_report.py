@@ -15,7 +15,7 @@ from rnn_tutorial.tasks import DigitTask
 @pytest.mark.parametrize("hint", [prediction_hint, resume_hint])
 def test_a_hint_can_be_typed_on_windows_too(hint):
     assert hint(PureWindowsPath(r"output\solved")).endswith(" output/solved")
-    assert hint(PureWindowsPath(r"C:\my runs\solved")).endswith(" 'C:/my runs/solved'")
+    assert hint(PureWindowsPath(r"C:\my runs\solved")).endswith(' "C:/my runs/solved"')
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_without_an_evaluation_a_length_can_be_asked():
         (stuck((5.0,) * 5, lr=0.0005, min_lr=0.0), "--lr 5e-05 (a tenth)"),
         (make((2.3, None), (), lr=0.0005), "--lr 5e-05 --min_lr 0 (a tenth), --max_grad_norm 1"),
         (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002), "--lr 6.7e-05 --min_lr 0 (a third)"),
+        (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002, scheduler="constant"), "--lr 6.7e-05 (a"),
     ],
 )
 def test_the_advised_learning_rate_is_allowed(run, advice):

@@ -216,8 +216,8 @@ def find_oscillation(e: Evidence) -> Finding | None:
         f"in the second half of training the accuracy fell {sum(d > SWING for d in drops)} times by"
         f" more than {SWING:.0%} from one evaluation to the next, once by {max(drops):.0%}",
         "the updates are too long to settle: where training ends is chance",
-        f"a lower --min_lr, or {_lower_rate(e, 3)} (a third), --max_grad_norm 1, a larger "
-        "--batch_size",
+        ("a lower --min_lr, or " if _falls(e) else "")
+        + f"{_lower_rate(e, 3)} (a third), --max_grad_norm 1, a larger --batch_size",
         "likely",
     )
 
@@ -298,7 +298,12 @@ def _last_gradient(seen: Probe) -> float:
 def _lower_rate(e: Evidence, divisor: int) -> str:
     """The flags for a learning rate so many times smaller, which min_lr may not exceed."""
     lr = float(f"{e.config['lr'] / divisor:.2g}")
-    return f"--lr {lr:g}" + (" --min_lr 0" if lr < e.config["min_lr"] else "")
+    return f"--lr {lr:g}" + (" --min_lr 0" if _falls(e) and lr < e.config["min_lr"] else "")
+
+
+def _falls(e: Evidence) -> bool:
+    """True if the learning rate falls after the warmup."""
+    return e.config.get("scheduler") != "constant"
 
 
 def _round(value: float) -> float:

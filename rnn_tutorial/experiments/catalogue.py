@@ -21,7 +21,7 @@ class Experiment:
         certify: True to try a proof of each trained network, and look at its automaton, too.
         max_seeds: more are not run: what takes long is compared on fewer.
         timed: True to measure the time of an update of each variant, in turns.
-        environment: variables that are set for the runs.
+        environment: variables that are set for the training.
     """
 
     question: str

@@ -174,7 +174,7 @@ def main() -> int:
         }
         measured = {which: updates(steps, seconds=0.4) for which, steps in candidates.items()}
         results[name] = against(timed(flags.rounds, measured), "textbook")
-    print_comparison("Training step", results, "µs an update", 1e6)
+    print_comparison("Training step", results, "µs per update", 1e6)
     if flags.json:
         packages = {name: version(name) for name in ("jax", "jaxlib", "keras")}
         write_json(flags.json, {**describe_machine(), "peers": packages, "step": results})

@@ -27,7 +27,10 @@ CACHE = Path("output", "experiments")
 # What the figures of a run depend on, beside the code that trains.
 _MEASURING = tuple(
     f"rnn_tutorial/{name}.py"
-    for name in ("evaluate", "certify", "proof", "automaton", "experiments/runs")
+    for name in (
+        *("launch", "distributed", "checkpoint", "evaluate", "certify", "proof", "automaton"),
+        "experiments/runs",
+    )
 )
 
 
@@ -45,7 +48,7 @@ def run_once(
         seed: of the run.
         certify: True to try a proof and to look at the automaton too.
         lengths: at which random sequences are answered.
-        environment: variables that are set for the training.
+        environment: variables that are set for the training, not for what examines it.
 
     Returns:
         The figures, plain values: accuracy and wrong inputs are those of the trained lengths up to
@@ -56,7 +59,7 @@ def run_once(
         RuntimeError: a command failed.
     """
     variables = {**os.environ, **(environment or {})}
-    folder = _kept_in([*flags, seed, certify, *lengths], variables)
+    folder = _kept_in([*flags, seed, certify, EXACT_LENGTH, *lengths], variables)
     figures_file = folder / "figures.json"
     if figures_file.exists():
         return read_json(figures_file)
@@ -111,7 +114,8 @@ def run_once(
 
 def _kept_in(asked: list[Any], variables: Mapping[str, str]) -> Path:
     """The folder of a run: the same only for the same run of the same code."""
-    key = [*asked, code_version(), code_version(_MEASURING), versions(variables)]
+    threads = [variables.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")]
+    key = [*asked, code_version(), code_version(_MEASURING), versions(variables), threads]
     return CACHE / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
 
 
@@ -133,6 +137,7 @@ def _launch(
 ) -> str:
     """Run Python on a script or module of this repository; returns what it prints."""
     command = [sys.executable, *arguments]
+    variables = {**(os.environ if variables is None else variables), "PYTHONUTF8": "1"}
     done = subprocess.run(
         command, capture_output=True, check=False, env=variables, encoding="utf-8"
     )
