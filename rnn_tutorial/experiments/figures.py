@@ -16,6 +16,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from rnn_tutorial.benchmark import GROWTH
+from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
     draw_by_length,
@@ -57,7 +58,7 @@ def render_figures(folder: Path = FOLDER) -> None:
 def draw_promise(path: Path) -> None:
     """Accuracy by length of the best published recipe and of ours: median and band over seeds."""
     figure, axes = new_figure(7, 3.6)
-    axes.axvspan(1, 5, color=SKY, alpha=0.25, linewidth=0)
+    axes.axvspan(1, EXACT_LENGTH, color=SKY, alpha=0.25, linewidth=0)
     axes.text(2.2, 0.52, "trained", color=BLUE, ha="center")
     for recipe, colour, marker in (("solved", BLUE, "o"), ("published", VERMILION, "s")):
         name = "sota_warmup" if recipe == "published" else recipe

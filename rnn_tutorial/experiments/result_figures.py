@@ -59,7 +59,8 @@ def draw_parts(path: Path) -> None:
     figure, panels = new_figure(7.4, 4.9, 3, rows=2, sharex=True, sharey=True)
     for axes, (name, runs) in zip(panels.flat, runs_of("published").items(), strict=True):
         modulo_5, modulo_2 = (
-            [run["right_modulo"]["5"][p] / run["num_sequences"] for run in runs] for p in ("5", "2")
+            [run["right_modulo"][str(EXACT_LENGTH)][p] / run["num_sequences"] for run in runs]
+            for p in ("5", "2")
         )
         axes.axvline(1 / 5, **CHANCE_LINE)
         axes.axhline(1 / 2, **CHANCE_LINE)
@@ -184,7 +185,7 @@ def draw_accuracy_of(
     axes: Any, runs: Runs, label: str, colour: str, marker: str, style: str = "-"
 ) -> None:
     """One line and its band: the median and the range over seeds, on all inputs and by length."""
-    lengths = [5, *map(int, runs[0]["right_at_length"])]
+    lengths = [EXACT_LENGTH, *map(int, runs[0]["right_at_length"])]
     by_seed = [
         [run["accuracy"], *(n / run["num_sequences"] for n in run["right_at_length"].values())]
         for run in runs

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.exact import wilson_interval
-from rnn_tutorial.experiments.catalogue import CLAIMS, EXPERIMENTS, SECTIONS
+from rnn_tutorial.experiments.catalogue import CLAIMS, EXACT_LENGTH, EXPERIMENTS, SECTIONS
 from rnn_tutorial.run_folder import read_json
 from rnn_tutorial.timing import show_mebibytes
 
@@ -123,7 +123,7 @@ def _parts_table(results: dict[str, Any]) -> str:
         known = [
             {
                 p
-                for p, right in run["right_modulo"]["5"].items()
+                for p, right in run["right_modulo"][str(EXACT_LENGTH)].items()
                 if right >= _KNOWN * run["num_sequences"]
             }
             for run in variant["runs"]
