@@ -153,9 +153,10 @@ def test_one_input_as_json(run_script, trained_folder, model):
 
 
 @pytest.mark.parametrize(("text", "length"), [("7", 1), ("1 1 1 1 1", 5)])
-def test_a_length_outside_training_is_said(run_script, trained_folder, text, length):
-    done = run_script("predict_cls_rnn.py", "--input", text, cwd=trained_folder)
-    assert f"(never trained on length {length})" in done.stdout
+def test_a_length_outside_training_is_said(trained_folder, text, length, capsys):
+    flags = ["--save_dir", str(trained_folder / "output"), "--input", text]
+    assert predict_cls_rnn.main(flags) == 0
+    assert f"(never trained on length {length})" in capsys.readouterr().out
 
 
 # ---- any bytes, line by line ----
@@ -381,14 +382,19 @@ NO_NETWORK = {
 
 
 @pytest.mark.parametrize("flags", NO_NETWORK)
-def test_no_network_to_speak_of_is_refused(flags, run_script, tmp_path):
+def test_no_network_to_speak_of_is_refused(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "damaged.pt").write_bytes(b"PK\x03\x04 no zip file")
     payload = tmp_path / "pwned"
     malicious = type("Malicious", (), {"__reduce__": lambda self: (os.mkdir, (str(payload),))})
     torch.save(malicious(), tmp_path / "malicious.pt")
-    done = run_script("predict_cls_rnn.py", *shlex.split(flags), "--input", "1 2", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    (sentence,) = done.stderr.splitlines()
+    try:
+        status = predict_cls_rnn.main([*shlex.split(flags), "--input", "1 2"])
+    except SystemExit as stopped:
+        status = stopped.code
+    printed = capsys.readouterr()
+    assert (status, printed.out) == (2, "")
+    (sentence,) = printed.err.splitlines()
     assert sentence.startswith(f"predict_cls_rnn.py: error: {NO_NETWORK[flags]}")
     assert not payload.exists()
 

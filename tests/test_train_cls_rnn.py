@@ -327,14 +327,14 @@ def assert_same_run(run, uninterrupted, step=3000):
     assert sorted(p.name for p in run.iterdir()) == sorted(p.name for p in uninterrupted.iterdir())
 
 
-@pytest.mark.parametrize(("num_workers", "kills"), [(0, 2), (2, 1)])
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_killed_at_random_steps_and_resumed_gives_the_same_bits(
-    num_workers, kills, start_script, run_script, uninterrupted, tmp_path
+    num_workers, start_script, run_script, uninterrupted, tmp_path
 ):
     dice = random.Random(num_workers)
     run = tmp_path / "output" / "baseline"
     flags = [*TRAIN_LONGER, "--num_workers", num_workers]
-    for step in sorted(dice.randrange(1, 2500) for _ in range(kills)):
+    for step in sorted(dice.randrange(1, 2500) for _ in range(1 if num_workers else 2)):
         process = start_script("train_cls_rnn.py", *flags, cwd=tmp_path)
         wait_for_step(process, run, step)
         time.sleep(dice.random() * 0.05)
