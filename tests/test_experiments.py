@@ -172,6 +172,18 @@ def test_what_a_net_knows_is_counted():
     assert counts == ["1/4", "2/4", "1/4", "0/4"]
 
 
+def test_figures_within_sentences():
+    def run(right):
+        return {"right_at_length": {"10": right}, "right_modulo": {"10": {"2": 10}}}
+
+    runs = [run(right) | {"num_sequences": 10} for right in (1, 9, 3)]
+    results = {"variants": {"some": {"runs": runs}, "others": {"runs": runs[:1]}}}
+    assert tables._median(results, "some", tables._far("10")) == "30 %"
+    assert tables._median(results, "some", tables._far("10"), first=2) == "50 %"
+    assert tables._median(results, "some", tables._far("10", "2")) == "100 %"
+    assert tables._count(results, lambda run: run["right_at_length"]["10"] < 3) == "2 of 4"
+
+
 def test_a_seed_is_compared_with_itself_on_another_processor(tmp_path, monkeypatch):
     def results(*runs):
         made = [{"weights_hash": weights, "wrong_inputs": wrong} for weights, wrong in runs]

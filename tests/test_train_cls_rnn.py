@@ -11,7 +11,7 @@ import torch
 from conftest import TRAIN_QUICKLY
 
 import train_cls_rnn
-from rnn_tutorial.checkpoint import load_checkpoint
+from rnn_tutorial.checkpoint import load_checkpoint, weights_hash
 from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.data import SeqSumModDataset, pack_batches
 from rnn_tutorial.exact import evaluate
@@ -271,10 +271,14 @@ def test_engines_make_the_same_updates(more, tmp_path):
     ids=lambda flags: " ".join(map(str, flags)) or "again",
 )
 def test_the_compiled_weights_do_not_depend_on(flags, tmp_path):
-    reference = final_weights(train(tmp_path / "reference", "--engine", "compiled"))
-    assert_same_bits(
-        final_weights(train(tmp_path / "other", "--engine", "compiled", *flags)), reference
-    )
+    runs = [
+        train(tmp_path / name, "--engine", "compiled", *more)
+        for name, more in (("reference", ()), ("other", flags))
+    ]
+    reference, other = map(final_weights, runs)
+    assert_same_bits(other, reference)
+    hashes = {json.loads((run / "result.json").read_text())["weights_hash"] for run in runs}
+    assert hashes == {weights_hash(reference)}
 
 
 def test_auto_takes_the_compiled_engine_or_says_why_not(tmp_path, monkeypatch, capsys):

@@ -22,7 +22,7 @@ from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
 from rnn_tutorial.launch import configure
 from rnn_tutorial.provenance import REPOSITORY, code_version, describe_machine
-from rnn_tutorial.run_folder import read_json, write_json
+from rnn_tutorial.run_folder import read_json, write_atomically, write_json
 from rnn_tutorial.terminal import OneSentenceParser
 from rnn_tutorial.timing import spread, timed, updates
 
@@ -128,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _obey(flags: argparse.Namespace, parser: OneSentenceParser) -> int:
+    """Do the command; returns the exit status."""
     if flags.command == "list":
         for name, experiment in EXPERIMENTS.items():
             print(f"{name}: {experiment.question} ({len(experiment.variants)} variants)")
@@ -136,7 +137,7 @@ def _obey(flags: argparse.Namespace, parser: OneSentenceParser) -> int:
     elif flags.command == "render":
         for readme in (REPOSITORY / name for name in READMES):
             text = render(readme.read_text(encoding="utf-8"))
-            readme.write_text(text, encoding="utf-8", newline="\n")
+            write_atomically(readme, text.encode())
         render_figures()
         print(f"The tables of {' and '.join(READMES)} and all figures are written.")
     else:

@@ -252,8 +252,43 @@ def _doctor_table(results: dict[str, Any]) -> str:
     return _markdown(["put in", "how", "expected", "found"], rows)
 
 
+def _median(
+    results: dict[str, Any],
+    variant: str,
+    value: Callable[[dict[str, Any]], float],
+    first: int | None = None,
+) -> str:
+    """In percent: the median of what a variant's seeds, or the first of them, reach."""
+    runs = results["variants"][variant]["runs"][:first]
+    return f"{statistics.median(map(value, runs)):.0%}".replace("%", " %")
+
+
+def _far(length: str, modulo: str = "") -> Callable[[dict[str, Any]], float]:
+    """Share of the sequences of a length that a run answers right, or right modulo a part."""
+    return lambda run: (
+        (run["right_modulo"][length][modulo] if modulo else run["right_at_length"][length])
+        / run["num_sequences"]
+    )
+
+
+def _count(results: dict[str, Any], holds: Callable[[dict[str, Any]], bool]) -> str:
+    """Of all runs of an experiment, those of which something holds, for within a sentence."""
+    runs = [run for variant in results["variants"].values() for run in variant["runs"]]
+    return f"{sum(map(holds, runs))} of {len(runs)}"
+
+
+_SLOWER = "lengths 2 to 5, neither, lr 0.001"
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "published-parts": _parts_table,
+    "published-exact": lambda r: _count(r, lambda run: run["wrong_inputs"] == 0),
+    "ablation-slower": lambda r: _median(r, _SLOWER, lambda run: run["accuracy"]),
+    "ablation-slower-at-10": lambda r: _median(r, _SLOWER, _far("10")),
+    "ablation-layers-at-1000": lambda r: _median(r, "two layers", _far("1000")),
+    "ablation-layers-modulo-2": lambda r: _median(r, "two layers", _far("1000", "2")),
+    "transformer-five-seeds": lambda r: _median(r, "rnn, no decay, no noise", _far("1000"), 5),
+    "certified-parts": lambda r: _count(
+        r, lambda run: run["automaton"]["period_shares"]["10"] < 0.1
+    ),
     "processor": _processor_table,
     "certified-automaton": lambda r: _automaton_table(r["variants"]["certified"]["runs"]),
     "certified-proof": lambda r: _proofs_table(r["variants"]["certified"]["runs"]),
