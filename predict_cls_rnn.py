@@ -24,16 +24,16 @@ from typing import TextIO
 import numpy as np
 import torch
 
-from rnn_tutorial.answers import Answers, NamedAnswer
 from rnn_tutorial.certify import certificate_matches
-from rnn_tutorial.checkpoint import Checkpoint, load_checkpoint
-from rnn_tutorial.exact import Evaluation, evaluate
-from rnn_tutorial.examples import Vocabulary, parse_tokens
-from rnn_tutorial.inference import Inference
-from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.run_folder import find_checkpoint
-from rnn_tutorial.task import labels, parse_lines, parse_sequence
-from rnn_tutorial.terminal import OneSentenceParser
+from rnn_tutorial.data.examples import Vocabulary, parse_tokens
+from rnn_tutorial.evaluation.exact import Evaluation, evaluate
+from rnn_tutorial.evaluation.scorer import Inference
+from rnn_tutorial.machines.digit_sum import labels, parse_lines, parse_sequence
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.prediction.answers import Answers, NamedAnswer
+from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
+from rnn_tutorial.runs.folder import find_checkpoint
+from rnn_tutorial.runs.terminal import OneSentenceParser
 
 BLOCK_CHARACTERS = 2**18  # of a stream, answered at once
 MAX_THREADS = 4  # a quarter of a small net's work is done under Python's lock

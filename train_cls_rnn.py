@@ -25,10 +25,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from rnn_tutorial.checkpoint import Checkpoint, save_checkpoint
-from rnn_tutorial.config import TrainConfig, add_config_flags, describe_recipes
-from rnn_tutorial.cuda_graph import graph_training_step
-from rnn_tutorial.data import (
+from rnn_tutorial.data.streams import (
     Batches,
     BatchLoader,
     BatchStream,
@@ -39,15 +36,25 @@ from rnn_tutorial.data import (
     make_passes,
     padding_share,
 )
-from rnn_tutorial.data import SeqSumModDataset as SeqSumModDataset  # for whoever imports it here
-from rnn_tutorial.distributed import World, find_world, join_world
+from rnn_tutorial.data.streams import (
+    SeqSumModDataset as SeqSumModDataset,  # for whoever imports it here
+)
 from rnn_tutorial.doctor.watch import Watch
-from rnn_tutorial.exact import Evaluation
-from rnn_tutorial.launch import RESUME_FLAGS, configure, impediment, open_run
-from rnn_tutorial.layers import init_recurrent
-from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.optimizer import make_optimizer, update_ratio
-from rnn_tutorial.report import (
+from rnn_tutorial.evaluation.exact import Evaluation
+from rnn_tutorial.machines.digit_sum import num_classes
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.layers import init_recurrent
+from rnn_tutorial.runs.checkpoint import Checkpoint, save_checkpoint
+from rnn_tutorial.runs.folder import RESULT_FILE, MetricsFile
+from rnn_tutorial.runs.processes import World, find_world, join_world
+from rnn_tutorial.runs.terminal import OneSentenceParser, Progress, StopSignals
+from rnn_tutorial.runs.tracking import start_tracker
+from rnn_tutorial.settings.config import TrainConfig, add_config_flags, describe_recipes
+from rnn_tutorial.tasks.tasks import DigitTask, FileTask, make_task
+from rnn_tutorial.training.cuda_graph import graph_training_step
+from rnn_tutorial.training.launch import RESUME_FLAGS, configure, impediment, open_run
+from rnn_tutorial.training.optimizer import make_optimizer, update_ratio
+from rnn_tutorial.training.report import (
     count_parameters,
     prediction_hint,
     print_opening,
@@ -56,12 +63,7 @@ from rnn_tutorial.report import (
     resume_hint,
     write_result,
 )
-from rnn_tutorial.run_folder import RESULT_FILE, MetricsFile
-from rnn_tutorial.schedule import Standing, learning_rate
-from rnn_tutorial.task import num_classes
-from rnn_tutorial.tasks import DigitTask, FileTask, make_task
-from rnn_tutorial.terminal import OneSentenceParser, Progress, StopSignals
-from rnn_tutorial.tracking import start_tracker
+from rnn_tutorial.training.schedule import Standing, learning_rate
 
 # An engine makes one update per batch: advance(steps, learning_rates, batches, noise, stop) returns
 # the loss of each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.
@@ -209,8 +211,10 @@ def autograd_engine(
 def compiled_engine(
     model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
 ) -> Advance:
-    """The same updates without a framework, many in one call: rnn_tutorial/compiled.py."""
-    from rnn_tutorial.compiled import compile_training_step  # imports the compiler, only if used
+    """The same updates without a framework, many in one call: training/compiled.py."""
+    from rnn_tutorial.training.compiled import (
+        compile_training_step,  # imports the compiler, only if used
+    )
 
     return _many_at_once(
         compile_training_step(model, optimizer, config.embed_noise, config.max_grad_norm), config
@@ -220,7 +224,7 @@ def compiled_engine(
 def graph_engine(
     model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
 ) -> Advance:
-    """The same updates on a GPU, captured once and replayed: rnn_tutorial/cuda_graph.py."""
+    """The same updates on a GPU, captured once and replayed: training/cuda_graph.py."""
     return _many_at_once(
         graph_training_step(model, optimizer, config.embed_noise, config.max_grad_norm), config
     )

@@ -31,21 +31,13 @@ from torch.utils.data import DataLoader
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial.checkpoint import Checkpoint
-from rnn_tutorial.config import ENGINES, TrainConfig, settings_of
-from rnn_tutorial.data import BatchLoader, pad_and_tensor
-from rnn_tutorial.distributed import World, choose_device, choose_num_threads
-from rnn_tutorial.exact import evaluate
-from rnn_tutorial.inference import add_product
-from rnn_tutorial.launch import impediment
-from rnn_tutorial.plots import check_picture, draw_growth
-from rnn_tutorial.provenance import REPOSITORY, describe_machine
-from rnn_tutorial.run_folder import read_json, write_json
-from rnn_tutorial.schedule import Standing
-from rnn_tutorial.task import input_at, label, padding_id
-from rnn_tutorial.terminal import OneSentenceParser, StopSignals
-from rnn_tutorial.textbook import textbook_loop
-from rnn_tutorial.timing import (
+from rnn_tutorial.data.streams import BatchLoader, pad_and_tensor
+from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.evaluation.plots import check_picture, draw_growth
+from rnn_tutorial.evaluation.scorer import add_product
+from rnn_tutorial.machines.digit_sum import input_at, label, padding_id
+from rnn_tutorial.measure.textbook import textbook_loop
+from rnn_tutorial.measure.timing import (
     against,
     in_fresh_process,
     peak_mebibytes,
@@ -56,6 +48,14 @@ from rnn_tutorial.timing import (
     timed,
     updates,
 )
+from rnn_tutorial.runs.checkpoint import Checkpoint
+from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
+from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
+from rnn_tutorial.runs.terminal import OneSentenceParser, StopSignals
+from rnn_tutorial.settings.config import ENGINES, TrainConfig, settings_of
+from rnn_tutorial.training.launch import impediment
+from rnn_tutorial.training.schedule import Standing
 
 SIZES = {
     "A": TrainConfig(),
@@ -155,7 +155,7 @@ def compare_whole_runs(rounds: int) -> dict[str, Any]:
 
         return measure
 
-    candidates = {"textbook": run("-m", "rnn_tutorial.textbook")}
+    candidates = {"textbook": run("-m", "rnn_tutorial.measure.textbook")}
     script = str(REPOSITORY / "train_cls_rnn.py")
     for flags in ("--tracker local", "--tracker disabled", "--tracker disabled --recipe solved"):
         candidates[f"train_cls_rnn.py {flags}"] = run(script, "--device", "cpu", *flags.split())

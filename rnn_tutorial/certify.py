@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from rnn_tutorial.check_certificate import InvalidCertificate, check_certificate, claimed_hash
-from rnn_tutorial.checkpoint import Checkpoint, load_run, weights_hash
-from rnn_tutorial.config import PLAIN_IN_WORDS
-from rnn_tutorial.proof import NotProved, Proof, prove
-from rnn_tutorial.run_folder import write_atomically
-from rnn_tutorial.terminal import OneSentenceParser
+from rnn_tutorial.proof.check import InvalidCertificate, check_certificate, claimed_hash
+from rnn_tutorial.proof.prover import NotProved, Proof, prove
+from rnn_tutorial.runs.checkpoint import Checkpoint, load_run, weights_hash
+from rnn_tutorial.runs.folder import write_atomically
+from rnn_tutorial.runs.terminal import OneSentenceParser
+from rnn_tutorial.settings.config import PLAIN_IN_WORDS
 
 FORMAT = "rnn_tutorial certificate 1"
 

@@ -26,7 +26,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnn_tutorial.distributed import choose_num_threads
 from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Finding, describe
@@ -34,9 +33,10 @@ from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run, describe_run
 from rnn_tutorial.doctor.self_test import all_cases, is_as_expected, run_self_test
-from rnn_tutorial.provenance import code_version, versions
-from rnn_tutorial.run_folder import write_json
-from rnn_tutorial.terminal import OneSentenceParser
+from rnn_tutorial.runs.folder import write_json
+from rnn_tutorial.runs.processes import choose_num_threads
+from rnn_tutorial.runs.provenance import code_version, versions
+from rnn_tutorial.runs.terminal import OneSentenceParser
 
 # What may be asked about, and what each further flag belongs to.
 SUBJECTS = {

@@ -25,18 +25,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from rnn_tutorial.automaton import find_automaton
-from rnn_tutorial.checkpoint import Checkpoint, load_run
-from rnn_tutorial.data import EXAMINE_STREAM
-from rnn_tutorial.distributed import choose_num_threads
-from rnn_tutorial.exact import MAX_ENUMERATED, Evaluation, evaluate, wilson_interval
-from rnn_tutorial.examples import Vocabulary, read_examples
-from rnn_tutorial.inference import Inference
-from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.plots import check_picture, draw_accuracy_by_length, draw_automaton
-from rnn_tutorial.task import count_inputs, label, num_classes
-from rnn_tutorial.tasks import FileTask, describe_examples_results, evaluate_examples
-from rnn_tutorial.terminal import OneSentenceParser
+from rnn_tutorial.data.examples import Vocabulary, read_examples
+from rnn_tutorial.data.streams import EXAMINE_STREAM
+from rnn_tutorial.evaluation.automaton import find_automaton
+from rnn_tutorial.evaluation.exact import MAX_ENUMERATED, Evaluation, evaluate, wilson_interval
+from rnn_tutorial.evaluation.plots import check_picture, draw_accuracy_by_length, draw_automaton
+from rnn_tutorial.evaluation.scorer import Inference
+from rnn_tutorial.machines.digit_sum import count_inputs, label, num_classes
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.checkpoint import Checkpoint, load_run
+from rnn_tutorial.runs.processes import choose_num_threads
+from rnn_tutorial.runs.terminal import OneSentenceParser
+from rnn_tutorial.tasks.tasks import FileTask, describe_examples_results, evaluate_examples
 
 MAX_TABLE = 12  # classes of which all confusions are shown
 MAX_INPUTS = 10**9  # up to --max_len

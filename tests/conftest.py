@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 # Where pytest is started with SIGINT ignored, its children would ignore Ctrl-C, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read once, when SciPy is first imported
 torch.set_num_threads(1)  # small nets are slower with more, far slower on a busy machine
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")

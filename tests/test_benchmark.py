@@ -10,12 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 import train_cls_rnn
-from rnn_tutorial import benchmark, timing
+from rnn_tutorial import benchmark
 from rnn_tutorial.benchmark import Budget, engine_steps, flops_per_update
-from rnn_tutorial.config import TrainConfig
 from rnn_tutorial.experiments import tables
-from rnn_tutorial.textbook import textbook_loop
-from rnn_tutorial.timing import against, timed, updates
+from rnn_tutorial.measure import timing
+from rnn_tutorial.measure.textbook import textbook_loop
+from rnn_tutorial.measure.timing import against, timed, updates
+from rnn_tutorial.settings.config import TrainConfig
 
 SMALL = TrainConfig(
     hidden_dim=4, batch_size=8, device="cpu", embed_noise=0.1, max_grad_norm=1.0,

@@ -11,17 +11,18 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import train_cls_rnn
-from rnn_tutorial import certify, proof
+from rnn_tutorial import certify
 from rnn_tutorial.certify import (
     certificate_matches,
     certificate_path,
     save_certificate,
 )
-from rnn_tutorial.check_certificate import InvalidCertificate, _step, check_certificate
-from rnn_tutorial.checkpoint import load_checkpoint, save_checkpoint, weights_hash
-from rnn_tutorial.data import SeqSumModDataset, pack_batches
-from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.proof import TANH_ERROR, IntervalNet, NotProved, prove, rounding_bound
+from rnn_tutorial.data.streams import SeqSumModDataset, pack_batches
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.proof import prover as proof
+from rnn_tutorial.proof.check import InvalidCertificate, _step, check_certificate
+from rnn_tutorial.proof.prover import TANH_ERROR, IntervalNet, NotProved, prove, rounding_bound
+from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint, weights_hash
 
 
 def build_automaton(max_number, gain=8.0, num_layers=1):

@@ -13,7 +13,7 @@ from rnn_tutorial import diagnose
 from rnn_tutorial.doctor import self_test
 from rnn_tutorial.doctor.self_test import Case, RunCase, all_cases, run_self_test
 from rnn_tutorial.experiments import tables
-from rnn_tutorial.run_folder import read_json
+from rnn_tutorial.runs.folder import read_json
 
 # Learns nothing in 1,100 updates, which take a fraction of a second.
 TRAIN_IN_VAIN = (

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from rnn_tutorial import evaluate
-from rnn_tutorial.automaton import _period_shares, find_automaton
 from rnn_tutorial.evaluate import (
     accuracy_at_length,
     adversarial_sequences,
     longest_enumerable,
 )
-from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.evaluation.automaton import _period_shares, find_automaton
+from rnn_tutorial.model.classifier import RnnClsNet
 
 
 def make_parity_net():

@@ -3,66 +3,66 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 
 import pytest
 from conftest import REPOSITORY
 
-LAYERS = {
-    "task": 0, "config": 0, "terminal": 0, "run_folder": 0, "tracking": 0, "swanlab_worker": 0,
-    "plots": 0, "distributed": 0, "check_certificate": 0, "findings": 0, "layers": 0,
-    "provenance": 0, "timing": 0,
-    "data": 1, "model": 1, "answers": 1, "optimizer": 1, "schedule": 1, "textbook": 1,
-    "module_probe": 1, "who_did_it": 1, "data_checks": 1, "loop_checks": 1,
-    "catalogue": 1,
-    "compiled": 2, "cuda_graph": 2, "checkpoint": 2, "inference": 2, "module_rows": 2,
-    "module_time": 2, "module_faults": 2, "examples": 2, "probe": 2, "runs": 2,
-    "exact": 3, "proof": 3, "automaton": 3, "module_checks": 3, "evidence": 3,
-    "certify": 4, "launch": 4, "tasks": 4, "run_checks": 4,
-    "evaluate": 5, "report": 5, "watch": 5,
-    "train_cls_rnn": 6, "predict_cls_rnn": 6,
-    "benchmark": 7, "self_test": 7,
-    "diagnose": 8,
-    "peers": 9, "tables": 9, "lesson": 10, "result_figures": 10, "figures": 11, "__main__": 12,
-}  # fmt: skip
-PACKAGES = ("rnn_tutorial", "rnn_tutorial.doctor", "rnn_tutorial.experiments")
+# The folders of rnn_tutorial/ from the lowest up, then the commands, then the scripts.
+LAYERS = [
+    "settings", "runs", "machines", "data", "model", "evaluation", "tasks", "proof", "prediction",
+    "training", "measure", "doctor", "experiments", "commands", "scripts",
+]  # fmt: skip
 SOURCES = [
-    *REPOSITORY.glob("*_cls_rnn.py"),
-    *(
-        path
-        for package in PACKAGES
-        for path in REPOSITORY.glob(f"{package.replace('.', '/')}/*.py")
-        if path.stem != "__init__"
-    ),
+    path
+    for path in [*REPOSITORY.glob("*_cls_rnn.py"), *REPOSITORY.glob("rnn_tutorial/**/*.py")]
+    if path.stem != "__init__"
 ]
 
 
+def layer_of(path):
+    """The place in LAYERS of a source file."""
+    inside = path.relative_to(REPOSITORY).parts
+    if len(inside) == 1:
+        return LAYERS.index("scripts")
+    return LAYERS.index("commands" if len(inside) == 2 else inside[1])
+
+
 def project_imports(path):
-    """Names of the project's modules that a source imports, wherever in it."""
+    """The files of the project that a source imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        modules = []
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
-            if node.module in PACKAGES:
-                yield from (alias.name for alias in node.names)
-            else:
-                yield own_name(node.module)
+            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            yield from (own_name(alias.name) for alias in node.names)
+            modules = [alias.name for alias in node.names]
+        for module in modules:
+            found = REPOSITORY / f"{module.replace('.', '/')}.py"
+            if found in SOURCES:
+                yield found
 
 
-def own_name(module):
-    """The name in LAYERS of one of the project's modules; another's stays whole."""
-    return module.rpartition(".")[2] if module.startswith("rnn_tutorial.") else module
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_a_module_imports_from_its_own_folder_or_from_layers_below(path):
+    for imported in project_imports(path):
+        same_folder = imported.parent == path.parent and path.parent.parent != REPOSITORY.parent
+        is_below = layer_of(imported) < layer_of(path)
+        assert is_below or (same_folder and layer_of(path) < LAYERS.index("commands")), imported
 
 
-def test_every_module_has_its_layer():
-    assert sorted(path.stem for path in SOURCES) == sorted(LAYERS)
+def test_imports_within_a_folder_go_in_no_circle():
+    graph = {path: {p for p in project_imports(path) if p != path} for path in SOURCES}
+    for module in TopologicalSorter(graph).static_order():
+        assert module in graph
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_a_module_imports_only_from_layers_below(path):
-    for name in project_imports(path):
-        if name in LAYERS:
-            assert LAYERS[name] < LAYERS[path.stem], f"{path.stem} imports {name}"
+def test_every_folder_says_in_a_sentence_what_lives_there():
+    for folder in LAYERS[:-2]:
+        said = ast.get_docstring(
+            ast.parse((REPOSITORY / "rnn_tutorial" / folder / "__init__.py").read_text("utf-8"))
+        )
+        assert said and said.endswith(".") and len(said) < 100, folder
 
 
 def test_nothing_runs_at_import(tmp_path):

@@ -13,13 +13,14 @@ from conftest import REPOSITORY
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial import benchmark, certify, diagnose, evaluate, who_did_it
-from rnn_tutorial.checkpoint import load_checkpoint
+from rnn_tutorial import benchmark, certify, diagnose, evaluate
+from rnn_tutorial.data import who_did_it
 from rnn_tutorial.doctor.self_test import all_cases
 from rnn_tutorial.experiments import __main__ as experiments
 from rnn_tutorial.experiments import lesson
 from rnn_tutorial.experiments.lesson import converse
-from rnn_tutorial.run_folder import find_checkpoint
+from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.folder import find_checkpoint
 
 READMES = ("README.md", "README_next.md")
 

@@ -11,11 +11,11 @@ import torch
 from conftest import TRAIN_QUICKLY
 
 import train_cls_rnn
-from rnn_tutorial.checkpoint import load_checkpoint, weights_hash
-from rnn_tutorial.config import TrainConfig
-from rnn_tutorial.data import SeqSumModDataset, pack_batches
-from rnn_tutorial.exact import evaluate
-from rnn_tutorial.schedule import Standing, learning_rate
+from rnn_tutorial.data.streams import SeqSumModDataset, pack_batches
+from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.runs.checkpoint import load_checkpoint, weights_hash
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.training.schedule import Standing, learning_rate
 
 # Long enough to be killed in the middle, short enough for a test.
 TRAIN_LONGER = (
@@ -285,7 +285,7 @@ def test_auto_takes_the_compiled_engine_or_says_why_not(tmp_path, monkeypatch, c
     run = train(tmp_path, "--engine", "auto")
     assert capsys.readouterr().out.splitlines()[0].endswith("engine compiled")
     assert json.loads((run / "config.json").read_text())["engine"] == "compiled"
-    monkeypatch.setattr("rnn_tutorial.launch.find_spec", lambda name: None)
+    monkeypatch.setattr("rnn_tutorial.training.launch.find_spec", lambda name: None)
     train(tmp_path, "--engine", "auto")
     first_line = capsys.readouterr().out.splitlines()[0]
     assert "engine autograd (compiled would be faster, but numba and scipy not inst" in first_line
@@ -297,7 +297,7 @@ def test_resume_keeps_the_engine(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     (run / "result.json").unlink()
     (run / "model_step_40.pt").unlink()
-    monkeypatch.setattr("rnn_tutorial.launch.find_spec", lambda name: None)
+    monkeypatch.setattr("rnn_tutorial.training.launch.find_spec", lambda name: None)
     assert "--engine 'compiled' cannot be used" in refusal(capsys, "--resume", run)
 
 

@@ -18,22 +18,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_tutorial.checkpoint import load_checkpoint
+from rnn_tutorial.data.examples import guessing_loss, label_shares, read_split
 from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.probe import Probe, probe
-from rnn_tutorial.examples import guessing_loss, label_shares, read_split
-from rnn_tutorial.inference import advance, empty_state
-from rnn_tutorial.layers import TransformerLayers
-from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.run_folder import (
+from rnn_tutorial.evaluation.scorer import advance, empty_state
+from rnn_tutorial.machines.digit_sum import label
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.layers import TransformerLayers
+from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.folder import (
     CONFIG_FILE,
     METRICS_FILE,
     find_checkpoint,
     latest_checkpoint,
     read_json,
 )
-from rnn_tutorial.task import label
 
 LEARNED = 0.4  # skill; the worst of 20 seeds of sota_warmup has 0.47, chance 0
 ENOUGH_STEPS = 1000  # updates after the warmup; half of the seeds of `solved` then know everything

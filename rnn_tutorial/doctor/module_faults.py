@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnn_tutorial.model import RnnClsNet
+from rnn_tutorial.model.classifier import RnnClsNet
 
 VOCAB_SIZE = 10
 EMBED_DIM = 8

@@ -28,9 +28,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
-from rnn_tutorial.checkpoint import save_checkpoint
-from rnn_tutorial.config import TrainConfig, add_config_flags, settings_of
-from rnn_tutorial.data import EVAL_STREAM, Sample, SeqSumModDataset, pad_and_tensor
+from rnn_tutorial.data.streams import EVAL_STREAM, Sample, SeqSumModDataset, pad_and_tensor
 from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Finding
@@ -38,13 +36,15 @@ from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.module_faults import MODULE_FAULTS
 from rnn_tutorial.doctor.run_checks import check_run
-from rnn_tutorial.exact import evaluate
-from rnn_tutorial.model import RnnClsNet
-from rnn_tutorial.optimizer import make_optimizer
-from rnn_tutorial.provenance import REPOSITORY, code_version
-from rnn_tutorial.run_folder import CONFIG_FILE, claim_run_folder, write_json
-from rnn_tutorial.schedule import Standing
-from rnn_tutorial.terminal import OneSentenceParser
+from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.checkpoint import save_checkpoint
+from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, write_json
+from rnn_tutorial.runs.provenance import REPOSITORY, code_version
+from rnn_tutorial.runs.terminal import OneSentenceParser
+from rnn_tutorial.settings.config import TrainConfig, add_config_flags, settings_of
+from rnn_tutorial.training.optimizer import make_optimizer
+from rnn_tutorial.training.schedule import Standing
 from train_cls_rnn import make_model
 
 CACHE = Path("output", "doctor")

@@ -13,18 +13,18 @@ import torch
 from tqdm import tqdm
 
 from rnn_tutorial.benchmark import engine_steps
-from rnn_tutorial.config import add_config_flags
-from rnn_tutorial.distributed import World, choose_num_threads
 from rnn_tutorial.experiments import __doc__ as package_doc
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, LENGTHS
 from rnn_tutorial.experiments.figures import render_figures
 from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
-from rnn_tutorial.launch import configure
-from rnn_tutorial.provenance import REPOSITORY, code_version, describe_machine
-from rnn_tutorial.run_folder import read_json, write_atomically, write_json
-from rnn_tutorial.terminal import OneSentenceParser
-from rnn_tutorial.timing import spread, timed, updates
+from rnn_tutorial.measure.timing import spread, timed, updates
+from rnn_tutorial.runs.folder import read_json, write_atomically, write_json
+from rnn_tutorial.runs.processes import World, choose_num_threads
+from rnn_tutorial.runs.provenance import REPOSITORY, code_version, describe_machine
+from rnn_tutorial.runs.terminal import OneSentenceParser
+from rnn_tutorial.settings.config import add_config_flags
+from rnn_tutorial.training.launch import configure
 
 READMES = ("README.md", "README_next.md")
 

@@ -16,6 +16,17 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from rnn_tutorial.benchmark import GROWTH
+from rnn_tutorial.evaluation.plots import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    draw_growth,
+    new_figure,
+    save,
+)
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
@@ -28,19 +39,8 @@ from rnn_tutorial.experiments.result_figures import (
     set_length_axes,
 )
 from rnn_tutorial.experiments.tables import RESULTS
-from rnn_tutorial.plots import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    draw_growth,
-    new_figure,
-    save,
-)
-from rnn_tutorial.run_folder import read_json
-from rnn_tutorial.task import label, padding_id
+from rnn_tutorial.machines.digit_sum import label, padding_id
+from rnn_tutorial.runs.folder import read_json
 
 FOLDER = Path(__file__).parent.parent / "figures"
 MAX_NUMBER = 9

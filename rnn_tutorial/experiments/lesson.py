@@ -31,12 +31,12 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from predict_cls_rnn import Predictor, answer_prompt, make_predictor
-from rnn_tutorial.checkpoint import load_checkpoint
-from rnn_tutorial.config import TrainConfig, settings_of
 from rnn_tutorial.experiments.tables import RESULTS
-from rnn_tutorial.provenance import REPOSITORY, describe_machine
-from rnn_tutorial.run_folder import find_checkpoint, write_json
-from rnn_tutorial.timing import spread, timed, updates
+from rnn_tutorial.measure.timing import spread, timed, updates
+from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.folder import find_checkpoint, write_json
+from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
+from rnn_tutorial.settings.config import TrainConfig, settings_of
 
 _SOLVED = TrainConfig(**settings_of({"recipe": "solved"}))
 EMBED_DIM, HIDDEN_DIM = _SOLVED.embed_dim, _SOLVED.hidden_dim

@@ -24,11 +24,11 @@ from typing import Any
 import torch
 
 from rnn_tutorial.benchmark import SIZES, engine_steps
-from rnn_tutorial.config import TrainConfig
-from rnn_tutorial.provenance import describe_machine
-from rnn_tutorial.run_folder import write_json
-from rnn_tutorial.textbook import textbook_loop
-from rnn_tutorial.timing import against, print_comparison, timed, updates
+from rnn_tutorial.measure.textbook import textbook_loop
+from rnn_tutorial.measure.timing import against, print_comparison, timed, updates
+from rnn_tutorial.runs.folder import write_json
+from rnn_tutorial.runs.provenance import describe_machine
+from rnn_tutorial.settings.config import TrainConfig
 
 
 def jax_steps(config: TrainConfig, at_once: int = 100) -> Iterator[int]:
@@ -125,7 +125,7 @@ def keras_steps(config: TrainConfig) -> Iterator[int]:
     """Train in Keras on the JAX backend, one train_on_batch an update; yields the number made."""
     import keras
 
-    from rnn_tutorial.tasks import make_task
+    from rnn_tutorial.tasks.tasks import make_task
 
     C = config.max_number + 1
     layers: list[Any] = [keras.layers.Embedding(C + 1, config.embed_dim, mask_zero=True)]

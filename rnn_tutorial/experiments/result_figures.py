@@ -7,12 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.exact import wilson_interval
+from rnn_tutorial.evaluation.exact import wilson_interval
+from rnn_tutorial.evaluation.plots import (
+    BLUE,
+    CHANCE_LINE,
+    GREEN,
+    PURPLE,
+    SKY,
+    VERMILION,
+    new_figure,
+    save,
+)
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, SECTIONS
 from rnn_tutorial.experiments.tables import RESULTS, Runs
-from rnn_tutorial.plots import BLUE, CHANCE_LINE, GREEN, PURPLE, SKY, VERMILION, new_figure, save
-from rnn_tutorial.run_folder import read_json
-from rnn_tutorial.task import num_classes
+from rnn_tutorial.machines.digit_sum import num_classes
+from rnn_tutorial.runs.folder import read_json
 
 _CHANCE = 1 / num_classes(9)
 _MARKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))

@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, LENGTHS
-from rnn_tutorial.provenance import code_version, versions
-from rnn_tutorial.run_folder import METRICS_FILE, RESULT_FILE, read_json, write_json
-from rnn_tutorial.task import num_classes
+from rnn_tutorial.machines.digit_sum import num_classes
+from rnn_tutorial.runs.folder import METRICS_FILE, RESULT_FILE, read_json, write_json
+from rnn_tutorial.runs.provenance import code_version, versions
 
 CACHE = Path("output", "experiments")
 # What the figures of a run depend on, beside the code that trains.
 _MEASURING = tuple(
     f"rnn_tutorial/{name}.py"
     for name in (
-        *("launch", "distributed", "checkpoint", "evaluate", "certify", "proof", "automaton"),
-        "experiments/runs",
+        *("training/launch", "runs/processes", "runs/checkpoint", "evaluate", "certify"),
+        *("proof/prover", "evaluation/automaton", "experiments/runs"),
     )
 )
 

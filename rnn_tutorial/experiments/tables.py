@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.exact import wilson_interval
+from rnn_tutorial.evaluation.exact import wilson_interval
 from rnn_tutorial.experiments.catalogue import CLAIMS, EXACT_LENGTH, EXPERIMENTS, SECTIONS
-from rnn_tutorial.run_folder import read_json
-from rnn_tutorial.timing import show_mebibytes
+from rnn_tutorial.measure.timing import show_mebibytes
+from rnn_tutorial.runs.folder import read_json
 
 RESULTS = Path(__file__).parent.parent / "results"
 _MARKED = re.compile(r"(<!-- (table|code): ([\w.-]+) -->)(\n?).*?(<!-- end -->)", re.DOTALL)

@@ -1,0 +1,347 @@
+"""Endless random training data that anyone can reproduce: sample j is a function of (seed, j).
+
+    samples -> pad -> (pack -> RNN: see model.py)
+
+Batch i holds the samples i·N to i·N + N - 1 of the stream, longest first. So the batches are the
+same whoever draws them, in whatever order: worker processes, a resumed run, a test.
+
+Shapes: K batches drawn at once, N sequences in a batch, T time steps (max_seq_len).
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pad_sequence
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from rnn_tutorial.machines.digit_sum import label, padding_id
+from rnn_tutorial.runs.processes import share_noise, share_rows
+
+# Streams of one seed never share a generator: each has its own number.
+TRAIN_STREAM, EVAL_STREAM, NOISE_STREAM, EXAMINE_STREAM, DROPOUT_STREAM, BUCKET_STREAM = range(6)
+
+POOL_SIZE = 32  # batches whose samples are sorted by length together
+
+Sample = tuple[list[int], int, int]
+
+# Packed token ids of N sequences; their classes, (N,); noise for the embedded input, (M, E).
+Pass = tuple[PackedSequence, Tensor, Tensor | None]
+
+
+class Batches(NamedTuple):
+    """K batches of N sequences, each batch longest first."""
+
+    x: Tensor  # token ids, int64, (K, N, T); short rows end in the padding id
+    seq_lengths: Tensor  # int64, (K, N), descending in each batch
+    targets: Tensor  # int64, (K, N)
+
+
+class BatchStream(Protocol):
+    """What a BatchLoader takes batches from: any range of an endless stream of them."""
+
+    block_size: int  # samples that are best drawn at once
+
+    def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
+        """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
+
+
+class SeqSumModDataset(IterableDataset):
+    """Random digit sequences, labelled with their sum modulo (max_number + 1).
+
+    Iterating gives samples `(input_seq, seq_length, target_num)`, for example `([3, 9, 4], 3, 6)`
+    with max_number 9. Lengths and digits are uniform. Iterators are independent of each other;
+    DataLoader workers divide the samples among themselves.
+
+    Args:
+        total_samples: number of samples; None is endless.
+        min_seq_len: shortest length.
+        max_seq_len: longest length.
+        max_number: largest digit.
+        seed: any whole number ≥ 0.
+        stream: TRAIN_STREAM or EVAL_STREAM: independent streams of the same seed.
+    """
+
+    def __init__(
+        self,
+        total_samples: int | None = None,
+        min_seq_len: int = 2,
+        max_seq_len: int = 5,
+        max_number: int = 4,
+        seed: int = 0,
+        stream: int = TRAIN_STREAM,
+    ) -> None:
+        if total_samples is not None and total_samples < 0:
+            raise ValueError(f"total_samples {total_samples} is negative; None means endless")
+        if not 1 <= min_seq_len <= max_seq_len:
+            raise ValueError(
+                f"min_seq_len {min_seq_len} and max_seq_len {max_seq_len} must satisfy "
+                "1 <= min_seq_len <= max_seq_len"
+            )
+        if max_number < 1:
+            raise ValueError(f"max_number {max_number} must be at least 1")
+        self.total_samples = total_samples
+        self.min_seq_len = min_seq_len
+        self.max_seq_len = max_seq_len
+        self.max_number = max_number
+        self.seed = seed
+        self.stream = stream
+        # Samples are drawn a block at a time, about a million digits at most.
+        self.block_size = max(1, min(4096, 2**20 // max_seq_len))
+
+    def draw(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The samples start .. start + count - 1 of the endless stream.
+
+        Returns:
+            Token ids padded to max_seq_len, int64, (count, T), and lengths, int64, (count,).
+        """
+        first, last = start // self.block_size, (start + count - 1) // self.block_size
+        blocks = [self._draw_block(block) for block in range(first, last + 1)]
+        x, seq_lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        wanted = slice(start - first * self.block_size, start - first * self.block_size + count)
+        return x[wanted], seq_lengths[wanted]
+
+    def _draw_block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+        generator = np.random.default_rng([self.seed, self.stream, block])
+        seq_lengths = generator.integers(self.min_seq_len, self.max_seq_len + 1, self.block_size)
+        x = generator.integers(0, self.max_number + 1, (self.block_size, self.max_seq_len))
+        x[np.arange(self.max_seq_len) >= seq_lengths[:, None]] = padding_id(self.max_number)
+        return x, seq_lengths
+
+    def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
+        """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
+        x, seq_lengths = self.draw(first * batch_size, count * batch_size)
+        return longest_first(x, seq_lengths, label(x, self.max_number), batch_size)
+
+    def __iter__(self) -> Iterator[Sample]:
+        worker = get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for block in itertools.count():
+            x, seq_lengths = self._draw_block(block)
+            for row in range(self.block_size):
+                position = block * self.block_size + row
+                if self.total_samples is not None and position >= self.total_samples:
+                    return
+                if position % stride == offset:
+                    input_seq = x[row, : seq_lengths[row]].tolist()
+                    yield input_seq, len(input_seq), int(label(input_seq, self.max_number))
+
+
+class LengthBuckets:
+    """A stream's batches, re-formed of samples of about the same length.
+
+    The samples of POOL_SIZE batches are sorted by length, cut into batches, and the batches
+    shuffled: a function of (seed, pool), so that every batch stays reproducible by anyone.
+
+    Args:
+        stream: whose samples.
+        seed: of the shuffling.
+    """
+
+    def __init__(self, stream: BatchStream, seed: int) -> None:
+        self.block_size = stream.block_size
+        self._stream = stream
+        self._seed = seed
+        self._last: tuple[tuple[int, int], Batches] | None = None
+
+    def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
+        """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
+        pools = range(first // POOL_SIZE, (first + count - 1) // POOL_SIZE + 1)
+        drawn = [self._draw_pool(pool, batch_size) for pool in pools]
+        start = first - pools[0] * POOL_SIZE
+        return Batches(
+            *(torch.cat(tensors)[start : start + count] for tensors in zip(*drawn, strict=True))
+        )
+
+    def _draw_pool(self, pool: int, batch_size: int) -> Batches:
+        """All batches of a pool; the last one drawn is kept, for it is often asked for in parts."""
+        if self._last is None or self._last[0] != (pool, batch_size):
+            batches = self._stream.draw_batches(pool * POOL_SIZE, POOL_SIZE, batch_size)
+            order = batches.seq_lengths.flatten().argsort(descending=True, stable=True)
+            generator = np.random.default_rng([self._seed, BUCKET_STREAM, pool])
+            order = order.view(POOL_SIZE, batch_size)[generator.permutation(POOL_SIZE)]
+            batches = Batches(*(tensor.flatten(0, 1)[order] for tensor in batches))
+            self._last = (pool, batch_size), batches
+        return self._last[1]
+
+
+def padding_share(seq_lengths: Tensor) -> float:
+    """The share of a batch's (N, T) rectangle that is padding, T its longest length."""
+    lengths = seq_lengths.numpy()
+    return float(1 - lengths.sum() / (len(lengths) * lengths.max()))
+
+
+def longest_first(
+    x: np.ndarray, seq_lengths: np.ndarray, targets: np.ndarray, batch_size: int
+) -> Batches:
+    """Cut samples into batches and sort each as packing wants it.
+
+    Args:
+        x: padded token ids, int64, (K·N, T).
+        seq_lengths: int64, (K·N,).
+        targets: int64, (K·N,).
+        batch_size: N.
+    """
+    seq_lengths = seq_lengths.reshape(-1, batch_size)
+    order = np.argsort(-seq_lengths, axis=1, kind="stable")
+    x = np.take_along_axis(x.reshape(*order.shape, -1), order[:, :, None], axis=1)
+    seq_lengths = np.take_along_axis(seq_lengths, order, axis=1)
+    targets = np.take_along_axis(targets.reshape(order.shape), order, axis=1)
+    return Batches(*map(torch.from_numpy, (x, seq_lengths, targets)))
+
+
+def pad_and_tensor(samples: Sequence[Sample], padding_value: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Collate samples of different lengths: the `collate_fn` for a DataLoader over samples.
+
+    Args:
+        samples: N samples `(input_seq, seq_length, target_num)`.
+        padding_value: token id that fills the end of short rows, `padding_id(max_number)` here.
+
+    Returns:
+        Padded token ids, int64, (N, T); lengths, int64, (N,); targets, int64, (N,).
+    """
+    input_seqs, seq_lengths, target_nums = zip(*samples, strict=True)
+    x = pad_sequence(
+        [torch.as_tensor(input_seq, dtype=torch.int64) for input_seq in input_seqs],
+        batch_first=True,
+        padding_value=padding_value,
+    )
+    return x, torch.tensor(seq_lengths), torch.tensor(target_nums)
+
+
+def pack_batches(batches: Batches, device: str = "cpu") -> list[PackedSequence]:
+    """What pack_padded_sequence makes of each batch's token ids, for all of them at once."""
+    x, seq_lengths, _ = batches
+    is_valid = torch.arange(x.shape[2]).unsqueeze(1) < seq_lengths.unsqueeze(1)  # (K, T, N)
+    data = x.transpose(1, 2)[is_valid].to(device).split(seq_lengths.sum(dim=1).tolist())  # K × (M,)
+    batch_sizes = is_valid.sum(dim=2)  # (K, T)
+    longest = seq_lengths[:, 0].tolist()
+    return [
+        PackedSequence(ids, sizes[:steps])
+        for ids, sizes, steps in zip(data, batch_sizes, longest, strict=True)
+    ]
+
+
+def make_passes(
+    batches: Batches, noise: Sequence[Tensor] | None, passes: int, device: str = "cpu"
+) -> list[tuple[Pass, ...]]:
+    """Each batch in so many passes of as many rows, as processes share a batch.
+
+    Args:
+        batches: K batches.
+        noise: of each, in the order of a PackedSequence, K × (M, E), or None.
+        passes: a divisor of N.
+        device: where the passes go.
+
+    Returns:
+        K × passes of N / passes sequences each.
+    """
+    shares = []
+    for index in range(passes):
+        share = share_rows(batches, index, passes)
+        added = (
+            [None] * len(share.x)
+            if noise is None
+            else [
+                share_noise(values, seq_lengths, index, passes).to(device)
+                for values, seq_lengths in zip(noise, batches.seq_lengths, strict=True)
+            ]
+        )
+        shares.append(
+            zip(pack_batches(share, device), share.targets.to(device), added, strict=True)
+        )
+    return list(zip(*shares, strict=True))
+
+
+def draw_noise(seed: int, step: int, seq_lengths: Tensor, embed_dim: int) -> Tensor:
+    """Noise for the embedded inputs of one batch: a function of (seed, step), like the batch.
+
+    Args:
+        seed: of the training run.
+        step: number of the batch.
+        seq_lengths: of the batch, (N,).
+        embed_dim: E.
+
+    Returns:
+        Standard normal numbers, float32, (M, E), in the order of a PackedSequence's data.
+    """
+    generator = np.random.default_rng([seed, NOISE_STREAM, step])
+    shape = (int(seq_lengths.sum()), embed_dim)
+    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+
+
+def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Seed of the dropout of one update in one process, so that a resumed run drops the same."""
+    sequence = np.random.SeedSequence([seed, DROPOUT_STREAM, step, rank])
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
+class BatchLoader:
+    """The batches first_step .. last_step - 1 of a stream, in order, as many at a time as wanted.
+
+    Args:
+        stream: where they come from.
+        batch_size: N.
+        first_step: number of the first batch.
+        last_step: number of the batch to stop before.
+        num_workers: processes that draw ahead; 0 draws in this process. The batches are the same.
+    """
+
+    def __init__(
+        self,
+        stream: BatchStream,
+        batch_size: int,
+        first_step: int,
+        last_step: int,
+        num_workers: int = 0,
+    ) -> None:
+        loader = DataLoader(
+            _ChunkStream(stream, batch_size, first_step, last_step),
+            batch_size=None,  # the stream makes whole batches itself
+            num_workers=num_workers,
+            worker_init_fn=_ignore_keyboard_interrupt,
+            generator=torch.Generator(),  # else each iterator would draw from the global one
+        )
+        self._chunks = iter(loader)
+        self._rest = Batches(*[torch.empty(0)] * 3)
+
+    def take(self, at_most: int) -> Batches:
+        """The next batches: at least one and at most `at_most` of them.
+
+        Raises:
+            StopIteration: the last batch was taken.
+        """
+        if not len(self._rest.x):
+            self._rest = next(self._chunks)
+        taken = Batches(*(tensor[:at_most] for tensor in self._rest))
+        self._rest = Batches(*(tensor[at_most:] for tensor in self._rest))
+        return taken
+
+
+class _ChunkStream(IterableDataset):
+    """Batches drawn many at a time: about a block of samples each; workers take turns."""
+
+    def __init__(
+        self, stream: BatchStream, batch_size: int, first_step: int, last_step: int
+    ) -> None:
+        self._stream = stream
+        self._batch_size = batch_size
+        self._steps = range(first_step, last_step, max(1, stream.block_size // batch_size))
+
+    def __iter__(self) -> Iterator[Batches]:
+        worker = get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in self._steps[offset::stride]:
+            count = min(self._steps.step, self._steps.stop - step)
+            yield self._stream.draw_batches(step, count, self._batch_size)
+
+
+def _ignore_keyboard_interrupt(worker_id: int) -> None:
+    """Leave Ctrl-C, which the terminal sends to workers too, to the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,1 @@
+"""Finite-state machines: the rules that give every sequence its right answer."""

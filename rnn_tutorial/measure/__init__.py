@@ -1,0 +1,1 @@
+"""Measuring speed: the textbook training loop, and timing side by side."""

@@ -1,0 +1,1 @@
+"""The network: embedding, recurrent layers (or a Transformer), linear classifier."""

@@ -1,0 +1,1 @@
+"""From typed text to answers: reading questions, asking the network, writing lines."""

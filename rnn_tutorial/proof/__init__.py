@@ -1,0 +1,1 @@
+"""Proofs that a network is right for sequences of every length, and their independent check."""

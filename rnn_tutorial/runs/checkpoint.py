@@ -1,0 +1,230 @@
+"""Checkpoints: tensors and plain values only, saved atomically, loaded without executing anything.
+
+A checkpoint holds everything that prediction and resuming need: the model's arguments and weights,
+the configuration, the optimizer's state, the step and the evaluation at that step. The training
+data needs no state, because batch i is a function of (seed, i).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnn_tutorial.machines.digit_sum import num_classes
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.folder import (
+    BEST_FILE,
+    checkpoint_path,
+    find_checkpoint,
+    write_atomically,
+)
+
+FORMAT = "rnn_tutorial checkpoint 1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of a checkpoint file.
+
+    Args:
+        path: where it was loaded from.
+        step: optimizer updates behind it.
+        model: the arguments of RnnClsNet.
+        weights: the state_dict: `embedding.*`, `rnn.*`, `fc.*`, and `attention.*` if it pools so.
+        config: the training configuration, at least min_seq_len, max_seq_len and max_number.
+        optimizer: the optimizer's state_dict; None in files of the published scripts.
+        evaluation: the fields of exact.Evaluation at that step; None likewise.
+        standing: the fields of schedule.Standing at that step.
+        elapsed_seconds: training time behind it.
+        examples: what a run on labelled files learned from: `vocabulary`, the tokens by id,
+            `class_names`, and the files' `fingerprint`; None if it learned the digit task.
+    """
+
+    path: Path
+    step: int
+    model: dict[str, Any]
+    weights: dict[str, Tensor]
+    config: dict[str, Any]
+    optimizer: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
+    standing: dict[str, Any] = field(default_factory=dict)
+    elapsed_seconds: float = 0.0
+    examples: dict[str, Any] | None = None
+
+    def require_digit_task(self, wanted: str) -> None:
+        """Raise ValueError if the model learned something else than the digit task."""
+        if self.examples is not None:
+            raise ValueError(
+                f"{wanted} needs the rule of the digit task, and {str(self.path)!r} was trained on "
+                f"labelled examples, --train_file {self.config.get('train_file')!r}"
+            )
+
+    def build_model(self) -> RnnClsNet:
+        """The model with its weights, on the CPU.
+
+        Raises:
+            ValueError: the weights are not those of such a model.
+        """
+        try:
+            model = RnnClsNet(**self.model)
+            model.load_state_dict(self.weights)
+        except (RuntimeError, TypeError, AttributeError, LookupError):
+            raise ValueError(f"{str(self.path)!r}: the weights do not fit the model") from None
+        except ValueError as error:
+            raise ValueError(f"{str(self.path)!r}: {error}") from None
+        return model
+
+
+_FIELDS = {field.name for field in fields(Checkpoint)} - {"path"}
+_REQUIRED = _FIELDS - {"standing", "examples"}
+
+
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the weights, by name: name, type, shape, and the numbers as little-endian."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(folder: Path, step: int, is_best: bool = False, **content: Any) -> Path:
+    """Write the checkpoint of a step, or the best one; the keywords are fields of Checkpoint."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "step": step, **content}, buffer)
+    path = folder / BEST_FILE if is_best else checkpoint_path(folder, step)
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Load a checkpoint of this project, or one of the published scripts with its `args.pt`.
+
+    Raises:
+        ValueError: no such file, a damaged or foreign one, or one that asks to execute code.
+    """
+    path = Path(path)
+    content = _load_plain(path)
+    known = content if isinstance(content, dict) else {}
+    if known.get("format") == FORMAT and known.keys() >= _REQUIRED:
+        checkpoint = Checkpoint(path, **{name: known[name] for name in _FIELDS & known.keys()})
+    elif "embedding.weight" in known:
+        checkpoint = _published_checkpoint(path, content)
+    else:
+        raise ValueError(f"{str(path)!r} is no checkpoint of this project")
+    if not _settings_fit(checkpoint):
+        raise ValueError(f"{str(path)!r}: the recorded settings do not fit its weights")
+    return checkpoint
+
+
+def load_run(run: str) -> Checkpoint:
+    """The checkpoint that RUN means: a file, the last of a run's folder, or of the newest run's.
+
+    Raises:
+        ValueError: there is none, or it is refused; see `load_checkpoint`.
+    """
+    is_file = Path(run).is_file()
+    return load_checkpoint(run if is_file else find_checkpoint(run, flag="RUN"))
+
+
+def _settings_fit(checkpoint: Checkpoint) -> bool:
+    """True if the settings that predictions rest on are there and agree with the model."""
+    try:
+        known = [checkpoint.config[name] for name in ("min_seq_len", "max_seq_len", "max_number")]
+        num_tokens = num_answers = num_classes(known[2])
+        if (examples := checkpoint.examples) is not None:
+            names = [*examples["vocabulary"], *examples["class_names"]]
+            if not all(type(name) is str for name in names):
+                return False
+            num_tokens, num_answers = len(examples["vocabulary"]), len(examples["class_names"])
+        return (
+            all(type(value) is int and value >= 1 for value in known)
+            and known[0] <= known[1]
+            and checkpoint.model["vocab_size"] == num_tokens
+            and checkpoint.model["cls_num"] == num_answers
+        )
+    except (LookupError, TypeError):
+        return False
+
+
+def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
+    """Load tensors, plain values and the allowed classes; torch refuses everything else."""
+    shown = repr(str(path))
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
+            warnings.simplefilter("ignore")  # of foreign formats; they are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"{shown} cannot be read: {error.strerror or error}") from None
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL:? ([\w.]+)", str(error))
+        if asked:
+            raise ValueError(
+                f"{shown} is refused: loading it would call {asked[1]}, "
+                "and a checkpoint needs tensors and plain values only"
+            ) from None
+        raise ValueError(f"{shown} is damaged or no checkpoint") from None
+    except (RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError):
+        raise ValueError(f"{shown} is damaged or no checkpoint") from None
+
+
+def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
+    """A state_dict of the published scripts, whose settings lie beside it in `args.pt`."""
+    config = _load_namespace(path.with_name("args.pt"))
+    try:
+        embedding, fc = weights["embedding.weight"], weights["fc.weight"]
+        model = {
+            "vocab_size": embedding.shape[0] - 1,
+            "embed_dim": embedding.shape[1],
+            "hidden_dim": fc.shape[1],
+            "num_layers": sum(name.startswith("rnn.weight_hh_l") for name in weights),
+            "cls_num": fc.shape[0],
+        }
+        step = int(path.stem.rpartition("_")[2])
+    except (LookupError, ValueError, AttributeError):
+        raise ValueError(f"{str(path)!r} is no checkpoint of the published scripts") from None
+    return Checkpoint(path, step, model, weights, config)
+
+
+def _load_namespace(path: Path) -> dict[str, Any]:
+    """The settings in a pickled argparse.Namespace, written by torch.save or by pickle."""
+    if not path.exists():
+        raise ValueError(
+            f"{str(path)!r} is missing: weights of the published scripts need it beside them"
+        )
+    if zipfile.is_zipfile(path):
+        namespace = _load_plain(path, [argparse.Namespace])
+    else:
+        try:
+            with path.open("rb") as file:
+                namespace = _NamespaceUnpickler(file).load()
+        except _REFUSED as error:
+            raise ValueError(f"{str(path)!r} is refused: {error}") from None
+    if type(namespace) is not argparse.Namespace:
+        raise ValueError(f"{str(path)!r} holds no argparse.Namespace")
+    return vars(namespace)
+
+
+_REFUSED = (pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError, TypeError)
+
+
+class _NamespaceUnpickler(pickle.Unpickler):
+    """Rebuilds an argparse.Namespace of plain values and refuses every other class or function."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("argparse", "Namespace"):
+            return argparse.Namespace
+        raise pickle.UnpicklingError(f"loading it would call {module}.{name}")

@@ -1,0 +1,72 @@
+"""What a result was made with: code, libraries, processor."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+REPOSITORY = Path(__file__).parent.parent.parent
+# What a trained network depends on.
+TRAINING_CODE = (
+    "train_cls_rnn.py",
+    *(
+        f"rnn_tutorial/{name}.py"
+        for name in (
+            *("settings/config", "machines/digit_sum", "data/streams", "model/layers"),
+            *("model/classifier", "training/schedule", "training/optimizer", "training/compiled"),
+            *("evaluation/scorer", "evaluation/exact", "tasks/tasks"),
+        )
+    ),
+)
+
+
+def code_version(names: Sequence[str] = TRAINING_CODE) -> str:
+    """A short hash of the code that determines a trained network, or of other files."""
+    content = b"".join((REPOSITORY / name).read_bytes() for name in names)
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def versions(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a measurement was made with: interpreter, operating system, what computes.
+
+    The sums of matrix products, and so the last bits, depend on the instructions that PyTorch and
+    OpenBLAS choose by the processor; the variable OPENBLAS_CORETYPE chooses for OpenBLAS.
+    """
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "openblas_coretype": variables.get("OPENBLAS_CORETYPE", "by the processor"),
+    }
+    for name in ("torch", "numpy", "numba", "scipy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def cpu_name() -> str:
+    """The processor as the system names it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe_machine(variables: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """What the figures were measured on, with these variables of the environment."""
+    return {
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": versions(variables),
+    }

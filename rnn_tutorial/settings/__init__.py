@@ -1,0 +1,1 @@
+"""The settings of a run: fields with their defaults and bounds, command-line flags, recipes."""

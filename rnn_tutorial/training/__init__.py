@@ -1,0 +1,1 @@
+"""How the weights change: the update, the engines that make it, optimizer, learning rate."""

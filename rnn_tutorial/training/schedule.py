@@ -1,0 +1,101 @@
+"""The learning rate of each update, and what the evaluations so far decide about the rest.
+
+warmup, linear -> cosine, constant, step or plateau
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rnn_tutorial.settings.config import TrainConfig
+
+
+@dataclass
+class Standing:
+    """How a run stands by its evaluations: the best of them, and when to go slower or to stop.
+
+    Part of the checkpoint, so that a resumed run decides as an uninterrupted one.
+
+    Args:
+        best_accuracy: highest accuracy so far; below 0 before the first evaluation.
+        best_step: the step that first had it.
+        since_best: evaluations since then.
+        exact_streak: evaluations in a row up to now that found no wrong input.
+        plateau: evaluations after the warmup since the best one or the last fall of the rate.
+        lr_falls: how often the plateau scheduler has multiplied the rate by lr_factor.
+    """
+
+    best_accuracy: float = -1.0
+    best_step: int = 0
+    since_best: int = 0
+    exact_streak: int = 0
+    plateau: int = 0
+    lr_falls: int = 0
+
+    def observe(self, config: TrainConfig, step: int, accuracy: float, num_wrong: int) -> None:
+        """Take in the evaluation after `step` updates."""
+        self.exact_streak = 0 if num_wrong else self.exact_streak + 1
+        if accuracy > self.best_accuracy:
+            self.best_accuracy, self.best_step = accuracy, step
+            self.since_best = self.plateau = 0
+            return
+        self.since_best += 1
+        if step > config.warmup_step:
+            self.plateau += 1
+        if config.scheduler == "plateau" and self.plateau == config.plateau_patience:
+            self.lr_falls += 1
+            self.plateau = 0
+
+    def is_stuck(self, config: TrainConfig) -> bool:
+        """True if the accuracy has not improved for early_stopping_patience evaluations."""
+        return 0 < config.early_stopping_patience <= self.since_best
+
+    def ends(self, config: TrainConfig) -> bool:
+        """True if the evaluations say that the run is over."""
+        return self.is_stuck(config) or 0 < config.stop_when_exact <= self.exact_streak
+
+
+def learning_rate(config: TrainConfig, step: int, standing: Standing) -> float:
+    """The rate of the update that follows `step` updates: linear warmup, then the scheduler.
+
+    The first update of a warmup uses 1 % of lr.
+    """
+    if step < config.warmup_step:
+        return config.lr * (0.01 + 0.99 * step / config.warmup_step)
+    return _SCHEDULERS[config.scheduler](config, step - config.warmup_step, standing)
+
+
+def _cosine(config: TrainConfig, step: int, standing: Standing) -> float:
+    """Half a cosine from lr to min_lr, which is exactly the rate after the last update.
+
+    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
+    equation 5, with one period of total_steps - warmup_step updates.
+    """
+    last = config.total_steps - config.warmup_step
+    if step >= last:
+        return config.min_lr
+    progress = step / last
+    return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _constant(config: TrainConfig, step: int, standing: Standing) -> float:
+    return config.lr
+
+
+def _step(config: TrainConfig, step: int, standing: Standing) -> float:
+    return max(config.min_lr, config.lr * config.lr_factor ** (step // config.lr_step_every))
+
+
+def _plateau(config: TrainConfig, step: int, standing: Standing) -> float:
+    return max(config.min_lr, config.lr * config.lr_factor**standing.lr_falls)
+
+
+# Each takes the number of updates since the warmup.
+_SCHEDULERS: dict[str, Callable[[TrainConfig, int, Standing], float]] = {
+    "cosine": _cosine,
+    "constant": _constant,
+    "step": _step,
+    "plateau": _plateau,
+}

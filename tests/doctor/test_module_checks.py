@@ -1,0 +1,267 @@
+"""Every mistake is found under its own name, alone; right modules are left in peace."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from rnn_tutorial.doctor.findings import describe
+from rnn_tutorial.doctor.module_checks import check_module
+from rnn_tutorial.doctor.module_faults import (
+    HEALTHY_MODULES,
+    MODULE_FAULTS,
+    MORE_FAULTS,
+    VOCAB_SIZE,
+)
+from rnn_tutorial.model.classifier import RnnClsNet
+
+
+def make(factory, seed):
+    torch.manual_seed(seed)
+    return factory()
+
+
+def names(module, vocab_size=VOCAB_SIZE, **options):
+    return [finding.name for finding in check_module(module, vocab_size, **options)]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "factory"),
+    [*MODULE_FAULTS.items(), *MORE_FAULTS],
+    ids=[*MODULE_FAULTS, *(f"{name} {i}" for i, (name, _) in enumerate(MORE_FAULTS))],
+)
+def test_each_mistake_is_found_and_nothing_else(name, factory, seed):
+    assert names(make(factory, seed), seed=seed) == [name]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", HEALTHY_MODULES)
+def test_nothing_is_found_in_a_right_module(name, seed):
+    findings = check_module(make(HEALTHY_MODULES[name], seed), VOCAB_SIZE, seed=seed)
+    assert not findings, describe(findings)
+
+
+@pytest.mark.parametrize("lengths", [[5], [4, 3, 2, 1], [2, 9], [3, 3, 3, 3, 3], [1]])
+def test_any_lengths_will_do(lengths):
+    assert names(make(HEALTHY_MODULES["RnnClsNet"], 0), lengths=lengths) == []
+    assert "last-step-of-padding" in names(
+        make(MODULE_FAULTS["last-step-of-padding"], 0), lengths=lengths
+    )
+
+
+@pytest.mark.parametrize("vocab_size", [2, 3, 1000])
+def test_any_vocabulary_will_do(vocab_size):
+    torch.manual_seed(0)
+    assert names(RnnClsNet(vocab_size, 4, 8, 1, vocab_size), vocab_size) == []
+
+
+@pytest.mark.parametrize("scale", [0.1, 5.0])
+@pytest.mark.parametrize("name", HEALTHY_MODULES)
+def test_the_size_of_the_weights_is_no_mistake_of_the_code(name, scale):
+    module = make(HEALTHY_MODULES[name], 0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter *= scale
+    assert names(module) == []
+
+
+def test_saturated_states_are_told_from_code_that_reads_no_step():
+    module = make(HEALTHY_MODULES["RnnClsNet"], 1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter *= 30
+    assert names(module) == ["steps-forgotten"]
+
+
+@pytest.mark.parametrize("name", ["RnnClsNet", "LSTM, 2 layers, dropout", "loop by hand"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_any_precision_will_do(name, dtype):
+    assert names(make(HEALTHY_MODULES[name], 0).to(dtype)) == []
+
+
+class Float32Loop(nn.Module):
+    """A loop that insists on float32, so that nothing can be computed in float64."""
+
+    def __init__(self, reads_padding):
+        super().__init__()
+        self.inner = HEALTHY_MODULES["loop by hand"]()
+        self.reads_padding = reads_padding
+
+    def forward(self, x, seq_lengths):
+        if self.inner.fc.weight.dtype != torch.float32:
+            raise TypeError("float32 only")
+        if self.reads_padding:
+            seq_lengths = torch.full_like(seq_lengths, x.shape[1])
+        return self.inner(x, seq_lengths)
+
+
+def test_float32_suffices():
+    torch.manual_seed(0)
+    assert names(Float32Loop(reads_padding=False)) == []
+    assert names(Float32Loop(reads_padding=True)) == ["padding-leak"]
+
+
+class OtherConventions(nn.Module):
+    """Time first, padding 0, no lengths, scores in a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(VOCAB_SIZE, 4, padding_idx=0)
+        self.rnn = nn.GRU(4, 6)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x):
+        output, _ = self.rnn(self.embedding(x))  # (T, N, H)
+        last = (x != 0).sum(dim=0) - 1
+        return {"scores": self.fc(output[last, torch.arange(x.shape[1])])}
+
+
+def test_other_conventions_through_call():
+    torch.manual_seed(0)
+    found = check_module(
+        OtherConventions(),
+        VOCAB_SIZE,
+        batch_first=False,
+        call=lambda module, x, seq_lengths: module(x)["scores"],
+    )
+    assert [(f.name, f.confidence) for f in found] == [("padding-known-by-id", "possible")]
+    assert "call=" in check_module(OtherConventions(), VOCAB_SIZE)[0].advice
+
+
+class TimeFirstTuple(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = HEALTHY_MODULES["GRU"]()
+
+    def forward(self, x, seq_lengths):
+        return self.net(x.T, seq_lengths), None
+
+
+def test_time_first_and_a_tuple():
+    torch.manual_seed(0)
+    assert names(TimeFirstTuple(), batch_first=False) == []
+
+
+class NoSingleToken(nn.Module):
+    """Fails on sequences of one token only."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = HEALTHY_MODULES["GRU"]()
+
+    def forward(self, x, seq_lengths):
+        if x.shape[1] == 1:
+            raise IndexError("two tokens at least")
+        return self.net(x, seq_lengths)
+
+
+def test_an_error_for_some_lengths_is_a_finding_that_says_for_which():
+    (found,) = check_module(make(NoSingleToken, 0), VOCAB_SIZE)
+    assert found.name == "module-raises"
+    assert "IndexError on 1 rows of lengths [1]" in found.seen
+    assert "two tokens at least" in found.seen
+
+
+class RightAndWrong(nn.Module):
+    """Two mistakes that have nothing to do with each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = MODULE_FAULTS["last-step-of-padding"]()
+        self.more = nn.Linear(3, 3)
+
+    def forward(self, x, seq_lengths):
+        return self.net(x, seq_lengths).softmax(dim=-1)
+
+
+def test_independent_mistakes_are_all_reported():
+    assert names(make(RightAndWrong, 0)) == [
+        "softmax-output", "last-step-of-padding", "unused-parameters",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["RnnClsNet", "LSTM, 2 layers, dropout", "Transformer"])
+def test_the_module_and_the_random_state_are_left_as_they_were(name):
+    module = make(HEALTHY_MODULES[name], 0).train()
+    module.embedding.eval()
+    module(torch.tensor([[1, 2]]), torch.tensor([2])).sum().backward()
+    kept = copy.deepcopy(module)
+    gradients = [parameter.grad.clone() for parameter in module.parameters()]
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        check_module(module, VOCAB_SIZE)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_default_dtype() == torch.float32
+    assert [m.training for m in module.modules()] == [m.training for m in kept.modules()]
+    for own, before, gradient in zip(
+        module.parameters(), kept.parameters(), gradients, strict=True
+    ):
+        assert torch.equal(own, before) and torch.equal(own.grad, gradient)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+
+
+def test_a_module_that_kept_a_state_with_its_history_can_be_checked():
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = HEALTHY_MODULES["GRU"]()
+
+        def forward(self, x, seq_lengths):
+            self.last_scores = self.net(x, seq_lengths)
+            return self.last_scores
+
+    module = make(Keeping, 0)
+    module(torch.tensor([[1, 2]]), torch.tensor([2]))
+    assert names(module) == []
+
+
+def test_frozen_embeddings_are_no_mistake():
+    module = make(HEALTHY_MODULES["GRU"], 0)
+    module.embedding.weight.requires_grad_(False)
+    assert names(module) == []
+
+
+def test_nan_weights_are_named_as_such():
+    module = make(HEALTHY_MODULES["GRU"], 0)
+    with torch.no_grad():
+        module.fc.bias[3] = torch.nan
+    (found,) = check_module(module, VOCAB_SIZE)
+    assert found.name == "non-finite-scores" and "weights may be NaN" in found.advice
+
+
+def test_the_floor_of_a_doubled_softmax_is_computed():
+    floor = F.cross_entropy(torch.eye(10)[:1], torch.tensor([0]))
+    (found,) = check_module(make(MODULE_FAULTS["softmax-output"], 0), VOCAB_SIZE)
+    assert f"{floor:.2f} with 10 classes" in found.meaning
+
+
+def test_findings_are_sentences_for_a_person():
+    for name, factory in MODULE_FAULTS.items():
+        if name in ("order-ignored", "state-detached", "unused-parameters"):  # a sample
+            (found,) = check_module(make(factory, 0), VOCAB_SIZE)
+            assert found.confidence in ("certain", "likely", "possible")
+            assert all((found.seen, found.meaning, found.advice))
+            assert name in describe([found])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((nn.Linear, 10), "module is a type"),
+        ((RnnClsNet(10, 2, 2, 1, 10), 1), "vocab_size 1 leaves no two tokens"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        check_module(*arguments)
+
+
+@pytest.mark.parametrize("lengths", [[0, 2], [2.5], [-1]])
+def test_impossible_lengths_are_refused(lengths):
+    with pytest.raises(ValueError, match="whole numbers of at least 1"):
+        check_module(RnnClsNet(10, 2, 2, 1, 10), 10, lengths=lengths)

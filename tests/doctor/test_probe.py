@@ -1,0 +1,141 @@
+"""The probe's gradients and the size of updates, against what is written out by hand."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from rnn_tutorial.doctor.probe import _unroll, probe
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.training.optimizer import update_ratio
+
+N, T, H = 5, 6, 7
+
+
+def make(**options):
+    torch.manual_seed(0)
+    model = RnnClsNet(10, 4, H, options.pop("num_layers", 1), 10, **options).eval()
+    return model, torch.randint(10, (N, T)), torch.randint(10, (N,))
+
+
+def assert_rows(rows, expected):
+    torch.testing.assert_close(torch.tensor(rows), expected.float(), rtol=1e-4, atol=1e-7)
+
+
+def test_gradients_are_those_of_backpropagation_by_hand():
+    """Two tanh layers: g_t = W_hh^T (1 - h²) g_{t+1}, and through W_ih of the layer above."""
+    model, x, targets = make(num_layers=2)
+    model = model.double()
+    weights = [
+        [w.detach() for w in layer] for layer in model.rnn.all_weights
+    ]  # of each layer W_ih, W_hh, b_ih, b_hh
+    inputs, states = model.embedding(x).detach(), []
+    for w_ih, w_hh, b_ih, b_hh in weights:
+        h, visited = torch.zeros(N, H).double(), []
+        for t in range(T):
+            h = torch.tanh(inputs[:, t] @ w_ih.T + b_ih + h @ w_hh.T + b_hh)
+            visited.append(h)
+        inputs = torch.stack(visited, dim=1)
+        states.append(visited)
+    fc = model.fc.weight.detach(), model.fc.bias.detach()
+    wrong = (states[1][-1] @ fc[0].T + fc[1]).softmax(dim=1)
+    wrong[torch.arange(N), targets] -= 1
+
+    expected = torch.zeros(2, T)
+    from_above = [torch.zeros(N, H).double() for _ in range(T - 1)] + [wrong @ fc[0]]
+    for layer in (1, 0):
+        w_ih, w_hh, _, _ = weights[layer]
+        g, to_below = torch.zeros(N, H).double(), []
+        for t in reversed(range(T)):
+            g = from_above[t] + g  # of h_t: from the layer above, and from the step after
+            expected[layer, t] = g.norm(dim=1).mean()
+            of_sum = g * (1 - states[layer][t] ** 2)
+            to_below.insert(0, of_sum @ w_ih)
+            g = of_sum @ w_hh
+        from_above = to_below
+    assert_rows(probe(model, x, targets).gradient_norms, expected)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_gradients_of_gates_are_those_of_a_run_begun_in_the_middle(cell):
+    model, x, targets = make(cell=cell)
+    expected = torch.zeros(1, T)
+    embedded = model.embedding(x).detach()
+    for t in range(T):
+        _, state = model.rnn(embedded[:, : t + 1])
+        state = [part.detach().requires_grad_() for part in (state if cell == "lstm" else [state])]
+        h = state[0]
+        if t + 1 < T:
+            _, last = model.rnn(embedded[:, t + 1 :], tuple(state) if cell == "lstm" else state[0])
+            h = last[0] if cell == "lstm" else last
+        loss = cross_entropy(model.fc(h[-1]), targets, reduction="sum")
+        gradients = torch.autograd.grad(loss, state, allow_unused=True, materialize_grads=True)
+        expected[0, t] = torch.cat(gradients, dim=2).norm(dim=2).mean()
+    assert_rows(probe(model, x, targets).gradient_norms, expected)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_the_network_run_step_by_step_is_the_network(cell, pooling):
+    for bidirectional, layer_norm, residual in itertools.product([False, True], repeat=3):
+        model, x, targets = make(
+            cell=cell, pooling=pooling, num_layers=2,
+            bidirectional=bidirectional, layer_norm=layer_norm, residual=residual,
+        )  # fmt: skip
+        scores = model(x, torch.full((N,), T))
+        torch.testing.assert_close(_unroll(model, x)[1], scores)
+        seen = probe(model, x, targets)
+        assert seen.loss == pytest.approx(cross_entropy(scores, targets).item(), abs=1e-5)
+        assert len(seen.gradient_norms) == (4 if bidirectional else 2)
+
+
+def test_saturated_and_idle_units_are_counted():
+    model, x, targets = make()
+    with torch.no_grad():
+        for parameter in model.rnn.parameters():
+            parameter.zero_()
+        model.rnn.bias_ih_l0[:2] = 9.0  # always at 1
+        model.rnn.weight_ih_l0[2] = 0.1  # varies
+    seen = probe(model, x, targets)
+    assert (seen.saturated, seen.idle) == pytest.approx((2 / H, (H - 1) / H), abs=0.01)
+
+
+def test_large_states_of_relu_are_not_saturated():
+    model, x, targets = make(nonlinearity="relu")
+    with torch.no_grad():
+        model.rnn.bias_ih_l0.fill_(9.0)
+    assert probe(model, x, targets).saturated == 0
+
+
+OPTIMIZERS = {
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.01),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+    "rmsprop momentum": lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("make_optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_the_update_ratio_is_what_the_weights_moved_by(make_optimizer):
+    model, x, targets = make()
+    optimizer = make_optimizer(model.parameters())
+    for _ in range(3):
+        before = [p.detach().clone() for p in model.parameters() if p.ndim > 1]
+        optimizer.zero_grad()
+        cross_entropy(model(x, torch.full((N,), T)), targets).backward()
+        optimizer.step()
+    after = [p.detach() for p in model.parameters() if p.ndim > 1]
+    moved = [(a - b).norm() / a.norm() for a, b in zip(after, before, strict=True)]
+    expected = torch.stack(moved).median().item()
+    assert update_ratio(optimizer, 0.01) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_update_ratio_of_weights_that_are_zero_is_a_number():
+    weight = torch.zeros(2, 2, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for gradient in (0.0, 1.0, math.inf):
+        weight.grad = torch.full((2, 2), gradient)
+        assert math.isfinite(update_ratio(optimizer, 0.1))

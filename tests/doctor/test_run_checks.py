@@ -1,0 +1,368 @@
+"""Checks of runs on made-up evidence: each fires on its fault and not beside it."""
+
+import json
+import math
+import random
+
+import pytest
+import torch
+from conftest import REPOSITORY
+
+from rnn_tutorial.data.examples import read_split
+from rnn_tutorial.doctor import evidence
+from rnn_tutorial.doctor.evidence import (
+    MAX_LENGTH,
+    Evidence,
+    read_evidence,
+    read_files,
+    read_metrics,
+)
+from rnn_tutorial.doctor.probe import Probe
+from rnn_tutorial.doctor.run_checks import CAUSES, OTHERS, check_run, describe_run
+from rnn_tutorial.doctor.watch import Watch
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.settings.config import RECIPES
+from rnn_tutorial.tasks.tasks import FileTask
+
+CHANCE = math.log(10)
+SOUND = Probe(CHANCE, [[1.0] * 5], 0.1, 0.0)
+
+
+def make(
+    losses=(2.3, 1.0, 0.5, 0.2, 0.1),
+    accuracies=(0.1, 0.3, 0.8, 0.95, 1.0),
+    steps=5000,
+    norms=(0.5,),
+    ratios=(0.001, 0.004),
+    probe=SOUND,
+    evaluation=None,
+    asked_length=None,
+    margins=None,
+    **settings,
+):
+    """A run that learned, but for what is given."""
+    config = {
+        "min_seq_len": 1, "max_seq_len": 5, "max_number": 9, "num_layers": 1, "lr": 0.001,
+        "min_lr": 0.0001, "warmup_step": 0, "total_steps": 5000, "max_grad_norm": 0.0, **settings,
+    }  # fmt: skip
+    metrics = [
+        {
+            "step": steps * (i + 1) // len(losses),
+            "loss": loss,
+            "grad_norm": norms[i % len(norms)],
+            "update_ratio": ratios[i % len(ratios)],
+        }
+        for i, loss in enumerate(losses)
+    ]
+    for line, accuracy in zip(metrics, accuracies, strict=False):
+        line["accuracy"] = accuracy
+    model = RnnClsNet(10, 2, 2, 1, 10) if margins else None
+    made = Evidence(config, metrics, model, evaluation, asked_length, read_files(config))
+    made.__dict__["probe"] = probe
+    if margins:
+        made.__dict__["margins"] = margins
+    return made
+
+
+def stuck(losses=(2.3,) * 5, accuracies=(0.1,) * 5, **options):
+    """A run that did not learn."""
+    return make(losses, accuracies, **options)
+
+
+def seen(norms=(1.0,) * 30, saturated=0.1, idle=0.0):
+    return Probe(CHANCE, [list(norms)], saturated, idle)
+
+
+def fading(factor):
+    return seen([factor] + [1.0] * 29)
+
+
+def sample(low, high):
+    return {"exact": False, "num_inputs": 100, "low": low, "high": high}
+
+
+LONG = {"asked_length": 1000}
+# Name, evidence on which it fires, and evidence that differs little and is not that fault.
+CASES = [
+    ("not-finite-loss", make((2.3, 2.2, None), (), steps=300), make((2.3, 2.2, 9.0), ())),
+    ("missing-warmup", stuck(num_layers=3, ratios=(0.05, 0.03)), stuck(ratios=(0.05, 0.03))),
+    ("missing-warmup", stuck(num_layers=3, ratios=(0.05,)), make(num_layers=3, ratios=(0.05,))),
+    ("missing-warmup", stuck(num_layers=2, ratios=(0.05,)),
+     stuck(num_layers=2, ratios=(0.05,), warmup_step=9)),
+    ("learning-rate-too-high", stuck(ratios=(0.01, 0.05)), stuck(ratios=(0.01, 0.02))),
+    ("learning-rate-too-high", stuck(ratios=(0.05,)), make(ratios=(0.05,))),
+    ("learning-rate-too-high", stuck((5.0,) * 5), stuck((3.0,) * 5)),
+    ("saturated-units", stuck(probe=seen(saturated=0.95)), stuck(probe=seen(saturated=0.8))),
+    ("saturated-units", stuck(probe=seen(saturated=0.95)), make(probe=seen(saturated=0.95))),
+    ("dead-units", stuck(probe=seen(idle=0.6)), stuck(probe=seen(idle=0.4))),
+    ("exploding-gradient", stuck(probe=fading(1e4)), stuck(probe=fading(1e2))),
+    ("gradient-always-clipped", make(max_grad_norm=0.1), make(max_grad_norm=1.0)),
+    ("gradient-always-clipped", make(max_grad_norm=0.1),
+     make(max_grad_norm=0.1, norms=(0.5, 0.05))),
+    ("learning-rate-too-low", stuck(ratios=(1e-5, 1e-4)), stuck(ratios=(1e-5, 1e-3))),
+    ("learning-rate-too-low", stuck(ratios=(1e-5,)), make(ratios=(1e-5,))),
+    ("vanishing-gradient", stuck(probe=fading(1e-5)), stuck(probe=fading(1e-2))),
+    ("vanishing-gradient", stuck(probe=fading(1e-5)),
+     stuck(probe=seen([1e-5, 1.0, 1.0, 1.0, 1.0]))),
+    ("missing-short-lengths", stuck(min_seq_len=2), make(min_seq_len=2)),
+    ("missing-short-lengths", stuck(min_seq_len=2), stuck()),
+    ("missing-short-lengths", make(min_seq_len=2, margins=[(5, 1.0, 3.0), (9, 0.5, -1.0)], **LONG),
+     make(min_seq_len=2, margins=[(5, 1.0, 3.0), (9, 1.0, 2.0)], **LONG)),
+    ("loss-at-chance", stuck(), stuck((2.0,) * 5)),
+    ("loss-at-chance", stuck(steps=1200), stuck(steps=900)),
+    ("loss-at-chance", stuck(steps=1200), stuck(steps=1200, warmup_step=500)),
+    ("oscillating-loss", make((0.3,) * 8, (0.9,) * 4 + (0.9, 0.7, 0.9, 0.7)),
+     make((0.3,) * 8, (0.9, 0.5, 0.9, 0.5, 0.9, 0.88, 0.9, 0.88))),
+    ("loss-spikes", make((2.3, *[0.1] * 10, 2.0, 0.1)), make((2.3, *[0.1] * 10, 0.5, 0.1))),
+    ("loss-spikes", make((2.3, *[0.1] * 9, 2.0)), make((2.3, *[0.1] * 8, 2.0))),  # 10 before, 9
+    ("gradient-never-clipped", make(max_grad_norm=100.0), make(max_grad_norm=10.0)),
+    ("small-evaluation", make(evaluation=sample(0.4, 0.6)), make(evaluation=sample(0.49, 0.51))),
+    ("unstable-at-length", make(margins=[(5, 1.0, 3.0), (9, 0.5, -1.0)], **LONG),
+     make(margins=[(5, 1.0, 3.0), (9, 1.0, 2.0)], **LONG)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "faulty", "other"), CASES)
+def test_a_check_fires_on_its_fault_and_not_beside_it(name, faulty, other):
+    finding = (CAUSES | OTHERS)[name](faulty)
+    assert finding.name == name and finding.seen and finding.meaning and finding.advice
+    assert finding.confidence in ("certain", "likely", "possible")
+    assert (CAUSES | OTHERS)[name](other) is None
+
+
+def test_every_check_has_a_case():
+    assert {name for name, _, _ in CASES} == set(CAUSES | OTHERS)
+
+
+@pytest.mark.parametrize(("name", "faulty", "other"), CASES)
+def test_a_fault_is_reported_once_under_its_own_name(name, faulty, other):
+    assert [finding.name for finding in check_run(faulty)] == [name]
+
+
+def test_swings_explain_spikes():
+    losses = (*[0.1] * 11, 2.0, 0.1, 0.1, 2.0, 0.1)
+    swinging = make(losses, (0.9, 0.9, 0.9, 0.9, 0.9, 0.7, 0.9, 0.7))
+    assert [finding.name for finding in check_run(swinging)] == ["oscillating-loss"]
+
+
+def test_a_run_that_learned_has_no_findings():
+    assert check_run(make()) == []
+
+
+@pytest.mark.parametrize("options", [{"ratios": (None,)}, {"probe": None}])
+def test_what_is_not_known_is_not_held_against_a_run(options):
+    assert check_run(make(**options)) == []
+    assert [finding.name for finding in check_run(stuck(**options))] == ["loss-at-chance"]
+
+
+def test_without_an_evaluation_a_length_can_be_asked():
+    stopped = make(
+        accuracies=(), min_seq_len=2, asked_length=9, margins=[(5, 0.1, -1.0), (9, 0.1, -1.0)]
+    )
+    (finding,) = check_run(stopped)
+    assert (finding.name, finding.confidence) == ("missing-short-lengths", "possible")
+
+
+@pytest.mark.parametrize(
+    ("run", "advice"),
+    [
+        (stuck((5.0,) * 5, lr=0.01), "--lr 0.001 (a tenth)"),
+        (stuck((5.0,) * 5, lr=0.0005), "--lr 5e-05 --min_lr 0 (a tenth)"),
+        (stuck((5.0,) * 5, lr=0.0005, min_lr=0.0), "--lr 5e-05 (a tenth)"),
+        (make((2.3, None), (), lr=0.0005), "--lr 5e-05 --min_lr 0 (a tenth), --max_grad_norm 1"),
+        (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002), "--lr 6.7e-05 --min_lr 0 (a third)"),
+        (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002, scheduler="constant"), "--lr 6.7e-05 (a"),
+    ],
+)
+def test_the_advised_learning_rate_is_allowed(run, advice):
+    (finding,) = check_run(run)
+    assert advice in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("run", "is_judged"),
+    [
+        (make(steps=900, accuracies=(0.9,)), True),
+        (make(steps=900, accuracies=(0.1,)), False),
+        (make(steps=1200, accuracies=(0.1,), warmup_step=500), False),
+        (make(steps=1200, accuracies=()), False),
+    ],
+)
+def test_health_is_told_from_too_little_to_judge(run, is_judged):
+    assert check_run(run) == []
+    text = describe_run(run, [])
+    assert (text == "No findings.") == is_judged
+    assert is_judged or f"after {run.steps:,} updates that says little" in text
+    assert is_judged or f"{1000 + run.config['warmup_step']:,} updates or more" in text
+
+
+def test_margins_are_those_of_prefixes_at_doubling_lengths():
+    torch.manual_seed(0)
+    run, model = make(), RnnClsNet(10, 4, 4, 1, 10)
+    longer = Evidence(run.config, run.metrics, model, None, 30)
+    assert [length for length, _, _ in longer.margins] == [5, 10, 20, 30]
+    for _, accuracy, margin in longer.margins:
+        assert 0 <= accuracy < 0.3 and margin < 0
+    shorter = Evidence(run.config, run.metrics, model, None, 3)
+    assert [length for length, _, _ in shorter.margins] == [3]
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"num_layers": 2, "cell": "lstm", "residual": True},
+    {"num_layers": 2, "cell": "gru", "layer_norm": True},
+    {"bidirectional": True}, {"pooling": "mean"}, {"cell": "transformer"},
+], ids=str)  # fmt: skip
+def test_margins_are_those_of_the_model_on_whole_sequences(options, monkeypatch):
+    monkeypatch.setattr(evidence, "_STRETCH_TOKENS", 600)  # three steps, or some sequences
+    torch.manual_seed(0)
+    options = {"num_layers": 1, **options}
+    model = RnnClsNet(vocab_size=10, embed_dim=4, hidden_dim=4, cls_num=10, **options).eval()
+    config = make().config
+    x = torch.from_numpy(evidence._random_digits(200, 23, 9))
+    for length, accuracy, margin in Evidence(config, [], model, None, 23).margins:
+        with torch.no_grad():
+            scores = model(x[:, :length], torch.full((200,), length))
+        right = x[:, :length].sum(dim=1) % 10
+        rest = scores.clone()
+        rest[torch.arange(200), right] = -math.inf
+        expected = scores[torch.arange(200), right] - rest.amax(dim=1)
+        assert accuracy == (expected > 0).double().mean()
+        assert margin == pytest.approx(expected.min().item(), abs=1e-5)
+
+
+def test_a_length_beyond_what_fits_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(make().config))
+    with pytest.raises(ValueError, match=f"--length {MAX_LENGTH + 1} .* up to 100,000"):
+        read_evidence(str(tmp_path), MAX_LENGTH + 1)
+
+
+# ---- runs on files ----
+
+
+def on_files(tmp_path, shift, **options):
+    """A run on 600 examples whose label stands `shift` lines away."""
+    lines = [(f"{i % 7}", f"{i % 7} {i % 11}") for i in random.Random(0).choices(range(77), k=600)]
+    labels = [label for label, _ in lines]
+    path = tmp_path / "train.tsv"
+    rows = [f"{labels[i - shift]}\t{tokens}" for i, (_, tokens) in enumerate(lines)]
+    path.write_text("\n".join(rows))
+    return stuck(train_file=str(path), eval_file="", seed=0, min_seq_len=2, **options)
+
+
+def test_the_files_of_a_run_are_checked_first(tmp_path):
+    assert "shifted-labels" in {finding.name for finding in check_run(on_files(tmp_path, 1))}
+    found = [finding.name for finding in check_run(on_files(tmp_path, 0, ratios=(1e-6,)))]
+    assert found[-1] == "learning-rate-too-low" and "shifted-labels" not in found
+
+
+def write_examples(path, labels):
+    path.write_text("".join(f"{label}\t{i % 7} {i % 11}\n" for i, label in enumerate(labels)))
+    return str(path)
+
+
+@pytest.mark.parametrize("evaluation", [None, {"answers_by_label": {"a": {"b": 5}, "b": {"a": 5}}}])
+def test_chance_is_that_of_the_training_labels(tmp_path, evaluation):
+    """Also of a run that is watched, whose network is not looked at, and as training says it."""
+    files = {
+        "train_file": write_examples(tmp_path / "train.tsv", "aaab" * 10),
+        "eval_file": write_examples(tmp_path / "eval.tsv", "ab" * 10),
+    }
+    run = make(seed=0, max_number=11, evaluation=evaluation, **files)
+    assert run.label_shares == [0.75, 0.25]
+    assert run.chance_loss == pytest.approx(0.56233, abs=1e-5)
+    assert (
+        FileTask(*files.values(), 0)
+        .introduce()
+        .startswith("chance is a loss of 0.562, accuracy 75.0% (always 'a')")
+    )
+
+
+def test_lines_that_repeat_in_order_are_no_workers(tmp_path):
+    path = write_examples(tmp_path / "train.tsv", [str(i % 7) for i in range(77)] * 8)
+    assert check_run(make(train_file=path, eval_file=path, seed=0)) == []
+
+
+def test_the_files_of_a_watched_run_are_looked_at_once(tmp_path, monkeypatch, capsys):
+    reads = []
+    monkeypatch.setattr(
+        evidence, "read_split", lambda *files: reads.append(files) or read_split(*files)
+    )
+    run = on_files(tmp_path, 0, ratios=(1e-6,))
+    reads.clear()
+    (tmp_path / "config.json").write_text(json.dumps(run.config))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in run.metrics))
+    watch = Watch(tmp_path)
+    assert "learning-rate-too-low" in watch.look()[-1] and watch.look() == []
+    watch.report()
+    assert "learning-rate-too-low" in capsys.readouterr().out and len(reads) == 1
+
+
+def test_files_that_are_gone_are_not_held_against_a_run():
+    gone = stuck(train_file="gone.tsv", eval_file="", seed=0)
+    assert [finding.name for finding in check_run(gone)] == ["loss-at-chance"]
+
+
+def test_guessing_the_most_frequent_class_is_no_skill():
+    by_label = {"spam": {"ham": 10}, "ham": {"ham": 90}}
+    evaluation = {"exact": True, "answers_by_label": by_label}
+    losses = (0.325,) * 5
+    guessing = stuck(losses, (0.9,) * 5, evaluation=evaluation)
+    assert guessing.skill == pytest.approx(0) and guessing.chance_loss == pytest.approx(
+        0.3251, 1e-3
+    )
+    assert [finding.name for finding in check_run(guessing)] == ["loss-at-chance"]
+
+
+def test_a_length_is_asked_of_digits_only(tmp_path):
+    config = stuck(train_file="a.tsv", eval_file="", seed=0).config
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="--length 9 needs"):
+        read_evidence(str(tmp_path), 9)
+
+
+# ---- reading ----
+
+
+def test_a_half_written_line_is_left_out_and_a_damaged_one_refused(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.3}\n{"step": 2, "lo')
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 2.3}]
+    path.write_text('{"step": 1}\nloss\n{"step": 2}\n')
+    with pytest.raises(ValueError, match="line 2 is damaged"):
+        read_metrics(tmp_path)
+    for text in ("", '{"step"'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="empty"):
+            read_metrics(tmp_path)
+
+
+def test_a_checkpoint_that_is_named_is_diagnosed_as_of_its_step(trained_folder):
+    folder = trained_folder / "output" / "baseline"
+    early, late = (read_evidence(str(folder / f"model_step_{n}.pt")) for n in (20, 40))
+    assert (early.steps, late.steps) == (20, 40)
+    for found, step in ((early, 20), (late, 40), (read_evidence(str(folder)), 40)):
+        checkpoint = load_checkpoint(folder / f"model_step_{step}.pt")
+        assert torch.equal(found.model.fc.weight, checkpoint.weights["fc.weight"])
+        assert found.evaluation == checkpoint.evaluation
+    with pytest.raises(ValueError, match="empty up to step 0"):
+        read_metrics(folder, 0)
+
+
+def test_a_run_that_has_not_begun_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="RUN"):
+        read_evidence(str(tmp_path / "nowhere"))
+    (tmp_path / "config.json").write_text(json.dumps({"lr": 0.1}))
+    with pytest.raises(ValueError, match="lacks the settings min_seq_len"):
+        read_evidence(str(tmp_path))
+
+
+def test_the_sentences_about_recipes_are_true_of_the_committed_results():
+    """The threshold of what counts as learned lies below the worst seed of sota_warmup."""
+    from rnn_tutorial.doctor.evidence import LEARNED
+
+    assert "sota_warmup" in RECIPES
+    path = REPOSITORY / "rnn_tutorial" / "results" / "published.json"
+    runs = json.loads(path.read_text())["variants"]["sota_warmup"]["runs"]
+    worst = min(run["accuracy"] for run in runs)
+    assert (10 * worst - 1) / 9 > LEARNED

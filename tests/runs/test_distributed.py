@@ -1,0 +1,161 @@
+"""Two processes train as one: the same weights, one log, resumable by any number of processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import REPOSITORY
+
+from rnn_tutorial.data.streams import SeqSumModDataset, draw_noise
+from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.processes import World
+
+FLAGS = (
+    *("--total_steps", 40, "--hidden_dim", 8, "--num_layers", 2, "--log_every", 10),
+    *("--eval_every", 20, "--save_every", 20, "--max_seq_len", 4, "--tracker", "disabled"),
+    *("--embed_noise", 0.2, "--max_grad_norm", 1, "--weight_decay", 0.1, "--engine", "autograd"),
+)
+
+
+@pytest.fixture
+def start_two(script_environment):
+    """Start the training script as torchrun does, in two processes on this machine."""
+
+    def start(*arguments, cwd):
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        script = [str(REPOSITORY / "train_cls_rnn.py"), *map(str, arguments)]
+        return subprocess.Popen(
+            [*torchrun, "--nproc_per_node", "2", *script],
+            cwd=cwd,
+            env=script_environment | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def alone(run_script, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    assert run_script("train_cls_rnn.py", *FLAGS, cwd=folder).returncode == 0
+    return folder / "output" / "baseline"
+
+
+def assert_close_weights(run, reference):
+    weights, expected = (load_checkpoint(r / "model_step_40.pt").weights for r in (run, reference))
+    for name, value in weights.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_train_as_one_and_rank_0_alone_writes(start_two, alone, tmp_path):
+    process = start_two(*FLAGS, cwd=tmp_path)
+    stdout, stderr = process.communicate(timeout=100)
+    assert process.returncode == 0, stderr
+    assert [path.name for path in (tmp_path / "output").iterdir()] == ["baseline"]
+    run = tmp_path / "output" / "baseline"
+    assert sorted(p.name for p in run.iterdir()) == sorted(p.name for p in alone.iterdir())
+    assert stdout.count("Ask it:") == 1 and stdout.count("step 20/40") == 1
+    assert_close_weights(run, alone)
+    for name in ("loss", "grad_norm"):
+        logged, expected = (
+            [json.loads(line)[name] for line in (r / "metrics.jsonl").read_text().splitlines()]
+            for r in (run, alone)
+        )
+        assert logged == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_run_of_one_process_is_resumed_by_two(start_two, alone, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.json", "metrics.jsonl", "model_step_20.pt"):
+        (run / name).write_bytes((alone / name).read_bytes())
+    process = start_two("--resume", run, cwd=tmp_path)
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 0, stderr
+    assert_close_weights(run, alone)
+
+
+def test_two_processes_make_the_same_choices_as_one(start_two, run_script, tmp_path):
+    """The evaluations of rank 0 slow and stop every process; passes divide what processes share."""
+    flags = (
+        *(*FLAGS, "--optimizer", "sgd", "--momentum", 0.5, "--lr", 0.3, "--accumulate_steps", 2),
+        *("--scheduler", "plateau", "--plateau_patience", 1, "--eval_every", 2, "--log_every", 2),
+        *("--early_stopping_patience", 5, "--bucket_by_length", "--total_steps", 400),
+    )
+    assert run_script("train_cls_rnn.py", *flags, "--run_name", "one", cwd=tmp_path).returncode == 0
+    process = start_two(*flags, "--run_name", "two", cwd=tmp_path)
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 0, stderr
+    one, two = (
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (tmp_path / "output" / "one", tmp_path / "output" / "two")
+    )
+    assert len({record["current_lr"] for record in one}) > 2 and one[-1]["step"] < 400
+    for record, expected in zip(two, one, strict=True):
+        for name in ("step", "current_lr", "padding_share"):
+            assert record[name] == expected[name]
+        assert record["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+    best = [(tmp_path / "output" / name / "model_best.pt") for name in ("one", "two")]
+    assert load_checkpoint(best[0]).step == load_checkpoint(best[1]).step
+
+
+def test_a_dead_process_ends_the_job_and_leaves_the_last_checkpoint(start_two, tmp_path):
+    flags = [*FLAGS, "--total_steps", 100_000, "--save_every", 50, "--eval_every", 100_000]
+    process = start_two(*flags, cwd=tmp_path)
+    run = tmp_path / "output" / "baseline"
+    deadline = time.monotonic() + 60
+    while not list(run.glob("model_step_*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    listing = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True).stdout
+    workers = [
+        int(pid)
+        for pid, parent in (line.split() for line in listing.splitlines()[1:])
+        if int(parent) == process.pid
+    ]
+    os.kill(max(workers), signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "--resume output/baseline" in stderr + _
+    latest = max(run.glob("model_step_*.pt"), key=lambda path: path.stat().st_mtime_ns)
+    load_checkpoint(latest).build_model()
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_once(start_two, tmp_path):
+    process = start_two(*FLAGS, "--batch_size", 15, cwd=tmp_path)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert stderr.count("--batch_size 15 is not a multiple of the 2 processes") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_shares_are_a_partition_of_the_batch_and_its_noise(size):
+    batches = SeqSumModDataset(max_number=9).draw_batches(0, 3, 12)
+    worlds = [World(rank, size) for rank in range(size)]
+    for tensor, *shares in zip(
+        batches, *(world.share_of(batches) for world in worlds), strict=True
+    ):
+        whole = sorted(row for rows in tensor.tolist() for row in map(str, rows))
+        assert (
+            sorted(str(row) for share in shares for rows in share.tolist() for row in rows) == whole
+        )
+    seq_lengths = batches.seq_lengths[0]
+    noise = draw_noise(0, 0, seq_lengths, 2)
+    packed = torch.nn.utils.rnn.PackedSequence(
+        noise, torch.tensor([(seq_lengths > t).sum() for t in range(int(seq_lengths[0]))])
+    )
+    padded, _ = torch.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
+    for world in worlds:
+        own = seq_lengths[world.rank :: size]
+        expected = torch.nn.utils.rnn.pack_padded_sequence(
+            padded[world.rank :: size], own, batch_first=True
+        )
+        assert torch.equal(world.share_of_noise(noise, seq_lengths), expected.data)

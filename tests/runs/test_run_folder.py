@@ -1,0 +1,106 @@
+"""The run folder: names are never taken twice, files are whole, the newest run is found."""
+
+import json
+import os
+
+import pytest
+
+from rnn_tutorial.runs import folder as run_folder
+from rnn_tutorial.runs.folder import (
+    MetricsFile,
+    claim_run_folder,
+    find_checkpoint,
+    write_atomically,
+)
+
+
+def test_taken_names_get_numbers(tmp_path):
+    claimed = [claim_run_folder(str(tmp_path / "new" / "output"), "run") for _ in range(3)]
+    assert [folder.name for folder in claimed] == ["run", "run-2", "run-3"]
+
+
+@pytest.mark.parametrize("save_dir", ["file", "file/below"])
+def test_a_save_dir_that_is_a_file_is_refused(tmp_path, save_dir):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(ValueError, match=r"--save_dir .*file.* is not a folder"):
+        claim_run_folder(str(tmp_path / save_dir), "run")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, failing):
+    path = tmp_path / "kept"
+    write_atomically(path, b"old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    target = (run_folder.os, "fsync") if failing == "fsync" else (run_folder.Path, "replace")
+    monkeypatch.setattr(*target, fail)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def touch(path, age):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    return path
+
+
+def test_a_best_checkpoint_speaks_for_its_run_and_only_for_it(tmp_path):
+    touch(tmp_path / "old" / "model_step_9.pt", age=50)
+    best = touch(tmp_path / "new" / "model_best.pt", age=90)
+    touch(tmp_path / "new" / "model_step_9.pt", age=10)
+    assert find_checkpoint(str(tmp_path)) == best == find_checkpoint(str(tmp_path), "new")
+    touch(tmp_path / "old" / "model_step_9.pt", age=0)
+    assert find_checkpoint(str(tmp_path)) == tmp_path / "old" / "model_step_9.pt"
+
+
+def test_the_newest_run_is_found_and_its_highest_step(tmp_path):
+    touch(tmp_path / "old" / "model_step_9000.pt", age=50)
+    touch(tmp_path / "new" / "config.json", age=20)
+    touch(tmp_path / "new" / "model_step_900.pt", age=5)
+    last = touch(tmp_path / "new" / "model_step_1000.pt", age=10)
+    touch(tmp_path / "new" / ".model_step_2000.pt.tmp", age=0)
+    (tmp_path / "empty").mkdir()
+    assert find_checkpoint(str(tmp_path)) == last
+    assert find_checkpoint(str(tmp_path / "new")) == last
+    assert find_checkpoint(str(tmp_path), "new") == last
+    assert find_checkpoint(str(tmp_path), "old").name == "model_step_9000.pt"
+
+
+def test_in_a_folder_of_mixed_runs_the_file_written_last_is_found(tmp_path):
+    touch(tmp_path / "model_step_40.pt", age=50)
+    last = touch(tmp_path / "model_step_20.pt", age=10)
+    assert find_checkpoint(str(tmp_path)) == last
+
+
+def test_a_run_that_has_its_best_checkpoint_only_is_found_among_runs(tmp_path):
+    touch(tmp_path / "old" / "model_step_40.pt", age=50)
+    best = touch(tmp_path / "new" / "model_best.pt", age=10)
+    assert find_checkpoint(str(tmp_path)) == best
+
+
+def test_a_missing_checkpoint_is_refused_by_flag_and_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"--save_dir.*nowhere"):
+        find_checkpoint(str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match=r"--save_dir.*no checkpoint"):
+        find_checkpoint(str(tmp_path))
+    with pytest.raises(ValueError, match=r"--run_name.*absent"):
+        find_checkpoint(str(tmp_path), "absent")
+
+
+def test_metrics_after_the_checkpoint_and_a_half_line_are_dropped(tmp_path):
+    metrics = MetricsFile(tmp_path, 0)
+    for step in (100, 200, 300):
+        metrics.write(step, {"loss": 1 / step})
+    metrics.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 150, "lo')
+    metrics = MetricsFile(tmp_path, 200)
+    metrics.write(300, {"loss": 0.0})
+    metrics.close()
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(r["step"], r["loss"]) for r in records] == [(100, 0.01), (200, 0.005), (300, 0.0)]

@@ -1,0 +1,389 @@
+"""The compiled engine against autograd: gradients, trajectories, state, and what it must refuse."""
+
+import io
+import subprocess
+import sys
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_, get_total_norm
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+from rnn_tutorial.data.streams import Batches
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.training import compiled
+from rnn_tutorial.training.compiled import compile_training_step, unsupported_reason
+
+numba = pytest.importorskip("numba")
+pytest.importorskip("scipy")
+
+PLAIN = SimpleNamespace(
+    vocab=10, embed=5, hidden=8, layers=1, batch=6, longest=5,
+    embed_noise=0.0, max_grad_norm=0.0, weight_decay=0.0, contraction=0.0,
+)  # fmt: skip
+
+
+def case(**changes):
+    return SimpleNamespace(**(vars(PLAIN) | changes))
+
+
+ALL_AT_ONCE = case(
+    layers=2, hidden=16, batch=12, embed_noise=0.3, max_grad_norm=0.5, weight_decay=0.3,
+    contraction=0.02,
+)  # fmt: skip
+cases = st.builds(
+    case,
+    vocab=st.integers(2, 12),
+    embed=st.integers(1, 20),
+    hidden=st.integers(1, 40),
+    layers=st.integers(1, 3),
+    batch=st.integers(1, 20),
+    longest=st.integers(1, 7),
+    embed_noise=st.sampled_from([0.0, 0.3]),
+    max_grad_norm=st.sampled_from([0.0, 0.01, 100.0]),
+    contraction=st.sampled_from([0.0, 0.5]),
+)
+
+
+def make_model(case, dtype=torch.float32, seed=0):
+    torch.manual_seed(seed)
+    model = RnnClsNet(case.vocab, case.embed, case.hidden, case.layers, case.vocab).to(dtype)
+    return model, torch.optim.AdamW(model.parameters(), weight_decay=case.weight_decay)
+
+
+def make_engine(case, dtype=torch.float32, seed=0):
+    model, optimizer = make_model(case, dtype, seed)
+    return model, optimizer, compile_training_step(*settings_of(case, model, optimizer))
+
+
+def settings_of(case, model, optimizer):
+    return model, optimizer, case.embed_noise, case.max_grad_norm
+
+
+def draw_steps(case, count, seed=0):
+    """What `advance` takes for `count` steps: batches, learning rates, noise, contraction."""
+    generator = np.random.default_rng(seed)
+    seq_lengths = generator.integers(1, case.longest + 1, (count, case.batch))
+    seq_lengths = -np.sort(-seq_lengths, axis=1)
+    x = generator.integers(0, case.vocab, (count, case.batch, case.longest))
+    x[np.arange(case.longest) >= seq_lengths[:, :, None]] = case.vocab
+    targets = generator.integers(0, case.vocab, (count, case.batch))
+    noise = generator.standard_normal((seq_lengths.sum(), case.embed), np.float32)
+    return (
+        Batches(*map(torch.from_numpy, (x, seq_lengths, targets))),
+        generator.uniform(1e-4, 1e-2, count),
+        noise if case.embed_noise else None,
+        np.where(np.arange(count) % 2, 0.0, case.contraction),
+    )
+
+
+def cut(steps, first, end):
+    """The steps first .. end - 1."""
+    batches, learning_rates, noise, contraction = steps
+    offsets = [0, *batches.seq_lengths.sum(1).cumsum(0).tolist()]
+    return (
+        Batches(*(part[first:end] for part in batches)),
+        learning_rates[first:end],
+        noise if noise is None else noise[offsets[first] : offsets[end]],
+        contraction[first:end],
+    )
+
+
+def autograd_loss(case, model, steps):
+    """The loss of a single step, from nn.RNN; the penalty needs one nn.RNN per layer."""
+    (x, seq_lengths, targets), _, noise, contraction = steps
+    ids = pack_padded_sequence(x[0], seq_lengths[0], batch_first=True)
+    embedded = model.embedding(ids.data)
+    if noise is not None:
+        embedded = embedded + case.embed_noise * torch.from_numpy(noise).to(embedded.dtype)
+    inputs = PackedSequence(embedded, *ids[1:])
+    _, h_n = model.rnn(inputs)
+    loss = cross_entropy(model.fc(h_n[-1]), targets[0])
+    for layer in range(case.layers if contraction[0] else 0):
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weights = {f"{name}_l0": getattr(model.rnn, f"{name}_l{layer}") for name in names}
+        cell = nn.RNN(weights["weight_ih_l0"].shape[1], case.hidden, dtype=embedded.dtype)
+        inputs, _ = functional_call(cell, weights, (inputs,))
+        reach = weights["weight_hh_l0"].abs().sum(1)  # (H,)
+        loss = loss + contraction[0] * ((1 - inputs.data**2) * reach).mean()
+    return loss
+
+
+def autograd_advance(case, model, optimizer, steps):
+    """The same steps with autograd and torch's AdamW."""
+    losses, grad_norms = [], []
+    for k in range(len(steps[1])):
+        step = cut(steps, k, k + 1)
+        loss = autograd_loss(case, model, step)
+        optimizer.zero_grad()
+        loss.backward()
+        grad_norms.append(get_total_norm([p.grad for p in model.parameters()]).item())
+        if case.max_grad_norm:
+            clip_grad_norm_(model.parameters(), case.max_grad_norm)
+        optimizer.param_groups[0]["lr"] = float(step[1][0])
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, grad_norms
+
+
+def snapshot(model, optimizer):
+    """All numbers of the two state dicts, as one dictionary of copies."""
+    numbers = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        numbers |= {f"{index}.{name}": tensor.clone() for name, tensor in state.items()}
+    return numbers
+
+
+def assert_identical(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+@settings(max_examples=60)
+@given(case=cases, seed=st.integers(0, 1000))
+def test_gradients_equal_autograds(dtype, tolerance, case, seed):
+    steps = draw_steps(case, 1, seed)
+    steps = (steps[0], [0.0], *steps[2:])  # a learning rate of 0: parameters stay as they are
+    model, optimizer, advance = make_engine(case, dtype, seed)
+    losses, grad_norms = advance(*steps)
+    # After the first step, exp_avg is (1 - beta1) times the clipped gradient.
+    gradients = [optimizer.state[p]["exp_avg"] / (1 - 0.9) for p in model.parameters()]
+
+    loss = autograd_loss(case, model, steps)
+    loss.backward()
+    norm = get_total_norm([p.grad for p in model.parameters()]).item()
+    assert losses.tolist() == pytest.approx([loss.item()], rel=tolerance)
+    assert grad_norms.tolist() == pytest.approx([norm], rel=tolerance)
+    scale = min(1.0, case.max_grad_norm / (norm + 1e-6)) if case.max_grad_norm else 1.0
+    for (name, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
+        error = (gradient - scale * parameter.grad).norm().item()
+        assert error <= tolerance * scale * norm, name
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize(
+    "case",
+    [PLAIN, case(weight_decay=0.3), case(layers=3, hidden=12, max_grad_norm=0.1), ALL_AT_ONCE],
+    ids=["plain", "decay", "deep_clipped", "all_at_once"],
+)
+def test_a_hundred_steps_follow_autograd_and_torchs_adamw(case, dtype, tolerance):
+    steps = draw_steps(case, 100)
+    model, optimizer, advance = make_engine(case, dtype)
+    losses, grad_norms = advance(*steps)
+    reference, reference_optimizer = make_model(case, dtype)
+    wanted_losses, wanted_norms = autograd_advance(case, reference, reference_optimizer, steps)
+
+    assert losses.tolist() == pytest.approx(wanted_losses, rel=tolerance)
+    assert grad_norms.tolist() == pytest.approx(wanted_norms, rel=tolerance)
+    wanted = snapshot(reference, reference_optimizer)
+    for name, tensor in snapshot(model, optimizer).items():
+        torch.testing.assert_close(tensor, wanted[name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", [PLAIN, ALL_AT_ONCE], ids=["plain", "all_at_once"])
+def test_steps_are_the_same_however_many_a_call(case, dtype):
+    steps = draw_steps(case, 20)
+    ends = {}
+    for cuts in ([0, 20], [0, 7, 20], [0, *range(1, 21)], [0, 20]):
+        model, optimizer, advance = make_engine(case, dtype)
+        losses, _ = zip(*(advance(*cut(steps, *pair)) for pair in pairwise(cuts)), strict=True)
+        ends[tuple(cuts)] = snapshot(model, optimizer) | {"losses": torch.cat(losses)}
+        assert_identical(ends[tuple(cuts)], ends[0, 20])
+
+
+def test_a_large_net_trains_the_same_twice():
+    large = case(hidden=128, batch=256, embed=10, embed_noise=0.3, max_grad_norm=1.0)
+    steps = draw_steps(large, 10)
+    runs = []
+    for _ in range(2):
+        model, optimizer, advance = make_engine(large)
+        advance(*steps)
+        runs.append(snapshot(model, optimizer))
+    assert_identical(*runs)
+
+
+def test_model_and_optimizer_are_worked_on_in_place():
+    model, optimizer = make_model(PLAIN)
+    parameters, names = list(model.parameters()), list(model.state_dict())
+    before = snapshot(model, optimizer)
+    advance = compile_training_step(model, optimizer)
+    assert_identical({name: model.state_dict()[name] for name in names}, before)
+    advance(*draw_steps(PLAIN, 3))
+
+    assert all(new is old for new, old in zip(model.parameters(), parameters, strict=True))
+    assert list(model.state_dict()) == names
+    assert not torch.equal(model.rnn.weight_hh_l0, before["rnn.weight_hh_l0"])
+    assert torch.equal(model.embedding.weight[-1], before["embedding.weight"][-1])  # padding
+    assert all(state["step"] == 3 for state in optimizer.state.values())
+    assert len(optimizer.state) == len(parameters)
+
+
+@pytest.mark.parametrize("first_engine", ["compiled", "autograd"])
+def test_a_checkpoint_continues_bit_for_bit(first_engine):
+    steps = draw_steps(ALL_AT_ONCE, 12)
+    model, optimizer = make_model(ALL_AT_ONCE)
+    if first_engine == "autograd":
+        autograd_advance(ALL_AT_ONCE, model, optimizer, cut(steps, 0, 5))
+        advance = compile_training_step(*settings_of(ALL_AT_ONCE, model, optimizer))
+    else:
+        advance = compile_training_step(*settings_of(ALL_AT_ONCE, model, optimizer))
+        advance(*cut(steps, 0, 5))
+    checkpoint = io.BytesIO()
+    torch.save([model.state_dict(), optimizer.state_dict()], checkpoint)
+    advance(*cut(steps, 5, 12))
+
+    checkpoint.seek(0)
+    weights, optimizer_state = torch.load(checkpoint, weights_only=True)
+    resumed, resumed_optimizer = make_model(ALL_AT_ONCE, seed=1)
+    resumed.load_state_dict(weights)
+    resumed_optimizer.load_state_dict(optimizer_state)
+    compile_training_step(*settings_of(ALL_AT_ONCE, resumed, resumed_optimizer))(*cut(steps, 5, 12))
+    assert_identical(snapshot(resumed, resumed_optimizer), snapshot(model, optimizer))
+
+
+def test_autograd_goes_on_where_the_compiled_engine_stopped():
+    steps = draw_steps(ALL_AT_ONCE, 10)
+    model, optimizer, advance = make_engine(ALL_AT_ONCE, torch.float64)
+    advance(*cut(steps, 0, 5))
+    autograd_advance(ALL_AT_ONCE, model, optimizer, cut(steps, 5, 10))
+    reference, reference_optimizer = make_model(ALL_AT_ONCE, torch.float64)
+    autograd_advance(ALL_AT_ONCE, reference, reference_optimizer, steps)
+    wanted = snapshot(reference, reference_optimizer)
+    for name, tensor in snapshot(model, optimizer).items():
+        torch.testing.assert_close(tensor, wanted[name], rtol=1e-9, atol=1e-12)
+
+
+def test_float32_tanh_errs_by_less_than_the_stated_bound():
+    @compiled._compile
+    def tanh_of_all(x, y):
+        for i in range(len(x)):
+            y[i] = compiled_tanh(x[i])
+
+    compiled_tanh = compiled._tanh
+    largest = np.float32(30).view(np.int32)
+    x = np.arange(0, largest, 499, np.int32).view(np.float32)  # every 499th float32 from 0 to 30
+    x = np.concatenate([x, -x, np.float32([np.inf, -np.inf])])
+    y = np.empty_like(x)
+    tanh_of_all(x, y)
+    wanted = np.tanh(x.astype(np.float64))
+    smallest = np.finfo(np.float32).smallest_subnormal
+    assert (np.abs(y - wanted) <= 3.1e-7 * np.abs(wanted) + smallest).all()
+    assert np.abs(y).max() < 1
+    tanh_of_all(np.float32([np.nan]), y[:1])
+    assert np.isnan(y[0])
+
+
+def test_numbers_that_are_none_show_in_the_loss():
+    model, _, advance = make_engine(PLAIN)
+    with torch.no_grad():
+        model.rnn.weight_hh_l0[0, 0] = torch.nan
+    losses, grad_norms = advance(*draw_steps(PLAIN, 1))
+    assert losses.isnan().all() and grad_norms.isnan().all()
+
+
+def test_without_a_writable_directory_nothing_is_kept(monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_LOCATOR_CLASSES", "ZipCacheLocator")
+    with pytest.raises(RuntimeError, match="no locator"):
+        compiled._train.enable_caching()
+    make_engine(PLAIN)
+
+
+@pytest.mark.parametrize("missing", ["numba", "scipy"])
+def test_without_numba_or_scipy_the_module_imports_and_says_so(missing):
+    code = f"""
+import sys
+sys.modules[{missing!r}] = None
+import torch
+from rnn_tutorial.training.compiled import compile_training_step, unsupported_reason
+from rnn_tutorial.model.classifier import RnnClsNet
+model = RnnClsNet(3, 2, 4, 1, 3)
+optimizer = torch.optim.AdamW(model.parameters())
+print(unsupported_reason(model, optimizer))
+try:
+    compile_training_step(model, optimizer)
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    reason = f"{missing} is not installed"
+    expected = f"{reason}\nthe compiled engine cannot train this: {reason}\n"
+    assert (done.stdout, done.stderr) == (expected, "")
+
+
+def test_only_what_is_supported_is_accepted():
+    model, optimizer = make_model(PLAIN)
+    assert unsupported_reason(model, optimizer) is None
+    for wrong in (
+        nn.GRU(5, 8),
+        nn.RNN(5, 8, nonlinearity="relu"),
+        nn.RNN(5, 8, bidirectional=True),
+        nn.RNN(5, 8, 2, dropout=0.1),
+        nn.RNN(5, 8, bias=False),
+    ):
+        model.rnn = wrong
+        assert "only a tanh RNN of one direction" in unsupported_reason(model, optimizer)
+    model, _ = make_model(PLAIN)
+    assert "AdamW" in unsupported_reason(model, torch.optim.SGD(model.parameters()))
+    amsgrad = torch.optim.AdamW(model.parameters(), amsgrad=True)
+    assert "amsgrad" in unsupported_reason(model, amsgrad)
+    assert "CPU" in unsupported_reason(model.to("meta"), optimizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("x", lambda batches: batches.x.fill_(PLAIN.vocab + 1)),
+        ("x", lambda batches: batches.x.fill_(-1)),
+        ("targets", lambda batches: batches.targets.fill_(PLAIN.vocab)),
+        ("seq_lengths", lambda batches: batches.seq_lengths.fill_(0)),
+        ("seq_lengths", lambda batches: batches.seq_lengths.fill_(PLAIN.longest + 1)),
+        ("descend", lambda batches: batches.seq_lengths[0, :2].copy_(torch.tensor([1, 2]))),
+    ],
+)
+def test_batches_that_would_leave_the_arrays_are_refused(name, spoil):
+    _, _, advance = make_engine(PLAIN)
+    steps = draw_steps(PLAIN, 2)
+    spoil(steps[0])
+    with pytest.raises(ValueError, match=name):
+        advance(*steps)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    noisy = case(embed_noise=0.3)
+    _, _, advance = make_engine(noisy)
+    batches, learning_rates, noise, contraction = draw_steps(noisy, 2)
+    with pytest.raises(ValueError, match="noise"):
+        advance(batches, learning_rates)
+    with pytest.raises(ValueError, match="noise"):
+        advance(batches, learning_rates, noise[1:])
+    with pytest.raises(ValueError, match="learning_rates"):
+        advance(batches, learning_rates[1:], noise)
+    with pytest.raises(ValueError, match="contraction"):
+        advance(batches, learning_rates, noise, contraction[1:])
+
+
+def test_state_that_was_loaded_afterwards_is_not_overlooked():
+    model, optimizer, advance = make_engine(PLAIN)
+    steps = draw_steps(PLAIN, 1)
+    advance(*steps)
+    optimizer.load_state_dict(optimizer.state_dict())
+    with pytest.raises(RuntimeError, match="again"):
+        advance(*steps)
+    compile_training_step(model, optimizer)(*steps)
+    model.double()
+    with pytest.raises(RuntimeError, match="again"):
+        advance(*steps)

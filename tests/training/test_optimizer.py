@@ -1,0 +1,81 @@
+"""The optimizers against PyTorch's, and LeanAdamW: the same bits, the same state_dict."""
+
+import copy
+
+import pytest
+import torch
+
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.settings.config import OPTIMIZERS as NAMES
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.training.optimizer import OPTIMIZERS, LeanAdamW, make_optimizer
+
+
+def train(optimizer_class, steps, weight_decay, state=None, **options):
+    torch.manual_seed(0)
+    model = RnnClsNet(10, 3, 5, 2, 10)
+    optimizer = optimizer_class(model.parameters(), lr=0.1, weight_decay=weight_decay, **options)
+    if state is not None:
+        model.load_state_dict(state[0])
+        optimizer.load_state_dict(copy.deepcopy(state[1]))  # PyTorch keeps the tensors given
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 0.1 / (step + 1)
+        optimizer.zero_grad()
+        model(torch.tensor([[1, 2, 3]]), torch.tensor([3])).square().sum().backward()
+        optimizer.step()
+    return model.state_dict(), optimizer.state_dict()
+
+
+def assert_same(first, second):
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_the_same_bits_as_torch(weight_decay):
+    lean = train(LeanAdamW, 20, weight_decay)
+    reference = train(torch.optim.AdamW, 20, weight_decay, fused=True)
+    assert_same(lean[0], reference[0])
+    assert_same(lean[1]["state"], reference[1]["state"])
+    assert lean[1]["param_groups"] == reference[1]["param_groups"]
+
+
+def test_each_resumes_the_other():
+    after_five = train(torch.optim.AdamW, 5, 0.1, fused=True)
+    lean = train(LeanAdamW, 5, 0.1, state=after_five)
+    reference = train(torch.optim.AdamW, 5, 0.1, state=after_five, fused=True)
+    assert_same(lean[0], reference[0])
+    back = train(torch.optim.AdamW, 3, 0.1, state=lean, fused=True)
+    assert_same(back[0], train(LeanAdamW, 3, 0.1, state=reference)[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "reference", "options"),
+    [
+        ({}, torch.optim.Adam, {}),
+        ({"weight_decay": 0.3}, torch.optim.Adam, {"weight_decay": 0.3}),
+        ({"optimizer": "adamw", "weight_decay": 0.3}, torch.optim.AdamW, {"weight_decay": 0.3}),
+        ({"optimizer": "sgd"}, torch.optim.SGD, {}),
+        (
+            {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1},
+            torch.optim.SGD,
+            {"momentum": 0.9, "weight_decay": 0.1},
+        ),
+        (
+            {"optimizer": "rmsprop", "momentum": 0.5, "weight_decay": 0.1},
+            torch.optim.RMSprop,
+            {"momentum": 0.5, "weight_decay": 0.1},
+        ),
+    ],
+    ids=["adam", "adam with decay", "adamw", "sgd", "sgd with momentum", "rmsprop"],
+)
+def test_each_name_is_the_optimizer_of_pytorch(settings, reference, options):
+    config = TrainConfig(device="cpu", lr=0.1, **settings)
+    named = train(lambda parameters, **_: make_optimizer(parameters, config), 5, 0.0)
+    expected = train(
+        lambda parameters, **_: reference(parameters, lr=0.1, foreach=False, **options), 5, 0.0
+    )
+    torch.testing.assert_close(named[0], expected[0], rtol=1e-5, atol=1e-6)
+
+
+def test_the_names_of_the_flag_are_those_of_the_table():
+    assert tuple(OPTIMIZERS) == NAMES

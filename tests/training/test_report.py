@@ -1,0 +1,34 @@
+"""What a training says in the end: hints that can be typed, and promises only where measured."""
+
+from pathlib import Path, PureWindowsPath
+
+import pytest
+import torch
+
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.tasks.tasks import DigitTask
+from rnn_tutorial.training.report import prediction_hint, print_summary, resume_hint
+from rnn_tutorial.training.schedule import Standing
+
+
+@pytest.mark.parametrize("hint", [prediction_hint, resume_hint])
+def test_a_hint_can_be_typed_on_windows_too(hint):
+    assert hint(PureWindowsPath(r"output\solved")).endswith(" output/solved")
+    assert hint(PureWindowsPath(r"C:\my runs\solved")).endswith(' "C:/my runs/solved"')
+
+
+@pytest.mark.parametrize(
+    ("max_number", "max_seq_len", "is_measured"), [(9, 5, True), (9, 6, False), (3, 5, False)]
+)
+def test_the_recipe_that_is_right_is_named_where_it_was_measured(
+    max_number, max_seq_len, is_measured, capsys
+):
+    config = TrainConfig(min_seq_len=2, max_seq_len=max_seq_len, max_number=max_number)
+    task = DigitTask(config)
+    torch.manual_seed(0)
+    model = RnnClsNet(task.cls_num, 2, 2, 1, task.cls_num)
+    evaluation = task.evaluate(model)
+    print_summary(config, task, Path("run"), model, 1, evaluation, Standing(), 1.0, [])
+    assert evaluation.num_wrong
+    assert ("--recipe solved gets none wrong" in capsys.readouterr().out) == is_measured

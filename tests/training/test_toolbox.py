@@ -1,0 +1,335 @@
+"""The choices of a training: each does what it says, is resumed to the same bits, or is refused."""
+
+import json
+
+import pytest
+import torch
+from conftest import TRAIN_QUICKLY
+from torch.nn.utils.rnn import PackedSequence
+
+import predict_cls_rnn
+import train_cls_rnn
+from rnn_tutorial.data.streams import make_passes
+from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.checkpoint import load_checkpoint, load_run
+from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
+from rnn_tutorial.training import launch
+from rnn_tutorial.training.schedule import Standing, learning_rate
+
+
+def train(folder, *flags):
+    """Run the script's main in this process, in a run folder of its own; returns the folder."""
+    arguments = [*TRAIN_QUICKLY, "--save_dir", folder, "--run_name", "run", *flags]
+    assert train_cls_rnn.main([str(argument) for argument in arguments]) == 0
+    return folder / "run"
+
+
+def refusal(capsys, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        train_cls_rnn.main([str(argument) for argument in arguments])
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2
+    return sentence
+
+
+def final_weights(run):
+    return load_checkpoint(run / f"model_step_{read_result(run)['steps']}.pt").weights
+
+
+def read_result(run):
+    return json.loads((run / "result.json").read_text())
+
+
+def read_metrics(run):
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "steps_per_second": None} for line in lines]
+
+
+PLATEAU = ("--scheduler", "plateau", "--plateau_patience", 1, "--eval_every", 2, "--min_lr", 0)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--optimizer", "adam", "--weight_decay", 0.1),
+        ("--optimizer", "adamw", "--weight_decay", 0.1),
+        ("--optimizer", "sgd", "--momentum", 0.9, "--lr", 0.1),
+        ("--optimizer", "rmsprop", "--momentum", 0.5),
+        ("--scheduler", "step", "--lr_step_every", 7),
+        PLATEAU,
+        (*PLATEAU, "--engine", "compiled"),
+        ("--early_stopping_patience", 4, "--eval_every", 2, "--lr", 0.02),
+        ("--accumulate_steps", 3, "--batch_size", 4),
+        ("--precision", "bfloat16"),
+        ("--bucket_by_length", "--max_seq_len", 20, "--eval_every", 30),
+        ("--bucket_by_length", "--num_workers", 2, "--engine", "compiled"),
+    ],
+    ids=lambda flags: " ".join(map(str, flags)),
+)
+def test_resumed_it_gives_the_same_bits(flags, tmp_path):
+    run = train(tmp_path, *flags, "--save_every", 5, "--total_steps", 60)
+    weights, metrics, result = final_weights(run), read_metrics(run), read_result(run)
+    others = [path for path in run.glob("model_step_*.pt") if path.name != "model_step_15.pt"]
+    assert len(others) >= 3
+    for path in (run / "result.json", *others):
+        path.unlink()
+    assert train_cls_rnn.main(["--resume", str(run)]) == 0
+    assert read_metrics(run) == metrics
+    for name in ("steps", "accuracy", "best_step", "best_accuracy", "best_checkpoint"):
+        assert read_result(run)[name] == result[name], name
+    if result["best_checkpoint"]:
+        assert load_checkpoint(run / "model_best.pt").step == result["best_step"]
+    for name, value in final_weights(run).items():
+        assert torch.equal(value, weights[name]), name
+
+
+# ---- optimizer ----
+
+
+def test_decay_within_the_gradient_and_apart_from_it(tmp_path):
+    """Adam divides a decay in the gradient away; apart from it, it shrinks every weight."""
+    sizes = {}
+    for optimizer in ("adam", "adamw"):
+        flags = ("--optimizer", optimizer, "--weight_decay", 50, "--lr", 0.01)
+        weights = final_weights(train(tmp_path / optimizer, *flags))
+        sizes[optimizer] = weights["rnn.weight_hh_l0"].norm().item()
+    assert sizes["adamw"] < sizes["adam"] / 10
+
+
+@pytest.mark.parametrize(
+    "flags", [("--optimizer", "sgd"), ("--optimizer", "rmsprop"), ("--weight_decay", 0.1)]
+)
+def test_only_adamw_is_compiled(flags, tmp_path, capsys):
+    """Automatically it is autograd then, and the screen says why."""
+    train(tmp_path, *flags, "--engine", "auto")
+    first_line = capsys.readouterr().out.splitlines()[0]
+    assert "engine autograd (compiled would be faster, but its optimizer is adamw" in first_line
+    sentence = refusal(capsys, *flags, "--engine", "compiled", "--save_dir", tmp_path)
+    assert "--engine 'compiled' cannot be used: its optimizer is adamw, or adam wit" in sentence
+
+
+# ---- schedule ----
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("engine", ["autograd", "compiled"])
+def test_the_scheduler_sets_the_rate_of_the_updates(scheduler, engine, tmp_path):
+    flags = ("--total_steps", 12, "--warmup_step", 4, "--scheduler", scheduler)
+    flags += ("--eval_every", 2, "--log_every", 1, "--engine", engine, "--lr", 0.01)
+    if scheduler in ("step", "plateau"):
+        flags += ("--lr_factor", 0.1)
+    run = train(tmp_path, *flags)
+    metrics = read_metrics(run)
+    config, standing = TrainConfig(**json.loads((run / "config.json").read_text())), Standing()
+    for record in metrics:
+        if "accuracy" in record:
+            standing.observe(config, record["step"], record["accuracy"], record["wrong_inputs"])
+        assert record["current_lr"] == learning_rate(config, record["step"], standing)
+    state = load_checkpoint(run / "model_step_12.pt").optimizer
+    assert state["param_groups"][0]["lr"] == metrics[-2]["current_lr"]
+
+
+def test_the_plateau_slows_a_run_that_does_not_improve(tmp_path):
+    """At a rate that moves nothing, no evaluation is better than the first."""
+    flags = ("--lr", 1e-9, "--min_lr", 1e-11, "--scheduler", "plateau", "--lr_factor", 0.1)
+    run = train(tmp_path, *flags, "--plateau_patience", 2, "--eval_every", 5, "--log_every", 5)
+    rates = [record["current_lr"] for record in read_metrics(run)]
+    expected = [1e-9] * 3 + [1e-10] * 2 + [1e-11] * 4  # step 1, 5, 10, …, 40
+    assert rates == pytest.approx(expected)
+
+
+def test_the_size_of_an_update_is_computed_with_the_rate_it_used(tmp_path, monkeypatch):
+    """Also when the rate falls by the evaluation right after the update."""
+    rates = []
+
+    def update_ratio(optimizer, rate):
+        rates.append((rate, optimizer.param_groups[0]["lr"]))
+        return 0.0
+
+    monkeypatch.setattr(train_cls_rnn, "update_ratio", update_ratio)
+    flags = ("--lr", 1e-9, "--min_lr", 0, "--scheduler", "plateau", "--plateau_patience", 1)
+    train(tmp_path, *flags, "--eval_every", 5, "--log_every", 5)
+    assert len(set(rates)) > 3 and all(logged == used for logged, used in rates)
+
+
+@pytest.mark.parametrize("flags", [PLATEAU, ("--stop_when_exact", 1, "--eval_every", 2)])
+def test_a_run_whose_evaluations_count_keeps_their_steps(flags, tmp_path, capsys):
+    run = train(tmp_path, *flags)
+    (run / "result.json").unlink()
+    capsys.readouterr()
+    sentence = refusal(capsys, "--resume", run, "--eval_every", 3)
+    assert "--eval_every 3 differs from the resumed run's 2" in sentence
+
+
+# ---- early stopping ----
+
+
+def test_it_stops_early_and_the_best_checkpoint_is_kept_named_and_used(tmp_path, capsys):
+    flags = ("--early_stopping_patience", 3, "--eval_every", 5, "--lr", 0.02)
+    run = train(tmp_path, *flags, "--total_steps", 3000, "--save_every", 0)
+    printed = capsys.readouterr().out
+    accuracies = {r["step"]: r["accuracy"] for r in read_metrics(run) if "accuracy" in r}
+    best_step = max(accuracies, key=accuracies.get)  # the first of equals
+    result = read_result(run)
+    assert result["steps"] == best_step + 3 * 5 == max(accuracies) < 3000
+    assert (result["best_step"], result["best_checkpoint"]) == (best_step, "model_best.pt")
+    assert result["best_accuracy"] == accuracies[best_step] > result["accuracy"]
+    best = load_run(str(run))  # what evaluate and certify take
+    assert best.path == load_run(str(tmp_path)).path == run / "model_best.pt"
+    assert best.step == best_step
+    assert evaluate(best.build_model(), 2, 4, 9).accuracy == accuracies[best_step]
+    assert "Stopped early: 3 evaluations in a row without improvement." in printed
+    assert f"Best checkpoint: {run / 'model_best.pt'}, accuracy" in printed
+    assert sorted(path.name for path in run.glob("*.pt")) == [
+        "model_best.pt",
+        f"model_step_{result['steps']}.pt",
+    ]
+    (run / "result.json").unlink()  # resumed, it knows that it is over
+    assert train_cls_rnn.main(["--resume", str(run)]) == 0
+    assert read_result(run)["steps"] == result["steps"]
+
+
+def test_predictions_come_from_the_best_checkpoint(tmp_path, capsys):
+    run = train(tmp_path, "--early_stopping_patience", 9)
+    (run / "model_step_40.pt").write_bytes(b"damaged")
+    question = ["--input", "1 2", "--save_dir", str(run)]
+    assert predict_cls_rnn.main(question) == 0
+    (run / "model_best.pt").unlink()
+    assert predict_cls_rnn.main(question) == 2
+    assert "model_step_40.pt" in capsys.readouterr().err
+
+
+# ---- accumulated gradients ----
+
+
+def test_small_passes_make_the_update_of_one_large_batch(tmp_path, monkeypatch):
+    """With noise and clipping; only the sums are rounded differently."""
+    sizes = []
+    forward = RnnClsNet.forward
+
+    def noted(self, x, *arguments, **options):
+        if isinstance(x, PackedSequence):  # of training; the summary asks with padded ids
+            sizes.append(int(x.batch_sizes[0]))
+        return forward(self, x, *arguments, **options)
+
+    monkeypatch.setattr(RnnClsNet, "forward", noted)
+    flags = ("--max_grad_norm", 0.5, "--embed_noise", 0.3, "--optimizer", "sgd", "--lr", 0.1)
+    large = train(tmp_path / "large", *flags, "--batch_size", 12)
+    assert sizes == [12] * 40
+    sizes.clear()
+    small = train(tmp_path / "small", *flags, "--batch_size", 3, "--accumulate_steps", 4)
+    assert sizes == [3] * 160
+    for name, value in final_weights(small).items():
+        torch.testing.assert_close(value, final_weights(large)[name], rtol=1e-4, atol=1e-6)
+    for record, expected in zip(read_metrics(small), read_metrics(large), strict=True):
+        for name in ("loss", "grad_norm", "padding_share"):
+            assert record[name] == pytest.approx(expected[name], rel=1e-4)
+
+
+# ---- precision ----
+
+
+def test_the_products_are_in_bfloat16_and_the_weights_in_float32():
+    grads, losses, dtypes = {}, {}, {}
+    for precision in ("float32", "bfloat16"):
+        config = TrainConfig(device="cpu", precision=precision, hidden_dim=32, optimizer="sgd")
+        model = train_cls_rnn.make_model(config)
+        optimizer = torch.optim.SGD(model.parameters())
+        seen = dtypes[precision] = []
+        for module in (model.rnn, model.fc):
+            module.register_forward_hook(
+                lambda module, _, out, seen=seen: seen.append(
+                    (out if module.__class__ is torch.nn.Linear else out[1]).dtype
+                )
+            )
+        (passes,) = make_passes(train_cls_rnn.make_dataset(config).draw_batches(0, 1, 64), None, 1)
+        loss, _ = train_cls_rnn.update(model, optimizer, config, 0, 0.1, passes)
+        losses[precision] = loss.item()
+        parameters = list(model.parameters())
+        assert {tensor.dtype for p in parameters for tensor in (p, p.grad)} == {torch.float32}
+        grads[precision] = torch.cat([p.grad.flatten() for p in parameters])
+    assert dtypes == {"float32": [torch.float32] * 2, "bfloat16": [torch.bfloat16] * 2}
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.01)
+    difference = (grads["bfloat16"] - grads["float32"]).norm() / grads["float32"].norm()
+    assert 1e-5 < difference < 0.02
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cell": "gru", "num_layers": 2, "dropout": 0.1},
+        {"cell": "lstm", "bidirectional": True, "pooling": "mean"},
+        {"cell": "transformer", "embed_dim": 16, "pooling": "mean"},
+        {"num_layers": 2, "layer_norm": True, "residual": True, "pooling": "attention"},
+        {"nonlinearity": "relu", "pooling": "max"},
+        {"bptt_steps": 2, "init": "orthogonal"},
+        {"cell": "lstm", "bptt_steps": 2},
+    ],
+    ids=str,
+)
+def test_every_member_of_the_family_has_almost_the_same_loss_in_bfloat16(settings):
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        config = TrainConfig(device="cpu", precision=precision, optimizer="sgd", **settings)
+        model = train_cls_rnn.make_model(config)
+        optimizer = torch.optim.SGD(model.parameters())
+        batches = train_cls_rnn.make_dataset(config).draw_batches(0, 1, 64)
+        torch.manual_seed(0)
+        loss, _ = train_cls_rnn.update(
+            model, optimizer, config, 0, 0.1, *make_passes(batches, None, 1)
+        )
+        losses.append(loss.item())
+        assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], abs=0.02)
+
+
+def test_it_learns_in_bfloat16(tmp_path):
+    flags = ("--max_number", 1, "--min_seq_len", 1, "--max_seq_len", 3, "--total_steps", 600)
+    run = train(tmp_path, *flags, "--lr", 0.01, "--hidden_dim", 16, "--precision", "bfloat16")
+    assert read_result(run)["wrong_inputs"] == 0
+
+
+def test_a_gpu_would_compute_in_float16(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(launch, "choose_device", lambda name, world: name)
+    flags = ("--precision", "bfloat16", "--device", "cuda", "--save_dir", tmp_path / "runs")
+    sentence = refusal(capsys, *flags)
+    assert "--precision bfloat16" in sentence and "--device cuda" in sentence
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--accumulate_steps", 2), "it takes a batch in one pass"),
+        (("--precision", "bfloat16"), "it computes in float32"),
+    ],
+)
+def test_only_autograd_accumulates_and_casts(flags, reason, tmp_path, capsys):
+    sentence = refusal(capsys, *flags, "--engine", "compiled", "--save_dir", tmp_path)
+    assert f"--engine 'compiled' cannot be used: {reason}" in sentence
+    assert "--contraction" in refusal(capsys, *flags, "--contraction", 1, "--save_dir", tmp_path)
+
+
+# ---- buckets of length ----
+
+
+def test_padding_is_logged_and_bucketing_lowers_it(tmp_path, capsys):
+    shares = {}
+    for bucket in ("--no-bucket_by_length", "--bucket_by_length"):
+        flags = (bucket, "--max_seq_len", 50, "--log_every", 1, "--eval_every", 40)
+        run = train(tmp_path / bucket, *flags)
+        logged = [record["padding_share"] for record in read_metrics(run)]
+        config = TrainConfig(**json.loads((run / "config.json").read_text()))
+        lengths = train_cls_rnn.make_dataset(config).draw_batches(0, 40, 16).seq_lengths
+        expected = [1 - n.float().mean().item() / n.max().item() for n in lengths]
+        assert logged == pytest.approx(expected)
+        shares[bucket] = sum(logged) / len(logged)
+        assert f"Padding: {shares[bucket]:.1%} of the logged batches." in capsys.readouterr().out
+    assert shares["--bucket_by_length"] < 0.1 < 0.4 < shares["--no-bucket_by_length"]
+
+
+def test_without_padding_nothing_is_said_of_it(tmp_path, capsys):
+    run = train(tmp_path, "--min_seq_len", 4)
+    assert {record["padding_share"] for record in read_metrics(run)} == {0.0}
+    assert "Padding" not in capsys.readouterr().out
