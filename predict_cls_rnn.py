@@ -28,12 +28,13 @@ from rnn_tutorial.certify import certificate_matches
 from rnn_tutorial.data.examples import Vocabulary, parse_tokens
 from rnn_tutorial.evaluation.exact import Evaluation, evaluate
 from rnn_tutorial.evaluation.scorer import Inference
-from rnn_tutorial.machines.digit_sum import labels, parse_lines, parse_sequence
+from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.prediction.answers import Answers, NamedAnswer
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
 from rnn_tutorial.runs.terminal import OneSentenceParser
+from rnn_tutorial.tasks.digit_lines import parse_lines, parse_sequence
 
 BLOCK_CHARACTERS = 2**18  # of a stream, answered at once
 MAX_THREADS = 4  # a quarter of a small net's work is done under Python's lock
@@ -118,7 +119,7 @@ class DigitPredictor(Predictor):
             lengths,
             predictions,
             probabilities,
-            labels(digits, lengths, self.max_number),
+            SumModulo(self.max_number).answer(digits, lengths),
             (lengths >= self.trained_lengths[0]) & (lengths <= self.trained_lengths[-1]),
         )
 

@@ -35,7 +35,8 @@ from rnn_tutorial.data.streams import BatchLoader, pad_and_tensor
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.evaluation.plots import check_picture, draw_growth
 from rnn_tutorial.evaluation.scorer import add_product
-from rnn_tutorial.machines.digit_sum import input_at, label, padding_id
+from rnn_tutorial.machines.digit_sum import label, padding_id
+from rnn_tutorial.machines.machine import sequence_at
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import (
     against,
@@ -170,7 +171,7 @@ def compare_evaluation(rounds: int) -> dict[str, Any]:
     samples = [
         (digits, length, int(label(digits, 9)))
         for length in range(1, 6)
-        for digits in (input_at(place, length, 9) for place in range(10**length))
+        for digits in (sequence_at(place, length, 10) for place in range(10**length))
     ]
     collate = partial(pad_and_tensor, padding_value=padding_id(9))
     batches = list(DataLoader(samples, batch_size=256, collate_fn=collate))

@@ -31,7 +31,8 @@ from rnn_tutorial.evaluation.automaton import find_automaton
 from rnn_tutorial.evaluation.exact import MAX_ENUMERATED, Evaluation, evaluate, wilson_interval
 from rnn_tutorial.evaluation.plots import check_picture, draw_accuracy_by_length, draw_automaton
 from rnn_tutorial.evaluation.scorer import Inference
-from rnn_tutorial.machines.digit_sum import count_inputs, label, num_classes
+from rnn_tutorial.machines.digit_sum import label, num_classes
+from rnn_tutorial.machines.machine import count_sequences
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_run
 from rnn_tutorial.runs.processes import choose_num_threads
@@ -110,7 +111,8 @@ def accuracy_at_length(
 def longest_enumerable(max_number: int) -> int:
     """The greatest length up to which all inputs together are few enough to score in a moment."""
     lengths = itertools.takewhile(
-        lambda length: count_inputs(1, length, max_number) <= MAX_ENUMERATED, itertools.count(1)
+        lambda length: count_sequences(num_classes(max_number), 1, length) <= MAX_ENUMERATED,
+        itertools.count(1),
     )
     return max(lengths, default=1)
 
@@ -320,7 +322,7 @@ def _show_lengths(checkpoint: Checkpoint, flags: argparse.Namespace, figure: Pat
     max_number = checkpoint.config["max_number"]
     max_len = flags.max_len or longest_enumerable(max_number)
     # (To length 30, even two digits make more than a billion inputs; longer ones need no count.)
-    if count_inputs(1, min(max_len, 30), max_number) > MAX_INPUTS:
+    if count_sequences(num_classes(max_number), 1, min(max_len, 30)) > MAX_INPUTS:
         raise ValueError(f"--max_len {max_len} has more than a billion inputs, too many to score")
     longest, num_adversarial = max(flags.lengths), min(num_classes(max_number), MAX_REPEATED) + 2
     digits = longest * max(flags.num_sequences, num_adversarial)

@@ -26,10 +26,10 @@ from predict_cls_rnn import DigitPredictor, read_blocks
 from rnn_tutorial import certify
 from rnn_tutorial.evaluation.exact import Evaluation
 from rnn_tutorial.machines import digit_sum as task
-from rnn_tutorial.machines.digit_sum import parse_sequence
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.prover import Proof
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
+from rnn_tutorial.tasks.digit_lines import parse_sequence
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_sequence
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from rnn_tutorial.machines.digit_sum import label, padding_id
+from rnn_tutorial.machines.digit_sum import label, num_classes
 from rnn_tutorial.runs.processes import share_noise, share_rows
 
 # Streams of one seed never share a generator: each has its own number.
@@ -52,6 +52,56 @@ class BatchStream(Protocol):
         """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
 
 
+class RandomSequences:
+    """An endless stream of random sequences: lengths and tokens are uniform.
+
+    Args:
+        num_tokens: number of different tokens; their ids are 0 .. num_tokens - 1.
+        min_seq_len: shortest length.
+        max_seq_len: longest length.
+        seed: any whole number ≥ 0.
+        stream: TRAIN_STREAM or EVAL_STREAM: independent streams of the same seed.
+
+    Attributes:
+        block_size: sequences that are drawn at once: about a million tokens at most.
+    """
+
+    def __init__(
+        self, num_tokens: int, min_seq_len: int, max_seq_len: int, seed: int, stream: int
+    ) -> None:
+        if not 1 <= min_seq_len <= max_seq_len:
+            raise ValueError(
+                f"min_seq_len {min_seq_len} and max_seq_len {max_seq_len} must satisfy "
+                "1 <= min_seq_len <= max_seq_len"
+            )
+        self._num_tokens = num_tokens
+        self._lengths = min_seq_len, max_seq_len
+        self._seed, self._stream = seed, stream
+        self.block_size = max(1, min(4096, 2**20 // max_seq_len))
+
+    def draw(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The sequences start .. start + count - 1 of the endless stream.
+
+        Returns:
+            Token ids padded with num_tokens to max_seq_len, int64, (count, T), and lengths, int64,
+            (count,).
+        """
+        first, last = start // self.block_size, (start + count - 1) // self.block_size
+        blocks = [self.draw_block(block) for block in range(first, last + 1)]
+        x, seq_lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        wanted = slice(start - first * self.block_size, start - first * self.block_size + count)
+        return x[wanted], seq_lengths[wanted]
+
+    def draw_block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+        """The sequences block · block_size and on, block_size of them; see `draw`."""
+        generator = np.random.default_rng([self._seed, self._stream, block])
+        shortest, longest = self._lengths
+        seq_lengths = generator.integers(shortest, longest + 1, self.block_size)
+        x = generator.integers(0, self._num_tokens, (self.block_size, longest))
+        x[np.arange(longest) >= seq_lengths[:, None]] = self._num_tokens
+        return x, seq_lengths
+
+
 class SeqSumModDataset(IterableDataset):
     """Random digit sequences, labelled with their sum modulo (max_number + 1).
 
@@ -79,40 +129,19 @@ class SeqSumModDataset(IterableDataset):
     ) -> None:
         if total_samples is not None and total_samples < 0:
             raise ValueError(f"total_samples {total_samples} is negative; None means endless")
-        if not 1 <= min_seq_len <= max_seq_len:
-            raise ValueError(
-                f"min_seq_len {min_seq_len} and max_seq_len {max_seq_len} must satisfy "
-                "1 <= min_seq_len <= max_seq_len"
-            )
         if max_number < 1:
             raise ValueError(f"max_number {max_number} must be at least 1")
+        self._sequences = RandomSequences(
+            num_classes(max_number), min_seq_len, max_seq_len, seed, stream
+        )
         self.total_samples = total_samples
-        self.min_seq_len = min_seq_len
-        self.max_seq_len = max_seq_len
+        self.min_seq_len, self.max_seq_len = min_seq_len, max_seq_len
         self.max_number = max_number
-        self.seed = seed
-        self.stream = stream
-        # Samples are drawn a block at a time, about a million digits at most.
-        self.block_size = max(1, min(4096, 2**20 // max_seq_len))
+        self.block_size = self._sequences.block_size
 
     def draw(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The samples start .. start + count - 1 of the endless stream.
-
-        Returns:
-            Token ids padded to max_seq_len, int64, (count, T), and lengths, int64, (count,).
-        """
-        first, last = start // self.block_size, (start + count - 1) // self.block_size
-        blocks = [self._draw_block(block) for block in range(first, last + 1)]
-        x, seq_lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-        wanted = slice(start - first * self.block_size, start - first * self.block_size + count)
-        return x[wanted], seq_lengths[wanted]
-
-    def _draw_block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-        generator = np.random.default_rng([self.seed, self.stream, block])
-        seq_lengths = generator.integers(self.min_seq_len, self.max_seq_len + 1, self.block_size)
-        x = generator.integers(0, self.max_number + 1, (self.block_size, self.max_seq_len))
-        x[np.arange(self.max_seq_len) >= seq_lengths[:, None]] = padding_id(self.max_number)
-        return x, seq_lengths
+        """The sequences start .. start + count - 1; see `RandomSequences.draw`."""
+        return self._sequences.draw(start, count)
 
     def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
         """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
@@ -123,7 +152,7 @@ class SeqSumModDataset(IterableDataset):
         worker = get_worker_info()
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for block in itertools.count():
-            x, seq_lengths = self._draw_block(block)
+            x, seq_lengths = self._sequences.draw_block(block)
             for row in range(self.block_size):
                 position = block * self.block_size + row
                 if self.total_samples is not None and position >= self.total_samples:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
 from rnn_tutorial.evaluation.scorer import empty_state, extend_by_every_digit
-from rnn_tutorial.machines.digit_sum import add_digit, count_inputs, input_at, label, num_classes
+from rnn_tutorial.machines.digit_sum import label, num_classes
+from rnn_tutorial.machines.machine import count_sequences, sequence_at
 from rnn_tutorial.model.classifier import RnnClsNet
 
 MAX_ENUMERATED = 2_000_000  # above it a sample is scored instead
@@ -94,7 +95,7 @@ def evaluate(
     started = time.perf_counter()
     was_training = model.training
     model.eval()
-    exact = count_inputs(min_seq_len, max_seq_len, max_number) <= max_enumerated
+    exact = count_sequences(num_classes(max_number), min_seq_len, max_seq_len) <= max_enumerated
     with torch.no_grad():
         score_all = _score_all if model.has_state else _score_all_from_the_beginning
         score = score_all if exact else _score_sample
@@ -148,14 +149,14 @@ def _score_all(
         `state`: of the prefixes, (S, P, H); `labels`: theirs, (P,).
         """
         state = extend_by_every_digit(model, state)  # (S, P·C, H)
-        labels = add_digit(labels.unsqueeze(1), digits, max_number).flatten()  # (P·C,)
+        labels = ((labels.unsqueeze(1) + digits) % classes).flatten()  # (P·C,)
         if length >= min_seq_len:
             # (With the classes first, both the product and the maximum are faster.)
             scores = torch.addmm(model.fc.bias.unsqueeze(1), model.fc.weight, state[-1].T)
             wrong = (~(_margins(scores, labels) > 0)).nonzero().flatten()  # no number is wrong too
             tally.add(length, len(labels), len(wrong))
             for index in wrong[:max_examples].tolist():
-                tally.examples.append(input_at(first * classes + index, length, max_number))
+                tally.examples.append(sequence_at(first * classes + index, length, classes))
         if length < max_seq_len:
             for start in range(0, len(labels), chunk):
                 part = slice(start, start + chunk)
@@ -175,7 +176,7 @@ def _score_all_from_the_beginning(
         places = torch.tensor([classes**power for power in range(length - 1, -1, -1)])
         for start in range(0, classes**length, _CHUNK):
             index = torch.arange(start, min(start + _CHUNK, classes**length))
-            x = index.unsqueeze(1) // places % classes  # (P, T), see task.input_at
+            x = index.unsqueeze(1) // places % classes  # (P, T), see machine.sequence_at
             labels = (x.sum(dim=1) % classes).to(model.fc.weight.device)
             scores = model(x.to(labels.device), torch.full((len(x),), length)).T
             wrong = (~(_margins(scores, labels) > 0)).nonzero().flatten()  # no number is wrong too

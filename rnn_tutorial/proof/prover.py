@@ -42,7 +42,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rnn_tutorial.machines.digit_sum import add_digit
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import PLAIN_IN_WORDS
 
@@ -246,7 +245,7 @@ def _explore(net: IntervalNet, resolution: float, memory: int | None) -> _Automa
             images = net.images(points[level], points[level])
             next_points = np.stack([(low + high) / 2 for low, high in images], axis=1)
             next_points = next_points.reshape(-1, *points.shape[1:])  # (M, L, H)
-            labels = add_digit(residues[level, None], digits, C - 1).ravel()  # (M,)
+            labels = ((residues[level, None] + digits) % C).ravel()  # (M,)
             pairs = np.stack(np.meshgrid(level, digits, indexing="ij"), axis=-1).reshape(-1, 2)
             next_recent = np.hstack([recent[pairs[:, 0]], pairs[:, 1:]])[:, 1:]
             found = np.empty(len(labels), np.int64)

@@ -533,7 +533,7 @@ def test_bad_habits_stay_in_the_worker(fake_swanlab, capfd):
 
 def test_exit_is_prompt_and_keeps_its_status(fake_swanlab):
     fake_swanlab(log="time.sleep(1000)", finish="time.sleep(1000)")
-    body = """from rnn_tutorial import tracking
+    body = """from rnn_tutorial.runs import tracking
 tracking._ORPHAN_SECONDS = 0.1
 start_tracker('local', run_name='x', config={}).log({'a': 1}, 1); sys.exit(3)"""
     begin = time.monotonic()
@@ -559,7 +559,7 @@ import time; time.sleep(0.3); print('ready', flush=True); time.sleep(1000)"""
 
 def test_a_worker_that_hangs_does_not_outlive_its_training_for_long(fake_swanlab):
     fake_swanlab(log="while True: pathlib.Path('alive').touch(); time.sleep(0.05)")
-    body = """from rnn_tutorial import tracking
+    body = """from rnn_tutorial.runs import tracking
 tracking._ORPHAN_SECONDS = 0.1
 start_tracker('local', run_name='x', config={}).log({'a': 1}, 1)
 import pathlib, time

@@ -1,0 +1,45 @@
+"""What a person types is read as digits or refused in a sentence."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnn_tutorial.tasks.digit_lines import parse_sequence
+
+digit_sequences = st.integers(1, 12).flatmap(
+    lambda max_number: st.tuples(
+        st.just(max_number), st.lists(st.integers(0, max_number), min_size=1, max_size=30)
+    )
+)
+
+
+@given(digit_sequences, st.sampled_from([" ", ",", ", ", "  ", "\t", " , "]))
+def test_what_a_user_types_is_read_back(task, separator):
+    max_number, digits = task
+    typed = separator.join(map(str, digits))
+    assert parse_sequence(f" {typed}\n", max_number) == digits
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("10", "10"), ("-1", "-1"), ("-0", "-0"), ("1 2 99", "99"), ("123", "123"),
+        ("9" * 10_000, "9" * 20 + "…"), ("1.5", "'1.5'"), ("one", "'one'"), ("1_0", "'1_0'"),
+        ("２", "'２'"), ("0x1", "'0x1'"), ("1 --2", "'--2'"), ("nan", "'nan'"),
+        ("", "empty"), ("  , ,", "empty"),
+    ],
+)  # fmt: skip
+def test_refused_input_names_the_token_and_what_is_allowed(text, named):
+    with pytest.raises(ValueError, match=r"0 to 9") as refused:
+        parse_sequence(text, 9)
+    assert named in str(refused.value)
+    assert len(str(refused.value)) < 120
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_either_digits_or_refused(text):
+    try:
+        digits = parse_sequence(text, 9)
+    except ValueError:
+        return
+    assert digits and all(0 <= digit <= 9 for digit in digits)
