@@ -1,46 +1,33 @@
 """Endless random training data that anyone can reproduce: sample j is a function of (seed, j).
 
-    samples -> pad -> (pack -> RNN: see model.py)
-
 Batch i holds the samples i·N to i·N + N - 1 of the stream, longest first. So the batches are the
 same whoever draws them, in whatever order: worker processes, a resumed run, a test.
 
-Shapes: K batches drawn at once, N sequences in a batch, T time steps (max_seq_len).
+Shapes: K batches drawn at once, N sequences in a batch, T time steps (max_seq_len), M valid steps
+of a batch, E embedding.
 """
 
 from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence, pad_sequence
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from rnn_tutorial.data.batches import Batches, Sample, longest_first
 from rnn_tutorial.machines.digit_sum import label, num_classes
-from rnn_tutorial.runs.processes import share_noise, share_rows
+from rnn_tutorial.settings.config import TrainConfig
 
 # Streams of one seed never share a generator: each has its own number.
 TRAIN_STREAM, EVAL_STREAM, NOISE_STREAM, EXAMINE_STREAM, DROPOUT_STREAM, BUCKET_STREAM = range(6)
 
 POOL_SIZE = 32  # batches whose samples are sorted by length together
-
-Sample = tuple[list[int], int, int]
-
-# Packed token ids of N sequences; their classes, (N,); noise for the embedded input, (M, E).
-Pass = tuple[PackedSequence, Tensor, Tensor | None]
-
-
-class Batches(NamedTuple):
-    """K batches of N sequences, each batch longest first."""
-
-    x: Tensor  # token ids, int64, (K, N, T); short rows end in the padding id
-    seq_lengths: Tensor  # int64, (K, N), descending in each batch
-    targets: Tensor  # int64, (K, N)
 
 
 class BatchStream(Protocol):
@@ -184,9 +171,11 @@ class LengthBuckets:
         pools = range(first // POOL_SIZE, (first + count - 1) // POOL_SIZE + 1)
         drawn = [self._draw_pool(pool, batch_size) for pool in pools]
         start = first - pools[0] * POOL_SIZE
-        return Batches(
-            *(torch.cat(tensors)[start : start + count] for tensors in zip(*drawn, strict=True))
+        x, seq_lengths, targets = (
+            torch.cat([getattr(pool, name) for pool in drawn])[start : start + count]
+            for name in ("x", "seq_lengths", "targets")
         )
+        return Batches(x, seq_lengths, targets)
 
     def _draw_pool(self, pool: int, batch_size: int) -> Batches:
         """All batches of a pool; the last one drawn is kept, for it is often asked for in parts."""
@@ -195,97 +184,34 @@ class LengthBuckets:
             order = batches.seq_lengths.flatten().argsort(descending=True, stable=True)
             generator = np.random.default_rng([self._seed, BUCKET_STREAM, pool])
             order = order.view(POOL_SIZE, batch_size)[generator.permutation(POOL_SIZE)]
-            batches = Batches(*(tensor.flatten(0, 1)[order] for tensor in batches))
+            parts = batches.x, batches.seq_lengths, batches.targets
+            batches = Batches(*(part.flatten(0, 1)[order] for part in parts))
             self._last = (pool, batch_size), batches
         return self._last[1]
 
 
-def padding_share(seq_lengths: Tensor) -> float:
-    """The share of a batch's (N, T) rectangle that is padding, T its longest length."""
-    lengths = seq_lengths.numpy()
-    return float(1 - lengths.sum() / (len(lengths) * lengths.max()))
-
-
-def longest_first(
-    x: np.ndarray, seq_lengths: np.ndarray, targets: np.ndarray, batch_size: int
-) -> Batches:
-    """Cut samples into batches and sort each as packing wants it.
+class NoisyStream:
+    """A stream's batches with noise for their embedded tokens.
 
     Args:
-        x: padded token ids, int64, (K·N, T).
-        seq_lengths: int64, (K·N,).
-        targets: int64, (K·N,).
-        batch_size: N.
+        stream: whose batches.
+        seed: of the noise.
+        embed_dim: E.
     """
-    seq_lengths = seq_lengths.reshape(-1, batch_size)
-    order = np.argsort(-seq_lengths, axis=1, kind="stable")
-    x = np.take_along_axis(x.reshape(*order.shape, -1), order[:, :, None], axis=1)
-    seq_lengths = np.take_along_axis(seq_lengths, order, axis=1)
-    targets = np.take_along_axis(targets.reshape(order.shape), order, axis=1)
-    return Batches(*map(torch.from_numpy, (x, seq_lengths, targets)))
 
+    def __init__(self, stream: BatchStream, seed: int, embed_dim: int) -> None:
+        self.block_size = stream.block_size
+        self._stream = stream
+        self._seed, self._embed_dim = seed, embed_dim
 
-def pad_and_tensor(samples: Sequence[Sample], padding_value: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Collate samples of different lengths: the `collate_fn` for a DataLoader over samples.
-
-    Args:
-        samples: N samples `(input_seq, seq_length, target_num)`.
-        padding_value: token id that fills the end of short rows, `padding_id(max_number)` here.
-
-    Returns:
-        Padded token ids, int64, (N, T); lengths, int64, (N,); targets, int64, (N,).
-    """
-    input_seqs, seq_lengths, target_nums = zip(*samples, strict=True)
-    x = pad_sequence(
-        [torch.as_tensor(input_seq, dtype=torch.int64) for input_seq in input_seqs],
-        batch_first=True,
-        padding_value=padding_value,
-    )
-    return x, torch.tensor(seq_lengths), torch.tensor(target_nums)
-
-
-def pack_batches(batches: Batches, device: str = "cpu") -> list[PackedSequence]:
-    """What pack_padded_sequence makes of each batch's token ids, for all of them at once."""
-    x, seq_lengths, _ = batches
-    is_valid = torch.arange(x.shape[2]).unsqueeze(1) < seq_lengths.unsqueeze(1)  # (K, T, N)
-    data = x.transpose(1, 2)[is_valid].to(device).split(seq_lengths.sum(dim=1).tolist())  # K × (M,)
-    batch_sizes = is_valid.sum(dim=2)  # (K, T)
-    longest = seq_lengths[:, 0].tolist()
-    return [
-        PackedSequence(ids, sizes[:steps])
-        for ids, sizes, steps in zip(data, batch_sizes, longest, strict=True)
-    ]
-
-
-def make_passes(
-    batches: Batches, noise: Sequence[Tensor] | None, passes: int, device: str = "cpu"
-) -> list[tuple[Pass, ...]]:
-    """Each batch in so many passes of as many rows, as processes share a batch.
-
-    Args:
-        batches: K batches.
-        noise: of each, in the order of a PackedSequence, K × (M, E), or None.
-        passes: a divisor of N.
-        device: where the passes go.
-
-    Returns:
-        K × passes of N / passes sequences each.
-    """
-    shares = []
-    for index in range(passes):
-        share = share_rows(batches, index, passes)
-        added = (
-            [None] * len(share.x)
-            if noise is None
-            else [
-                share_noise(values, seq_lengths, index, passes).to(device)
-                for values, seq_lengths in zip(noise, batches.seq_lengths, strict=True)
-            ]
-        )
-        shares.append(
-            zip(pack_batches(share, device), share.targets.to(device), added, strict=True)
-        )
-    return list(zip(*shares, strict=True))
+    def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
+        """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
+        batches = self._stream.draw_batches(first, count, batch_size)
+        noise = [
+            draw_noise(self._seed, first + k, lengths, self._embed_dim)
+            for k, lengths in enumerate(batches.seq_lengths)
+        ]
+        return replace(batches, noise=noise)
 
 
 def draw_noise(seed: int, step: int, seq_lengths: Tensor, embed_dim: int) -> Tensor:
@@ -309,6 +235,12 @@ def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
     """Seed of the dropout of one update in one process, so that a resumed run drops the same."""
     sequence = np.random.SeedSequence([seed, DROPOUT_STREAM, step, rank])
     return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def training_stream(dataset: BatchStream, config: TrainConfig) -> BatchStream:
+    """The batches to train on: a dataset's, bucketed and with noise as the configuration says."""
+    stream = LengthBuckets(dataset, config.seed) if config.bucket_by_length else dataset
+    return NoisyStream(stream, config.seed, config.embed_dim) if config.embed_noise else stream
 
 
 class BatchLoader:
@@ -338,7 +270,7 @@ class BatchLoader:
             generator=torch.Generator(),  # else each iterator would draw from the global one
         )
         self._chunks = iter(loader)
-        self._rest = Batches(*[torch.empty(0)] * 3)
+        self._rest: Batches | None = None
 
     def take(self, at_most: int) -> Batches:
         """The next batches: at least one and at most `at_most` of them.
@@ -346,10 +278,9 @@ class BatchLoader:
         Raises:
             StopIteration: the last batch was taken.
         """
-        if not len(self._rest.x):
+        if not self._rest:
             self._rest = next(self._chunks)
-        taken = Batches(*(tensor[:at_most] for tensor in self._rest))
-        self._rest = Batches(*(tensor[at_most:] for tensor in self._rest))
+        taken, self._rest = self._rest[:at_most], self._rest[at_most:]
         return taken
 
 

@@ -1,7 +1,7 @@
 """The model: Embedding -> recurrent layers over a PackedSequence -> last valid state -> Linear.
 
-By default the layers are those of nn.RNN. Other cells, what may lie between layers, pooling and
-the Transformer are in layers.py.
+By default the layers are those of nn.RNN. Other cells and what may lie between layers are in
+layers.py, other ways to read a sequence in pooling.py.
 
 Shapes: N batch, T time, E embedding, H hidden, D directions, L layers, F features of a row (D·H),
 C classes, V vocabulary, M valid steps of a batch (the sum of its lengths).
@@ -13,11 +13,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_sequence
 
-from rnn_tutorial.model.layers import State, TransformerLayers, last_steps, make_layers, pool
-from rnn_tutorial.settings.config import PLAIN_IN_WORDS, check_model_options
+from rnn_tutorial.model.layers import State, init_recurrent, make_layers
+from rnn_tutorial.model.pooling import last_steps, pool
+from rnn_tutorial.model.transformer import TransformerLayers
+from rnn_tutorial.runs.checkpoint import Checkpoint
+from rnn_tutorial.settings.config import TrainConfig, check_model_options
 
 
 class RnnClsNet(nn.Module):
@@ -100,105 +102,38 @@ class RnnClsNet(nn.Module):
         is_read_last = self.arguments["pooling"] == "last"
         return is_recurrent and is_read_last and not self.rnn.bidirectional
 
-    def forward(
-        self,
-        x: Tensor | PackedSequence,
-        seq_lengths: Tensor | None = None,
-        noise: Tensor | None = None,
-        bptt_steps: int = 0,
-    ) -> Tensor:
+    def forward(self, x: Tensor | PackedSequence, seq_lengths: Tensor | None = None) -> Tensor:
         """Classify each sequence from its last valid hidden state, or as `pooling` says.
 
         Args:
             x: token ids, int64, (N, T), each in [0, vocab_size]; vocab_size itself is padding. Or
                 the same packed, without seq_lengths.
             seq_lengths: valid steps per row, int64 on the CPU, (N,), each in [1, T], in any order.
-            noise: added to the embedded input, float32, (M, E), in the order of a PackedSequence.
-            bptt_steps: K, truncated backpropagation: the sequence is read in segments of K steps,
-                and no gradient goes from a segment into the one before it. 0 does not truncate.
 
         Returns:
             Unnormalised scores, float32, (N, C).
 
         Raises:
-            ValueError: a length outside [1, T], or bptt_steps for a net without `has_state`.
+            ValueError: a length outside [1, T].
         """
-        ids = x if isinstance(x, PackedSequence) else _pack(x, seq_lengths)
-        embedded = self.embedding(ids.data)  # (M, E): there is no padding in it
-        if noise is not None:
-            embedded = embedded + noise
-        embedded = ids._replace(data=embedded)
-        if bptt_steps:
-            return self.fc(self._read_in_segments(embedded, bptt_steps))
-        return self.fc(self._read(*self.rnn(embedded)))
+        tokens = x if isinstance(x, PackedSequence) else _pack(x, seq_lengths)  # (M,)
+        embedded = tokens._replace(data=self.embedding(tokens.data))  # (M, E), without padding
+        output, h_n = self.rnn(embedded)  # every step's output, (M, F); the last state of each row
+        return self.fc(self.last_state(output, h_n))
 
-    def _read(self, output: PackedSequence, state: State | None) -> Tensor:
-        """What the classifier sees of each row, (N, F), from what the layers return."""
+    def last_state(self, output: PackedSequence, h_n: State | None) -> Tensor:
+        """What the classifier reads of each row, (N, F), from what the layers return."""
+        if self.is_plain:
+            return h_n[-1]  # of the top layer, each row's at its own last valid step
         pooling = self.arguments["pooling"]
         if pooling != "last":
             return pool(output, pooling, self.attention)
         if not isinstance(self.rnn, nn.RNNBase):
             return last_steps(output, self.rnn.bidirectional)
-        # (L·D, N, H): each row's state at its own last valid step, and with two directions that
-        # of the backward one, at the row's first step, after that of the forward one
-        h_n = state[0] if isinstance(state, tuple) else state
-        return torch.cat([h_n[-2], h_n[-1]], dim=1) if self.rnn.bidirectional else h_n[-1]
-
-    def _read_in_segments(self, embedded: PackedSequence, bptt_steps: int) -> Tensor:
-        """As `_read`, but backpropagation goes no farther than the beginning of a segment.
-
-        Rows are sorted by descending length: those that go on after a segment are the first ones.
-
-        Source: Williams and Peng, An Efficient Gradient-Based Algorithm for On-Line Training of
-        Recurrent Network Trajectories, 1990.
-        """
-        if not self.has_state:
-            raise ValueError("bptt_steps needs a recurrent net of one direction, pooling 'last'")
-        segments = embedded.batch_sizes.split(bptt_steps)
-        data = embedded.data.split([int(sizes.sum()) for sizes in segments])
-        go_on = [int(sizes[0]) for sizes in segments[1:]] + [0]  # rows after each segment
-        state, finished = None, []
-        for sizes, steps, n in zip(segments, data, go_on, strict=True):
-            output, state = self.rnn(PackedSequence(steps, sizes), state)
-            finished.append(self._read(output, state)[n:])
-            state = _detached_rows(state, n)
-        features = torch.cat(finished[::-1])  # (N, F), longest first
-        order = embedded.unsorted_indices
-        return features if order is None else features[order]
-
-    def forward_with_contraction(
-        self, ids: PackedSequence, noise: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Scores as from `forward`, and how strongly a step can move two states apart.
-
-        The Jacobian of h_t with respect to h_{t-1} is diag(1 - h_t²) W_hh. The sum of the absolute
-        values in its row i is (1 - h_i²) Σ_j |W_hh[i, j]|; where all such sums are below 1, the
-        step brings states closer together. Returned is their mean over the units and the visited
-        states of a layer, summed over layers.
-
-        Args:
-            ids: packed token ids.
-            noise: as in `forward`.
-
-        Returns:
-            Scores, (N, C), and the penalty, a scalar.
-
-        Raises:
-            ValueError: the net is not plain.
-        """
-        if not self.is_plain:
-            raise ValueError(f"the contraction penalty is that of {PLAIN_IN_WORDS}")
-        embedded = self.embedding(ids.data)
-        inputs = PackedSequence(embedded if noise is None else embedded + noise, *ids[1:])
-        penalty = torch.zeros((), device=embedded.device, dtype=embedded.dtype)
-        for weights in self.rnn.all_weights:
-            one_layer = nn.RNN(inputs.data.shape[1], self.rnn.hidden_size, device="meta")
-            names = [name for name, _ in one_layer.named_parameters()]
-            own = dict(zip(names, weights, strict=True))
-            inputs, h_n = functional_call(one_layer, own, (inputs,))
-            row_sums = weights[1].abs().sum(dim=1)  # (H,)
-            penalty = penalty + ((1 - inputs.data**2) * row_sums).mean()
-        return self.fc(h_n[-1]), penalty
+        h_n = h_n[0] if isinstance(h_n, tuple) else h_n  # (L·D, N, H); an LSTM's state is (h, c)
+        if self.rnn.bidirectional:  # the backward direction ends at the row's first step
+            return torch.cat([h_n[-2], h_n[-1]], dim=1)
+        return h_n[-1]
 
     @torch.no_grad()
     def score(self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> Tensor:
@@ -243,6 +178,45 @@ class RnnClsNet(nn.Module):
         return ids.to(self.embedding.weight.device), seq_lengths
 
 
+def make_model(config: TrainConfig, num_tokens: int, num_classes: int) -> RnnClsNet:
+    """The model of a configuration with its first weights, which the seed determines.
+
+    Args:
+        config: of the run.
+        num_tokens: V, without the padding.
+        num_classes: C.
+    """
+    torch.manual_seed(config.seed)
+    sizes = config.embed_dim, config.hidden_dim, config.num_layers
+    model = RnnClsNet(num_tokens, *sizes, num_classes, **config.model_options())
+    init_recurrent(model.rnn, config.init, config.forget_bias)
+    return model.to(config.device)
+
+
+def load_model(checkpoint: Checkpoint) -> RnnClsNet:
+    """The model of a checkpoint with its weights, on the CPU.
+
+    Raises:
+        ValueError: the weights are not those of such a model.
+    """
+    try:
+        model = RnnClsNet(**checkpoint.model)
+    except (RuntimeError, TypeError, AttributeError, LookupError):
+        raise ValueError(f"{str(checkpoint.path)!r}: the weights do not fit the model") from None
+    except ValueError as error:
+        raise ValueError(f"{str(checkpoint.path)!r}: {error}") from None
+    load_weights(model, checkpoint)
+    return model
+
+
+def load_weights(model: RnnClsNet, checkpoint: Checkpoint) -> None:
+    """Give a model the weights of a checkpoint; ValueError if they do not fit it."""
+    try:
+        model.load_state_dict(checkpoint.weights)
+    except (RuntimeError, TypeError, AttributeError, LookupError):
+        raise ValueError(f"{str(checkpoint.path)!r}: the weights do not fit the model") from None
+
+
 def _pack(x: Tensor, seq_lengths: Tensor) -> PackedSequence:
     """pack_padded_sequence with a refusal that names the lengths."""
     shortest, longest = seq_lengths.aminmax()
@@ -252,13 +226,6 @@ def _pack(x: Tensor, seq_lengths: Tensor) -> PackedSequence:
         )
     is_sorted = bool((seq_lengths[1:] <= seq_lengths[:-1]).all())  # then packing need not sort
     return pack_padded_sequence(x, seq_lengths, batch_first=True, enforce_sorted=is_sorted)
-
-
-def _detached_rows(state: State, n: int) -> State:
-    """The states of the first n rows, as constants."""
-    if isinstance(state, tuple):
-        return tuple(_detached_rows(part, n) for part in state)
-    return state[:, :n].detach()
 
 
 def _valid_steps(row: Tensor, padding: int) -> int:

@@ -1,8 +1,8 @@
 """Checkpoints: tensors and plain values only, saved atomically, loaded without executing anything.
 
-A checkpoint holds everything that prediction and resuming need: the model's arguments and weights,
-the configuration, the optimizer's state, the step and the evaluation at that step. The training
-data needs no state, because batch i is a function of (seed, i).
+A checkpoint holds everything that prediction and resuming need: the task, the model's arguments
+and weights, the configuration, the optimizer's state, the step and the evaluation at that step. The
+training data needs no state, because batch i is a function of (seed, i).
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnn_tutorial.machines.digit_sum import num_classes
-from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.folder import (
     BEST_FILE,
     checkpoint_path,
@@ -31,7 +29,8 @@ from rnn_tutorial.runs.folder import (
     write_atomically,
 )
 
-FORMAT = "rnn_tutorial checkpoint 1"
+FORMAT = "rnn_tutorial checkpoint 2"
+_FORMAT_1 = "rnn_tutorial checkpoint 1"  # its tasks are described by config and `examples`
 
 
 @dataclass(frozen=True)
@@ -41,54 +40,29 @@ class Checkpoint:
     Args:
         path: where it was loaded from.
         step: optimizer updates behind it.
+        task: what was learned, the `record` of a task: plain values, of which `kind` names it.
         model: the arguments of RnnClsNet.
         weights: the state_dict: `embedding.*`, `rnn.*`, `fc.*`, and `attention.*` if it pools so.
-        config: the training configuration, at least min_seq_len, max_seq_len and max_number.
+        config: the training configuration.
         optimizer: the optimizer's state_dict; None in files of the published scripts.
-        evaluation: the fields of exact.Evaluation at that step; None likewise.
-        standing: the fields of schedule.Standing at that step.
+        evaluation: the fields of Evaluation at that step; None in files of the published scripts.
+        history: the fields of EvaluationHistory at that step.
         elapsed_seconds: training time behind it.
-        examples: what a run on labelled files learned from: `vocabulary`, the tokens by id,
-            `class_names`, and the files' `fingerprint`; None if it learned the digit task.
     """
 
     path: Path
     step: int
+    task: dict[str, Any]
     model: dict[str, Any]
     weights: dict[str, Tensor]
     config: dict[str, Any]
     optimizer: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
-    standing: dict[str, Any] = field(default_factory=dict)
+    history: dict[str, Any] = field(default_factory=dict)
     elapsed_seconds: float = 0.0
-    examples: dict[str, Any] | None = None
-
-    def require_digit_task(self, wanted: str) -> None:
-        """Raise ValueError if the model learned something else than the digit task."""
-        if self.examples is not None:
-            raise ValueError(
-                f"{wanted} needs the rule of the digit task, and {str(self.path)!r} was trained on "
-                f"labelled examples, --train_file {self.config.get('train_file')!r}"
-            )
-
-    def build_model(self) -> RnnClsNet:
-        """The model with its weights, on the CPU.
-
-        Raises:
-            ValueError: the weights are not those of such a model.
-        """
-        try:
-            model = RnnClsNet(**self.model)
-            model.load_state_dict(self.weights)
-        except (RuntimeError, TypeError, AttributeError, LookupError):
-            raise ValueError(f"{str(self.path)!r}: the weights do not fit the model") from None
-        except ValueError as error:
-            raise ValueError(f"{str(self.path)!r}: {error}") from None
-        return model
 
 
 _FIELDS = {field.name for field in fields(Checkpoint)} - {"path"}
-_REQUIRED = _FIELDS - {"standing", "examples"}
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:
@@ -119,15 +93,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     content = _load_plain(path)
     known = content if isinstance(content, dict) else {}
-    if known.get("format") == FORMAT and known.keys() >= _REQUIRED:
-        checkpoint = Checkpoint(path, **{name: known[name] for name in _FIELDS & known.keys()})
-    elif "embedding.weight" in known:
-        checkpoint = _published_checkpoint(path, content)
-    else:
-        raise ValueError(f"{str(path)!r} is no checkpoint of this project")
-    if not _settings_fit(checkpoint):
-        raise ValueError(f"{str(path)!r}: the recorded settings do not fit its weights")
-    return checkpoint
+    if known.get("format") == _FORMAT_1:
+        known = _upgrade(known, path)
+    if known.get("format") == FORMAT and known.keys() >= _FIELDS:
+        return Checkpoint(path, **{name: known[name] for name in _FIELDS})
+    if "embedding.weight" in known:
+        return _published_checkpoint(path, content)
+    raise ValueError(f"{str(path)!r} is not a checkpoint of this project")
 
 
 def load_run(run: str) -> Checkpoint:
@@ -140,24 +112,36 @@ def load_run(run: str) -> Checkpoint:
     return load_checkpoint(run if is_file else find_checkpoint(run, flag="RUN"))
 
 
-def _settings_fit(checkpoint: Checkpoint) -> bool:
-    """True if the settings that predictions rest on are there and agree with the model."""
+def _upgrade(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The content of a file of format 1 as one of this format."""
+    content = {"standing": {}, "examples": None} | content
+    history, examples = content.pop("standing"), content.pop("examples")
     try:
-        known = [checkpoint.config[name] for name in ("min_seq_len", "max_seq_len", "max_number")]
-        num_tokens = num_answers = num_classes(known[2])
-        if (examples := checkpoint.examples) is not None:
-            names = [*examples["vocabulary"], *examples["class_names"]]
-            if not all(type(name) is str for name in names):
-                return False
-            num_tokens, num_answers = len(examples["vocabulary"]), len(examples["class_names"])
-        return (
-            all(type(value) is int and value >= 1 for value in known)
-            and known[0] <= known[1]
-            and checkpoint.model["vocab_size"] == num_tokens
-            and checkpoint.model["cls_num"] == num_answers
-        )
+        task = _task_of_format_1(content["config"], examples)
     except (LookupError, TypeError):
-        return False
+        raise ValueError(f"{str(path)!r}: the recorded settings do not fit its weights") from None
+    return content | {"format": FORMAT, "task": task, "history": history}
+
+
+def _task_of_format_1(
+    config: Mapping[str, Any], examples: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The record of the task that a configuration and a vocabulary describe.
+
+    Args:
+        config: the settings; `max_number` is the largest digit.
+        examples: of labelled files: `vocabulary`, `class_names` and `fingerprint`; else None.
+    """
+    lengths = {name: config[name] for name in ("min_seq_len", "max_seq_len")}
+    if examples is None:
+        return {"kind": "digit sum", "max_number": config["max_number"], **lengths}
+    return {
+        "kind": "labelled files",
+        "tokens": examples["vocabulary"],
+        "classes": examples["class_names"],
+        "fingerprint": examples["fingerprint"],
+        **lengths,
+    }
 
 
 def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
@@ -194,9 +178,10 @@ def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
             "cls_num": fc.shape[0],
         }
         step = int(path.stem.rpartition("_")[2])
+        task = _task_of_format_1(config, None)
     except (LookupError, ValueError, AttributeError):
-        raise ValueError(f"{str(path)!r} is no checkpoint of the published scripts") from None
-    return Checkpoint(path, step, model, weights, config)
+        raise ValueError(f"{str(path)!r} is not a checkpoint of the published scripts") from None
+    return Checkpoint(path, step, task, model, weights, config)
 
 
 def _load_namespace(path: Path) -> dict[str, Any]:

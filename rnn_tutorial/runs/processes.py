@@ -13,12 +13,10 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
-
-Batches = TypeVar("Batches", bound=tuple)
 
 
 @dataclass(frozen=True)
@@ -32,14 +30,6 @@ class World:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
-
-    def share_of(self, batches: Batches) -> Batches:
-        """This process's rows: (K, N, …) -> (K, N / size, …)."""
-        return share_rows(batches, self.rank, self.size)
-
-    def share_of_noise(self, noise: Tensor, seq_lengths: Tensor) -> Tensor:
-        """This process's part of one batch's noise, (M, E)."""
-        return share_noise(noise, seq_lengths, self.rank, self.size)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over processes."""
@@ -66,27 +56,6 @@ class World:
         if isinstance(made[0], ValueError):
             raise made[0]
         return made[0]
-
-
-def share_rows(batches: Batches, index: int, count: int) -> Batches:
-    """Every count-th row from `index` on: (K, N, …) -> (K, N / count, …), still longest first."""
-    if count == 1:
-        return batches
-    return type(batches)(*(tensor[:, index::count] for tensor in batches))
-
-
-def share_noise(noise: Tensor, seq_lengths: Tensor, index: int, count: int) -> Tensor:
-    """The part of one batch's noise that belongs to the rows of `share_rows`.
-
-    Args:
-        noise: in the order of a PackedSequence, (M, E).
-        seq_lengths: of the whole batch, descending, (N,).
-    """
-    if count == 1:
-        return noise
-    is_valid = torch.arange(int(seq_lengths[0])).unsqueeze(1) < seq_lengths  # (T, N)
-    row_of_step = torch.arange(len(seq_lengths)).expand_as(is_valid)[is_valid]  # (M,)
-    return noise[row_of_step % count == index]
 
 
 def find_world() -> World:

@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_tutorial.data.streams import Batches
+from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.settings.config import PLAIN_IN_WORDS
+from rnn_tutorial.training.support import check_supported, missing_libraries
 
 Advance = Callable[..., tuple[Tensor, Tensor]]
 
@@ -51,22 +51,6 @@ else:
 # ---- what the training script calls ----
 
 
-def unsupported_reason(model: RnnClsNet, optimizer: torch.optim.Optimizer) -> str | None:
-    """Why this engine cannot train the model with the optimizer; None if it can."""
-    for module in ("numba", "scipy"):
-        if find_spec(module) is None:
-            return f"{module} is not installed"
-    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
-        return "the model is not on the CPU"
-    if not model.is_plain:
-        return f"it trains only {PLAIN_IN_WORDS}"
-    if not isinstance(optimizer, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
-        return "the optimizer is not an AdamW with one parameter group"
-    if optimizer.defaults["amsgrad"] or optimizer.defaults["maximize"]:
-        return "amsgrad and maximize are not supported"
-    return None
-
-
 def compile_training_step(
     model: RnnClsNet,
     optimizer: torch.optim.AdamW,
@@ -85,19 +69,20 @@ def compile_training_step(
         max_grad_norm: clip the gradients to this 2-norm over all parameters; 0 is no clipping.
 
     Returns:
-        `advance(batches, learning_rates, noise=None, contraction=None) -> losses, grad_norms`.
-        batches: K batches, rows longest first.
+        `advance(batches, learning_rates, contraction=None) -> losses, grad_norms`.
+        batches: K batches, with noise if and only if embed_noise > 0.
         learning_rates: of each step, (K,).
-        noise: standard normal numbers, (ΣM, E), for the valid steps of batch 0, then 1, …, each in
-            the order of a PackedSequence; given if and only if embed_noise > 0.
         contraction: of each step, the factor of the contraction penalty, (K,); None is zero.
         losses, grad_norms: of each step, float64, (K,); the gradient's 2-norm is before clipping.
 
     Raises:
         ValueError: the model or the optimizer is not supported.
     """
-    if reason := unsupported_reason(model, optimizer):
-        raise ValueError(f"the compiled engine cannot train this: {reason}")
+    if absent := missing_libraries():
+        raise ValueError(f"the compiled engine cannot be used: {absent}")
+    check_supported(model, optimizer, "compiled")
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
+        raise ValueError("the compiled engine trains models on the CPU only")
     _prepare_numba()
     modules = model.embedding, model.rnn, model.fc
     parameters = [parameter for module in modules for parameter in module.parameters()]
@@ -113,7 +98,6 @@ def compile_training_step(
     def advance(
         batches: Batches,
         learning_rates: Sequence[float],
-        noise: np.ndarray | Tensor | None = None,
         contraction: Sequence[float] | None = None,
     ) -> tuple[Tensor, Tensor]:
         moved = parameters[0].data_ptr() != values.ctypes.data
@@ -121,18 +105,19 @@ def compile_training_step(
             raise RuntimeError(
                 "model or optimizer were loaded or moved; compile_training_step again"
             )
-        batches = tuple(_as_array(part, np.int64) for part in batches)
-        if noise is None:
-            noise = np.empty((0, rnn.input_size))
+        no_noise = torch.empty(0, rnn.input_size)
+        noise = no_noise if batches.noise is None else torch.cat(batches.noise)  # (ΣM, E)
         if contraction is None:
             contraction = np.zeros(len(learning_rates))
-        _check(batches, sizes, learning_rates, noise, embed_noise, contraction)
+        parts = batches.x, batches.seq_lengths, batches.targets
+        arrays = tuple(_as_array(part, np.int64) for part in parts)
+        _check(arrays, sizes, learning_rates, noise, embed_noise, contraction)
         group = optimizer.param_groups[0]
         losses, grad_norms = _train(
             (values, exp_avg, exp_avg_sq),
             int(steps[0]),
             sizes,
-            batches,
+            arrays,
             (_as_array(noise, values.dtype), float(embed_noise)),
             _as_array(learning_rates, np.float64),
             _as_array(contraction, np.float64),
@@ -183,7 +168,7 @@ def _check(
     batches: tuple[np.ndarray, ...],
     sizes: tuple[int, ...],
     learning_rates: Sequence[float],
-    noise: np.ndarray | Tensor,
+    noise: Tensor,
     embed_noise: float,
     contraction: Sequence[float],
 ) -> None:

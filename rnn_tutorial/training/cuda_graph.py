@@ -33,9 +33,9 @@ from torch.backends import cudnn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from rnn_tutorial.data.streams import Batches
+from rnn_tutorial.data.batches import Batches, valid_steps
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.settings.config import PLAIN_IN_WORDS
+from rnn_tutorial.training.support import check_supported
 
 Advance = Callable[..., tuple[Tensor, Tensor]]
 
@@ -74,11 +74,9 @@ def graph_training_step(
         max_grad_norm: clip the gradients to this 2-norm over all parameters; 0 is no clipping.
 
     Returns:
-        `advance(batches, learning_rates, noise=None) -> losses, grad_norms`.
-        batches: K batches on the CPU.
+        `advance(batches, learning_rates) -> losses, grad_norms`.
+        batches: K batches on the CPU, with noise if and only if embed_noise > 0.
         learning_rates: of each step, (K,).
-        noise: standard normal numbers, (ΣM, E), for the valid steps of batch 0, then 1, …, each in
-            the order of a PackedSequence; given if and only if embed_noise > 0.
         losses, grad_norms: of each step, on the model's device, (K,); the gradient's 2-norm is
             before clipping. Only reading them waits for the GPU.
 
@@ -86,12 +84,10 @@ def graph_training_step(
         ValueError: the model is not plain, or the optimizer is not an AdamW(fused=True) with one
             parameter group.
     """
-    if not model.is_plain:
-        raise ValueError(f"the graph engine trains only {PLAIN_IN_WORDS}")
+    check_supported(model, optimizer, "graph")
     group = optimizer.param_groups[0]
-    is_fused_adamw = isinstance(optimizer, torch.optim.AdamW) and group["fused"]
-    if not is_fused_adamw or len(optimizer.param_groups) > 1:
-        raise ValueError("the graph engine needs an AdamW(fused=True) with one parameter group")
+    if not group["fused"]:
+        raise ValueError("the graph engine needs an AdamW(fused=True)")
     on_gpu = next(model.parameters()).is_cuda
     if on_gpu:
         # Else cuDNN's RNN may differ in the last bits from run to run; cuBLAS reads it at its
@@ -99,14 +95,14 @@ def graph_training_step(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2")
     memory, run_step, prepared_for = None, None, None
 
-    def advance(
-        batches: Batches, learning_rates: Sequence[float], noise: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def advance(batches: Batches, learning_rates: Sequence[float]) -> tuple[Tensor, Tensor]:
         nonlocal memory, run_step, prepared_for
         if len(learning_rates) != len(batches.x):
             raise ValueError(f"{len(learning_rates)} learning rates for {len(batches.x)} batches")
-        if (noise is not None) != (embed_noise > 0):
-            raise ValueError(f"noise must be given if and only if embed_noise {embed_noise:g} > 0")
+        if (batches.noise is not None) != (embed_noise > 0):
+            raise ValueError(
+                f"the batches must have noise if and only if embed_noise {embed_noise:g} > 0"
+            )
         shape = batches.x.shape[1:]
         if prepared_for != (shape, on_gpu and _addresses(model, optimizer)):
             memory = _reserve_memory(model, *shape, with_noise=embed_noise > 0)
@@ -114,9 +110,9 @@ def graph_training_step(
             if on_gpu:
                 run_step = _capture(run_step, model, optimizer, memory)
             prepared_for = shape, on_gpu and _addresses(model, optimizer)
-        inputs = [*batches, torch.as_tensor(learning_rates)]
-        if noise is not None:
-            inputs.append(_pad_noise(noise, batches))
+        inputs = [batches.x, batches.seq_lengths, batches.targets, torch.as_tensor(learning_rates)]
+        if batches.noise is not None:
+            inputs.append(_pad_noise(batches))
         results = []
         for chunk in zip(*(part.split(len(memory.x)) for part in inputs), strict=True):
             _load(memory, chunk)
@@ -232,10 +228,10 @@ def _load(memory: _Memory, chunk: Sequence[Tensor]) -> None:
     memory.position.zero_()
 
 
-def _pad_noise(noise: Tensor, batches: Batches) -> Tensor:
-    """Noise in the order of PackedSequences, (ΣM, E), put where its steps are, (K, T, N, E)."""
-    steps = torch.arange(batches.x.shape[2]).unsqueeze(1)  # (T, 1)
-    is_valid = steps < batches.seq_lengths.unsqueeze(1)  # (K, T, N)
+def _pad_noise(batches: Batches) -> Tensor:
+    """The noise of the batches put where its steps are, (K, T, N, E)."""
+    noise = torch.cat(batches.noise)  # (ΣM, E)
+    is_valid = valid_steps(batches.seq_lengths, batches.x.shape[2])  # (K, T, N)
     padded = noise.new_zeros(*is_valid.shape, noise.shape[1])
     padded[is_valid] = noise
     return padded

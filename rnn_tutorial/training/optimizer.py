@@ -23,7 +23,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 
 
 def is_adamw(config: TrainConfig) -> bool:
-    """True if the updates are those of AdamW; without weight decay Adam's are the same."""
+    """True if the updates are those of AdamW; without weight decay, Adam's are the same."""
     return config.optimizer == "adamw" or (config.optimizer == "adam" and not config.weight_decay)
 
 

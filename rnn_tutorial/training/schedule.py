@@ -13,18 +13,19 @@ from rnn_tutorial.settings.config import TrainConfig
 
 
 @dataclass
-class Standing:
-    """How a run stands by its evaluations: the best of them, and when to go slower or to stop.
+class EvaluationHistory:
+    """What the evaluations of a run have shown so far: the best, and when to slow down or to stop.
 
-    Part of the checkpoint, so that a resumed run decides as an uninterrupted one.
+    Part of the checkpoint, so that a resumed run decides as an uninterrupted one does.
 
     Args:
         best_accuracy: highest accuracy so far; below 0 before the first evaluation.
         best_step: the step that first had it.
         since_best: evaluations since then.
-        exact_streak: evaluations in a row up to now that found no wrong input.
-        plateau: evaluations after the warmup since the best one or the last fall of the rate.
-        lr_falls: how often the plateau scheduler has multiplied the rate by lr_factor.
+        exact_streak: latest evaluations in a row without a wrong input.
+        plateau: evaluations after the warmup since the best one, or since the learning rate last
+            fell.
+        lr_falls: how often the plateau scheduler has multiplied the learning rate by lr_factor.
     """
 
     best_accuracy: float = -1.0
@@ -48,27 +49,27 @@ class Standing:
             self.lr_falls += 1
             self.plateau = 0
 
-    def is_stuck(self, config: TrainConfig) -> bool:
+    def stops_early(self, config: TrainConfig) -> bool:
         """True if the accuracy has not improved for early_stopping_patience evaluations."""
         return 0 < config.early_stopping_patience <= self.since_best
 
     def ends(self, config: TrainConfig) -> bool:
         """True if the evaluations say that the run is over."""
-        return self.is_stuck(config) or 0 < config.stop_when_exact <= self.exact_streak
+        return self.stops_early(config) or 0 < config.stop_when_exact <= self.exact_streak
 
 
-def learning_rate(config: TrainConfig, step: int, standing: Standing) -> float:
-    """The rate of the update that follows `step` updates: linear warmup, then the scheduler.
+def learning_rate(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
+    """That of the update that follows `step` updates: linear warmup, then the scheduler.
 
     The first update of a warmup uses 1 % of lr.
     """
     if step < config.warmup_step:
         return config.lr * (0.01 + 0.99 * step / config.warmup_step)
-    return _SCHEDULERS[config.scheduler](config, step - config.warmup_step, standing)
+    return SCHEDULERS[config.scheduler](config, step - config.warmup_step, history)
 
 
-def _cosine(config: TrainConfig, step: int, standing: Standing) -> float:
-    """Half a cosine from lr to min_lr, which is exactly the rate after the last update.
+def _cosine(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
+    """Half a cosine from lr to min_lr, which is exactly the learning rate after the last update.
 
     Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
     equation 5, with one period of total_steps - warmup_step updates.
@@ -80,20 +81,20 @@ def _cosine(config: TrainConfig, step: int, standing: Standing) -> float:
     return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def _constant(config: TrainConfig, step: int, standing: Standing) -> float:
+def _constant(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
     return config.lr
 
 
-def _step(config: TrainConfig, step: int, standing: Standing) -> float:
+def _step(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
     return max(config.min_lr, config.lr * config.lr_factor ** (step // config.lr_step_every))
 
 
-def _plateau(config: TrainConfig, step: int, standing: Standing) -> float:
-    return max(config.min_lr, config.lr * config.lr_factor**standing.lr_falls)
+def _plateau(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
+    return max(config.min_lr, config.lr * config.lr_factor**history.lr_falls)
 
 
-# Each takes the number of updates since the warmup.
-_SCHEDULERS: dict[str, Callable[[TrainConfig, int, Standing], float]] = {
+# What --scheduler means. Each takes the number of updates since the warmup.
+SCHEDULERS: dict[str, Callable[[TrainConfig, int, EvaluationHistory], float]] = {
     "cosine": _cosine,
     "constant": _constant,
     "step": _step,

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial import config as config_module
+from rnn_tutorial.settings import config as config_module
 from rnn_tutorial import evaluate as evaluate_module
 from rnn_tutorial.certify import certificate_matches, certificate_path, save_certificate
 from rnn_tutorial.data.streams import dropout_seed

@@ -1,33 +1,19 @@
-"""From flags to a run that can start: what was recorded, what the machine has, which folder."""
+"""From flags to a configuration without open choices: what was recorded, what the machine has."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
-from rnn_tutorial.runs.folder import (
-    CONFIG_FILE,
-    RESULT_FILE,
-    claim_run_folder,
-    latest_checkpoint,
-    read_json,
-    write_json,
-)
-from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
-from rnn_tutorial.settings.config import (
-    ENGINES,
-    PLAIN_IN_WORDS,
-    TrainConfig,
-    as_flag,
-    config_from_dict,
-    settings_of,
-)
-from rnn_tutorial.training.optimizer import is_adamw
+import torch
 
-# What may differ when a run is resumed: nothing here changes the weights but for rounding.
+from rnn_tutorial.runs.folder import CONFIG_FILE, read_json
+from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
+from rnn_tutorial.settings.config import TrainConfig, as_flag, config_from_dict, settings_of
+from rnn_tutorial.training.support import able_engines, unsupported_reason
+
+# What may differ when a run is resumed: these change the weights by rounding at most.
 # (Files may have moved; that their examples are the same is checked.)
 RESUME_FLAGS = (
     "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "num_threads",
@@ -66,41 +52,12 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
             "whose gradients vanish unscaled; cpu and --cell transformer can"
         )
     if config.engine == "auto":
-        able = [name for name in ENGINES[1:] if impediment(name, config, world) is None]
-        return replace(config, engine=able[0])
-    if reason := impediment(config.engine, config, world):
+        return replace(config, engine=able_engines(config, world)[0])
+    if reason := unsupported_reason(config.engine, config, world):
         raise ValueError(
             f"--engine {config.engine!r} cannot be used: {reason}; autograd always can"
         )
     return config
-
-
-def impediment(engine: str, config: TrainConfig, world: World) -> str | None:
-    """Why an engine cannot train this, or None. The engines are in order of speed."""
-    if engine == "autograd":
-        return None
-    if world.size > 1:
-        return "it trains in one process only"
-    if config.accumulate_steps > 1:
-        return "it takes a batch in one pass, without --accumulate_steps"
-    if config.precision != "float32":
-        return "it computes in float32"
-    if not is_adamw(config):
-        return "its optimizer is adamw, or adam without --weight_decay"
-    if not config.is_plain:
-        return f"it trains only {PLAIN_IN_WORDS}"
-    if config.bptt_steps:
-        return "it has no truncated backpropagation"
-    if engine == "compiled":
-        if config.device != "cpu":
-            return "it computes on the CPU only"
-        absent = [module for module in ("numba", "scipy") if find_spec(module) is None]
-        return f"{' and '.join(absent)} not installed" if absent else None
-    if not config.device.startswith("cuda"):
-        return "it needs a CUDA GPU"
-    if config.bucket_by_length:
-        return "it pads every batch to --max_seq_len, whatever --bucket_by_length sorts"
-    return "it has no contraction penalty" if config.contraction else None
 
 
 def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
@@ -133,29 +90,8 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
     return replace(config, **flags)
 
 
-def open_run(
-    config: TrainConfig, resume: str | None, world: World, examples: dict[str, Any] | None = None
-) -> tuple[TrainConfig, Path, Checkpoint | None]:
-    """The folder of the run, new or resumed, and its latest checkpoint, if it has one.
-
-    Raises:
-        ValueError: the folder cannot be made, or the checkpoint is damaged or did not learn from
-            these examples (see `Checkpoint`).
-    """
-    if resume:
-        folder = Path(resume)
-    else:
-        folder = world.from_main(lambda: claim_run_folder(config.save_dir, config.run_name))
-        config = replace(config, run_name=folder.name)
-    path = latest_checkpoint(folder)
-    checkpoint = load_checkpoint(path) if path else None
-    if checkpoint is not None:
-        checkpoint.build_model()  # refuses weights that do not fit
-        if checkpoint.examples != examples:
-            raise ValueError(
-                f"--train_file {config.train_file!r} or --eval_file {config.eval_file!r} has "
-                f"changed since {str(path)!r} was written; a run goes on with the same examples"
-            )
-    if world.is_main and not (folder / RESULT_FILE).exists():
-        write_json(folder / CONFIG_FILE, asdict(config))
-    return config, folder, checkpoint
+def prepare_torch(config: TrainConfig) -> None:
+    """Global settings of PyTorch for a training."""
+    torch.set_num_threads(config.num_threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32 on a GPU too
+    torch.backends.cudnn.enabled = not config.dropout  # its dropout cannot be seeded anew

@@ -1,0 +1,95 @@
+"""The task of the tutorial: read digits, answer their sum modulo 10 (or max_number + 1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from rnn_tutorial.data.streams import SeqSumModDataset
+from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.machines.digit_sum import SumModulo
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.recipes import overrides_recipe
+from rnn_tutorial.tasks.task import accuracy_by_length, shorten
+
+
+class DigitSum:
+    """Endless random digits to train on, every possible input to evaluate on; see `Task`.
+
+    Args:
+        min_seq_len: shortest sequence.
+        max_seq_len: longest sequence.
+        max_number: largest digit.
+        seed: of the training samples.
+    """
+
+    kind = "digit sum"
+    source = "the digit sum"
+
+    def __init__(self, min_seq_len: int, max_seq_len: int, max_number: int, seed: int) -> None:
+        self.machine = SumModulo(max_number)
+        self.tokens, self.classes = self.machine.tokens, self.machine.classes
+        self.trained_lengths = range(min_seq_len, max_seq_len + 1)
+        self.record = {
+            "kind": self.kind,
+            "max_number": max_number,
+            "min_seq_len": min_seq_len,
+            "max_seq_len": max_seq_len,
+        }
+        self._seed = seed
+
+    @classmethod
+    def from_config(cls, config: TrainConfig) -> DigitSum:
+        """The task that the flags describe."""
+        return cls(config.min_seq_len, config.max_seq_len, config.max_number, config.seed)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], config: Mapping[str, Any]) -> DigitSum:
+        """The task of a checkpoint; ValueError if its record is not one."""
+        sizes = [record[name] for name in ("min_seq_len", "max_seq_len", "max_number")]
+        if not all(type(size) is int and size >= 1 for size in sizes) or sizes[0] > sizes[1]:
+            raise ValueError(f"lengths from {sizes[0]} to {sizes[1]}, digits up to {sizes[2]}")
+        return cls(*sizes, config.get("seed", 0))
+
+    @cached_property
+    def dataset(self) -> SeqSumModDataset:
+        """The endless stream of training samples."""
+        lengths = self.trained_lengths
+        return SeqSumModDataset(
+            None, lengths[0], lengths[-1], self.record["max_number"], seed=self._seed
+        )
+
+    def evaluate(self, model: RnnClsNet) -> Evaluation:
+        """Accuracy over all inputs, or a sample of them; see `exact.evaluate`."""
+        return evaluate(model, self.machine, self.trained_lengths[0], self.trained_lengths[-1])
+
+    def introduce(self) -> str:
+        """What a network that only guesses would score."""
+        num_classes = len(self.classes)
+        return (
+            f"chance is a loss of ln {num_classes} = {math.log(num_classes):.3f}, "
+            f"accuracy {1 / num_classes:.1%}"
+        )
+
+    def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
+        """Accuracy by length and wrong inputs, as lines."""
+        lines = accuracy_by_length(evaluation)
+        for digits in evaluation.wrong_examples:
+            answer, right = model.predict(digits).item(), self.machine.answer_one(digits)
+            lines.append(f"  wrong: {shorten(digits)} -> {answer}, right is {right}")
+        return lines
+
+    def advise(self, config: TrainConfig) -> str:
+        """To use the recipe that is right on the lengths and digits it was measured with."""
+        is_measured = len(self.classes) == 10 and self.trained_lengths[-1] <= 5
+        if config.recipe == "solved" or not is_measured:
+            return ""
+        changed = " with other flags" if overrides_recipe(config) else ""
+        return (
+            f"This is the recipe {config.recipe!r}{changed}; "
+            "python train_cls_rnn.py --recipe solved gets none wrong."
+        )

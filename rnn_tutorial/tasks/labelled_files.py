@@ -1,0 +1,241 @@
+"""The task of one's own data: labelled examples from files, `label<TAB>tokens`.
+
+Shapes: N examples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rnn_tutorial.data.examples import (
+    ExampleDataset,
+    Examples,
+    Vocabulary,
+    build_vocabulary,
+    guessing_loss,
+    label_shares,
+    read_examples,
+    read_split,
+)
+from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
+from rnn_tutorial.evaluation.scorer import Scorer
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.tasks.task import MAX_ROWS, accuracy_by_length, shorten
+
+MAX_EXAMPLES = 5  # answered wrongly, that an evaluation keeps
+
+
+class LabelledFiles:
+    """Examples of a file to train on, others to evaluate on; see `Task`.
+
+    Args:
+        vocabulary: of the training examples.
+        trained_lengths: of the training examples.
+        fingerprint: SHA-256 of all examples.
+        train_file: the examples to train on.
+        eval_file: the examples to evaluate on; "" holds out a seeded tenth of train_file.
+        seed: of the run.
+    """
+
+    kind = "labelled files"
+    machine = None
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        trained_lengths: range,
+        fingerprint: str,
+        train_file: str,
+        eval_file: str,
+        seed: int,
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.tokens, self.classes = vocabulary.tokens, vocabulary.class_names
+        self.trained_lengths = trained_lengths
+        self.record = {
+            "kind": self.kind,
+            "tokens": self.tokens,
+            "classes": self.classes,
+            "fingerprint": fingerprint,
+            "min_seq_len": trained_lengths[0],
+            "max_seq_len": trained_lengths[-1],
+        }
+        self.source = f"--train_file {train_file!r} or --eval_file {eval_file!r}"
+        self._train_file, self._eval_file, self._seed = train_file, eval_file, seed
+
+    @classmethod
+    def from_config(cls, config: TrainConfig) -> LabelledFiles:
+        """Read the files that the flags name; ValueError if one is refused, see `read_split`."""
+        trained, evaluated = read_split(config.train_file, config.eval_file, config.seed)
+        vocabulary = build_vocabulary(trained, "--train_file")
+        vocabulary.check_labels(evaluated, "--eval_file")
+        sizes = [len(tokens) for tokens in trained.tokens]
+        task = cls(
+            vocabulary,
+            range(min(sizes), max(sizes) + 1),
+            _fingerprint(trained, evaluated),
+            config.train_file,
+            config.eval_file,
+            config.seed,
+        )
+        task.examples = trained, evaluated
+        return task
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], config: Mapping[str, Any]) -> LabelledFiles:
+        """The task of a checkpoint, which needs no file until it is evaluated.
+
+        Raises:
+            ValueError: the record is not that of such a task.
+        """
+        names = [*record["tokens"], *record["classes"]]
+        sizes = record["min_seq_len"], record["max_seq_len"]
+        are_sizes = all(type(size) is int for size in sizes) and 1 <= sizes[0] <= sizes[1]
+        if not all(type(name) is str for name in names) or not are_sizes:
+            raise ValueError(f"names that are not texts, or lengths from {sizes[0]} to {sizes[1]}")
+        return cls(
+            Vocabulary(record["tokens"], record["classes"]),
+            range(sizes[0], sizes[1] + 1),
+            record["fingerprint"],
+            config["train_file"],
+            config["eval_file"],
+            config["seed"],
+        )
+
+    @cached_property
+    def examples(self) -> tuple[Examples, Examples]:
+        """Those to train on and those to evaluate on.
+
+        Raises:
+            ValueError: a file is refused, or has changed since the training.
+        """
+        split = read_split(self._train_file, self._eval_file, self._seed)
+        if _fingerprint(*split) != self.record["fingerprint"]:
+            raise ValueError(
+                f"{self._train_file!r} or its evaluation examples have changed since the training; "
+                "name a file with --eval_file"
+            )
+        return split
+
+    @cached_property
+    def dataset(self) -> ExampleDataset:
+        """The endless stream of training examples."""
+        return ExampleDataset(self.examples[0], self.vocabulary, self._seed)
+
+    def evaluate(self, model: RnnClsNet) -> Evaluation:
+        """Accuracy on the examples to evaluate on."""
+        return evaluate_examples(model, self.examples[1], self.vocabulary)
+
+    def evaluate_file(self, model: RnnClsNet, path: str, max_examples: int) -> Evaluation:
+        """Accuracy on the examples of a file, or on the task's own if the path is empty.
+
+        Raises:
+            ValueError: the file is refused, or has a label that training has not seen.
+        """
+        examples = read_examples(path, "--eval_file") if path else self.examples[1]
+        self.vocabulary.check_labels(examples, "--eval_file")
+        return evaluate_examples(model, examples, self.vocabulary, max_examples)
+
+    def introduce(self) -> str:
+        """What is learned from, and what a network that only guesses would score."""
+        trained, evaluated = self.examples
+        shares = label_shares(trained)
+        name, share = next(iter(shares.items()))
+        split = f"of {self._eval_file}" if self._eval_file else "held out from it at random"
+        return (
+            f"chance is a loss of {guessing_loss(shares.values()):.3f}, "
+            f"accuracy {share:.1%} (always {name!r})\n"
+            f"Data: {len(trained):,} examples of {self._train_file}, evaluated on "
+            f"{len(evaluated):,} {split}; {len(self.classes):,} classes, "
+            f"{len(self.tokens) - 1:,} different tokens"
+        )
+
+    def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
+        """Accuracy by length and by label, and wrong examples in words, as lines."""
+        return describe_examples_results(evaluation)
+
+    def advise(self, config: TrainConfig) -> str:
+        """Nothing: what helps depends on the data."""
+        return ""
+
+
+def evaluate_examples(
+    model: RnnClsNet, examples: Examples, vocabulary: Vocabulary, max_examples: int = MAX_EXAMPLES
+) -> Evaluation:
+    """Accuracy on examples, whose labels the vocabulary must have.
+
+    The model's mode is the same afterwards.
+    """
+    started = time.perf_counter()
+    was_training = model.training
+    model.eval()
+    ids = np.array([i for tokens in examples.tokens for i in vocabulary.encode(tokens)])  # (M,)
+    lengths = np.array([len(tokens) for tokens in examples.tokens])
+    answers, probabilities = Scorer(model).classify(ids, lengths)
+    model.train(was_training)
+    is_right = (answers == vocabulary.classes(examples.labels)) & ~np.isnan(probabilities)
+
+    names = vocabulary.class_names
+    answers_by_label: dict[str, dict[str, int]] = {
+        name: {} for name in sorted(set(examples.labels))
+    }
+    by_length: dict[int, list[bool]] = {}
+    wrong = []
+    for place, (label, tokens) in enumerate(zip(examples.labels, examples.tokens, strict=True)):
+        answer = names[answers[place]]
+        counts = answers_by_label[label]
+        counts[answer] = counts.get(answer, 0) + 1
+        by_length.setdefault(len(tokens), []).append(bool(is_right[place]))
+        if not is_right[place]:
+            line = examples.lines[place]
+            wrong.append({"line": line, "tokens": tokens, "label": label, "answer": answer})
+    wrong.sort(key=lambda example: len(example["tokens"]))
+    num_right = len(examples) - len(wrong)
+    low, high = wilson_interval(num_right, len(examples))
+    return Evaluation(
+        accuracy=num_right / len(examples),
+        num_inputs=len(examples),
+        num_wrong=len(wrong),
+        accuracy_by_length={n: sum(right) / len(right) for n, right in sorted(by_length.items())},
+        wrong_examples=wrong[:max_examples],
+        exact=False,
+        low=low,
+        high=high,
+        elapsed_seconds=time.perf_counter() - started,
+        answers_by_label=answers_by_label,
+    )
+
+
+def describe_examples_results(evaluation: Evaluation) -> list[str]:
+    """Accuracy by length and by label, and wrong examples in words, as lines."""
+    lines = accuracy_by_length(evaluation)
+    by_label = evaluation.answers_by_label
+    if len(by_label) <= MAX_ROWS:
+        shown = ", ".join(
+            f"{counts.get(name, 0) / sum(counts.values()):.2%} of {name}"
+            for name, counts in by_label.items()
+        )
+        lines.append(f"Accuracy by label: {shown}")
+    for example in evaluation.wrong_examples:
+        lines.append(
+            f"  wrong: {shorten(example['tokens'])} -> {example['answer']}, right is "
+            f"{example['label']} (line {example['line']})"
+        )
+    return lines
+
+
+def _fingerprint(trained: Examples, evaluated: Examples) -> str:
+    """SHA-256 of all labels and tokens: a run goes on with the same examples only."""
+    digest = hashlib.sha256()
+    for examples in (trained, evaluated):
+        for text, tokens in zip(examples.labels, examples.tokens, strict=True):
+            digest.update(f"{text}\t{' '.join(tokens)}\n".encode())
+        digest.update(b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,70 @@
+"""What a training is about, and all that the training loop, the checkpoint and prediction know of it.
+
+A task ties together data and evaluation. Its record, plain values, lies in every checkpoint, so that
+whoever loads one knows what the network was trained to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rnn_tutorial.data.streams import BatchStream
+from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.machines.machine import Machine
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.settings.config import TrainConfig
+
+_SHOWN_TOKENS = 20
+MAX_ROWS = 10  # a table by length or by label of more rows is left out
+
+
+class Task(Protocol):
+    """What is learned.
+
+    Attributes:
+        tokens: their names by id; the padding has the next id.
+        classes: their names by number.
+        machine: the rule that gives every sequence its right answer; None if none is known.
+        trained_lengths: of the training sequences.
+        dataset: the stream of training batches.
+        record: plain values that describe the task, for the checkpoint; `kind` names it.
+        source: what the training samples come from, as the user named it.
+    """
+
+    tokens: Sequence[str]
+    classes: Sequence[str]
+    machine: Machine | None
+    trained_lengths: range
+    record: dict[str, Any]
+    source: str
+
+    @property
+    def dataset(self) -> BatchStream: ...
+
+    def evaluate(self, model: RnnClsNet) -> Evaluation:
+        """What the network gets right."""
+
+    def introduce(self) -> str:
+        """What is learned from, and what a network that only guesses would score."""
+
+    def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
+        """Lines on what the evaluation found."""
+
+    def advise(self, config: TrainConfig) -> str:
+        """What to try if some answers were wrong; empty where nothing is known to help."""
+
+
+def accuracy_by_length(evaluation: Evaluation) -> list[str]:
+    """A line with the accuracy of each length, if it is not too long."""
+    by_length = evaluation.accuracy_by_length.items()
+    if len(by_length) > MAX_ROWS:
+        return []
+    shown = ", ".join(f"{accuracy:.2%} at {length}" for length, accuracy in by_length)
+    return [f"Accuracy by length: {shown}"]
+
+
+def shorten(tokens: Sequence[Any]) -> str:
+    """Tokens for the screen, the first of them if there are many."""
+    rest = " …" if len(tokens) > _SHOWN_TOKENS else ""
+    return " ".join(map(str, tokens[:_SHOWN_TOKENS])) + rest

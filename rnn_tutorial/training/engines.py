@@ -1,0 +1,110 @@
+"""The engines, which make the updates of a training.
+
+    autograd   PyTorch's own parts, one update at a time: the one to read first
+    compiled   the same updates by hand, compiled, many in one call: compiled.py
+    graph      the same updates on a GPU, recorded once and replayed: cuda_graph.py
+
+Shapes: K updates (one a batch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import get_total_norm
+
+from rnn_tutorial.data.batches import Batches, PackedBatch
+from rnn_tutorial.data.streams import dropout_seed
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.processes import World
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.training.objective import Objective, changes_the_loss
+from rnn_tutorial.training.update import update, update_with_options
+
+# engine(steps, learning_rates, batches, must_stop) makes one update for each of K batches and
+# returns the loss of each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.
+# It may make fewer when must_stop() is true.
+Engine = Callable[[range, Sequence[float], Batches, Callable[[], bool]], tuple[Tensor, Tensor]]
+
+
+def make_engine(
+    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
+) -> Engine:
+    """The engine that the configuration names; load weights and optimizer state before."""
+    if config.engine == "autograd":
+        return autograd_engine(model, optimizer, config, world)
+    return _many_at_once(model, optimizer, config)
+
+
+def autograd_engine(
+    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
+) -> Engine:
+    """Updates one by one through PyTorch's own parts."""
+    with_options = changes_the_loss(config) or config.accumulate_steps > 1
+    network: nn.Module = Objective(model, config) if with_options else model
+    if world.size > 1:
+        network = DistributedDataParallel(network)
+
+    def make_update(
+        step: int, lr: float, passes: Sequence[PackedBatch]
+    ) -> tuple[Tensor, Tensor | None]:
+        if config.dropout:
+            torch.manual_seed(dropout_seed(config.seed, step, world.rank))
+        if with_options:
+            return update_with_options(network, optimizer, passes, step, lr, config.max_grad_norm)
+        (batch,) = passes
+        return update(network, optimizer, batch, lr, config.max_grad_norm)
+
+    def engine(
+        steps: range,
+        learning_rates: Sequence[float],
+        batches: Batches,
+        must_stop: Callable[[], bool],
+    ) -> tuple[Tensor, Tensor]:
+        batches = batches.share(world.rank, world.size)
+        parts = (batches.share(i, config.accumulate_steps) for i in range(config.accumulate_steps))
+        passes = zip(*(part.pack(config.device) for part in parts), strict=True)
+        losses = []
+        for step, lr, batch in zip(steps, learning_rates, passes, strict=True):
+            loss, grad_norm = make_update(step, lr, batch)
+            losses.append(loss)
+            if must_stop():
+                break
+        if grad_norm is None:
+            grad_norm = get_total_norm([parameter.grad for parameter in model.parameters()])
+        return world.mean(torch.stack(losses)), grad_norm
+
+    return engine
+
+
+def _many_at_once(
+    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig
+) -> Engine:
+    """The compiled or the graph engine: all updates in one call."""
+    if config.engine == "compiled":
+        from rnn_tutorial.training.compiled import compile_training_step  # imports the compiler
+
+        train_on = compile_training_step(
+            model, optimizer, config.embed_noise, config.max_grad_norm
+        )
+    else:
+        from rnn_tutorial.training.cuda_graph import graph_training_step
+
+        train_on = graph_training_step(model, optimizer, config.embed_noise, config.max_grad_norm)
+
+    def engine(
+        steps: range,
+        learning_rates: Sequence[float],
+        batches: Batches,
+        must_stop: Callable[[], bool],
+    ) -> tuple[Tensor, Tensor]:
+        options = {}
+        if config.contraction:
+            options["contraction"] = [config.contraction_at(step) for step in steps]
+        losses, grad_norms = train_on(batches, learning_rates, **options)
+        return losses, grad_norms[-1]
+
+    return engine

@@ -1,0 +1,320 @@
+"""A training run: everything around the loop, so that the loop itself can be read.
+
+A run knows where it stands and when something is due; it writes metrics, checkpoints and the
+summary, shows progress, and turns Ctrl-C into an orderly end. It never calls the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnn_tutorial.data.batches import Batches, padding_share
+from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.model.classifier import RnnClsNet, load_weights
+from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
+from rnn_tutorial.runs.folder import (
+    CONFIG_FILE,
+    RESULT_FILE,
+    MetricsFile,
+    claim_run_folder,
+    latest_checkpoint,
+    write_json,
+)
+from rnn_tutorial.runs.processes import World
+from rnn_tutorial.runs.terminal import Progress, StopSignals
+from rnn_tutorial.runs.tracking import start_tracker
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.tasks.task import Task
+from rnn_tutorial.training.optimizer import update_ratio
+from rnn_tutorial.training.report import (
+    Outcome,
+    count_parameters,
+    print_opening,
+    print_summary,
+    report_divergence,
+    resume_hint,
+    write_result,
+)
+from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
+
+
+class Run:
+    """A run, new or resumed.
+
+    Args:
+        config: every setting, none of them "auto".
+        task: what is learned.
+        world: the processes of the training; rank 0 alone writes and prints.
+        resume: the folder of the run to go on with; None makes a new one.
+
+    Attributes:
+        config: with the name that the folder got.
+        folder: of the run.
+        step: updates made so far.
+        evaluation: the latest, or None.
+        history: what the evaluations have shown.
+
+    Raises:
+        ValueError: the folder cannot be made, or its checkpoint is damaged or of another task.
+    """
+
+    def __init__(self, config: TrainConfig, task: Task, world: World, resume: str | None) -> None:
+        if resume:
+            self.folder = Path(resume)
+        else:
+            self.folder = world.from_main(
+                lambda: claim_run_folder(config.save_dir, config.run_name)
+            )
+            config = replace(config, run_name=self.folder.name)
+        self.config, self.task, self.world = config, task, world
+        self.step = 0
+        self.evaluation: Evaluation | None = None
+        self.history = EvaluationHistory()
+        self._padding_shares: list[float] = []  # of the logged batches
+        self._stop = StopSignals()
+        self._stopping = self._diverged = False
+        self._seconds_before = 0.0  # of training, in earlier processes
+        self._started = time.perf_counter()
+        self._steps_since_log, self._seconds_since_log = 0, 0.0
+        path = latest_checkpoint(self.folder)
+        self._checkpoint = load_checkpoint(path) if path else None
+        if self._checkpoint and self._checkpoint.task != task.record:
+            raise ValueError(
+                f"{task.source} has changed since {str(path)!r} was written; a run goes on with "
+                "the same examples"
+            )
+
+    def restore(self, model: RnnClsNet, optimizer: torch.optim.Optimizer) -> None:
+        """Go on from the latest checkpoint, if there is one; ValueError if it does not fit."""
+        checkpoint = self._checkpoint
+        if checkpoint is None:
+            return
+        load_weights(model, checkpoint)
+        optimizer.load_state_dict(checkpoint.optimizer)
+        self.step, self._seconds_before = checkpoint.step, checkpoint.elapsed_seconds
+        self.evaluation = Evaluation(**checkpoint.evaluation)
+        self.history = EvaluationHistory(**checkpoint.history)
+
+    @property
+    def is_finished(self) -> bool:
+        """True if an earlier process has brought the run to its end."""
+        return (self.folder / RESULT_FILE).exists()
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds of training so far, those before an interruption included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    # ---- the loop ----
+
+    @contextlib.contextmanager
+    def recording(self, model: RnnClsNet) -> Iterator[None]:
+        """While the loop runs: Ctrl-C is an orderly stop, and rank 0 records and shows progress.
+
+        A loss that is not a finite number ends the loop here.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._stop)
+            if self.world.is_main:
+                write_json(self.folder / CONFIG_FILE, asdict(self.config))
+                print_opening(self.config, self.task, self.folder, model, self.step, self.world)
+                self._tracker = start_tracker(
+                    self.config.tracker,
+                    run_name=self.config.run_name,
+                    config=asdict(self.config) | {"model_parameters": count_parameters(model)},
+                )
+                stack.callback(self._tracker.finish)
+                print(self._tracker.notice, flush=True)
+                self._metrics_file = stack.enter_context(
+                    contextlib.closing(MetricsFile(self.folder, self.step))
+                )
+                self._progress = stack.enter_context(
+                    contextlib.closing(Progress(self.step, self.config.total_steps))
+                )
+            with contextlib.suppress(_Diverged):
+                yield
+
+    def spans(self) -> Iterator[range]:
+        """The updates up to the next log, evaluation or checkpoint, until the run is over.
+
+        Fewer may be made: the next span begins where `count` says that the last one ended.
+        """
+        while not (self.is_over or self._stopping):
+            self._span_started = time.perf_counter()
+            yield range(self.step, self._next_due())
+
+    def _next_due(self) -> int:
+        config = self.config
+        if self.step == 0:
+            return 1  # the first update is logged
+        intervals = config.log_every, config.eval_every, config.save_every or config.total_steps
+        return min(config.total_steps, *(next_multiple(every, self.step) for every in intervals))
+
+    def learning_rates(self, steps: range) -> list[float]:
+        """The learning rate of each update."""
+        return [learning_rate(self.config, step, self.history) for step in steps]
+
+    def must_stop(self) -> bool:
+        """True if Ctrl-C or SIGTERM came; several processes stop together, between two spans."""
+        return self._stop.signum is not None and self.world.size == 1
+
+    def count(self, losses: Tensor, grad_norm: Tensor, batches: Batches) -> None:
+        """Take in the updates that were made.
+
+        Args:
+            losses: of each, (K,).
+            grad_norm: the gradient's 2-norm at the last, a scalar.
+            batches: K of them or more.
+        """
+        self._grad_norm = grad_norm.item()  # waits for a GPU
+        self._stopping = self.world.any(self._stop.signum is not None, self.config.device)
+        self._seconds_since_log += time.perf_counter() - self._span_started
+        self._steps_since_log += len(losses)
+        is_finite = losses.isfinite()
+        if not (is_finite.all() and torch.tensor(self._grad_norm).isfinite()):
+            self._diverge(len(losses) if is_finite.all() else int((~is_finite).nonzero()[0]) + 1)
+        self.step += len(losses)
+        self._loss = losses[-1].item()
+        self._padding_share = padding_share(batches.seq_lengths[len(losses) - 1])
+        self._last_rate = learning_rate(self.config, self.step - 1, self.history)
+        if self.world.is_main:
+            self._progress.advance(self.step)
+
+    def _diverge(self, updates: int) -> None:
+        """End the loop after so many more updates."""
+        self._diverged = True
+        self.step += updates
+        if self.world.is_main:
+            self._progress.close()
+            self._metrics_file.write(self.step, {"loss": None})
+            report_divergence(self.folder, self.step)
+        raise _Diverged
+
+    # ---- what is due after a span ----
+
+    @property
+    def is_over(self) -> bool:
+        """True if all updates are made, or the evaluations say that no more are needed."""
+        return self.step == self.config.total_steps or self.history.ends(self.config)
+
+    @property
+    def evaluates(self) -> bool:
+        """True if an evaluation is due."""
+        return is_multiple(self.step, self.config.eval_every) or (
+            self.step == self.config.total_steps
+        )
+
+    @property
+    def saves(self) -> bool:
+        """True if a checkpoint is due, which holds an evaluation too."""
+        is_due = is_multiple(self.step, self.config.save_every)
+        return is_due or self.is_over or self._stopping or self._is_best
+
+    @property
+    def _is_best(self) -> bool:
+        return self.config.early_stopping_patience > 0 and self.history.best_step == self.step
+
+    def observe(self, evaluation: Evaluation) -> None:
+        """Take in an evaluation; only those that are due decide about the rest of the run."""
+        self.evaluation = evaluation
+        if self.evaluates:
+            self.history.observe(
+                self.config, self.step, evaluation.accuracy, evaluation.num_wrong
+            )
+
+    def log(self, optimizer: torch.optim.Optimizer) -> None:
+        """Write and show the metrics that are due."""
+        if not self.world.is_main:
+            return
+        metrics: dict[str, Any] = {}
+        if self.step == 1 or is_multiple(self.step, self.config.log_every) or self.is_over:
+            metrics["loss"] = self._loss
+            metrics["current_lr"] = learning_rate(self.config, self.step, self.history)
+            metrics["grad_norm"] = self._grad_norm
+            metrics["padding_share"] = self._padding_share
+            metrics["update_ratio"] = update_ratio(optimizer, self._last_rate)
+            metrics["steps_per_second"] = self._steps_since_log / self._seconds_since_log
+            self._padding_shares.append(self._padding_share)
+            self._steps_since_log, self._seconds_since_log = 0, 0.0
+        if self.evaluates:
+            metrics["accuracy"] = self.evaluation.accuracy
+            metrics["wrong_inputs"] = self.evaluation.num_wrong
+            metrics["accuracy_by_length"] = self.evaluation.accuracy_by_length
+        if metrics:
+            self._metrics_file.write(self.step, metrics)
+            numbers = {k: v for k, v in metrics.items() if not isinstance(v, dict)}
+            self._tracker.log(numbers, self.step)
+            self._progress.report(metrics)
+
+    def say(self, sentences: Sequence[str]) -> None:
+        """Print lines, above the progress bar if there is one."""
+        for sentence in sentences:
+            self._progress.say(sentence)
+
+    def save(self, model: RnnClsNet, optimizer: torch.optim.Optimizer) -> None:
+        """Write the checkpoints that are due."""
+        if not self.world.is_main:
+            return
+        content = {
+            "task": self.task.record,
+            "model": model.arguments,
+            "weights": model.state_dict(),
+            "config": asdict(self.config),
+            "optimizer": optimizer.state_dict(),
+            "evaluation": asdict(self.evaluation),
+            "history": asdict(self.history),
+            "elapsed_seconds": self.elapsed_seconds,
+        }
+        if self._is_best:
+            save_checkpoint(self.folder, self.step, is_best=True, **content)
+        # The best is written first: a later checkpoint says that it exists.
+        if is_multiple(self.step, self.config.save_every) or self.is_over or self._stopping:
+            save_checkpoint(self.folder, self.step, **content)
+
+    # ---- the end ----
+
+    def end(self, model: RnnClsNet) -> int:
+        """Say how the run ended, and write result.json if it is over; returns the exit status."""
+        if self._diverged:
+            return 1
+        if not self.is_over:
+            if self.world.is_main:
+                print(f"Stopped after {self.step:,} updates; {resume_hint(self.folder)}")
+            return 128 + (self._stop.signum or signal.SIGTERM)
+        if self.world.is_main:
+            outcome = Outcome(
+                self.config,
+                self.task,
+                self.folder,
+                self.step,
+                self.evaluation,
+                self.history,
+                self.elapsed_seconds,
+                self._padding_shares,
+            )
+            write_result(outcome, model)
+            print_summary(outcome, model)
+        return 0
+
+
+class _Diverged(Exception):
+    """A loss or a gradient is not a finite number."""
+
+
+def is_multiple(step: int, every: int) -> bool:
+    """True if the step is a multiple of `every`; never if that is 0."""
+    return every > 0 and step % every == 0
+
+
+def next_multiple(every: int, step: int) -> int:
+    """The first multiple of `every` beyond the step."""
+    return step + every - step % every

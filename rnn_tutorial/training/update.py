@@ -1,0 +1,82 @@
+"""One update of the weights: the plain one to read first, and the one that options are put around.
+
+Shapes: N batch, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+
+from rnn_tutorial.data.batches import PackedBatch
+
+
+def update(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: PackedBatch,
+    lr: float,
+    max_grad_norm: float = 0.0,
+) -> tuple[Tensor, Tensor | None]:
+    """Train the model on one batch.
+
+    Args:
+        model: maps packed token ids to scores, (N, C).
+        optimizer: of the model's parameters.
+        batch: N sequences and their classes.
+        lr: learning rate of this update.
+        max_grad_norm: clip the gradient to this 2-norm; 0 does not clip.
+
+    Returns:
+        The loss, and the gradient's 2-norm before clipping if it was computed to clip.
+    """
+    optimizer.zero_grad()  # else the gradients would be added to those of the last update
+    scores = model(batch.tokens)  # forward, (N, C)
+    loss = cross_entropy(scores, batch.targets)
+    loss.backward()
+    grad_norm = clip_gradient(model, max_grad_norm)
+    optimizer.param_groups[0]["lr"] = lr
+    optimizer.step()
+    return loss.detach(), grad_norm
+
+
+def clip_gradient(model: nn.Module, max_grad_norm: float) -> Tensor | None:
+    """Scale the gradient down to a 2-norm; returns the norm before, or None if that is 0."""
+    return clip_grad_norm_(model.parameters(), max_grad_norm) if max_grad_norm else None
+
+
+def update_with_options(
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    passes: Sequence[PackedBatch],
+    step: int,
+    lr: float,
+    max_grad_norm: float = 0.0,
+) -> tuple[Tensor, Tensor | None]:
+    """The same for a batch in several passes, and for a loss that options change.
+
+    Args:
+        objective: maps a pass and the step to its loss; see `Objective`.
+        optimizer: of the objective's parameters.
+        passes: parts of the batch, of equal size: their gradients are added.
+        step: updates made before this one.
+        lr: learning rate of this update.
+        max_grad_norm: clip the gradient to this 2-norm; 0 does not clip.
+
+    Returns:
+        As `update`; the loss is the mean over the whole batch.
+    """
+    optimizer.zero_grad()
+    losses = []
+    for batch in passes:
+        loss = objective(batch, step) / len(passes)
+        loss.backward()
+        losses.append(loss.detach())
+    grad_norm = clip_gradient(objective, max_grad_norm)
+    optimizer.param_groups[0]["lr"] = lr
+    optimizer.step()
+    return sum(losses), grad_norm
