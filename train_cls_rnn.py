@@ -22,7 +22,7 @@ from rnn_tutorial.doctor.watch import Watch
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.runs.processes import World, find_world, join_world
 from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.settings.config import TrainConfig, add_config_flags, describe_recipes
+from rnn_tutorial.settings.config import add_config_flags, describe_recipes
 from rnn_tutorial.tasks.choose import make_task
 from rnn_tutorial.tasks.task import Task
 from rnn_tutorial.training.configure import RESUME_FLAGS, configure, prepare_torch

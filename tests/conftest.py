@@ -1,14 +1,19 @@
 """What several test files need: the scripts as a user runs them, and one small trained run."""
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+
+from rnn_tutorial.model.classifier import make_model
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -18,6 +23,31 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read once, when SciPy is f
 torch.set_num_threads(1)  # small nets are slower with more, far slower on a busy machine
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")
+
+
+RECORDED = json.loads((REPOSITORY / "tests/training/recorded_weights.json").read_text())
+
+
+def hash_of_a_product():
+    """SHA-256 of what PyTorch and SciPy's BLAS make of the same two matrices."""
+    generator = np.random.default_rng(0)
+    a, b = generator.standard_normal((2, 96, 96), dtype=np.float32)
+    x, y = torch.from_numpy(a), torch.from_numpy(b)
+    halves = (x.bfloat16() @ y.bfloat16()).float()
+    from scipy.linalg.blas import sgemm  # after the environment was set
+
+    results = ((x @ y).numpy(), halves.numpy(), x.tanh().numpy(), sgemm(1.0, a, b))
+    return hashlib.sha256(b"".join(result.tobytes() for result in results)).hexdigest()
+
+
+def numbers_of(batches):
+    """Token ids, lengths and targets of batches."""
+    return batches.x, batches.seq_lengths, batches.targets
+
+
+def make_digit_model(config):
+    """The model of a configuration for the digit sum."""
+    return make_model(config, config.max_number + 1, config.max_number + 1)
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,17 @@ import time
 
 import pytest
 import torch
-from conftest import TRAIN_QUICKLY
+from conftest import TRAIN_QUICKLY, make_digit_model
 
 import train_cls_rnn
-from rnn_tutorial.data.streams import SeqSumModDataset, pack_batches
+from rnn_tutorial.data.streams import SeqSumModDataset
 from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.machines.digit_sum import SumModulo
+from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint, weights_hash
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.training.schedule import Standing, learning_rate
+from rnn_tutorial.training.objective import Contraction
+from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 
 # Long enough to be killed in the middle, short enough for a test.
 TRAIN_LONGER = (
@@ -75,8 +78,8 @@ def test_a_run_folder_has_its_four_kinds_of_files(trained_folder):
     assert result["versions"]["torch"] == torch.__version__
     assert result["model_parameters"] == 11 * 10 + 8 * (10 + 8 + 2) + 10 * (8 + 1)
     assert result["seed"] == 0 and result["elapsed_seconds"] > 0
-    model = load_checkpoint(run / "model_step_40.pt").build_model()
-    evaluation = evaluate(model, 2, 4, 9)
+    model = load_model(load_checkpoint(run / "model_step_40.pt"))
+    evaluation = evaluate(model, SumModulo(9), 2, 4)
     assert result["accuracy"] == evaluation.accuracy
     assert result["wrong_inputs"] == evaluation.num_wrong
 
@@ -89,7 +92,7 @@ def test_metrics_are_logged_when_due(trained_folder):
         assert ("accuracy" in record) == ("wrong_inputs" in record) == (record["step"] in (20, 40))
     config = TrainConfig(total_steps=40)
     assert [record["current_lr"] for record in metrics] == [
-        learning_rate(config, record["step"], Standing()) for record in metrics
+        learning_rate(config, record["step"], EvaluationHistory()) for record in metrics
     ]
     assert metrics[-1]["current_lr"] == 0.0001
     assert metrics[0]["loss"] == pytest.approx(math.log(10), abs=0.5)
@@ -171,7 +174,7 @@ def test_training_equals_a_loop_written_out(tmp_path):
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-        optimizer.param_groups[0]["lr"] = learning_rate(config, step, Standing())
+        optimizer.param_groups[0]["lr"] = learning_rate(config, step, EvaluationHistory())
         optimizer.step()
     for name, value in final_weights(run, 10).items():
         torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-4, atol=1e-6)
@@ -233,11 +236,12 @@ def test_it_stops_when_exact_and_stays_stopped(engine, tmp_path, capsys):
 
 @pytest.mark.parametrize("engine", ["autograd", "compiled"])
 def test_the_contraction_penalty_brings_states_closer(engine, tmp_path):
-    ids = pack_batches(SeqSumModDataset(None, 1, 3, 1).draw_batches(0, 1, 100))[0]
+    (batch,) = SeqSumModDataset(None, 1, 3, 1).draw_batches(0, 1, 100).pack()
 
     def penalty(run):
-        model = load_checkpoint(run / "model_step_600.pt").build_model()
-        return model.forward_with_contraction(ids)[1].item()
+        model = load_model(load_checkpoint(run / "model_step_600.pt"))
+        embedded = batch.tokens._replace(data=model.embedding(batch.tokens.data))
+        return Contraction(model)(embedded)[1].item()
 
     flags = (*PARITY, "--total_steps", 600, "--engine", engine)
     plain = penalty(train(tmp_path / "plain", *flags))
@@ -246,7 +250,7 @@ def test_the_contraction_penalty_brings_states_closer(engine, tmp_path):
 
 def test_orthogonal_matrices_keep_lengths():
     config = TrainConfig(init="orthogonal", num_layers=2, device="cpu")
-    for _, w_hh, _, _ in train_cls_rnn.make_model(config).rnn.all_weights:
+    for _, w_hh, _, _ in make_digit_model(config).rnn.all_weights:
         torch.testing.assert_close(w_hh @ w_hh.T, torch.eye(16), rtol=0, atol=1e-5)
 
 
@@ -285,7 +289,7 @@ def test_auto_takes_the_compiled_engine_or_says_why_not(tmp_path, monkeypatch, c
     run = train(tmp_path, "--engine", "auto")
     assert capsys.readouterr().out.splitlines()[0].endswith("engine compiled")
     assert json.loads((run / "config.json").read_text())["engine"] == "compiled"
-    monkeypatch.setattr("rnn_tutorial.training.launch.find_spec", lambda name: None)
+    monkeypatch.setattr("rnn_tutorial.training.support.find_spec", lambda name: None)
     train(tmp_path, "--engine", "auto")
     first_line = capsys.readouterr().out.splitlines()[0]
     assert "engine autograd (compiled would be faster, but numba and scipy not inst" in first_line
@@ -297,7 +301,7 @@ def test_resume_keeps_the_engine(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     (run / "result.json").unlink()
     (run / "model_step_40.pt").unlink()
-    monkeypatch.setattr("rnn_tutorial.training.launch.find_spec", lambda name: None)
+    monkeypatch.setattr("rnn_tutorial.training.support.find_spec", lambda name: None)
     assert "--engine 'compiled' cannot be used" in refusal(capsys, "--resume", run)
 
 

@@ -1,7 +1,7 @@
-"""What a training is about, and all that the training loop, the checkpoint and prediction know of it.
+"""What a training is about, and all that the loop, the checkpoint and prediction know of it.
 
-A task ties together data and evaluation. Its record, plain values, lies in every checkpoint, so that
-whoever loads one knows what the network was trained to do.
+A task ties together data and evaluation. Its record, plain values, lies in every checkpoint, so
+that whoever loads one knows what the network was trained to do.
 """
 
 from __future__ import annotations

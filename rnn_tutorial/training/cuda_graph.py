@@ -87,7 +87,7 @@ def graph_training_step(
     check_supported(model, optimizer, "graph")
     group = optimizer.param_groups[0]
     if not group["fused"]:
-        raise ValueError("the graph engine needs an AdamW(fused=True)")
+        raise ValueError("the graph engine needs an AdamW with fused=True")
     on_gpu = next(model.parameters()).is_cuda
     if on_gpu:
         # Else cuDNN's RNN may differ in the last bits from run to run; cuBLAS reads it at its

@@ -87,9 +87,7 @@ def _many_at_once(
     if config.engine == "compiled":
         from rnn_tutorial.training.compiled import compile_training_step  # imports the compiler
 
-        train_on = compile_training_step(
-            model, optimizer, config.embed_noise, config.max_grad_norm
-        )
+        train_on = compile_training_step(model, optimizer, config.embed_noise, config.max_grad_norm)
     else:
         from rnn_tutorial.training.cuda_graph import graph_training_step
 

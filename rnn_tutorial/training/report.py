@@ -20,8 +20,8 @@ from rnn_tutorial.runs.folder import (
     latest_checkpoint,
     write_json,
 )
-from rnn_tutorial.runs.provenance import versions
 from rnn_tutorial.runs.processes import World
+from rnn_tutorial.runs.provenance import versions
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.task import Task
 from rnn_tutorial.training.schedule import EvaluationHistory
@@ -91,8 +91,8 @@ def print_summary(outcome: Outcome, model: RnnClsNet) -> None:
     print(f"Checkpoint: {checkpoint_path(outcome.folder, outcome.step)}")
     if config.early_stopping_patience:
         print(
-            f"Best checkpoint: {outcome.folder / BEST_FILE}, accuracy {history.best_accuracy:.4%} at "
-            f"step {history.best_step:,}; predictions use it"
+            f"Best checkpoint: {outcome.folder / BEST_FILE}, accuracy {history.best_accuracy:.4%} "
+            f"at step {history.best_step:,}; predictions use it"
         )
     print(prediction_hint(outcome.folder))
 

@@ -227,9 +227,7 @@ class Run:
         """Take in an evaluation; only those that are due decide about the rest of the run."""
         self.evaluation = evaluation
         if self.evaluates:
-            self.history.observe(
-                self.config, self.step, evaluation.accuracy, evaluation.num_wrong
-            )
+            self.history.observe(self.config, self.step, evaluation.accuracy, evaluation.num_wrong)
 
     def log(self, optimizer: torch.optim.Optimizer) -> None:
         """Write and show the metrics that are due."""

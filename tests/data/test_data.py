@@ -6,22 +6,21 @@ from functools import partial
 
 import pytest
 import torch
+from conftest import numbers_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader
 
+from rnn_tutorial.data.batches import pad_and_tensor, padding_share
 from rnn_tutorial.data.streams import (
     EVAL_STREAM,
     POOL_SIZE,
     BatchLoader,
     LengthBuckets,
+    NoisyStream,
     SeqSumModDataset,
     draw_noise,
-    make_passes,
-    pack_batches,
-    pad_and_tensor,
-    padding_share,
 )
 
 
@@ -92,7 +91,7 @@ def test_a_batch_holds_its_samples_longest_first():
     samples = list(itertools.islice(dataset, 8 * 16))
     batches = dataset.draw_batches(0, 8, 16)
     for step in range(8):
-        x, seq_lengths, targets = (tensor[step] for tensor in batches)
+        x, seq_lengths, targets = (part[step] for part in numbers_of(batches))
         assert seq_lengths.tolist() == sorted(seq_lengths.tolist(), reverse=True)
         rows = [
             (row[:n].tolist(), n, target)
@@ -109,7 +108,8 @@ def take_all(loader, at_most):
         try:
             taken.append(loader.take(at_most))
         except StopIteration:
-            return [torch.cat(tensors) for tensors in zip(*taken, strict=True)]
+            columns = zip(*map(numbers_of, taken), strict=True)
+            return [torch.cat(tensors) for tensors in columns]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
@@ -119,7 +119,7 @@ def test_batches_are_the_same_for_any_workers_start_and_portions(num_workers, fi
     last, batch_size = 1000, 48  # no divisor of a block
     expected = dataset.draw_batches(first, last - first, batch_size)
     loader = BatchLoader(dataset, batch_size, first, last, num_workers)
-    for drawn, wanted in zip(take_all(loader, at_most), expected, strict=True):
+    for drawn, wanted in zip(take_all(loader, at_most), numbers_of(expected), strict=True):
         assert torch.equal(drawn, wanted)
 
 
@@ -169,12 +169,13 @@ def test_pad_and_tensor():
 
 def test_batches_are_packed_as_pytorch_packs_them():
     batches = SeqSumModDataset(max_number=9, max_seq_len=7).draw_batches(3, 20, 5)
-    for ids, x, seq_lengths in zip(
-        pack_batches(batches), batches.x, batches.seq_lengths, strict=True
-    ):
-        expected = pack_padded_sequence(x, seq_lengths, batch_first=True)
-        assert torch.equal(ids.data, expected.data)
-        assert torch.equal(ids.batch_sizes, expected.batch_sizes)
+    packed = batches.pack()
+    assert len(packed) == 20
+    for k, (tokens, targets, noise) in enumerate(packed):
+        expected = pack_padded_sequence(batches.x[k], batches.seq_lengths[k], batch_first=True)
+        assert torch.equal(tokens.data, expected.data)
+        assert torch.equal(tokens.batch_sizes, expected.batch_sizes)
+        assert torch.equal(targets, batches.targets[k]) and noise is None
 
 
 def test_noise_is_normal_and_a_function_of_seed_and_step():
@@ -194,7 +195,7 @@ def test_noise_is_normal_and_a_function_of_seed_and_step():
 def rows_of(batches):
     return [
         (row[:n].tolist(), target)
-        for x, lengths, targets in zip(*batches, strict=True)
+        for x, lengths, targets in zip(*numbers_of(batches), strict=True)
         for row, n, target in zip(x, lengths.tolist(), targets.tolist(), strict=True)
     ]
 
@@ -225,7 +226,7 @@ def test_bucketed_batches_are_the_same_for_any_workers_start_and_portions(
     dataset = SeqSumModDataset(None, 1, 20, 9, seed=11)
     expected = LengthBuckets(dataset, 11).draw_batches(0, 200, batch_size)
     loader = BatchLoader(LengthBuckets(dataset, 11), batch_size, first, 200, num_workers)
-    for drawn, wanted in zip(take_all(loader, at_most), expected, strict=True):
+    for drawn, wanted in zip(take_all(loader, at_most), numbers_of(expected), strict=True):
         assert torch.equal(drawn, wanted[first:])
 
 
@@ -247,22 +248,30 @@ def test_the_share_of_padding_is_counted_by_hand():
 
 
 def test_passes_divide_a_batch_and_its_noise():
-    batches = SeqSumModDataset(max_number=9).draw_batches(0, 2, 12)
-    noise = [draw_noise(0, k, batches.seq_lengths[k], 3) for k in range(2)]
-    (whole,), _ = make_passes(batches, noise, 1)
-    passes, _ = make_passes(batches, noise, 4)
-    assert torch.equal(whole[2], noise[0]) and len(passes) == 4
+    batches = NoisyStream(SeqSumModDataset(max_number=9), 0, 3).draw_batches(5, 2, 12)
+    assert torch.equal(batches.noise[1], draw_noise(0, 6, batches.seq_lengths[1], 3))
+    whole, _ = batches.pack()
+    passes = [batches.share(index, 4).pack()[0] for index in range(4)]
+    assert torch.equal(whole.noise, batches.noise[0])
 
-    def rows(ids, targets, noise):
+    def rows(tokens, targets, noise):
         """The rows of a pass: ids, class and noise."""
-        ends = ids.batch_sizes.cumsum(0)
-        lengths = [(ids.batch_sizes > row).sum().item() for row in range(len(targets))]
+        ends = tokens.batch_sizes.cumsum(0)
+        lengths = [(tokens.batch_sizes > row).sum().item() for row in range(len(targets))]
         starts = [0, *ends[:-1].tolist()]
         for row, n in enumerate(lengths):
             steps = torch.tensor([starts[t] + row for t in range(n)])
-            yield ids.data[steps].tolist(), targets[row].item(), noise[steps].tolist()
+            yield tokens.data[steps].tolist(), targets[row].item(), noise[steps].tolist()
 
     expected = sorted(rows(*whole))
-    assert [len(targets) for _, targets, _ in passes] == [3] * 4
+    assert [len(one.targets) for one in passes] == [3] * 4
     assert sorted(row for one in passes for row in rows(*one)) == expected
-    assert make_passes(batches, None, 2)[0][0][2] is None
+
+
+def test_noise_does_not_change_the_batches():
+    dataset = SeqSumModDataset(max_number=9)
+    plain, noisy = (s.draw_batches(3, 4, 6) for s in (dataset, NoisyStream(dataset, 1, 2)))
+    for one, other in zip(numbers_of(plain), numbers_of(noisy), strict=True):
+        assert torch.equal(one, other)
+    lengths = [len(noise) for noise in noisy.noise]
+    assert lengths == plain.seq_lengths.sum(dim=1).tolist()

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, numbers_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -214,7 +214,7 @@ def test_any_batches_can_be_drawn_alone(first, count, batch_size):
     together = dataset.draw_batches(first, count, batch_size)
     fresh, _, _ = make_dataset(17, seed=5)
     alone = fresh.draw_batches(first + count - 1, 1, batch_size)
-    for many, one in zip(together, alone, strict=True):
+    for many, one in zip(numbers_of(together), numbers_of(alone), strict=True):
         assert torch.equal(many[-1:], one)
 
 
@@ -225,7 +225,8 @@ def test_batches_are_the_same_for_any_workers(num_workers):
     loader = BatchLoader(dataset, 16, 3, 40, num_workers)
     taken = [loader.take(5) for _ in range(10)]
     expected = make_dataset(50, seed=2)[0].draw_batches(3, 37, 16)
-    for drawn, wanted in zip(zip(*taken, strict=True), expected, strict=True):
+    columns = zip(*map(numbers_of, taken), strict=True)
+    for drawn, wanted in zip(columns, numbers_of(expected), strict=True):
         assert torch.equal(torch.cat(drawn), wanted)
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import make_digit_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -15,9 +16,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial.settings import config as config_module
 from rnn_tutorial import evaluate as evaluate_module
 from rnn_tutorial.certify import certificate_matches, certificate_path, save_certificate
+from rnn_tutorial.data.batches import PackedBatch
 from rnn_tutorial.data.streams import dropout_seed
 from rnn_tutorial.evaluation import exact
 from rnn_tutorial.evaluation import scorer as inference
@@ -25,13 +26,15 @@ from rnn_tutorial.evaluation.automaton import find_automaton
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.evaluation.scorer import Inference
 from rnn_tutorial.model import layers
-from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.model.layers import LayeredRnn, init_recurrent
 from rnn_tutorial.proof.prover import Proof, prove
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
+from rnn_tutorial.settings import config as config_module
 from rnn_tutorial.settings.config import PLAIN, TrainConfig, describe_recipes
-from rnn_tutorial.training.compiled import unsupported_reason
+from rnn_tutorial.training.compiled import compile_training_step
 from rnn_tutorial.training.cuda_graph import graph_training_step
+from rnn_tutorial.training.objective import Contraction, Objective, read_in_segments
 
 VOCAB, EMBED, HIDDEN = 5, 3, 4
 RECURRENT = {"rnn": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}
@@ -192,11 +195,10 @@ def test_scores_and_gradients_equal_single_steps_in_any_padding(model, sequences
 
 @settings(max_examples=60)
 @given(nets(), batches, st.randoms(use_true_random=False))
-def test_the_order_of_the_rows_and_noise_of_zero_do_not_matter(model, sequences, random):
+def test_the_order_of_the_rows_does_not_matter(model, sequences, random):
     order = random.sample(range(len(sequences)), len(sequences))
     x, seq_lengths = padded(sequences)
-    noise = torch.zeros(int(seq_lengths.sum()), EMBED, dtype=torch.float64)
-    assert_near([model(x[order], seq_lengths[order], noise)], [model(x, seq_lengths)[order]])
+    assert_near([model(x[order], seq_lengths[order])], [model(x, seq_lengths)[order]])
 
 
 @settings(max_examples=40)
@@ -205,12 +207,14 @@ def test_noise_is_added_to_the_embedded_input(model, sequences):
     """Noise in the order of the packed steps equals an embedding of its own for each step."""
     x, seq_lengths = padded(sorted(sequences, key=len, reverse=True))
     noise = torch.randn(int(seq_lengths.sum()), EMBED, dtype=torch.float64)
-    scores = model(x, seq_lengths, noise)
+    targets = torch.arange(len(sequences)) % VOCAB
     ids = pack_padded_sequence(x, seq_lengths, batch_first=True)
-    table = model.embedding.weight.detach()[ids.data] + noise
+    objective = Objective(model, TrainConfig(embed_noise=0.5))
+    loss = objective(PackedBatch(ids, targets, noise), 0)
+    table = model.embedding.weight.detach()[ids.data] + 0.5 * noise
     model.embedding = nn.Embedding.from_pretrained(table)
-    own_ids = ids._replace(data=torch.arange(len(table)))
-    assert_near([scores], [model(own_ids)])
+    each_its_own = ids._replace(data=torch.arange(len(table)))
+    assert_near([loss], [cross_entropy(model(each_its_own), targets)])
 
 
 @pytest.mark.parametrize("cell", RECURRENT)
@@ -315,6 +319,13 @@ def truncated_reference(model, digits, bptt_steps):
     return model.fc(output.data[0])
 
 
+def truncated_scores(model, x, seq_lengths, bptt_steps):
+    """The scores of a batch whose gradient is cut after every bptt_steps steps."""
+    tokens = pack_padded_sequence(x, seq_lengths, batch_first=True, enforce_sorted=False)
+    embedded = tokens._replace(data=model.embedding(tokens.data))
+    return model.fc(read_in_segments(model, embedded, bptt_steps))
+
+
 CARRYING = [
     {"cell": "rnn"},
     {"cell": "rnn", "nonlinearity": "relu"},
@@ -339,7 +350,7 @@ def test_the_gradient_is_cut_between_segments(options, sequences, bptt_steps):
     model = make_model(**options)
     x, seq_lengths = padded(sequences)
     targets = torch.arange(len(sequences)) % VOCAB
-    scores = model(x, seq_lengths, bptt_steps=bptt_steps)
+    scores = truncated_scores(model, x, seq_lengths, bptt_steps)
     assert_near([scores], [model(x, seq_lengths)])
     given = gradients_of(cross_entropy(scores, targets), model)
     expected = torch.stack([truncated_reference(model, d, bptt_steps) for d in sequences])
@@ -350,19 +361,19 @@ def test_the_gradient_is_cut_between_segments(options, sequences, bptt_steps):
 def test_steps_before_the_last_segment_get_no_gradient_at_all(options):
     model = make_model(hidden=32, **options)
     batch = padded([[0, 1, 2, 3, 4], [0, 0, 0, 1]])  # segments 01 23 4 and 00 01
-    scores = model(*batch, bptt_steps=2)
+    scores = truncated_scores(model, *batch, 2)
     by_digit = [gradients_of(row.sum(), model)[0].abs().sum(dim=1) for row in scores]
     assert [bool(g) for g in by_digit[0][:VOCAB]] == [False, False, False, False, True]
     assert [bool(g) for g in by_digit[1][:VOCAB]] == [True, True, False, False, False]
     whole = gradients_of(model(*batch).sum(), model)
-    truncated = gradients_of(model(*batch, bptt_steps=5).sum(), model)
+    truncated = gradients_of(truncated_scores(model, *batch, 5).sum(), model)
     assert all(torch.equal(one, other) for one, other in zip(whole, truncated, strict=True))
 
 
 @pytest.mark.parametrize("options", STATELESS, ids=str)
 def test_only_a_net_with_a_state_is_truncated(options):
-    with pytest.raises(ValueError, match="bptt_steps needs a recurrent net of one direction"):
-        make_model(**options)(*padded([[1, 2]]), bptt_steps=1)
+    with pytest.raises(ValueError, match="needs a recurrent network of one direction"):
+        truncated_scores(make_model(**options), *padded([[1, 2]]), 1)
 
 
 # ---- first weights ----
@@ -397,7 +408,7 @@ def test_the_identity_keeps_a_state_of_relu_units(residual):
     config = TrainConfig(
         nonlinearity="relu", init="identity", num_layers=2, residual=residual, device="cpu"
     )
-    model = train_cls_rnn.make_model(config)
+    model = make_digit_model(config)
     biases = [weight for name, weight in model.rnn.named_parameters() if ".bias_" in f".{name}"]
     assert len(biases) == 4 and not any(bias.any() for bias in biases)
     state = torch.rand(2, 1, 16)
@@ -409,8 +420,8 @@ def test_the_identity_keeps_a_state_of_relu_units(residual):
 @pytest.mark.parametrize("options", [{}, {"layer_norm": True}, {"bidirectional": True}], ids=str)
 def test_the_forget_gates_bias_is_set_and_the_other_gates_stay(options):
     config = TrainConfig(cell="lstm", num_layers=2, device="cpu", **options)
-    default = train_cls_rnn.make_model(config).rnn.state_dict()
-    given = train_cls_rnn.make_model(TrainConfig(**vars(config) | {"forget_bias": 1.5})).rnn
+    default = make_digit_model(config).rnn.state_dict()
+    given = make_digit_model(TrainConfig(**vars(config) | {"forget_bias": 1.5})).rnn
     for name, weight in given.state_dict().items():
         if "bias_ih" not in name:
             continue
@@ -514,7 +525,7 @@ def test_every_other_combination_takes_an_update_and_agrees_on_what_is_plain():
             config = TrainConfig(**settings, hidden_dim=4, embed_dim=3, max_number=4, device="cpu")
         except ValueError:
             continue
-        model = train_cls_rnn.make_model(config)
+        model = make_digit_model(config)
         cross_entropy(model(x, seq_lengths), torch.tensor([1, 0])).backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
         assert model.is_plain == config.is_plain
@@ -533,13 +544,14 @@ def test_the_tables_hold_what_the_flags_allow():
 def test_what_knows_plain_nets_only_refuses_the_others():
     model = RnnClsNet(10, 3, 4, 1, 10, pooling="mean")
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    assert "a tanh RNN of one direction" in unsupported_reason(model, optimizer)
+    with pytest.raises(ValueError, match="a tanh RNN of one direction"):
+        compile_training_step(model, optimizer)
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
         prove(model)
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
         graph_training_step(model, optimizer)
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
-        model.forward_with_contraction(*padded([[1, 2]])[:1])
+        Contraction(model)
     with pytest.raises(ValueError, match="has a state"):
         find_automaton(model.eval(), 9)
 
@@ -605,7 +617,7 @@ def test_train_resume_and_predict_as_commands(run_script, tmp_path):
     (run / "result.json").unlink()
     resumed = run_script("train_cls_rnn.py", "--resume", run, cwd=tmp_path)
     assert resumed.returncode == 0 and "resumed at step 6" in resumed.stdout
-    model = load_checkpoint(run / "model_step_12.pt").build_model()
+    model = load_model(load_checkpoint(run / "model_step_12.pt"))
     answered = run_script("predict_cls_rnn.py", cwd=tmp_path, text="1 2 3\n0\n3 3\n")
     assert answered.returncode == 0
     answers = [int(line.split("->")[1].split()[0]) for line in answered.stdout.splitlines()]
@@ -614,7 +626,7 @@ def test_train_resume_and_predict_as_commands(run_script, tmp_path):
 
 def test_a_transformer_answers_and_has_no_automaton(tmp_path, capsys):
     run = train(tmp_path, *TRANSFORMER)
-    model = load_checkpoint(run / "model_step_12.pt").build_model()
+    model = load_model(load_checkpoint(run / "model_step_12.pt"))
     capsys.readouterr()
     assert predict_cls_rnn.main(["--save_dir", str(run), "--input", "1 2 3", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)

@@ -1,18 +1,26 @@
 """Checkpoints: what is saved comes back, and nothing in a file is ever executed."""
 
 import argparse
+import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import RECORDED, hash_of_a_product
 
-from rnn_tutorial.model.classifier import RnnClsNet
+import predict_cls_rnn
+import train_cls_rnn
+from rnn_tutorial import certify, evaluate
+from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
+from rnn_tutorial.tasks.choose import load_task
 
 ARGUMENTS = {"vocab_size": 10, "embed_dim": 3, "hidden_dim": 4, "num_layers": 2, "cls_num": 10}
 CONFIG = {"min_seq_len": 2, "max_seq_len": 5, "max_number": 9}
+TASK = {"kind": "digit sum", **CONFIG}
 
 
 class Payload:
@@ -27,12 +35,13 @@ class Payload:
 
 def save(folder, model, /, **changes):
     content = {
+        "task": TASK,
         "model": ARGUMENTS,
         "weights": model.state_dict(),
         "config": CONFIG,
         "optimizer": torch.optim.AdamW(model.parameters()).state_dict(),
         "evaluation": {"accuracy": 0.5},
-        "standing": {"exact_streak": 2},
+        "history": {"exact_streak": 2},
         "elapsed_seconds": 1.5,
     }
     return save_checkpoint(folder, 7, **content | changes)
@@ -56,8 +65,8 @@ def test_what_is_saved_comes_back(tmp_path):
     checkpoint = load_checkpoint(path)
     assert (checkpoint.step, checkpoint.config, checkpoint.elapsed_seconds) == (7, CONFIG, 1.5)
     assert checkpoint.evaluation == {"accuracy": 0.5}
-    assert checkpoint.standing == {"exact_streak": 2}
-    rebuilt = checkpoint.build_model().state_dict()
+    assert checkpoint.history == {"exact_streak": 2}
+    rebuilt = load_model(checkpoint).state_dict()
     assert all(torch.equal(rebuilt[name], value) for name, value in model.state_dict().items())
 
 
@@ -134,15 +143,21 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, layo
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path, changes):
     with pytest.raises(ValueError, match="do not fit"):
-        load_checkpoint(save(tmp_path, RnnClsNet(**ARGUMENTS), **changes)).build_model()
+        load_model(load_checkpoint(save(tmp_path, RnnClsNet(**ARGUMENTS), **changes)))
 
 
 @pytest.mark.parametrize(
-    "config", [None, {}, CONFIG | {"max_number": 4}, CONFIG | {"max_seq_len": "5"}]
+    "task",
+    [
+        *(None, {}, {"kind": "digit sum"}, TASK | {"kind": "another"}, TASK | {"kind": []}),
+        *(TASK | {"max_number": 4}, TASK | {"max_seq_len": "5"}, TASK | {"min_seq_len": 6}),
+        {"kind": "labelled files", "tokens": ["a"] * 10, "classes": [1] * 10, **CONFIG},
+        {"kind": "labelled files", "tokens": 3, "classes": [], "fingerprint": "", **CONFIG},
+    ],
 )
-def test_settings_that_do_not_fit_are_refused(tmp_path, config):
+def test_a_task_that_does_not_fit_is_refused(tmp_path, task):
     with pytest.raises(ValueError, match="do not fit its weights"):
-        load_checkpoint(save(tmp_path, RnnClsNet(**ARGUMENTS), config=config))
+        load_task(load_checkpoint(save(tmp_path, RnnClsNet(**ARGUMENTS), task=task)))
 
 
 @pytest.mark.parametrize("write_args", [torch.save, pickle_dump])
@@ -151,7 +166,7 @@ def test_a_run_of_the_published_scripts_is_loaded(tmp_path, write_args):
     checkpoint = load_checkpoint(publish(tmp_path, model, write_args))
     assert checkpoint.step == 20 and checkpoint.config.items() >= CONFIG.items()
     assert checkpoint.model == ARGUMENTS and checkpoint.evaluation is None
-    assert torch.equal(checkpoint.build_model().score([1, 2, 3]), model.score([1, 2, 3]))
+    assert torch.equal(load_model(checkpoint).score([1, 2, 3]), model.score([1, 2, 3]))
 
 
 def test_published_weights_without_their_settings_are_refused(tmp_path):
@@ -167,7 +182,7 @@ def test_published_weights_without_their_settings_are_refused(tmp_path):
 def test_published_settings_that_do_not_fit_are_refused(tmp_path, changes):
     path = publish(tmp_path, RnnClsNet(**ARGUMENTS), **changes)
     with pytest.raises(ValueError, match="do not fit its weights"):
-        load_checkpoint(path)
+        load_task(load_checkpoint(path))
 
 
 @pytest.mark.parametrize("write_args", [torch.save, pickle_dump])
@@ -188,3 +203,54 @@ def test_published_settings_of_another_kind_are_refused(tmp_path, settings):
     pickle_dump(settings, tmp_path / "args.pt")
     with pytest.raises(ValueError, match=r"args\.pt"):
         load_checkpoint(path)
+
+
+# ---- files of format 1 ----
+
+RESUMED = {  # the hash of the weights at the end, as the code that wrote the files made them
+    "digits": "f4c35e10e2559b01a682ceb1ba91af463000b739ced5e52b0034bb4bfa26d879",
+    "sentences": "de939770032f7e3c256c2fee54cd17b6e5e70606825403c2e58cb6d79b807109",
+}
+
+FORMAT_1 = Path(__file__).with_name("format_1")
+
+
+def test_a_checkpoint_of_format_1_says_what_it_learned():
+    checkpoint = load_checkpoint(FORMAT_1 / "digits" / "model_step_20.pt")
+    task = load_task(checkpoint)
+    assert checkpoint.history["best_step"] == 20 and len(task.tokens) == 5
+    assert task.trained_lengths == range(2, 5) and task.machine.answer_one([4, 4]) == 3
+    words = load_task(load_checkpoint(FORMAT_1 / "sentences" / "model_step_20.pt"))
+    assert words.classes == ["bird", "cat", "dog", "fox"] and words.machine is None
+    assert words.tokens[0] == "<unk>" and words.trained_lengths == range(5, 15)
+
+
+@pytest.mark.parametrize("run", RESUMED)
+def test_a_run_of_format_1_is_resumed_to_the_same_weights(run, tmp_path, monkeypatch):
+    shutil.copytree(FORMAT_1, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    assert train_cls_rnn.main(["--resume", run]) == 0
+    result = json.loads(Path(run, "result.json").read_text())
+    expected = torch.load(FORMAT_1 / f"{run}.weights.pt", weights_only=True)
+    weights = load_checkpoint(Path(run, result["checkpoint"])).weights
+    for name, value in expected.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-6)
+    if hash_of_a_product() == RECORDED["product"]:
+        assert result["weights_hash"] == RESUMED[run]
+
+
+def test_a_net_of_format_1_answers_is_evaluated_and_proved(tmp_path, capsys, monkeypatch):
+    shutil.copytree(FORMAT_1, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    assert predict_cls_rnn.main(["--save_dir", "proved", "--input", "1 1 1"]) == 0
+    assert "1 1 1 -> 1 " in capsys.readouterr().out
+    sentence = "the fox heard the cat"
+    assert predict_cls_rnn.main(["--save_dir", "sentences", "--input", sentence]) == 0
+    assert f"{sentence} -> " in capsys.readouterr().out
+    assert evaluate.main(["proved", "--lengths", "100", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["exact"]["num_wrong"] == 0
+    assert evaluate.main(["sentences"]) == 0
+    assert certify.main(["proved", "--check"]) == 0
+    Path("proved", "model_step_4000.certificate.npz").unlink()
+    assert certify.main(["proved"]) == 0
+    assert "PROVED" in capsys.readouterr().out

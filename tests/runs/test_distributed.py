@@ -11,9 +11,9 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from rnn_tutorial.data.streams import SeqSumModDataset, draw_noise
+from rnn_tutorial.data.streams import NoisyStream, SeqSumModDataset
+from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint
-from rnn_tutorial.runs.processes import World
 
 FLAGS = (
     *("--total_steps", 40, "--hidden_dim", 8, "--num_layers", 2, "--log_every", 10),
@@ -125,7 +125,7 @@ def test_a_dead_process_ends_the_job_and_leaves_the_last_checkpoint(start_two, t
     assert process.returncode != 0
     assert "--resume output/baseline" in stderr + _
     latest = max(run.glob("model_step_*.pt"), key=lambda path: path.stat().st_mtime_ns)
-    load_checkpoint(latest).build_model()
+    load_model(load_checkpoint(latest))
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_once(start_two, tmp_path):
@@ -138,24 +138,20 @@ def test_a_batch_that_cannot_be_divided_is_refused_once(start_two, tmp_path):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_shares_are_a_partition_of_the_batch_and_its_noise(size):
-    batches = SeqSumModDataset(max_number=9).draw_batches(0, 3, 12)
-    worlds = [World(rank, size) for rank in range(size)]
-    for tensor, *shares in zip(
-        batches, *(world.share_of(batches) for world in worlds), strict=True
-    ):
-        whole = sorted(row for rows in tensor.tolist() for row in map(str, rows))
-        assert (
-            sorted(str(row) for share in shares for rows in share.tolist() for row in rows) == whole
-        )
+    batches = NoisyStream(SeqSumModDataset(max_number=9), 0, 2).draw_batches(0, 3, 12)
+    shares = [batches.share(rank, size) for rank in range(size)]
+    for name in ("x", "seq_lengths", "targets"):
+        whole = sorted(str(row) for rows in getattr(batches, name).tolist() for row in rows)
+        parts = [getattr(share, name).tolist() for share in shares]
+        assert sorted(str(row) for rows in parts for own in rows for row in own) == whole
     seq_lengths = batches.seq_lengths[0]
-    noise = draw_noise(0, 0, seq_lengths, 2)
     packed = torch.nn.utils.rnn.PackedSequence(
-        noise, torch.tensor([(seq_lengths > t).sum() for t in range(int(seq_lengths[0]))])
+        batches.noise[0],
+        torch.tensor([(seq_lengths > t).sum() for t in range(int(seq_lengths[0]))]),
     )
     padded, _ = torch.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
-    for world in worlds:
-        own = seq_lengths[world.rank :: size]
+    for rank, share in enumerate(shares):
         expected = torch.nn.utils.rnn.pack_padded_sequence(
-            padded[world.rank :: size], own, batch_first=True
+            padded[rank::size], seq_lengths[rank::size], batch_first=True
         )
-        assert torch.equal(world.share_of_noise(noise, seq_lengths), expected.data)
+        assert torch.equal(share.noise[0], expected.data)

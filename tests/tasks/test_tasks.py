@@ -18,10 +18,11 @@ from rnn_tutorial import certify, evaluate
 from rnn_tutorial.data.examples import Examples, Vocabulary, read_examples
 from rnn_tutorial.data.who_did_it import EVAL_FILE, TRAIN_FILE
 from rnn_tutorial.evaluation.exact import wilson_interval
-from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.tasks.tasks import DigitTask, evaluate_examples, make_task
+from rnn_tutorial.tasks.choose import load_task, make_task
+from rnn_tutorial.tasks.labelled_files import evaluate_examples
 
 DATA = REPOSITORY / "rnn_tutorial" / "data_examples"
 TRAIN = (
@@ -79,9 +80,11 @@ def test_it_learns_who_did_it(sentences_folder):
 
 
 def test_the_checkpoint_keeps_vocabulary_and_class_names_as_plain_values(checkpoint):
-    content = torch.load(checkpoint.path, weights_only=True)
-    assert content["examples"]["class_names"] == ["bird", "cat", "dog", "fox"]
-    vocabulary = content["examples"]["vocabulary"]
+    task = torch.load(checkpoint.path, weights_only=True)["task"]
+    assert task["kind"] == "labelled files" and len(task["fingerprint"]) == 64
+    assert task["classes"] == ["bird", "cat", "dog", "fox"]
+    assert (task["min_seq_len"], task["max_seq_len"]) == (5, 16)
+    vocabulary = task["tokens"]
     assert vocabulary[0] == "<unk>" and vocabulary[1:] == sorted(vocabulary[1:])
     assert checkpoint.model["vocab_size"] == len(vocabulary) == 36
     assert checkpoint.model["cls_num"] == 4
@@ -132,7 +135,7 @@ def test_without_a_file_to_evaluate_on_a_tenth_is_held_out(tmp_path, monkeypatch
     quickly = ["--total_steps", "10", "--engine", "autograd", "--tracker", "disabled"]
     assert train_cls_rnn.main(["--train_file", str(train_file), *quickly]) == 0
     screen = capsys.readouterr().out
-    assert f"540 examples of {train_file}, evaluated on 60 held out of it, a seeded tenth" in screen
+    assert f"540 examples of {train_file}, evaluated on 60 held out from it at random" in screen
     assert "wrong of 60 examples" in screen and "wrong: the" in screen
     assert evaluate.main(["output"]) == 0
     assert "wrong of 60 examples" in capsys.readouterr().out
@@ -173,8 +176,7 @@ def test_malformed_files_leave_nothing_on_disk(
 VOCABULARY = Vocabulary(["<unk>", "x", "y", "z"], ["a", "b", "c"])
 
 
-def test_examples_are_scored_as_one_by_one(monkeypatch):
-    monkeypatch.setattr("rnn_tutorial.tasks.tasks._SCORED_TOKENS", 20)
+def test_examples_are_scored_as_one_by_one():
     torch.manual_seed(0)
     model = RnnClsNet(4, 3, 5, 2, 3).train()
     tokens = [(["x", "y", "z", "?"] * 3)[i % 5 : i % 5 + 1 + i % 7] for i in range(60)]
@@ -274,7 +276,7 @@ def test_answers_in_json_are_those_of_the_model(sentences_folder, checkpoint, ca
     text = "".join(" ".join(tokens) + "\n" for tokens in sequences)
     answered, refusals = predictor.answer_lines(text, as_json=True, first_number=7)
     answers = [json.loads(line) for line in answered.decode().splitlines()]
-    model, vocabulary = checkpoint.build_model(), predictor.vocabulary
+    model, vocabulary = load_model(checkpoint), load_task(checkpoint).vocabulary
     assert not refusals and [answer["line"] for answer in answers] == list(range(7, 59))
     for answer, tokens in zip(answers, sequences, strict=True):
         probabilities = model.score(vocabulary.encode(tokens))[0].softmax(dim=-1)
@@ -292,5 +294,6 @@ def test_answers_in_json_are_those_of_the_model(sentences_folder, checkpoint, ca
 
 def test_a_task_without_files_is_that_of_digits():
     task = make_task(TrainConfig(min_seq_len=1, max_seq_len=3, max_number=4))
-    assert isinstance(task, DigitTask) and task.examples is None and task.cls_num == 5
-    assert task.settings == {"min_seq_len": 1, "max_seq_len": 3, "max_number": 4}
+    assert len(task.tokens) == len(task.classes) == 5 and task.machine.answer_one([4, 3]) == 2
+    record = {"kind": "digit sum", "min_seq_len": 1, "max_seq_len": 3, "max_number": 4}
+    assert task.record == record and task.trained_lengths == range(1, 4)

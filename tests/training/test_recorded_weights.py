@@ -4,33 +4,17 @@ The last bits of a matrix product depend on the processor and on the libraries t
 product of its own is recorded beside the weights: where that is not the same, no weights can be.
 """
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from conftest import REPOSITORY
-from scipy.linalg.blas import sgemm
+from conftest import RECORDED, REPOSITORY, hash_of_a_product
 
 import train_cls_rnn
 
-RECORDED = json.loads(Path(__file__).with_name("recorded_weights.json").read_text())
 LABELLED = REPOSITORY / "rnn_tutorial" / "data_examples"
-
-
-def hash_of_a_product():
-    """SHA-256 of what PyTorch and SciPy's BLAS make of the same two matrices."""
-    generator = np.random.default_rng(0)
-    a, b = generator.standard_normal((2, 96, 96), dtype=np.float32)
-    x, y = torch.from_numpy(a), torch.from_numpy(b)
-    halves = (x.bfloat16() @ y.bfloat16()).float()
-    results = ((x @ y).numpy(), halves.numpy(), x.tanh().numpy(), sgemm(1.0, a, b))
-    return hashlib.sha256(b"".join(result.tobytes() for result in results)).hexdigest()
 
 
 @pytest.mark.skipif(

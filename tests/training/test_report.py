@@ -7,9 +7,9 @@ import torch
 
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.tasks.tasks import DigitTask
-from rnn_tutorial.training.report import prediction_hint, print_summary, resume_hint
-from rnn_tutorial.training.schedule import Standing
+from rnn_tutorial.tasks.choose import make_task
+from rnn_tutorial.training.report import Outcome, prediction_hint, print_summary, resume_hint
+from rnn_tutorial.training.schedule import EvaluationHistory
 
 
 @pytest.mark.parametrize("hint", [prediction_hint, resume_hint])
@@ -25,10 +25,11 @@ def test_the_recipe_that_is_right_is_named_where_it_was_measured(
     max_number, max_seq_len, is_measured, capsys
 ):
     config = TrainConfig(min_seq_len=2, max_seq_len=max_seq_len, max_number=max_number)
-    task = DigitTask(config)
+    task = make_task(config)
     torch.manual_seed(0)
-    model = RnnClsNet(task.cls_num, 2, 2, 1, task.cls_num)
+    model = RnnClsNet(len(task.tokens), 2, 2, 1, len(task.classes))
     evaluation = task.evaluate(model)
-    print_summary(config, task, Path("run"), model, 1, evaluation, Standing(), 1.0, [])
+    history = EvaluationHistory()
+    print_summary(Outcome(config, task, Path("run"), 1, evaluation, history, 1.0, []), model)
     assert evaluation.num_wrong
     assert ("--recipe solved gets none wrong" in capsys.readouterr().out) == is_measured

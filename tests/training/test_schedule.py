@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
-from rnn_tutorial.training.schedule import Standing, learning_rate
+from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 
 LR, MIN_LR, TOTAL = 0.02, 0.003, 50
 
@@ -53,7 +53,7 @@ def test_warmup_then_a_scheduler_of_pytorch(settings, scheduler_class, options, 
         options = {"T_max": TOTAL - warmup_step, **options}
     warmup = rates_of(LinearLR, warmup_step, start_factor=0.01, total_iters=max(1, warmup_step))
     expected = [*warmup, *rates_of(scheduler_class, TOTAL - warmup_step + 1, **options)]
-    rates = [learning_rate(config, step, Standing()) for step in range(TOTAL + 1)]
+    rates = [learning_rate(config, step, EvaluationHistory()) for step in range(TOTAL + 1)]
     assert rates == pytest.approx([max(rate, MIN_LR) if k >= warmup_step else rate
                                    for k, rate in enumerate(expected)])  # fmt: skip
 
@@ -67,25 +67,25 @@ def test_the_plateau_falls_as_in_pytorch(patience):
     expected = ReduceLROnPlateau(  # its patience counts the evaluations that are forgiven
         optimizer, "max", 0.6, patience - 1, threshold=0, min_lr=MIN_LR, eps=0
     )
-    standing, dice, rates = Standing(), random.Random(patience), set()
+    history, dice, rates = EvaluationHistory(), random.Random(patience), set()
     for step in range(100, 10_000, 100):
         accuracy = dice.randrange(20 + step // 500) / 100
-        standing.observe(config, step, accuracy, 1)
+        history.observe(config, step, accuracy, 1)
         expected.step(accuracy)
-        rates.add(learning_rate(config, step, standing))
-        assert learning_rate(config, step, standing) == pytest.approx(expected.get_last_lr()[0])
+        rates.add(learning_rate(config, step, history))
+        assert learning_rate(config, step, history) == pytest.approx(expected.get_last_lr()[0])
     assert len(rates) == 5 and min(rates) == MIN_LR
 
 
 def test_the_warmup_is_not_a_plateau():
     config = TrainConfig(scheduler="plateau", warmup_step=1000, plateau_patience=2)
-    standing = Standing()
+    history = EvaluationHistory()
     for step in (500, 600, 900, 1000, 1500):
-        standing.observe(config, step, 0.1, 1)
-        assert learning_rate(config, 1500, standing) == config.lr
-    standing.observe(config, 2000, 0.1, 1)
-    assert learning_rate(config, 2000, standing) == config.lr / 2
-    assert learning_rate(config, 0, standing) == pytest.approx(0.01 * config.lr)
+        history.observe(config, step, 0.1, 1)
+        assert learning_rate(config, 1500, history) == config.lr
+    history.observe(config, 2000, 0.1, 1)
+    assert learning_rate(config, 2000, history) == config.lr / 2
+    assert learning_rate(config, 0, history) == pytest.approx(0.01 * config.lr)
 
 
 @given(st.integers(2, 10**6), st.floats(1e-6, 1), st.floats(0, 1), st.data())
@@ -98,31 +98,32 @@ def test_the_schedule_at_its_corners(total_steps, lr, fraction, data):
         min_lr=lr * fraction,
         scheduler=data.draw(st.sampled_from(SCHEDULERS)),
     )
-    standing = Standing(lr_falls=data.draw(st.integers(0, 100)) * (config.scheduler == "plateau"))
+    lr_falls = data.draw(st.integers(0, 100)) if config.scheduler == "plateau" else 0
+    history = EvaluationHistory(lr_falls=lr_falls)
     if config.scheduler == "cosine":
-        assert learning_rate(config, total_steps, standing) == config.min_lr  # exactly
-    if not standing.lr_falls:
-        assert learning_rate(config, warmup_step, standing) == pytest.approx(lr)
+        assert learning_rate(config, total_steps, history) == config.min_lr  # exactly
+    if not history.lr_falls:
+        assert learning_rate(config, warmup_step, history) == pytest.approx(lr)
     if warmup_step:
-        assert learning_rate(config, 0, standing) == pytest.approx(0.01 * lr)
+        assert learning_rate(config, 0, history) == pytest.approx(0.01 * lr)
     halfway = (warmup_step + total_steps) // 2
-    rate = learning_rate(config, halfway, standing)
+    rate = learning_rate(config, halfway, history)
     assert config.min_lr * 0.999999 <= rate <= lr * 1.000001
 
 
-def test_the_standing_knows_the_best_and_when_to_stop():
+def test_the_history_knows_the_best_and_when_to_stop():
     config = TrainConfig(early_stopping_patience=3, stop_when_exact=2)
-    standing = Standing()
+    history = EvaluationHistory()
     seen = []
     for step, accuracy in enumerate([0.1, 0.5, 0.5, 0.4, 0.6, 0.2, 0.6, 0.3], start=1):
-        standing.observe(config, step, accuracy, num_wrong=1)
-        seen.append((standing.best_step, standing.since_best, standing.ends(config)))
+        history.observe(config, step, accuracy, num_wrong=1)
+        seen.append((history.best_step, history.since_best, history.ends(config)))
     assert seen == [
         (1, 0, False), (2, 0, False), (2, 1, False), (2, 2, False), (5, 0, False), (5, 1, False),
         (5, 2, False), (5, 3, True),
     ]  # fmt: skip
-    assert standing.is_stuck(config) and not standing.is_stuck(TrainConfig())
-    exact = Standing()
+    assert history.stops_early(config) and not history.stops_early(TrainConfig())
+    exact = EvaluationHistory()
     for num_wrong, ends in ((0, False), (1, False), (0, False), (0, True)):
         exact.observe(config, 1, 1.0 - num_wrong / 10, num_wrong)
         assert exact.ends(config) is ends

@@ -4,18 +4,22 @@ import json
 
 import pytest
 import torch
-from conftest import TRAIN_QUICKLY
-from torch.nn.utils.rnn import PackedSequence
+from conftest import TRAIN_QUICKLY, make_digit_model
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial.data.streams import make_passes
+from rnn_tutorial.data.streams import training_stream
 from rnn_tutorial.evaluation.exact import evaluate
-from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.machines.digit_sum import SumModulo
+from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint, load_run
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
-from rnn_tutorial.training import launch
-from rnn_tutorial.training.schedule import Standing, learning_rate
+from rnn_tutorial.tasks.choose import make_task
+from rnn_tutorial.training import configure
+from rnn_tutorial.training import run as run_module
+from rnn_tutorial.training.objective import Objective
+from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
+from rnn_tutorial.training.update import update, update_with_options
 
 
 def train(folder, *flags):
@@ -121,11 +125,12 @@ def test_the_scheduler_sets_the_rate_of_the_updates(scheduler, engine, tmp_path)
         flags += ("--lr_factor", 0.1)
     run = train(tmp_path, *flags)
     metrics = read_metrics(run)
-    config, standing = TrainConfig(**json.loads((run / "config.json").read_text())), Standing()
+    config = TrainConfig(**json.loads((run / "config.json").read_text()))
+    history = EvaluationHistory()
     for record in metrics:
         if "accuracy" in record:
-            standing.observe(config, record["step"], record["accuracy"], record["wrong_inputs"])
-        assert record["current_lr"] == learning_rate(config, record["step"], standing)
+            history.observe(config, record["step"], record["accuracy"], record["wrong_inputs"])
+        assert record["current_lr"] == learning_rate(config, record["step"], history)
     state = load_checkpoint(run / "model_step_12.pt").optimizer
     assert state["param_groups"][0]["lr"] == metrics[-2]["current_lr"]
 
@@ -147,7 +152,7 @@ def test_the_size_of_an_update_is_computed_with_the_rate_it_used(tmp_path, monke
         rates.append((rate, optimizer.param_groups[0]["lr"]))
         return 0.0
 
-    monkeypatch.setattr(train_cls_rnn, "update_ratio", update_ratio)
+    monkeypatch.setattr(run_module, "update_ratio", update_ratio)
     flags = ("--lr", 1e-9, "--min_lr", 0, "--scheduler", "plateau", "--plateau_patience", 1)
     train(tmp_path, *flags, "--eval_every", 5, "--log_every", 5)
     assert len(set(rates)) > 3 and all(logged == used for logged, used in rates)
@@ -178,7 +183,7 @@ def test_it_stops_early_and_the_best_checkpoint_is_kept_named_and_used(tmp_path,
     best = load_run(str(run))  # what evaluate and certify take
     assert best.path == load_run(str(tmp_path)).path == run / "model_best.pt"
     assert best.step == best_step
-    assert evaluate(best.build_model(), 2, 4, 9).accuracy == accuracies[best_step]
+    assert evaluate(load_model(best), SumModulo(9), 2, 4).accuracy == accuracies[best_step]
     assert "Stopped early: 3 evaluations in a row without improvement." in printed
     assert f"Best checkpoint: {run / 'model_best.pt'}, accuracy" in printed
     assert sorted(path.name for path in run.glob("*.pt")) == [
@@ -206,14 +211,14 @@ def test_predictions_come_from_the_best_checkpoint(tmp_path, capsys):
 def test_small_passes_make_the_update_of_one_large_batch(tmp_path, monkeypatch):
     """With noise and clipping; only the sums are rounded differently."""
     sizes = []
-    forward = RnnClsNet.forward
+    last_state = RnnClsNet.last_state
 
-    def noted(self, x, *arguments, **options):
-        if isinstance(x, PackedSequence):  # of training; the summary asks with padded ids
-            sizes.append(int(x.batch_sizes[0]))
-        return forward(self, x, *arguments, **options)
+    def noted(self, output, h_n):
+        if self.training:  # the summary asks the network too
+            sizes.append(int(output.batch_sizes[0]))
+        return last_state(self, output, h_n)
 
-    monkeypatch.setattr(RnnClsNet, "forward", noted)
+    monkeypatch.setattr(RnnClsNet, "last_state", noted)
     flags = ("--max_grad_norm", 0.5, "--embed_noise", 0.3, "--optimizer", "sgd", "--lr", 0.1)
     large = train(tmp_path / "large", *flags, "--batch_size", 12)
     assert sizes == [12] * 40
@@ -230,11 +235,41 @@ def test_small_passes_make_the_update_of_one_large_batch(tmp_path, monkeypatch):
 # ---- precision ----
 
 
+def first_batch(config):
+    """The first batch of the digit sum, packed."""
+    stream = training_stream(make_task(config).dataset, config)
+    (batch,) = stream.draw_batches(0, 1, 64).pack()
+    return batch
+
+
+def update_once(model, optimizer, config):
+    """One update with the options of a configuration; returns its loss."""
+    objective = Objective(model, config)
+    loss, _ = update_with_options(objective, optimizer, [first_batch(config)], 0, 0.1)
+    return loss
+
+
+def test_without_options_the_update_is_the_plain_one():
+    config = TrainConfig(device="cpu", num_layers=2)
+    ends = []
+    for with_options in (False, True):
+        model = make_digit_model(config)
+        optimizer = torch.optim.SGD(model.parameters())
+        if with_options:
+            loss, norm = update_with_options(
+                Objective(model, config), optimizer, [first_batch(config)], 0, 0.1, 0.5
+            )
+        else:
+            loss, norm = update(model, optimizer, first_batch(config), 0.1, 0.5)
+        ends.append([loss, norm, *model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+
+
 def test_the_products_are_in_bfloat16_and_the_weights_in_float32():
     grads, losses, dtypes = {}, {}, {}
     for precision in ("float32", "bfloat16"):
         config = TrainConfig(device="cpu", precision=precision, hidden_dim=32, optimizer="sgd")
-        model = train_cls_rnn.make_model(config)
+        model = make_digit_model(config)
         optimizer = torch.optim.SGD(model.parameters())
         seen = dtypes[precision] = []
         for module in (model.rnn, model.fc):
@@ -243,8 +278,7 @@ def test_the_products_are_in_bfloat16_and_the_weights_in_float32():
                     (out if module.__class__ is torch.nn.Linear else out[1]).dtype
                 )
             )
-        (passes,) = make_passes(train_cls_rnn.make_dataset(config).draw_batches(0, 1, 64), None, 1)
-        loss, _ = train_cls_rnn.update(model, optimizer, config, 0, 0.1, passes)
+        loss = update_once(model, optimizer, config)
         losses[precision] = loss.item()
         parameters = list(model.parameters())
         assert {tensor.dtype for p in parameters for tensor in (p, p.grad)} == {torch.float32}
@@ -272,13 +306,10 @@ def test_every_member_of_the_family_has_almost_the_same_loss_in_bfloat16(setting
     losses = []
     for precision in ("float32", "bfloat16"):
         config = TrainConfig(device="cpu", precision=precision, optimizer="sgd", **settings)
-        model = train_cls_rnn.make_model(config)
+        model = make_digit_model(config)
         optimizer = torch.optim.SGD(model.parameters())
-        batches = train_cls_rnn.make_dataset(config).draw_batches(0, 1, 64)
         torch.manual_seed(0)
-        loss, _ = train_cls_rnn.update(
-            model, optimizer, config, 0, 0.1, *make_passes(batches, None, 1)
-        )
+        loss = update_once(model, optimizer, config)
         losses.append(loss.item())
         assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], abs=0.02)
@@ -291,7 +322,7 @@ def test_it_learns_in_bfloat16(tmp_path):
 
 
 def test_a_gpu_would_compute_in_float16(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(launch, "choose_device", lambda name, world: name)
+    monkeypatch.setattr(configure, "choose_device", lambda name, world: name)
     flags = ("--precision", "bfloat16", "--device", "cuda", "--save_dir", tmp_path / "runs")
     sentence = refusal(capsys, *flags)
     assert "--precision bfloat16" in sentence and "--device cuda" in sentence
@@ -321,7 +352,8 @@ def test_padding_is_logged_and_bucketing_lowers_it(tmp_path, capsys):
         run = train(tmp_path / bucket, *flags)
         logged = [record["padding_share"] for record in read_metrics(run)]
         config = TrainConfig(**json.loads((run / "config.json").read_text()))
-        lengths = train_cls_rnn.make_dataset(config).draw_batches(0, 40, 16).seq_lengths
+        stream = training_stream(make_task(config).dataset, config)
+        lengths = stream.draw_batches(0, 40, 16).seq_lengths
         expected = [1 - n.float().mean().item() / n.max().item() for n in lengths]
         assert logged == pytest.approx(expected)
         shares[bucket] = sum(logged) / len(logged)
