@@ -49,7 +49,9 @@ from rnn_tutorial.runs.folder import RESULT_FILE, MetricsFile
 from rnn_tutorial.runs.processes import World, find_world, join_world
 from rnn_tutorial.runs.terminal import OneSentenceParser, Progress, StopSignals
 from rnn_tutorial.runs.tracking import start_tracker
-from rnn_tutorial.settings.config import TrainConfig, add_config_flags, describe_recipes
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.flags import add_config_flags
+from rnn_tutorial.settings.recipes import describe_recipes
 from rnn_tutorial.tasks.tasks import DigitTask, FileTask, make_task
 from rnn_tutorial.training.cuda_graph import graph_training_step
 from rnn_tutorial.training.launch import RESUME_FLAGS, configure, impediment, open_run

@@ -54,7 +54,8 @@ from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
 from rnn_tutorial.runs.terminal import OneSentenceParser, StopSignals
-from rnn_tutorial.settings.config import ENGINES, TrainConfig, settings_of
+from rnn_tutorial.settings.config import ENGINES, TrainConfig
+from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.training.launch import impediment
 from rnn_tutorial.training.schedule import Standing
 

@@ -24,7 +24,7 @@ from rnn_tutorial.proof.prover import NotProved, Proof, prove
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_run, weights_hash
 from rnn_tutorial.runs.folder import write_atomically
 from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.settings.config import PLAIN_IN_WORDS
+from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
 
 FORMAT = "rnn_tutorial certificate 1"
 

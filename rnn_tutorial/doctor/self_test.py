@@ -42,7 +42,9 @@ from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, write_json
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version
 from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.settings.config import TrainConfig, add_config_flags, settings_of
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.flags import add_config_flags
+from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.training.optimizer import make_optimizer
 from rnn_tutorial.training.schedule import Standing
 from train_cls_rnn import make_model

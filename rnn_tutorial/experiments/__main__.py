@@ -23,7 +23,7 @@ from rnn_tutorial.runs.folder import read_json, write_atomically, write_json
 from rnn_tutorial.runs.processes import World, choose_num_threads
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version, describe_machine
 from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.settings.config import add_config_flags
+from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.training.launch import configure
 
 READMES = ("README.md", "README_next.md")

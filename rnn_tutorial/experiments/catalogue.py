@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rnn_tutorial.settings.config import RECIPES
+from rnn_tutorial.settings.recipes import RECIPES
 
 EXACT_LENGTH = 5  # up to here every input is scored
 LENGTHS = (10, 100, 1000)  # here random sequences

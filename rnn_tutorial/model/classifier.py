@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_sequence
 
 from rnn_tutorial.model.layers import State, TransformerLayers, last_steps, make_layers, pool
-from rnn_tutorial.settings.config import PLAIN_IN_WORDS, check_model_options
+from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS, check_model_options
 
 
 class RnnClsNet(nn.Module):

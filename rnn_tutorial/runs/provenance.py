@@ -20,8 +20,9 @@ TRAINING_CODE = (
     *(
         f"rnn_tutorial/{name}.py"
         for name in (
-            *("settings/config", "machines/digit_sum", "data/streams", "model/layers"),
-            *("model/classifier", "training/schedule", "training/optimizer", "training/compiled"),
+            *("settings/config", "settings/recipes", "settings/model_options"),
+            *("machines/digit_sum", "data/streams", "model/layers", "model/classifier"),
+            *("training/schedule", "training/optimizer", "training/compiled"),
             *("evaluation/scorer", "evaluation/exact", "tasks/tasks"),
         )
     ),

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from rnn_tutorial.data.streams import Batches
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.settings.config import PLAIN_IN_WORDS
+from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
 
 Advance = Callable[..., tuple[Tensor, Tensor]]
 

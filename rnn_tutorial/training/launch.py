@@ -17,14 +17,10 @@ from rnn_tutorial.runs.folder import (
     write_json,
 )
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
-from rnn_tutorial.settings.config import (
-    ENGINES,
-    PLAIN_IN_WORDS,
-    TrainConfig,
-    as_flag,
-    config_from_dict,
-    settings_of,
-)
+from rnn_tutorial.settings.config import ENGINES, TrainConfig, config_from_dict
+from rnn_tutorial.settings.fields import as_flag
+from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
+from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.training.optimizer import is_adamw
 
 # What may differ when a run is resumed: nothing here changes the weights but for rounding.

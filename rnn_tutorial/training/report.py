@@ -22,6 +22,7 @@ from rnn_tutorial.runs.folder import (
 )
 from rnn_tutorial.runs.provenance import versions
 from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.recipes import overrides_recipe
 from rnn_tutorial.tasks.tasks import DigitTask, FileTask
 from rnn_tutorial.training.schedule import Standing
 
@@ -74,7 +75,7 @@ def print_summary(
         print(line)
     is_measured = not config.train_file and config.max_number == 9 and config.max_seq_len <= 5
     if evaluation.num_wrong and config.recipe != "solved" and is_measured:
-        changed = " with other flags" if config.overrides_recipe() else ""
+        changed = " with other flags" if overrides_recipe(config) else ""
         print(
             f"This is the recipe {config.recipe!r}{changed}; "
             "python train_cls_rnn.py --recipe solved gets none wrong."

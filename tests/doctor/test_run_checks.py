@@ -22,7 +22,7 @@ from rnn_tutorial.doctor.run_checks import CAUSES, OTHERS, check_run, describe_r
 from rnn_tutorial.doctor.watch import Watch
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
-from rnn_tutorial.settings.config import RECIPES
+from rnn_tutorial.settings.recipes import RECIPES
 from rnn_tutorial.tasks.tasks import FileTask
 
 CHANCE = math.log(10)

@@ -10,7 +10,9 @@ from rnn_tutorial.experiments import __main__, runs, tables
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS
 from rnn_tutorial.runs.folder import read_json
 from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.settings.config import TrainConfig, add_config_flags, settings_of
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.flags import add_config_flags
+from rnn_tutorial.settings.recipes import settings_of
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
