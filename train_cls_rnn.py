@@ -47,7 +47,7 @@ from rnn_tutorial.model.layers import init_recurrent
 from rnn_tutorial.runs.checkpoint import Checkpoint, save_checkpoint
 from rnn_tutorial.runs.folder import RESULT_FILE, MetricsFile
 from rnn_tutorial.runs.processes import World, find_world, join_world
-from rnn_tutorial.runs.terminal import OneSentenceParser, Progress, StopSignals
+from rnn_tutorial.runs.terminal import CommandLineParser, Progress, StopSignals
 from rnn_tutorial.runs.tracking import start_tracker
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.flags import add_config_flags
@@ -76,7 +76,7 @@ Advance = Callable[
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; returns the exit status."""
-    parser = OneSentenceParser(prog="train_cls_rnn.py", description=__doc__)
+    parser = CommandLineParser(prog="train_cls_rnn.py", description=__doc__)
     parser.add_argument(
         "--list_recipes", action="version", version=describe_recipes(), help="print them and exit"
     )

@@ -53,7 +53,7 @@ from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
-from rnn_tutorial.runs.terminal import OneSentenceParser, StopSignals
+from rnn_tutorial.runs.terminal import CommandLineParser, StopSignals
 from rnn_tutorial.settings.config import ENGINES, TrainConfig
 from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.training.launch import impediment
@@ -459,7 +459,7 @@ LEFT_OUT: dict[str, Callable[[], dict[str, Any]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure as the command line says; returns the exit status."""
-    parser = OneSentenceParser(prog="python -m rnn_tutorial.benchmark", description=__doc__)
+    parser = CommandLineParser(prog="python -m rnn_tutorial.benchmark", description=__doc__)
     parser.add_argument(
         "--only",
         choices=[*SHORTENED, *LEFT_OUT],

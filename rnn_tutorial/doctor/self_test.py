@@ -41,7 +41,7 @@ from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, write_json
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version
-from rnn_tutorial.runs.terminal import OneSentenceParser
+from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.recipes import settings_of
@@ -159,7 +159,7 @@ def train_case(case: RunCase, seed: int) -> Path:
 
 def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
     """Write a run that stands before its first update, with recurrent weights made worse."""
-    parser = OneSentenceParser()
+    parser = CommandLineParser()
     add_config_flags(parser)
     config = TrainConfig(**settings_of(vars(parser.parse_args(flags))))
     model = make_model(config)

@@ -62,7 +62,7 @@ _SHORTER = (
 )
 _DIRECTIONS = {"one direction": (), "two directions": ("--bidirectional",)}
 _OTHERS = (*_SOLVED, "--engine", "autograd", "--total_steps", "3000")
-# Each of about as many parameters as the recipe's own net.
+# Each has about as many parameters as the network of the recipe.
 _ALIKE = {
     "rnn": ("--cell", "rnn", "--hidden_dim", "128"),
     "gru": ("--cell", "gru", "--hidden_dim", "72"),

@@ -83,7 +83,7 @@ def compare_packing(rounds: int, seconds: float) -> dict[str, Any]:
         ratios = [b / a for a, b in zip(times["padded"], times["packed"], strict=True)]
         results[name] = {
             "padding": 1 - float(lengths.sum()) / (x.shape[0] * x.shape[1]),
-            **{kind: spread(own) for kind, own in times.items()},
+            **{way: spread(measured) for way, measured in times.items()},
             "ratio": spread(ratios),
         }
     return results

@@ -154,8 +154,8 @@ def test_shares_are_a_partition_of_the_batch_and_its_noise(size):
     )
     padded, _ = torch.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
     for world in worlds:
-        own = seq_lengths[world.rank :: size]
+        lengths = seq_lengths[world.rank :: size]
         expected = torch.nn.utils.rnn.pack_padded_sequence(
-            padded[world.rank :: size], own, batch_first=True
+            padded[world.rank :: size], lengths, batch_first=True
         )
         assert torch.equal(world.share_of_noise(noise, seq_lengths), expected.data)
