@@ -33,11 +33,7 @@ from typing import Any
 _WORKER_SCRIPT = Path(__file__).with_name("swanlab_worker.py")
 _FALLBACK = {"auto": "local", "online": "local", "local": "offline", "offline": "disabled"}
 _START_SECONDS = 20.0  # for all that happens before the first step
-_FINISH_SECONDS = {
-    "online": 10.0,
-    "local": 60.0,
-    "offline": 60.0,
-}  # a disk may be slow, but it finishes
+_FINISH_SECONDS = {"online": 10.0, "local": 60.0, "offline": 60.0}  # a disk does finish
 _ORPHAN_SECONDS = 60.0  # for the worker to close the run if the training died
 
 
