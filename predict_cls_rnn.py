@@ -33,7 +33,7 @@ from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.prediction.answers import Answers, NamedAnswer
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
-from rnn_tutorial.runs.terminal import OneSentenceParser
+from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.tasks.digit_lines import parse_lines, parse_sequence
 
 BLOCK_CHARACTERS = 2**18  # of a stream, answered at once
@@ -201,7 +201,7 @@ def make_predictor(checkpoint: Checkpoint) -> Predictor:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer as the command line says; returns the exit status."""
-    parser = OneSentenceParser(prog="predict_cls_rnn.py", description=__doc__)
+    parser = CommandLineParser(prog="predict_cls_rnn.py", description=__doc__)
     where = parser.add_argument_group("which network")
     where.add_argument(
         "--save_dir",

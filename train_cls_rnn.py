@@ -21,8 +21,9 @@ from rnn_tutorial.data.streams import SeqSumModDataset as SeqSumModDataset  # to
 from rnn_tutorial.doctor.watch import Watch
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.runs.processes import World, find_world, join_world
-from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.settings.config import add_config_flags, describe_recipes
+from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.settings.flags import add_config_flags
+from rnn_tutorial.settings.recipes import describe_recipes
 from rnn_tutorial.tasks.choose import make_task
 from rnn_tutorial.tasks.task import Task
 from rnn_tutorial.training.configure import RESUME_FLAGS, configure, prepare_torch
@@ -100,9 +101,9 @@ def train(
 # ---- the command line ----
 
 
-def make_parser() -> OneSentenceParser:
+def make_parser() -> CommandLineParser:
     """The flags: one for each setting, and those that are about the run itself."""
-    parser = OneSentenceParser(prog=PROGRAM, description=__doc__)
+    parser = CommandLineParser(prog=PROGRAM, description=__doc__)
     parser.add_argument(
         "--list_recipes", action="version", version=describe_recipes(), help="print them and exit"
     )

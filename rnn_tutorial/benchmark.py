@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial.data.streams import BatchLoader, pad_and_tensor
+from rnn_tutorial.data.batches import pad_and_tensor
+from rnn_tutorial.data.streams import BatchLoader
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.evaluation.plots import check_picture, draw_growth
 from rnn_tutorial.evaluation.scorer import add_product
@@ -53,8 +54,9 @@ from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
-from rnn_tutorial.runs.terminal import OneSentenceParser, StopSignals
-from rnn_tutorial.settings.config import ENGINES, TrainConfig, settings_of
+from rnn_tutorial.runs.terminal import CommandLineParser, StopSignals
+from rnn_tutorial.settings.config import ENGINES, TrainConfig
+from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.training.launch import impediment
 from rnn_tutorial.training.schedule import Standing
 
@@ -458,7 +460,7 @@ LEFT_OUT: dict[str, Callable[[], dict[str, Any]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure as the command line says; returns the exit status."""
-    parser = OneSentenceParser(prog="python -m rnn_tutorial.benchmark", description=__doc__)
+    parser = CommandLineParser(prog="python -m rnn_tutorial.benchmark", description=__doc__)
     parser.add_argument(
         "--only",
         choices=[*SHORTENED, *LEFT_OUT],

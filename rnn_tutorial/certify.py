@@ -23,8 +23,8 @@ from rnn_tutorial.proof.check import InvalidCertificate, check_certificate, clai
 from rnn_tutorial.proof.prover import NotProved, Proof, prove
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_run, weights_hash
 from rnn_tutorial.runs.folder import write_atomically
-from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.settings.config import PLAIN_IN_WORDS
+from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
 
 FORMAT = "rnn_tutorial certificate 1"
 
@@ -71,7 +71,7 @@ def certificate_matches(checkpoint: Checkpoint) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prove or check as the command line says; returns the exit status."""
-    parser = OneSentenceParser(prog="python -m rnn_tutorial.certify", description=__doc__)
+    parser = CommandLineParser(prog="python -m rnn_tutorial.certify", description=__doc__)
     parser.add_argument(
         "run", metavar="RUN", help="a run's folder, a folder of runs (the newest), or a checkpoint"
     )

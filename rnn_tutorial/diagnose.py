@@ -36,7 +36,7 @@ from rnn_tutorial.doctor.self_test import all_cases, is_as_expected, run_self_te
 from rnn_tutorial.runs.folder import write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import code_version, versions
-from rnn_tutorial.runs.terminal import OneSentenceParser
+from rnn_tutorial.runs.terminal import CommandLineParser
 
 # What may be asked about, and what each further flag belongs to.
 SUBJECTS = {
@@ -152,7 +152,7 @@ def _subject(flags: Any) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Diagnose as the command line says; returns the exit status."""
-    parser = OneSentenceParser(prog="python -m rnn_tutorial.diagnose", description=__doc__)
+    parser = CommandLineParser(prog="python -m rnn_tutorial.diagnose", description=__doc__)
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="a run's folder, a folder of runs, or a checkpoint"
     )

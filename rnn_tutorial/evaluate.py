@@ -36,8 +36,9 @@ from rnn_tutorial.machines.machine import count_sequences
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_run
 from rnn_tutorial.runs.processes import choose_num_threads
-from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.tasks.tasks import FileTask, describe_examples_results, evaluate_examples
+from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.tasks.labelled_files import describe_examples_results, evaluate_examples
+from rnn_tutorial.tasks.tasks import FileTask
 
 MAX_TABLE = 12  # classes of which all confusions are shown
 MAX_INPUTS = 10**9  # up to --max_len
@@ -222,7 +223,7 @@ def print_examples(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Examine as the command line says; returns the exit status."""
-    parser = OneSentenceParser(prog="python -m rnn_tutorial.evaluate", description=__doc__)
+    parser = CommandLineParser(prog="python -m rnn_tutorial.evaluate", description=__doc__)
     parser.add_argument("run", metavar="RUN", help="a run's folder, a folder of runs, or a file")
     parser.add_argument(
         "--max_len",

@@ -1,12 +1,12 @@
-"""Data of one's own: files with one example a line, `label<TAB>tokens`.
+"""Files of labelled examples, one per line: `label<TAB>tokens`.
 
     cat<TAB>the cat chased the old dog        words
     6<TAB>1 2 3                               or digits, separated by spaces
 
-Training passes over the examples epoch after epoch, each epoch in a seeded order of its own; the
-batches cut this stream into pieces, so that batch i is a function of (seed, i) as with the digits.
+Training passes over the examples epoch after epoch, each time in a different seeded order. Batches
+are cut from this stream, so batch i is a function of (seed, i), as it is for the digits.
 
-Shapes: N examples, M tokens of all of them, T time steps (of the longest), V vocabulary.
+Shapes: N examples, M tokens in all of them, T time steps (of the longest), V vocabulary.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn_tutorial.data.streams import EVAL_STREAM, TRAIN_STREAM, Batches, longest_first
+from rnn_tutorial.data.batches import Batches, longest_first
+from rnn_tutorial.data.streams import EVAL_STREAM, TRAIN_STREAM
 
-UNKNOWN = "<unk>"  # stands for every token that training has not seen; its id is 0
-MAX_TOKENS = 65_536  # different ones, as many as there may be digits
+UNKNOWN = "<unk>"  # stands for every token that does not occur in training; its id is 0
+MAX_TOKENS = 65_536  # different tokens; as many as --max_number allows
 _RARITY = 0.25
 
 
@@ -32,7 +33,7 @@ class Examples:
 
     Args:
         path: of the file.
-        lines: the number of each example's line there, from 1 on, (N,).
+        lines: line number of each example in the file, from 1 on, (N,).
         labels: (N,).
         tokens: at least one for each example, (N,).
     """
@@ -45,9 +46,9 @@ class Examples:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def take(self, places: Iterable[int]) -> Examples:
-        """The examples at these places."""
-        kept = list(places)
+    def take(self, indices: Iterable[int]) -> Examples:
+        """The examples at these indices."""
+        kept = list(indices)
         columns = (self.lines, self.labels, self.tokens)
         return Examples(self.path, *([column[i] for i in kept] for column in columns))
 
@@ -56,8 +57,8 @@ def read_examples(path: str, flag: str) -> Examples:
     """Read a file of examples and check every line.
 
     Args:
-        path: of the file: UTF-8, a line `label<TAB>tokens` for each example.
-        flag: what the user named the file with, for the refusal.
+        path: of a UTF-8 file with one line `label<TAB>tokens` per example.
+        flag: the flag that named the file, for the error message.
 
     Raises:
         ValueError: the file cannot be read or is empty, or a line is malformed; names the line.
@@ -68,26 +69,26 @@ def read_examples(path: str, flag: str) -> Examples:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"{flag} {path!r} cannot be read: {reason}") from None
     if not content:
-        raise ValueError(f"{flag} {path!r} is empty; give lines of the form label<TAB>tokens")
+        raise ValueError(f"{flag} {path!r} is empty; expected lines of the form label<TAB>tokens")
     lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
     labels, tokens = [], []
     for number, line in enumerate(lines, start=1):
         try:
-            label, own = _parse_line(line)
+            label, tokens_of_line = _parse_line(line)
         except ValueError as error:
             raise ValueError(f"{flag} {path!r}, line {number}: {error}") from None
         labels.append(label)
-        tokens.append(own)
+        tokens.append(tokens_of_line)
     return Examples(path, list(range(1, len(lines) + 1)), labels, tokens)
 
 
 def _parse_line(line: bytes) -> tuple[str, list[str]]:
-    """Label and tokens of a line; ValueError says what is wrong with it."""
+    """Label and tokens of a line; raises ValueError that says what is wrong with it."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start + 1} is not UTF-8") from None
-    form = "a line is label<TAB>tokens"
+    form = "expected label<TAB>tokens"
     tabs = text.count("\t")
     if tabs != 1:
         raise ValueError(f"{tabs} tabs instead of one; {form}")
@@ -96,16 +97,16 @@ def _parse_line(line: bytes) -> tuple[str, list[str]]:
     if not label:
         raise ValueError(f"no label before the tab; {form}")
     if not tokens:
-        raise ValueError(f"no tokens after the tab; {form}, at least one")
+        raise ValueError(f"no tokens after the tab; {form}")
     return label, tokens
 
 
 def parse_tokens(text: str) -> list[str]:
-    """Read the tokens that a user typed, separated by spaces.
+    """Read tokens that a user typed, separated by spaces.
 
     Raises:
-        ValueError: there is none, or the text had bytes that are no UTF-8 (which arrive as the
-            replacement character or as lone surrogates).
+        ValueError: there are none, or the input was not UTF-8 (invalid bytes arrive as replacement
+            characters or lone surrogates).
     """
     if "\ufffd" in text or not _is_utf8(text):
         raise ValueError("the input is not UTF-8")
@@ -124,11 +125,11 @@ def _is_utf8(text: str) -> bool:
 
 
 class Vocabulary:
-    """What the ids of tokens and classes stand for.
+    """The names of the token ids and of the classes.
 
     Args:
         tokens: token i has id i; the first is UNKNOWN.
-        class_names: class i is called class_names[i].
+        class_names: class i has the name class_names[i].
     """
 
     def __init__(self, tokens: Sequence[str], class_names: Sequence[str]) -> None:
@@ -137,24 +138,24 @@ class Vocabulary:
         self._classes = {name: i for i, name in enumerate(self.class_names)}
 
     def encode(self, tokens: Sequence[str]) -> list[int]:
-        """The ids of tokens, 0 of those that training has not seen."""
+        """The ids of tokens; 0 for those that do not occur in training."""
         return [self._ids.get(token, 0) for token in tokens]
 
     def unknown(self, tokens: Sequence[str]) -> list[str]:
-        """Those of the tokens that training has not seen."""
+        """Those of the tokens that do not occur in training."""
         return [token for token in tokens if self._ids.get(token, 0) == 0]
 
     def classes(self, labels: Sequence[str]) -> np.ndarray:
-        """The classes that are called so, int64, (N,)."""
+        """The classes with these names, int64, (N,)."""
         return np.array([self._classes[label] for label in labels], np.int64)
 
     def check_labels(self, examples: Examples, flag: str) -> None:
-        """Raise ValueError if training has not seen the label of an example; it names the line."""
+        """Raise ValueError if a label does not occur in training; names the line."""
         for line, label in zip(examples.lines, examples.labels, strict=True):
             if label not in self._classes:
                 raise ValueError(
-                    f"{flag} {examples.path!r}, line {line}: training has no label {label!r}; "
-                    f"its classes are {_shorten(self.class_names)}"
+                    f"{flag} {examples.path!r}, line {line}: label {label!r} does not occur in "
+                    f"training; the labels there are {_shorten(self.class_names)}"
                 )
 
 
@@ -163,45 +164,46 @@ def _shorten(names: Sequence[str]) -> str:
 
 
 def build_vocabulary(examples: Examples, flag: str) -> Vocabulary:
-    """All tokens and all labels of the training examples, in the order of their characters.
+    """All tokens and all labels of the training examples, sorted.
 
     Raises:
-        ValueError: there is only one class, or there are too many tokens.
+        ValueError: there is only one label, no token, or too many different tokens.
     """
     class_names = sorted(set(examples.labels))
     if len(class_names) < 2:
         raise ValueError(
-            f"{flag} {examples.path!r} has the label {class_names[0]!r} only; "
-            "to learn a difference needs at least two"
+            f"{flag} {examples.path!r} has only the label {class_names[0]!r}; "
+            "training needs at least two"
         )
-    tokens = sorted({token for own in examples.tokens for token in own} - {UNKNOWN})
+    tokens = sorted({token for tokens in examples.tokens for token in tokens} - {UNKNOWN})
     if not tokens:
-        raise ValueError(f"{flag} {examples.path!r} has no token but {UNKNOWN}")
+        raise ValueError(f"{flag} {examples.path!r} has no tokens other than {UNKNOWN}")
     if len(tokens) >= MAX_TOKENS:
         raise ValueError(
             f"{flag} {examples.path!r} has {len(tokens):,} different tokens; "
-            f"allowed are {MAX_TOKENS - 1:,}"
+            f"at most {MAX_TOKENS - 1:,} are allowed"
         )
     return Vocabulary([UNKNOWN, *tokens], class_names)
 
 
 def hold_out(examples: Examples, seed: int, flag: str) -> tuple[Examples, Examples]:
-    """A seeded tenth of the examples, at least one, to evaluate on; and the others, to train on.
+    """Hold out a random tenth of the examples, at least one, for evaluation.
 
-    Every class keeps an example to train on.
+    Every class keeps at least one example to train on.
 
     Returns:
         The examples to train on and those held out, both in the order of the file.
 
     Raises:
-        ValueError: no example can be spared.
+        ValueError: there are no more examples than classes.
     """
     order = np.random.default_rng([seed, EVAL_STREAM]).permutation(len(examples))
     _, first_of_class = np.unique(np.array(examples.labels)[order], return_index=True)
     spare = np.delete(order, first_of_class)
     if not len(spare):
         raise ValueError(
-            f"{flag} {examples.path!r} has no example to spare for evaluation; give --eval_file"
+            f"{flag} {examples.path!r} has too few examples to hold some out for evaluation; "
+            "give --eval_file"
         )
     held_out = set(spare[: max(1, len(examples) // 10)].tolist())
     trained = (i for i in range(len(examples)) if i not in held_out)
@@ -209,15 +211,15 @@ def hold_out(examples: Examples, seed: int, flag: str) -> tuple[Examples, Exampl
 
 
 def read_split(train_file: str, eval_file: str, seed: int) -> tuple[Examples, Examples]:
-    """The examples that a run trains on and those that it evaluates on.
+    """The examples that a run trains on, and those that it evaluates on.
 
     Args:
         train_file: the examples to train on.
-        eval_file: the examples to evaluate on; "" holds out a seeded tenth of train_file.
-        seed: of the run.
+        eval_file: the examples to evaluate on; "" holds out a random tenth of train_file.
+        seed: of the run; it determines the tenth.
 
     Raises:
-        ValueError: a file is refused, see `read_examples`, or no example can be spared.
+        ValueError: a file is refused (see `read_examples`), or train_file has too few examples.
     """
     trained = read_examples(train_file, "--train_file")
     if eval_file:
@@ -226,25 +228,26 @@ def read_split(train_file: str, eval_file: str, seed: int) -> tuple[Examples, Ex
 
 
 def label_shares(examples: Examples) -> dict[str, float]:
-    """How frequent each label is, the most frequent first."""
+    """The share of each label, the most frequent first."""
     counts = Counter(examples.labels).most_common()
     return {label: count / len(examples) for label, count in counts}
 
 
 def guessing_loss(shares: Iterable[float]) -> float:
-    """The loss of a net that guesses by these shares of the classes: ln C if all are alike."""
+    """The loss of a network that always predicts these shares of the classes: ln C if equal."""
     return -sum(share * math.log(share) for share in shares)
 
 
 class ExampleDataset:
-    """An endless stream of training examples: epoch after epoch, each in an order of its own.
+    """An endless stream of training examples, epoch after epoch, each in a different order.
 
-    Every example occurs once an epoch, also when batches do not divide the examples evenly: a
+    Every example occurs once per epoch, even if the batches do not divide the examples evenly: a
     batch may begin in one epoch and end in the next.
 
-    So that the net learns what to make of an unknown token, tokens are replaced by UNKNOWN at
-    random, the rarer the likelier: one that occurs c times, with probability 0.25 / (c + 0.25).
-    That is a fifth of the single ones, and about every fourth epoch one of a frequent token.
+    Tokens are replaced by UNKNOWN at random, so that the network learns to handle unknown tokens.
+    Rare tokens are replaced more often: a token that occurs c times, with probability
+    0.25 / (c + 0.25). That is 20 % for a token that occurs once. Of a frequent token, about one
+    occurrence is replaced in every four epochs.
 
     Source: Kiperwasser and Goldberg, Simple and Accurate Dependency Parsing Using Bidirectional
     LSTM Feature Representations, 2016, section 4 (word dropout).
@@ -257,8 +260,10 @@ class ExampleDataset:
 
     def __init__(self, examples: Examples, vocabulary: Vocabulary, seed: int = 0) -> None:
         self._seed = seed
-        self._ids = np.array(vocabulary.encode([t for own in examples.tokens for t in own]))  # (M,)
-        self._lengths = np.array([len(own) for own in examples.tokens])  # (N,)
+        self._ids = np.array(
+            vocabulary.encode([t for tokens in examples.tokens for t in tokens])
+        )  # (M,)
+        self._lengths = np.array([len(tokens) for tokens in examples.tokens])  # (N,)
         self._starts = np.cumsum(self._lengths) - self._lengths  # (N,)
         self._targets = vocabulary.classes(examples.labels)  # (N,)
         self._padding = len(vocabulary.tokens)
@@ -269,7 +274,7 @@ class ExampleDataset:
         self.block_size = max(1, min(4096, 2**20 // self.max_seq_len))
 
     def draw(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The samples start .. start + count - 1 of the endless stream.
+        """The samples start .. start + count - 1 of the stream.
 
         Returns:
             Token ids padded to max_seq_len, int64, (count, T); lengths, int64, (count,); classes,
@@ -286,7 +291,7 @@ class ExampleDataset:
     def _draw_from_epoch(
         self, epoch: int, first: int, last: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if epoch != self._epoch:  # kept: an epoch of a large file is drawn in many portions
+        if epoch != self._epoch:  # kept, because an epoch of a large file is drawn in many parts
             generator = np.random.default_rng([self._seed, TRAIN_STREAM, epoch])
             self._order = generator.permutation(len(self._lengths))
             is_unknown = generator.random(len(self._ids)) < self._unknown_rates[self._ids]

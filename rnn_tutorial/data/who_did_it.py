@@ -1,13 +1,13 @@
-"""Example data of one's own: English sentences labelled with who did it.
+"""Generates example data: English sentences, labelled with who did it.
 
     python -m rnn_tutorial.data.who_did_it --write rnn_tutorial/data_examples
 
     cat<TAB>the cat chased the old dog
     cat<TAB>the old dog was gladly chased by the cat near the river
 
-In the active voice it is the first animal, in the passive the second: the words alone do not tell,
-their order does, and the first animal must be kept in mind until the verb. The files are committed;
-the command writes them again, byte for byte.
+In the active voice it is the first animal, in the passive voice the second. The words alone do not
+tell, only their order does, and the first animal must be remembered until the verb. The files are
+committed; the command reproduces them byte for byte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnn_tutorial.runs.folder import write_atomically
-from rnn_tutorial.runs.terminal import OneSentenceParser
+from rnn_tutorial.runs.terminal import CommandLineParser
 
 TRAIN_FILE, EVAL_FILE = "who_did_it.train.tsv", "who_did_it.eval.tsv"
 _NUM_TRAIN, _NUM_EVAL = 600, 200
@@ -31,8 +31,8 @@ _PLACES = ("near the river", "in the garden", "behind the house", "under a tree"
 
 
 def make_lines() -> tuple[list[str], list[str]]:
-    """The lines of the training and of the evaluation file; no sentence occurs twice."""
-    # Of Python's generator, random() alone is promised to give the same numbers in every version.
+    """The lines of the training file and of the evaluation file; no sentence occurs twice."""
+    # Only random() is guaranteed to give the same numbers in every version of Python.
     dice = random.Random(0)
     lines = list(dict.fromkeys(_make_line(dice) for _ in range(3 * (_NUM_TRAIN + _NUM_EVAL))))
     return lines[:_NUM_TRAIN], lines[_NUM_TRAIN : _NUM_TRAIN + _NUM_EVAL]
@@ -47,17 +47,19 @@ def _make_line(dice: random.Random) -> str:
     (other,) = pick([animal for animal in _ANIMALS if animal != doer])
     is_passive = dice.random() < 0.5
     first, second = (other, doer) if is_passive else (doer, other)
-    words = ["the", *pick(_ADJECTIVES, 0.3), first, *pick(_PLACES, 0.2)]
-    words += ["was"] * is_passive + [*pick(_ADVERBS, 0.3), *pick(_VERBS)] + ["by"] * is_passive
-    words += ["the", *pick(_ADJECTIVES, 0.3), second, *pick(_PLACES, 0.2)]
-    return f"{doer}\t{' '.join(words)}"
+    subject = ["the", *pick(_ADJECTIVES, 0.3), first, *pick(_PLACES, 0.2)]
+    verb = [*pick(_ADVERBS, 0.3), *pick(_VERBS)]
+    if is_passive:
+        verb = ["was", *verb, "by"]
+    rest = ["the", *pick(_ADJECTIVES, 0.3), second, *pick(_PLACES, 0.2)]
+    return f"{doer}\t{' '.join(subject + verb + rest)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the files as the command line says; returns the exit status."""
-    parser = OneSentenceParser(prog="python -m rnn_tutorial.data.who_did_it", description=__doc__)
+    """Write both files; returns the exit status."""
+    parser = CommandLineParser(prog="python -m rnn_tutorial.data.who_did_it", description=__doc__)
     parser.add_argument(
-        "--write", type=Path, metavar="DIR", required=True, help="the folder to write them to"
+        "--write", type=Path, metavar="DIR", required=True, help="folder to write the files to"
     )
     folder = parser.parse_args(arguments).write
     try:

@@ -25,7 +25,7 @@ from rnn_tutorial.doctor.probe import Probe, probe
 from rnn_tutorial.evaluation.scorer import advance, empty_state
 from rnn_tutorial.machines.digit_sum import label
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.model.layers import TransformerLayers
+from rnn_tutorial.model.transformer import TransformerLayers
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.folder import (
     CONFIG_FILE,

@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.model.layers import LayeredRnn, last_steps, pool
+from rnn_tutorial.model.layers import LayeredRnn
+from rnn_tutorial.model.pooling import last_steps, pool
 
 SATURATED = 0.97  # |tanh| beyond which its derivative 1 - h² is below 6 %
 _IDLE = 1e-4  # a unit that varies less over sequences and steps carries nothing

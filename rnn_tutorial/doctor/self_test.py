@@ -28,7 +28,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
-from rnn_tutorial.data.streams import EVAL_STREAM, Sample, SeqSumModDataset, pad_and_tensor
+from rnn_tutorial.data.batches import Sample, pad_and_tensor
+from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
 from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Finding
@@ -41,8 +42,10 @@ from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, write_json
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version
-from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.settings.config import TrainConfig, add_config_flags, settings_of
+from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.flags import add_config_flags
+from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.training.optimizer import make_optimizer
 from rnn_tutorial.training.schedule import Standing
 from train_cls_rnn import make_model
@@ -157,7 +160,7 @@ def train_case(case: RunCase, seed: int) -> Path:
 
 def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
     """Write a run that stands before its first update, with recurrent weights made worse."""
-    parser = OneSentenceParser()
+    parser = CommandLineParser()
     add_config_flags(parser)
     config = TrainConfig(**settings_of(vars(parser.parse_args(flags))))
     model = make_model(config)

@@ -22,9 +22,9 @@ from rnn_tutorial.measure.timing import spread, timed, updates
 from rnn_tutorial.runs.folder import read_json, write_atomically, write_json
 from rnn_tutorial.runs.processes import World, choose_num_threads
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version, describe_machine
-from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.settings.config import add_config_flags
-from rnn_tutorial.training.launch import configure
+from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.settings.flags import add_config_flags
+from rnn_tutorial.training.configure import configure
 
 READMES = ("README.md", "README_next.md")
 
@@ -87,7 +87,7 @@ def time_updates(names: Sequence[str]) -> None:
     """Measure an update of every variant in turns, and add the times to the result files."""
     for name in names:
         results = read_json(RESULTS / f"{name}.json")
-        parser = OneSentenceParser()
+        parser = CommandLineParser()
         add_config_flags(parser)
         candidates = {}
         for variant, flags in EXPERIMENTS[name].variants.items():
@@ -95,14 +95,14 @@ def time_updates(names: Sequence[str]) -> None:
             config = configure(typed, None, World())
             candidates[variant] = updates(engine_steps(config, config.engine, 5), seconds=0.2)
         times = timed(7, candidates)
-        results["update_seconds"] = {variant: spread(own) for variant, own in times.items()}
+        results["update_seconds"] = {variant: spread(seconds) for variant, seconds in times.items()}
         results["update_machine"] = describe_machine()
         write_json(RESULTS / f"{name}.json", results)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit status."""
-    parser = OneSentenceParser(prog="python -m rnn_tutorial.experiments", description=package_doc)
+    parser = CommandLineParser(prog="python -m rnn_tutorial.experiments", description=package_doc)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print names and questions")
     commands.add_parser("render", help="write tables of the READMEs and figures from the results")
@@ -122,13 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())  # as in the runs
     try:
-        return _obey(flags, parser)
+        return _execute(flags, parser)
     except (ValueError, RuntimeError, OSError) as error:
         parser.error(str(error))
 
 
-def _obey(flags: argparse.Namespace, parser: OneSentenceParser) -> int:
-    """Do the command; returns the exit status."""
+def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
+    """Execute the chosen command; returns the exit status."""
     if flags.command == "list":
         for name, experiment in EXPERIMENTS.items():
             print(f"{name}: {experiment.question} ({len(experiment.variants)} variants)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rnn_tutorial.settings.config import RECIPES
+from rnn_tutorial.settings.recipes import RECIPES
 
 EXACT_LENGTH = 5  # up to here every input is scored
 LENGTHS = (10, 100, 1000)  # here random sequences
@@ -62,7 +62,7 @@ _SHORTER = (
 )
 _DIRECTIONS = {"one direction": (), "two directions": ("--bidirectional",)}
 _OTHERS = (*_SOLVED, "--engine", "autograd", "--total_steps", "3000")
-# Each of about as many parameters as the recipe's own net.
+# Each has about as many parameters as the network of the recipe.
 _ALIKE = {
     "rnn": ("--cell", "rnn", "--hidden_dim", "128"),
     "gru": ("--cell", "gru", "--hidden_dim", "72"),

@@ -36,7 +36,8 @@ from rnn_tutorial.measure.timing import spread, timed, updates
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint, write_json
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
-from rnn_tutorial.settings.config import TrainConfig, settings_of
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.recipes import settings_of
 
 _SOLVED = TrainConfig(**settings_of({"recipe": "solved"}))
 EMBED_DIM, HIDDEN_DIM = _SOLVED.embed_dim, _SOLVED.hidden_dim
@@ -82,7 +83,7 @@ def compare_packing(rounds: int, seconds: float) -> dict[str, Any]:
         ratios = [b / a for a, b in zip(times["padded"], times["packed"], strict=True)]
         results[name] = {
             "padding": 1 - float(lengths.sum()) / (x.shape[0] * x.shape[1]),
-            **{kind: spread(own) for kind, own in times.items()},
+            **{way: spread(measured) for way, measured in times.items()},
             "ratio": spread(ratios),
         }
     return results

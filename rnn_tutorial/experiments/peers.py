@@ -125,7 +125,7 @@ def keras_steps(config: TrainConfig) -> Iterator[int]:
     """Train in Keras on the JAX backend, one train_on_batch an update; yields the number made."""
     import keras
 
-    from rnn_tutorial.tasks.tasks import make_task
+    from rnn_tutorial.tasks.choose import make_task
 
     C = config.max_number + 1
     layers: list[Any] = [keras.layers.Embedding(C + 1, config.embed_dim, mask_zero=True)]

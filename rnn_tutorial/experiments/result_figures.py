@@ -44,7 +44,7 @@ def draw_training(section: str, path: Path) -> None:
     for axes, (name, runs) in zip(panels.flat, variants.items(), strict=True):
         steps = runs[0]["curve"]["step"]
         by_step = list(zip(*(run["curve"]["accuracy"] for run in runs), strict=True))
-        median = [statistics.median(own) for own in by_step]
+        median = [statistics.median(accuracies) for accuracies in by_step]
         axes.fill_between(
             steps, list(map(min, by_step)), list(map(max, by_step)),
             color=SKY, alpha=0.35, linewidth=0,
@@ -164,9 +164,9 @@ def draw_summary(path: Path) -> None:
             [run["right_at_length"]["1000"] / run["num_sequences"] for run in runs],
             [run["right_modulo"]["1000"]["2"] / run["num_sequences"] for run in runs],
         )
-        for axes, own in zip(panels, shares, strict=True):
-            axes.scatter(own, places, s=14, color=BLUE, alpha=0.45, linewidths=0)
-            axes.plot([statistics.median(own)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
+        for axes, values in zip(panels, shares, strict=True):
+            axes.scatter(values, places, s=14, color=BLUE, alpha=0.45, linewidths=0)
+            axes.plot([statistics.median(values)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
     for axes, title, guessing in (
         (panels[0], "trained, up to 5 digits", _CHANCE),
         (panels[1], "1,000 digits", _CHANCE),
@@ -204,5 +204,5 @@ def draw_accuracy_of(
         lengths, list(map(min, accuracy)), list(map(max, accuracy)), color=colour, alpha=0.15,
         linewidth=0,
     )  # fmt: skip
-    median = [statistics.median(own) for own in accuracy]
+    median = [statistics.median(values) for values in accuracy]
     axes.plot(lengths, median, style, marker=marker, color=colour, label=label)

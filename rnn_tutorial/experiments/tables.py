@@ -128,7 +128,9 @@ def _parts_table(results: dict[str, Any]) -> str:
             }
             for run in variant["runs"]
         ]
-        rows.append([name, *(_share([own == part for own in known]) for part in parts.values())])
+        rows.append(
+            [name, *(_share([found == part for found in known]) for part in parts.values())]
+        )
     return _markdown(["variant", *parts], rows)
 
 
@@ -149,9 +151,9 @@ def _processor_table(results: dict[str, Any]) -> str:
     rows = []
     for name, variant in results["variants"].items():
         pairs = list(zip(here[name]["runs"], variant["runs"], strict=True))
-        same = [own["weights_hash"] == other["weights_hash"] for own, other in pairs]
-        wrong = [(own["wrong_inputs"], other["wrong_inputs"]) for own, other in pairs]
-        apart = [abs(own - other) for own, other in wrong]
+        same = [run["weights_hash"] == other["weights_hash"] for run, other in pairs]
+        wrong = [(run["wrong_inputs"], other["wrong_inputs"]) for run, other in pairs]
+        apart = [abs(one - other) for one, other in wrong]
         seeds = [abs(one - other) for (one, _), (other, _) in itertools.combinations(wrong, 2)]
         right = [_share([both[side] == 0 for both in wrong]) for side in (0, 1)]
         number = "{:,.0f}".format
@@ -212,10 +214,10 @@ def _speed_table(compared: dict[str, Any], unit: str, scale: float) -> str:
     rows = []
     for group, candidates in compared.items():
         for name, row in candidates.items():
-            own, ratio = row["seconds"], row["speedup"]
-            median, low, high = (f"{own[key] * scale:,.1f}" for key in ("median", "min", "max"))
+            seconds, ratio = row["seconds"], row["speedup"]
+            median, low, high = (f"{seconds[key] * scale:,.1f}" for key in ("median", "min", "max"))
             speedup = f"{ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]"
-            rows.append([group, name, f"{median} [{low}, {high}]", speedup, str(own["n"])])
+            rows.append([group, name, f"{median} [{low}, {high}]", speedup, str(seconds["n"])])
     return _markdown(header, rows)
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 
 def timed(rounds: int, candidates: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Let the candidates take turns; each returns its own time per unit of work.
+    """Let the candidates take turns; each returns its time per unit of work.
 
     Returns:
         The times of each candidate, one a round. The order turns too, so that none is always first.
@@ -48,10 +48,10 @@ def against(times: dict[str, list[float]], reference: str) -> dict[str, Any]:
     """Each candidate's times, and how many times faster than the reference it was, by round."""
     return {
         name: {
-            "seconds": spread(own),
-            "speedup": spread([r / t for r, t in zip(times[reference], own, strict=True)]),
+            "seconds": spread(seconds),
+            "speedup": spread([r / t for r, t in zip(times[reference], seconds, strict=True)]),
         }
-        for name, own in times.items()
+        for name, seconds in times.items()
     }
 
 
@@ -119,9 +119,9 @@ def print_comparison(title: str, results: dict[str, Any], unit: str, scale: floa
     print(f"\n{title} ({unit}; speed-up over the first, round by round)")
     for group, rows in results.items():
         for name, row in rows.items():
-            own, ratio = row["seconds"], row["speedup"]
+            cost, ratio = row["seconds"], row["speedup"]
             print(
-                f"  {group:<2} {name:<34} {own['median'] * scale:>10,.1f} "
-                f"[{own['min'] * scale:,.1f}, {own['max'] * scale:,.1f}]  "
-                f"x {ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]  n={own['n']}"
+                f"  {group:<2} {name:<34} {cost['median'] * scale:>10,.1f} "
+                f"[{cost['min'] * scale:,.1f}, {cost['max'] * scale:,.1f}]  "
+                f"x {ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]  n={cost['n']}"
             )

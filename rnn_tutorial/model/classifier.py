@@ -19,7 +19,8 @@ from rnn_tutorial.model.layers import State, init_recurrent, make_layers
 from rnn_tutorial.model.pooling import last_steps, pool
 from rnn_tutorial.model.transformer import TransformerLayers
 from rnn_tutorial.runs.checkpoint import Checkpoint
-from rnn_tutorial.settings.config import TrainConfig, check_model_options
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.model_options import check_model_options
 
 
 class RnnClsNet(nn.Module):

@@ -43,7 +43,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.settings.config import PLAIN_IN_WORDS
+from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
 
 UNIT_ROUNDOFF = 2.0**-24
 # torch's and NumPy's tanh err by at most 4 units in the last place, 2.4e-7 below 1. 2 σ(2x) - 1

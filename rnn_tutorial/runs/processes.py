@@ -1,9 +1,9 @@
-"""Several processes training one model, as torchrun starts them; nothing to do when run alone.
+"""Several processes that train one model, as torchrun starts them; and the device of each.
 
     torchrun --nproc_per_node 2 train_cls_rnn.py --batch_size 512
 
 Every process draws the same batches and trains on its share of the rows; DistributedDataParallel
-averages the gradients, so the weights are those of one process but for rounding.
+averages the gradients, so the weights are those of a single process except for rounding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, distributed
 
 @dataclass(frozen=True)
 class World:
-    """The processes of one training; rank 0 alone logs, evaluates and saves."""
+    """The processes of one training; only rank 0 logs, evaluates and saves."""
 
     rank: int = 0
     size: int = 1
@@ -32,7 +32,7 @@ class World:
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over processes."""
+        """The mean over all processes."""
         if self.size > 1:
             distributed.all_reduce(values)
             values /= self.size
@@ -43,7 +43,7 @@ class World:
         return flag if self.size == 1 else bool(self.mean(torch.tensor(flag * 1.0, device=device)))
 
     def from_main(self, make: Callable[[], Any]) -> Any:
-        """What rank 0 makes, in every process; its ValueError is raised in every process too."""
+        """What `make` returns, or the ValueError that it raises, in rank 0: in every process."""
         if self.size == 1:
             return make()
         made = [None]
@@ -59,7 +59,7 @@ class World:
 
 
 def find_world() -> World:
-    """The place that torchrun gave to this process."""
+    """The processes that torchrun has started, this one among them."""
     rank, size, local_rank = (
         int(os.environ.get(name, default))
         for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
@@ -71,7 +71,7 @@ def find_world() -> World:
 def join_world(world: World, device: str) -> Iterator[None]:
     """Connect to the other processes, by NCCL between GPUs and by gloo between CPUs.
 
-    On success all leave together; after an error the others see that this one is gone.
+    On success all processes leave together; after an error the others notice that this one is gone.
     """
     if world.size == 1:
         yield
@@ -85,16 +85,16 @@ def join_world(world: World, device: str) -> Iterator[None]:
         distributed.barrier()
     finally:
         distributed.destroy_process_group()
-        gc.collect()  # frees DistributedDataParallel, a cycle: gloo must end before Python does
+        gc.collect()  # frees the cycles in DistributedDataParallel: gloo must end before Python
 
 
 def choose_device(name: str, world: World) -> str:
-    """The device that `--device` means here; `auto` is CUDA if there, else the CPU.
+    """The device that `--device` means on this machine; `auto` is CUDA if available, else the CPU.
 
-    MPS is never chosen by itself: packed sequences are unreliable there.
+    `auto` never chooses MPS, where packed sequences are unreliable.
 
     Raises:
-        ValueError: the device does not exist here.
+        ValueError: the device cannot be used on this machine.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -104,11 +104,11 @@ def choose_device(name: str, world: World) -> str:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ValueError(
-            f"--device {name!r} cannot be used on this machine; auto and cpu always can"
+            f"--device {name!r} cannot be used on this machine; auto and cpu always work"
         ) from None
     return name
 
 
 def choose_num_threads() -> int:
-    """OMP_NUM_THREADS if the environment has it, else 1: small nets are slower with more."""
+    """OMP_NUM_THREADS if it is set, else 1: small networks are slower with more threads."""
     return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else 1

@@ -1,4 +1,4 @@
-"""What a result was made with: code, libraries, processor."""
+"""Where a result comes from: the code, the libraries and the machine that made it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ TRAINING_CODE = (
     *(
         f"rnn_tutorial/{name}.py"
         for name in (
-            *("settings/config", "machines/digit_sum", "data/streams", "model/layers"),
-            *("model/classifier", "training/schedule", "training/optimizer", "training/compiled"),
+            *("settings/config", "settings/recipes", "settings/model_options"),
+            *("machines/digit_sum", "data/streams", "model/layers", "model/classifier"),
+            *("training/schedule", "training/optimizer", "training/compiled"),
             *("evaluation/scorer", "evaluation/exact", "tasks/tasks"),
         )
     ),
@@ -29,16 +30,16 @@ TRAINING_CODE = (
 
 
 def code_version(names: Sequence[str] = TRAINING_CODE) -> str:
-    """A short hash of the code that determines a trained network, or of other files."""
+    """A short hash of files, by default of the code that determines a trained network."""
     content = b"".join((REPOSITORY / name).read_bytes() for name in names)
     return hashlib.sha256(content).hexdigest()[:12]
 
 
 def versions(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What a measurement was made with: interpreter, operating system, what computes.
+    """The versions of Python, the operating system and the libraries, and the processor's kind.
 
-    The sums of matrix products, and so the last bits, depend on the instructions that PyTorch and
-    OpenBLAS choose by the processor; the variable OPENBLAS_CORETYPE chooses for OpenBLAS.
+    The last bits of a matrix product depend on the instructions that PyTorch and OpenBLAS choose
+    for the processor; the variable OPENBLAS_CORETYPE overrides the choice of OpenBLAS.
     """
     found = {
         "python": platform.python_version(),
@@ -53,7 +54,7 @@ def versions(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """The processor as the system names it."""
+    """The processor's name, as the system gives it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -62,7 +63,7 @@ def cpu_name() -> str:
 
 
 def describe_machine(variables: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """What the figures were measured on, with these variables of the environment."""
+    """The machine and the versions; `variables` are those of the environment."""
     return {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),

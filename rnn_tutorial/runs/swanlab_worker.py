@@ -1,4 +1,4 @@
-"""The process that SwanLab lives in: tracking.py starts it, tells it what to record, ends it."""
+"""The process in which SwanLab runs; tracking.py starts it, sends it metrics and ends it."""
 
 from __future__ import annotations
 
@@ -16,41 +16,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import swanlab
 
-_PROBE_SECONDS = 3.0  # for the cloud to answer at all
+_PROBE_SECONDS = 3.0  # for the cloud to answer
 
 
-class _Screen(io.TextIOBase):
-    """What SwanLab takes for the screen: forgets its chatter, keeps errors that it only prints."""
+class _SwanLabOutput(io.TextIOBase):
+    """Replaces stdout and stderr: keeps the errors that SwanLab prints, drops everything else."""
 
     def __init__(self):
-        self._complaints: list[str] = []
+        self._errors: list[str] = []
 
     def write(self, text: str) -> int:
         if "| ERROR" in text:  # time | ERROR | place - message: frames -> exception
-            self._complaints.append(text.split(" - ", 1)[-1].rsplit(" -> ", 1)[-1])
+            self._errors.append(text.split(" - ", 1)[-1].rsplit(" -> ", 1)[-1])
         return len(text)
 
     def check(self) -> None:
-        if self._complaints:
-            raise RuntimeError(self._complaints[0])
+        """Raise RuntimeError if SwanLab has printed an error."""
+        if self._errors:
+            raise RuntimeError(self._errors[0])
 
 
 def _serve() -> None:
-    """Do what the lines on stdin say, answer in lines on stdout, end without waiting for anyone."""
+    """Do what the lines on stdin say, answer in lines on stdout, and exit without waiting."""
     lines, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.environ["COLUMNS"] = "10000"  # an error is one line
-    sys.stdout = sys.stderr = screen = _Screen()
+    sys.stdout = sys.stderr = output = _SwanLabOutput()
     try:
         training = json.loads(lines.readline())
         sys.path[:] = training["path"]
-        threading.Thread(target=_outlive, args=(training["orphan_seconds"],), daemon=True).start()
-        run, reply = _start_run(screen, **json.loads(lines.readline()))
+        threading.Thread(
+            target=_exit_after_training, args=(training["orphan_seconds"],), daemon=True
+        ).start()
+        run, reply = _start_run(output, **json.loads(lines.readline()))
         print(json.dumps(reply), file=replies)
         if run is not None:
-            _record(run, lines, screen)
+            _record(run, lines, output)
         print("{}", file=replies)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -59,8 +62,8 @@ def _serve() -> None:
         os._exit(0)
 
 
-def _outlive(orphan_seconds: float) -> None:
-    """Wait until the training is gone, give the run its time to close, and end the worker."""
+def _exit_after_training(orphan_seconds: float) -> None:
+    """Wait until the training has ended, leave the run time to close, and end this process."""
     training = os.getppid()
     while os.getppid() == training:
         time.sleep(1)
@@ -69,16 +72,16 @@ def _outlive(orphan_seconds: float) -> None:
 
 
 def _start_run(
-    screen: _Screen, choice: str, run_name: str, config: dict[str, Any]
+    output: _SwanLabOutput, choice: str, run_name: str, config: dict[str, Any]
 ) -> tuple[swanlab.Run | None, dict[str, Any]]:
-    """Choose the mode, start the run, and say so in the form that `start_tracker` reads."""
+    """Choose the mode and start the run; returns it and the answer that `start_tracker` reads."""
     import swanlab
 
     settings = swanlab.Settings()
     mode, reasons = _choose_mode(choice, settings)
     if mode == "disabled":
         return None, {"mode": mode, "reasons": reasons}
-    try:  # with a project: SwanLab's default, the directory's name, may be one that it refuses
+    try:  # SwanLab may refuse its default project, which is named after the directory
         run = swanlab.init(
             mode=mode,
             project=settings.project.name or "rnn_tutorial",
@@ -87,12 +90,12 @@ def _start_run(
             settings=swanlab.Settings(
                 interactive=False,
                 terminal={"proxy_type": "none"},
-                # Half a second at the start, a thread that polls, and lists that nobody asked for.
+                # These cost half a second at the start and a thread, and nobody asked for them.
                 probe=dict.fromkeys(("hardware", "monitor", "requirements", "conda", "git"), False),
             ),
         )
         if mode != "online":
-            screen.check()
+            output.check()
     except Exception as error:
         raise RuntimeError(f"{mode} failed: {error}") from error
     views = {
@@ -104,7 +107,7 @@ def _start_run(
 
 
 def _choose_mode(choice: str, settings: swanlab.Settings) -> tuple[str, list[str]]:
-    """The mode to start with, and the reasons why it is not simply `choice`."""
+    """The mode to start with, and the reasons if it is not simply `choice`."""
     reasons = []
     if choice == "auto" and "mode" in settings.model_fields_set:
         choice, reasons = settings.mode, ["as SwanLab's settings say"]
@@ -122,13 +125,13 @@ def _choose_mode(choice: str, settings: swanlab.Settings) -> tuple[str, list[str
 
 
 def _watch_command(log_dir: Path) -> str:
-    """The command that shows the runs under `log_dir`; it finds ./swanlog by itself."""
+    """The command that shows the runs in `log_dir`; ./swanlog is its default."""
     default = Path.cwd() / "swanlog"
     return "swanlab watch" if log_dir == default else f"swanlab watch {shlex.quote(str(log_dir))}"
 
 
-def _record(run: swanlab.Run, lines: io.TextIOBase, screen: _Screen) -> None:
-    """Log what comes until the training says that it is over, or ends without saying so."""
+def _record(run: swanlab.Run, lines: io.TextIOBase, output: _SwanLabOutput) -> None:
+    """Log what the training sends, until it says that it has finished or ends without a word."""
     for line in lines:
         message = json.loads(line)
         if message is None:
@@ -137,11 +140,11 @@ def _record(run: swanlab.Run, lines: io.TextIOBase, screen: _Screen) -> None:
         step, values = message
         run.log(values, step=step)
         if run.mode != "online":  # which retries by itself
-            screen.check()
+            output.check()
     else:
         run.finish(state="aborted", error="the training ended without finishing the run")
     if run.mode != "online":
-        screen.check()
+        output.check()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a person at a terminal meets: errors in one sentence, progress, a Ctrl-C that saves."""
+"""The terminal: flags and their errors, the progress of a training, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NoReturn
 from tqdm import tqdm
 
 
-class OneSentenceParser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one sentence on stderr, without the usage."""
+class CommandLineParser(argparse.ArgumentParser):
+    """An ArgumentParser that reports an error in one line on stderr, without the usage."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -26,9 +26,9 @@ class OneSentenceParser(argparse.ArgumentParser):
 
 
 class Progress:
-    """A progress bar with the latest figures on a terminal, one plain line per report elsewhere."""
+    """A progress bar with the latest metrics on a terminal; elsewhere one plain line per report."""
 
-    # metric: its name and format on the screen
+    # metric: its displayed name and format
     _SHOWN: ClassVar = {
         "loss": ("loss", ".4f"),
         "accuracy": ("accuracy", ".2%"),
@@ -50,13 +50,13 @@ class Progress:
             )
 
     def advance(self, step: int) -> None:
-        """Show the step that was reached."""
+        """Move on to this step."""
         self._step = step
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
     def report(self, metrics: Mapping[str, Any]) -> None:
-        """Show some metrics of the step that was reached; the bar keeps those it had."""
+        """Show metrics of the current step; the bar also keeps those of earlier steps."""
         figures = {
             name: f"{metrics[key]:{form}}"
             for key, (name, form) in self._SHOWN.items()
@@ -64,14 +64,14 @@ class Progress:
         }
         if self._bar is not None:
             self._figures |= figures
-            self._figures.pop("steps/s", None)  # the bar has its own
+            self._figures.pop("steps/s", None)  # the bar shows its speed already
             self._bar.set_postfix(self._figures)
         else:
             shown = "  ".join(f"{name} {figure}" for name, figure in figures.items())
             print(f"step {self._step}/{self._total_steps}  {shown}", flush=True)
 
     def say(self, sentence: str) -> None:
-        """Print a line, above the bar if there is one."""
+        """Print a line, above the bar if a bar is shown."""
         tqdm.write(sentence)
 
     def close(self) -> None:
@@ -80,11 +80,13 @@ class Progress:
 
 
 class StopSignals:
-    """While active, Ctrl-C and SIGTERM ask for a stop at the next step; a second one stops at once.
+    """While active, Ctrl-C and SIGTERM request a stop at the next step; a second one stops at once.
 
-    It must come more than a second later: the same signal may arrive twice.
+    The second one counts only if it comes more than a second later, because the same signal may
+    arrive twice.
 
-    `signum` is the number of the signal that asked, or None.
+    Attributes:
+        signum: the number of the signal that requested the stop, or None.
     """
 
     _HANDLED = (signal.SIGINT, signal.SIGTERM)
@@ -93,16 +95,18 @@ class StopSignals:
         self.signum: int | None = None
 
     def __enter__(self) -> StopSignals:
-        self._previous = {number: signal.signal(number, self._ask) for number in self._HANDLED}
+        self._previous = {
+            number: signal.signal(number, self._request_stop) for number in self._HANDLED
+        }
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _ask(self, signum: int, frame: FrameType | None) -> None:
+    def _request_stop(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.signum is None:
-            self.signum, self._asked = signum, now
-        elif now - self._asked > 1:  # torchrun passes on a Ctrl-C that the terminal has sent too
+            self.signum, self._requested_at = signum, now
+        elif now - self._requested_at > 1:  # torchrun repeats a Ctrl-C that the terminal sent too
             sys.exit(128 + signum)

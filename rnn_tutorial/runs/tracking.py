@@ -1,18 +1,18 @@
-"""SwanLab if it can, never in the way.
+"""Metrics go to SwanLab, which can neither stop nor delay the training.
 
 SwanLab may prompt, print, replace signal handlers, wait for a network that is down and leave
-threads behind. So it lives in a process of its own, a worker (swanlab_worker.py); the training only
-writes lines to it:
+threads behind. So it runs in a separate process, the worker (swanlab_worker.py), to which the
+training only writes lines:
 
     training                              worker
     start_tracker  -- settings ------->   swanlab.init
                    <- mode, view ------
     Tracker.log    -- step, values --->   run.log
     Tracker.finish -- null ----------->   run.finish
-                   <- {}: all is saved
+                   <- {}: everything is saved
 
-A worker that fails answers with the error, one that hangs is killed, one whose training died sees
-the end of its input and closes the run. The training goes on in every case.
+A worker that fails answers with the error, and one that hangs is killed; the training continues in
+both cases. A worker whose training died sees the end of its input and closes the run.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from typing import Any
 
 _WORKER_SCRIPT = Path(__file__).with_name("swanlab_worker.py")
 _FALLBACK = {"auto": "local", "online": "local", "local": "offline", "offline": "disabled"}
-_START_SECONDS = 20.0  # for everything before the first step
-_FINISH_SECONDS = {"online": 10.0, "local": 60.0, "offline": 60.0}  # a disk does end, if slowly
-_ORPHAN_SECONDS = 60.0  # for a worker to close the run of a training that died
+_START_SECONDS = 20.0  # for all that happens before the first step
+_FINISH_SECONDS = {"online": 10.0, "local": 60.0, "offline": 60.0}  # a disk does finish
+_ORPHAN_SECONDS = 60.0  # for the worker to close the run if the training died
 
 
 class Tracker:
-    """Where the numbers of a run go; `Tracker()` sends them nowhere.
+    """Records the metrics of a run; `Tracker()` records nothing.
 
     Attributes:
-        mode: "online", "local" or "offline"; "disabled" when nothing is recorded.
-        notice: one line for the screen: the mode, why this one, and how to view the run.
+        mode: "online", "local" or "offline"; "disabled" if nothing is recorded.
+        notice: one line for the screen: the mode, why it was chosen, and how to view the run.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Tracker:
         self._run_dir = run_dir
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        """Record numbers without waiting; the first failure is told once and ends the recording.
+        """Record metrics without waiting; the first failure prints a warning and ends recording.
 
         Args:
             values: name to number, or to a tensor of one element. Values that are not finite are
-                left out: they break SwanLab's chart.
-            step: optimizer updates done.
+                left out, because they break SwanLab's chart.
+            step: optimizer updates so far.
         """
         if self._worker is None:
             return
@@ -75,10 +75,10 @@ class Tracker:
         except Exception as error:
             self._worker.close()
             self.mode, self._worker = "disabled", None
-            _warn(f"SwanLab stopped ({_one_line(error)}); training goes on without it")
+            _warn(f"SwanLab stopped ({_one_line(error)}); training continues without it")
 
     def finish(self) -> None:
-        """Save what was recorded, in a bounded time; further calls do nothing."""
+        """Save what was recorded, within a time limit; further calls do nothing."""
         worker, self._worker = self._worker, None
         if worker is None:
             return
@@ -92,19 +92,19 @@ class Tracker:
 
 
 def start_tracker(choice: str, *, run_name: str, config: Mapping[str, Any]) -> Tracker:
-    """Start recording a run in the best way that works here.
+    """Start recording a run, in the best mode that works here.
 
     Args:
-        choice: "online", "local", "offline", "disabled" or "auto". "auto" is what SwanLab's own
-            settings (environment, files) say; else online, with a login and a cloud that answers;
-            else local. What does not work falls back: online to local, local (it needs the
-            dashboard package) to offline, offline to nothing.
+        choice: "online", "local", "offline", "disabled" or "auto". "auto" follows SwanLab's
+            settings (environment, files) if they name a mode; otherwise it is online if you are
+            logged in and the cloud answers, else local. A mode that does not work is replaced:
+            online by local, local (which needs the dashboard package) by offline, offline by
+            disabled.
         run_name: the run's name in SwanLab.
-        config: plain values to keep with the run, the seed among them.
+        config: plain values to keep with the run, including the seed.
 
     Returns:
-        A tracker whose `mode` and `notice` say what was chosen and why; at worst it does nothing.
-
+        A tracker whose `mode` and `notice` say what was chosen and why.
     """
     reasons = []
     if choice != "disabled" and importlib.util.find_spec("swanlab") is None:
@@ -129,7 +129,7 @@ def start_tracker(choice: str, *, run_name: str, config: Mapping[str, Any]) -> T
 def _start_worker(
     choice: str, run_name: str, config: Mapping[str, Any]
 ) -> tuple[_Worker, dict[str, Any]]:
-    """A worker whose run has started, and its answer."""
+    """A worker that has started the run, and its answer."""
     worker = _Worker()
     try:
         worker.send({"choice": choice, "run_name": run_name, "config": dict(config)})
@@ -140,7 +140,7 @@ def _start_worker(
 
 
 class _Worker:
-    """The process that SwanLab lives in, as the training sees it. Only `receive` ever waits."""
+    """The process in which SwanLab runs, as seen by the training. Only `receive` ever waits."""
 
     def __init__(self):
         self._process = subprocess.Popen(
@@ -149,7 +149,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            start_new_session=True,  # no terminal to prompt on, and Ctrl-C is the training's alone
+            start_new_session=True,  # no terminal to prompt on; Ctrl-C reaches only the training
         )
         self._outbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -164,10 +164,10 @@ class _Worker:
         self._outbox.put(json.dumps(message, default=str))
 
     def receive(self, timeout: float) -> dict[str, Any]:
-        """The next answer.
+        """The worker's next answer.
 
         Raises:
-            RuntimeError: the worker failed, or did not answer in time.
+            RuntimeError: the worker failed or did not answer in time.
         """
         try:
             reply = self._inbox.get(timeout=timeout)
@@ -178,12 +178,12 @@ class _Worker:
         return reply
 
     def check(self) -> None:
-        """Raise RuntimeError if the worker failed since its last answer."""
+        """Raise RuntimeError if the worker has failed since its last answer."""
         if not self._inbox.empty():
             self.receive(0)
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process, whatever it is doing."""
         self._process.kill()
         self._process.wait()
         self._outbox.put(None)

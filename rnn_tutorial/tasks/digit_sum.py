@@ -8,8 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from rnn_tutorial.data.streams import SeqSumModDataset
-from rnn_tutorial.evaluation.exact import evaluate
-from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.evaluation.exact import Evaluation, evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig

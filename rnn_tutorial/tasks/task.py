@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from rnn_tutorial.data.streams import BatchStream
-from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.evaluation.exact import Evaluation
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig

@@ -10,7 +10,9 @@ import torch
 
 from rnn_tutorial.runs.folder import CONFIG_FILE, read_json
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
-from rnn_tutorial.settings.config import TrainConfig, as_flag, config_from_dict, settings_of
+from rnn_tutorial.settings.config import TrainConfig, config_from_dict
+from rnn_tutorial.settings.fields import as_flag
+from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.training.support import able_engines, unsupported_reason
 
 # What may differ when a run is resumed: these change the weights by rounding at most.

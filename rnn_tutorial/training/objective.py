@@ -19,7 +19,8 @@ from torch.nn.utils.rnn import PackedSequence
 from rnn_tutorial.data.batches import PackedBatch
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.layers import State, one_layer
-from rnn_tutorial.settings.config import PLAIN_IN_WORDS, TrainConfig
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
 
 
 def changes_the_loss(config: TrainConfig) -> bool:

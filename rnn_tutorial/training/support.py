@@ -8,7 +8,8 @@ import torch
 
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.processes import World
-from rnn_tutorial.settings.config import ENGINES, PLAIN_IN_WORDS, TrainConfig
+from rnn_tutorial.settings.config import ENGINES, TrainConfig
+from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
 from rnn_tutorial.training.optimizer import is_adamw
 
 

@@ -1,4 +1,4 @@
-"""Data of one's own: files against Python's own readers, epochs that are whole, and refusals."""
+"""Labelled files: read as Python's csv module reads them, in whole epochs, or refused."""
 
 import csv
 import io
@@ -82,7 +82,7 @@ MALFORMED = {
     b"a\tb\n \tb\n": "line 2: no label",
     b"a\tb\nc\t \r\n": "line 2: no tokens",
     b"a\tb\nc\td\nx\t\xff": "line 3: byte 3 is not UTF-8",
-    b"a\tb\na\tc\n": "has the label 'a' only",
+    b"a\tb\na\tc\n": "has only the label 'a'",
 }
 
 
@@ -101,15 +101,17 @@ def test_a_file_that_cannot_be_read_is_refused(name):
         read_examples(name, "--train_file")
 
 
-def test_a_label_that_training_lacks_is_refused_by_line():
+def test_a_label_that_does_not_occur_in_training_is_refused_by_line():
     vocabulary = Vocabulary([UNKNOWN, "x"], ["a", "b"])
-    with pytest.raises(ValueError, match="line 2: training has no label 'c'; its classes are 'a'"):
+    with pytest.raises(
+        ValueError, match="line 2: label 'c' does not occur in training; the labels there are 'a'"
+    ):
         vocabulary.check_labels(make_examples(("a", "x"), ("c", "x"), ("d", "x")), "--eval_file")
 
 
 def test_too_many_tokens_are_refused():
     examples = make_examples(("a", " ".join(map(str, range(70_000)))), ("b", "x"))
-    with pytest.raises(ValueError, match="70,001 different tokens; allowed are 65,535"):
+    with pytest.raises(ValueError, match="70,001 different tokens; at most 65,535 are allowed"):
         build_vocabulary(examples, "--train_file")
 
 
@@ -123,7 +125,7 @@ def test_the_vocabulary_gives_ids_names_and_unknown_tokens():
 
 
 @pytest.mark.parametrize("text", ["", " \t", "a \ufffd", "a \udcff"])
-def test_what_is_no_sequence_of_tokens_is_refused(text):
+def test_an_input_without_tokens_is_refused(text):
     with pytest.raises(ValueError, match="the input is"):
         parse_tokens(text)
 
@@ -149,8 +151,10 @@ def test_different_seeds_hold_out_different_examples():
     assert len({tuple(hold_out(examples, seed, "F")[1].lines) for seed in range(5)}) == 5
 
 
-def test_nothing_to_spare_is_refused():
-    with pytest.raises(ValueError, match="no example to spare for evaluation; give --eval_file"):
+def test_too_few_examples_to_hold_some_out_are_refused():
+    with pytest.raises(
+        ValueError, match="too few examples to hold some out for evaluation; give --eval_file"
+    ):
         hold_out(make_examples(("a", "x"), ("b", "y")), 0, "--train_file")
 
 
@@ -198,7 +202,7 @@ def test_every_epoch_has_every_example_once_however_batches_divide_it(
         assert sorted(drawn) == sorted(expected)
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
+def test_epochs_and_seeds_have_different_orders():
     def orders(seed):
         dataset, _, _ = make_dataset(40, seed)
         dataset._unknown_rates[:] = 0

@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 from conftest import REPOSITORY
+from rnn_tutorial.tasks.tasks import FileTask
 
 from rnn_tutorial.data.examples import read_split
 from rnn_tutorial.doctor import evidence
@@ -22,8 +23,7 @@ from rnn_tutorial.doctor.run_checks import CAUSES, OTHERS, check_run, describe_r
 from rnn_tutorial.doctor.watch import Watch
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
-from rnn_tutorial.settings.config import RECIPES
-from rnn_tutorial.tasks.tasks import FileTask
+from rnn_tutorial.settings.recipes import RECIPES
 
 CHANCE = math.log(10)
 SOUND = Probe(CHANCE, [[1.0] * 5], 0.1, 0.0)

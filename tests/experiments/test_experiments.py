@@ -9,13 +9,15 @@ from conftest import REPOSITORY
 from rnn_tutorial.experiments import __main__, runs, tables
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS
 from rnn_tutorial.runs.folder import read_json
-from rnn_tutorial.runs.terminal import OneSentenceParser
-from rnn_tutorial.settings.config import TrainConfig, add_config_flags, settings_of
+from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.flags import add_config_flags
+from rnn_tutorial.settings.recipes import settings_of
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_variant_is_a_configuration_of_its_own(name):
-    parser = OneSentenceParser()
+    parser = CommandLineParser()
     add_config_flags(parser)
     configs = [
         TrainConfig(**settings_of(vars(parser.parse_args(list(flags)))))

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,8 +31,9 @@ from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.model.layers import LayeredRnn, init_recurrent
 from rnn_tutorial.proof.prover import Proof, prove
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
-from rnn_tutorial.settings import config as config_module
-from rnn_tutorial.settings.config import PLAIN, TrainConfig, describe_recipes
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.fields import as_argument, as_flag
+from rnn_tutorial.settings.model_options import CELLS, NONLINEARITIES, PLAIN, POOLINGS
 from rnn_tutorial.training.compiled import compile_training_step
 from rnn_tutorial.training.cuda_graph import graph_training_step
 from rnn_tutorial.training.objective import Contraction, Objective, read_in_segments
@@ -473,48 +475,63 @@ def test_many_sequences_are_classified_as_one_by_one(options, monkeypatch):
 
 
 REFUSED = [
-    ({"cell": "tree"}, "--cell 'tree' is not one of"),
-    ({"cell": "gru", "nonlinearity": "relu"}, "--nonlinearity relu is for --cell rnn"),
-    ({"cell": "transformer", "num_layers": 2, "bidirectional": True}, "looks at all steps"),
-    ({"cell": "transformer", "num_layers": 2, "layer_norm": True}, "always has layer norms"),
-    ({"cell": "transformer", "num_layers": 2, "residual": True}, "always has residual"),
-    ({"dropout": 0.1}, "--dropout 0.1 acts between recurrent layers: --num_layers 1"),
-    ({"residual": True}, "--residual acts between recurrent layers"),
-    ({"layer_norm": True}, "--layer_norm acts between recurrent layers"),
-    ({"pooling": "sum"}, "--pooling 'sum' is not one of"),
+    ({"cell": "tree"}, "is not one of rnn, gru"),
+    ({"nonlinearity": "relu", "cell": "gru"}, "the nonlinearities of {gru} are fixed"),
+    ({"bidirectional": True, "cell": "transformer", "num_layers": 2}, "looks at all steps"),
+    ({"layer_norm": True, "cell": "transformer", "num_layers": 2}, "always has layer norms"),
+    ({"residual": True, "cell": "transformer", "num_layers": 2}, "always has residual"),
+    ({"dropout": 0.1}, "acts between recurrent layers: {one_layer} must be 2 or more"),
+    ({"residual": True}, "acts between recurrent layers"),
+    ({"layer_norm": True}, "acts between recurrent layers"),
+    ({"pooling": "sum"}, "is not one of last, mean"),
 ]
 REFUSED_IN_TRAINING = [
-    ({"init": "identity"}, "--init identity keeps the state of ReLU units only"),
-    ({"init": "orthogonal", "cell": "transformer"}, "no recurrent matrices"),
-    ({"forget_bias": 1.0, "cell": "gru"}, "--forget_bias 1.0 has no effect with --cell gru"),
-    ({"contraction": 0.1, "cell": "gru"}, "--contraction 0.1 is for a tanh RNN"),
-    ({"bptt_steps": 3, "cell": "transformer"}, "--cell transformer has no state to cut"),
-    ({"bptt_steps": 3, "bidirectional": True}, "--bidirectional reads from the end too"),
+    ({"init": "identity"}, "--init identity preserves the state of ReLU units only"),
+    ({"init": "orthogonal", "cell": "transformer"}, "needs recurrent matrices"),
+    (
+        {"forget_bias": 1.0, "cell": "gru"},
+        "--forget_bias 1.0 applies only to --cell lstm, not to gru",
+    ),
+    ({"contraction": 0.1, "cell": "gru"}, "--contraction 0.1 needs a tanh RNN"),
+    ({"bptt_steps": 3, "cell": "transformer"}, "--cell transformer has no state to carry over"),
+    ({"bptt_steps": 3, "bidirectional": True}, "--bidirectional also reads from the end"),
     ({"bptt_steps": 3, "pooling": "max"}, "--pooling max needs the gradient of every step"),
-    ({"bptt_steps": 3, "contraction": 0.1}, "--contraction takes whole sequences"),
+    ({"bptt_steps": 3, "contraction": 0.1}, "--contraction needs whole sequences"),
     ({"dropout": 1.0, "num_layers": 2}, "--dropout 1.0 is not a number from 0 to 0.99"),
 ]
 
 
-@pytest.mark.parametrize(("flags", "sentence"), REFUSED + REFUSED_IN_TRAINING)
+@pytest.mark.parametrize(("flags", "sentence"), REFUSED_IN_TRAINING)
 def test_settings_that_do_not_go_together_are_refused_with_a_reason(flags, sentence):
     with pytest.raises(ValueError, match=r"^--") as refused:
         TrainConfig(**flags)
     assert sentence in str(refused.value) and "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), REFUSED)
-def test_the_model_refuses_them_too(arguments, sentence):
-    with pytest.raises(ValueError, match="--") as refused:
-        RnnClsNet(5, 3, 4, cls_num=5, **{"num_layers": 1} | arguments)
-    assert sentence in str(refused.value)
+@pytest.mark.parametrize(("options", "reason"), REFUSED)
+def test_options_that_do_not_go_together_are_refused_as_they_were_typed(options, reason):
+    """The sentence starts with the first option: a flag of the script, an argument of the model."""
+    name, value = next(iter(options.items()))
+    spelled = {"gru": ("cell", "gru"), "one_layer": ("num_layers", 1)}
+    for make, spell, other in (
+        (TrainConfig, as_flag, "="),
+        (partial(RnnClsNet, 5, 3, 4, cls_num=5, num_layers=1), as_argument, "--"),
+    ):
+        with pytest.raises(ValueError, match=name) as refused:
+            make(**options)
+        sentence = str(refused.value)
+        assert sentence.replace(f"--{name} {value!r}", f"--{name} {value}").startswith(
+            spell(name, value)
+        )
+        assert reason.format(**{key: spell(*pair) for key, pair in spelled.items()}) in sentence
+        assert other not in sentence and "\n" not in sentence
 
 
 def test_every_other_combination_takes_an_update_and_agrees_on_what_is_plain():
     """All 2 × 4 × 2 × 4 × 16 combinations of the model's options are refused or work."""
     grid = {
-        "num_layers": [1, 2], "cell": config_module.CELLS, "pooling": config_module.POOLINGS,
-        "nonlinearity": config_module.NONLINEARITIES, "dropout": [0.0, 0.5],
+        "num_layers": [1, 2], "cell": CELLS, "pooling": POOLINGS,
+        "nonlinearity": NONLINEARITIES, "dropout": [0.0, 0.5],
         "bidirectional": [False, True], "layer_norm": [False, True], "residual": [False, True],
     }  # fmt: skip
     worked = 0
@@ -536,8 +553,8 @@ def test_every_other_combination_takes_an_update_and_agrees_on_what_is_plain():
 
 
 def test_the_tables_hold_what_the_flags_allow():
-    assert tuple(layers.CELLS) == config_module.CELLS
-    assert ("last", *layers.POOLINGS) == config_module.POOLINGS
+    assert tuple(layers.CELLS) == CELLS
+    assert ("last", *layers.POOLINGS) == POOLINGS
     assert RnnClsNet(5, 3, 4, 1, 5).arguments.items() >= PLAIN.items()
 
 
@@ -565,12 +582,6 @@ def test_a_certificate_is_not_for_the_same_weights_in_another_net(tmp_path):
         checkpoint = Checkpoint(path, 1, model.arguments, weights, {"max_number": 9})
         save_certificate(certificate_path(path), proof, weights)
         assert certificate_matches(checkpoint) == (nonlinearity == "tanh")
-
-
-def test_a_switch_in_a_recipe_is_shown_as_it_is_typed(monkeypatch):
-    recipe = config_module.Recipe("a lesson", {"bidirectional": True, "num_layers": 2})
-    monkeypatch.setitem(config_module.RECIPES, "deep", recipe)
-    assert describe_recipes().endswith("    --bidirectional --num_layers 2")
 
 
 # ---- as a user runs it ----

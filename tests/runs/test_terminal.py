@@ -1,4 +1,4 @@
-"""A signal asks for a stop; only one that comes clearly later is impatience."""
+"""A signal requests a stop; a second one stops at once, but only if it comes clearly later."""
 
 import signal
 import time

@@ -50,7 +50,7 @@ def init(**settings):
 
 @pytest.fixture(autouse=True)
 def newcomer(tmp_path, monkeypatch):
-    """A user who never heard of SwanLab, in a directory of their own with a space in its name."""
+    """A user who has never heard of SwanLab, in a new directory with a space in its name."""
     for name in [*os.environ]:
         if name.startswith("SWANLAB_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -89,7 +89,7 @@ def track(choice="local", steps=3):
 def wait_until(condition, seconds=10):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "the condition did not hold in time"
         time.sleep(0.02)
 
 
@@ -449,7 +449,7 @@ def test_a_log_that_raises_is_told_once(fake_swanlab, capfd):
     for step in range(1, 4):
         tracker.log({"loss": 1.0}, step)
     tracker.finish()
-    line = "SwanLab stopped (two lines); training goes on without it\n"
+    line = "SwanLab stopped (two lines); training continues without it\n"
     assert capfd.readouterr() == ("", line)
     assert tracker.mode == "disabled"
 

@@ -150,11 +150,11 @@ GOOD = "a\tx y\nb\ty x\n"
     ("train", "evaluation", "named"),
     [
         ("a\tx\nb y\n", GOOD, ["--train_file 'train.tsv'", "line 2", "label<TAB>tokens"]),
-        ("a\tx\na\ty\n", GOOD, ["--train_file 'train.tsv'", "'a' only"]),
+        ("a\tx\na\ty\n", GOOD, ["--train_file 'train.tsv'", "only the label 'a'"]),
         (GOOD, "a\tx\nc\ty\n", ["--eval_file 'eval.tsv'", "line 2", "'c'"]),
         (GOOD, "", ["--eval_file 'eval.tsv'", "empty"]),
         (GOOD, "\tx\n", ["--eval_file 'eval.tsv'", "line 1", "no label"]),
-        (GOOD, None, ["--train_file 'train.tsv'", "--eval_file"]),  # none to spare
+        (GOOD, None, ["--train_file 'train.tsv'", "--eval_file"]),  # too few
     ],
 )
 def test_malformed_files_leave_nothing_on_disk(

@@ -1,0 +1,61 @@
+"""The command-line flags: one for each field of TrainConfig."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any
+
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.fields import describe_bounds
+
+
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """Give the parser one flag per field of TrainConfig, grouped, with the defaults in the help.
+
+    A flag that the user does not give is absent from the namespace, so that the caller can tell
+    which settings were chosen explicitly.
+    """
+    groups: dict[str, Any] = {}
+    for setting in fields(TrainConfig):
+        title = setting.metadata["group"]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        if type(setting.default) is bool:
+            kind = {"action": argparse.BooleanOptionalAction}
+        else:
+            kind = {"type": _reader(setting), "metavar": _metavar(setting)}
+        groups[title].add_argument(
+            f"--{setting.name}",
+            default=argparse.SUPPRESS,
+            help=f"{setting.metadata['help']} (default: {_shown_default(setting)})",
+            **kind,
+        )
+
+
+def _shown_default(setting: Field) -> Any:
+    if type(setting.default) is bool:
+        return "yes" if setting.default else "no"
+    return "none" if setting.default == "" else setting.default
+
+
+def _metavar(setting: Field) -> str:
+    if "choices" in setting.metadata:
+        return "|".join(setting.metadata["choices"])
+    by_type = {int: "N", float: "X", str: "NAME"}
+    return setting.metadata.get("metavar", by_type[type(setting.default)])
+
+
+def _reader(setting: Field) -> Callable[[str], Any]:
+    """The function with which argparse converts a flag's text."""
+
+    def read(text: str) -> Any:
+        try:
+            return type(setting.default)(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not {describe_bounds(setting)}"
+            ) from None
+
+    return read

@@ -1,0 +1,113 @@
+"""The recipes: named settings to start from, which explicit flags override."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from rnn_tutorial.settings.fields import as_flag
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings that differ from the defaults, and what they teach."""
+
+    lesson: str
+    settings: Mapping[str, Any]
+
+
+_LARGE_BATCH = {"batch_size": 64}
+_FASTER = {"batch_size": 64, "lr": 0.005}
+_DEEPER = {"hidden_dim": 32, "num_layers": 3}
+_SOLVED = {
+    "min_seq_len": 1,
+    "hidden_dim": 128,
+    "init": "orthogonal",
+    "total_steps": 5000,
+    "batch_size": 256,
+    "lr": 0.005,
+    "min_lr": 0.0,
+    "warmup_step": 500,
+    "optimizer": "adamw",
+    "weight_decay": 0.5,
+    "max_grad_norm": 1.0,
+    "embed_noise": 0.3,
+}
+
+RECIPES = {
+    "baseline": Recipe("the published baseline: a small network learns part of the task", {}),
+    "large_batch": Recipe("a batch four times as large: a less noisy gradient", _LARGE_BATCH),
+    "large_batch_lr5e-3": Recipe("a larger batch tolerates a higher learning rate", _FASTER),
+    "deeper_rnn": Recipe("twice the width and three layers: more capacity", _DEEPER),
+    "sota": Recipe("all of these together: fast but fragile training", _DEEPER | _FASTER),
+    "sota_warmup": Recipe(
+        "the same with a warmup, which deep networks need",
+        _DEEPER | _FASTER | {"warmup_step": 2000},
+    ),
+    "solved": Recipe(
+        "single digits name the ten states; weight decay and noise make them stable, so every "
+        "input is answered correctly",
+        _SOLVED,
+    ),
+    "certified": Recipe(
+        "each step brings nearby states closer together, so the network can be proved correct for "
+        "every length",
+        _SOLVED
+        | {
+            "max_seq_len": 10,
+            "embed_dim": 32,
+            "embed_noise": 0.5,
+            "total_steps": 10_000,
+            "weight_decay": 0.6,
+            "contraction": 1.0,
+        },
+    ),
+}
+
+
+def describe_recipes() -> str:
+    """Name and lesson of each recipe, and on a second line its flags."""
+    lines = []
+    for name, recipe in RECIPES.items():
+        flags = " ".join(as_flag(name, value) for name, value in recipe.settings.items())
+        lines.append(f"{name}: {recipe.lesson}\n    {flags or '(the defaults)'}")
+    return "\n".join(lines)
+
+
+def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that flags stand for: those of the recipe, overridden by the flags themselves.
+
+    Args:
+        flags: name to value of the flags that the user gave, and of no other.
+
+    Raises:
+        ValueError: the recipe does not exist, or a flag has no effect with the others.
+    """
+    name = flags.get("recipe", "baseline")
+    if name not in RECIPES:
+        raise ValueError(f"--recipe {name!r} is not one of {', '.join(RECIPES)}")
+    if flags.get("train_file"):
+        for flag in ("min_seq_len", "max_seq_len", "max_number"):
+            if flag in flags:
+                raise ValueError(
+                    f"--{flag} {flags[flag]} cannot be combined with --train_file: "
+                    "the file determines lengths and tokens"
+                )
+    if flags.get("scheduler") == "constant" and "min_lr" in flags:
+        raise ValueError(
+            f"--min_lr {flags['min_lr']:g} cannot be combined with --scheduler constant, "
+            "which keeps the learning rate at --lr"
+        )
+    return {"run_name": name, **RECIPES[name].settings, **flags}
+
+
+def overrides_recipe(config: Any) -> bool:
+    """True if a TrainConfig departs from its recipe in the data, the model or the updates."""
+    recipe = RECIPES[config.recipe].settings
+    return any(
+        getattr(config, setting.name) != recipe.get(setting.name, setting.default)
+        for setting in fields(config)
+        if setting.metadata["group"] in ("data", "model", "optimization", "schedule")
+        and setting.name not in ("seed", "num_workers")
+    )
