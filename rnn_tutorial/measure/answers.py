@@ -1,0 +1,151 @@
+"""The speed of answers: exact evaluation against packed batches, streams against single questions."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from rnn_tutorial.data.batches import pad_and_tensor
+from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.machines.digit_sum import SumModulo, label, padding_id
+from rnn_tutorial.machines.machine import sequence_at
+from rnn_tutorial.measure.timing import against, in_fresh_process, peak_mebibytes, stopwatch, timed
+from rnn_tutorial.measure.training import SIZES
+from rnn_tutorial.model.classifier import RnnClsNet, make_model
+from rnn_tutorial.prediction.predictor import Predictor
+from rnn_tutorial.prediction.streams import answer_blocks, read_blocks
+from rnn_tutorial.runs.checkpoint import Checkpoint
+from rnn_tutorial.runs.processes import choose_num_threads
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.tasks.choose import make_task
+
+
+def _make_model(config: TrainConfig) -> RnnClsNet:
+    """The network of a size, for ten digits, on the CPU, with its first weights."""
+    return make_model(replace(config, device="cpu"), 10, 10)
+
+
+def _make_predictor(config: TrainConfig) -> Predictor:
+    """What answers with the first weights of a size."""
+    model, config = _make_model(config), replace(config, device="cpu")
+    record = make_task(config).record
+    return Predictor(
+        Checkpoint(Path(), 0, record, model.arguments, model.state_dict(), asdict(config))
+    )
+
+
+def compare_evaluation(rounds: int) -> dict[str, Any]:
+    """Exact evaluation of all 111,110 inputs against scoring them in packed batches of 256."""
+    samples = [
+        (digits, length, int(label(digits, 9)))
+        for length in range(1, 6)
+        for digits in (sequence_at(place, length, 10) for place in range(10**length))
+    ]
+    collate = partial(pad_and_tensor, padding_value=padding_id(9))
+    batches = list(DataLoader(samples, batch_size=256, collate_fn=collate))
+    results = {}
+    for name in ("A", "C"):
+        model = _make_model(SIZES[name])
+
+        @torch.no_grad()
+        def score(batches: Iterable[tuple[Tensor, Tensor, Tensor]], model=model) -> int:
+            return sum(
+                int((model(x, seq_lengths).argmax(dim=-1) != targets).sum())
+                for x, seq_lengths, targets in batches
+            )
+
+        candidates = {
+            "lists in packed batches": lambda score=score: score(
+                DataLoader(samples, batch_size=256, collate_fn=collate)
+            ),
+            "ready tensors in packed batches": lambda score=score: score(batches),
+            "exact evaluation": lambda model=model: evaluate(model, SumModulo(9), 1, 5),
+        }
+        times = timed(rounds, {k: stopwatch(work) for k, work in candidates.items()})
+        results[name] = against(times, "lists in packed batches")
+    return results
+
+
+def measure_enumerations(longest: int) -> dict[str, Any]:
+    """Seconds and added peak memory of exact evaluation to greater lengths, each in a process."""
+    return {
+        f"{name} to length {length}": in_fresh_process(_enumerate, SIZES[name].hidden_dim, length)
+        for name in ("A", "C")
+        for length in range(5, longest + 1)
+    }
+
+
+def _enumerate(hidden_dim: int, max_seq_len: int) -> dict[str, float | None]:
+    torch.set_num_threads(choose_num_threads())
+    model = _make_model(TrainConfig(hidden_dim=hidden_dim))
+    before = peak_mebibytes()
+    evaluation = evaluate(model, SumModulo(9), 1, max_seq_len, max_enumerated=10**9)
+    return {
+        "inputs": evaluation.num_inputs,
+        "seconds": evaluation.elapsed_seconds,
+        "added_peak_mebibytes": None if before is None else peak_mebibytes() - before,
+    }
+
+
+def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
+    """Seconds a sequence of length 1 to 20: one at a time through the model, and as a stream.
+
+    The stream is what predict_cls_rnn.py does with its standard input: read lines, parse them,
+    answer, write lines; its start-up is not counted.
+    """
+    generator = random.Random(0)
+    sequences = [
+        [generator.randrange(10) for _ in range(generator.randint(1, 20))] for _ in range(num_lines)
+    ]
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "lines.txt")
+        path.write_text("".join(" ".join(map(str, digits)) + "\n" for digits in sequences))
+        for name in ("A", "C"):
+            model, predictor = _make_model(SIZES[name]), _make_predictor(SIZES[name])
+            few = sequences[:2000]
+
+            def one_at_a_time(model=model, few=few) -> float:
+                return stopwatch(lambda: [model.predict(digits) for digits in few])() / len(few)
+
+            def stream(as_json: bool, predictor=predictor) -> float:
+                def work() -> None:
+                    with path.open(encoding="utf-8") as lines, Path(os.devnull).open("wb") as sink:
+                        for answered, _ in answer_blocks(predictor, read_blocks(lines), as_json):
+                            sink.write(answered)
+
+                return stopwatch(work)() / num_lines
+
+            candidates = {
+                "one at a time": one_at_a_time,
+                "stream, text": partial(stream, False),
+                "stream, --json": partial(stream, True),
+            }
+            results[name] = against(timed(rounds, candidates), "one at a time")
+    return results
+
+
+def measure_stream_memory(numbers_of_lines: Sequence[int]) -> dict[str, float | None]:
+    """Peak memory in MiB of a process that answers so many lines."""
+    return {f"{n:,} lines": in_fresh_process(_stream_peak, n) for n in numbers_of_lines}
+
+
+def _stream_peak(num_lines: int) -> float | None:
+    predictor = _make_predictor(TrainConfig())
+    line = "1 2 3 4 5 6 7 8 9 0\n"
+    blocks = (
+        (done + 1, line * min(10_000, num_lines - done)) for done in range(0, num_lines, 10_000)
+    )
+    for _ in answer_blocks(predictor, blocks, False):
+        pass
+    return peak_mebibytes()

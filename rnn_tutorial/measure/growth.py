@@ -1,0 +1,65 @@
+"""How the cost of an update grows with the network, the batch and the sequences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from rnn_tutorial.measure.timing import spread, stopwatch, timed, updates
+from rnn_tutorial.measure.training import Budget, engine_steps
+from rnn_tutorial.model.steps import add_product
+from rnn_tutorial.runs.processes import World, choose_device
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.training.support import able_engines
+
+GROWTH = {
+    "hidden_dim": (16, 32, 64, 128, 256, 512),
+    "num_layers": (1, 2, 4, 8),
+    "batch_size": (16, 64, 256, 1024),
+    "max_seq_len": (5, 10, 20, 50, 100),
+}
+
+
+def measure_growth(budget: Budget) -> dict[str, Any]:
+    """Updates per second of each engine as one setting grows and the others stay."""
+    base = TrainConfig(hidden_dim=64, batch_size=64, device=choose_device("auto", World()))
+    results: dict[str, Any] = {"matmul_gigaflops": measure_matmul(budget.rounds)}
+    for setting, values in GROWTH.items():
+        results[setting] = {}
+        for value in values:
+            config = replace(base, **{setting: value})
+            candidates = {}
+            for engine in able_engines(config, World()):
+                steps = engine_steps(config, engine, at_once=10)
+                candidates[engine] = updates(steps, budget.seconds)
+            times = timed(budget.rounds, candidates)
+            results[setting][value] = {
+                "flops_per_update": flops_per_update(config),
+                **{engine: spread([1 / t for t in own]) for engine, own in times.items()},
+            }
+    return results
+
+
+def flops_per_update(config: TrainConfig) -> float:
+    """Multiplications and additions in the matrix products of an average update.
+
+    Forward once and backward twice (for the inputs and for the weights), two operations for each
+    weight, step and sequence.
+    """
+    H, E, L, C = config.hidden_dim, config.embed_dim, config.num_layers, config.max_number + 1
+    steps = config.batch_size * (config.min_seq_len + config.max_seq_len) / 2
+    weights_of_steps = H * (E + H) + (L - 1) * H * (H + H)
+    return 3 * 2 * (steps * weights_of_steps + config.batch_size * H * C)
+
+
+def measure_matmul(rounds: int) -> float:
+    """The best rate of a large float32 matrix product in this process, in GFLOP/s.
+
+    PyTorch brings two libraries that multiply, MKL and oneDNN; which is faster depends on the CPU.
+    """
+    a, b, c = torch.randn(3, 1024, 1024)
+    products = (lambda: a @ b, lambda: add_product(c, a, b))
+    fastest = min(stopwatch(product)() for product in products for _ in range(3 * rounds))
+    return 2 * 1024**3 / fastest / 1e9
