@@ -29,7 +29,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial.data.streams import BatchLoader, pad_and_tensor
 from rnn_tutorial.evaluation.exact import evaluate
@@ -49,6 +48,8 @@ from rnn_tutorial.measure.timing import (
     timed,
     updates,
 )
+from rnn_tutorial.prediction.predictor import Predictor
+from rnn_tutorial.prediction.streams import answer_blocks, read_blocks
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
@@ -240,7 +241,7 @@ def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
             config = replace(SIZES[name], device="cpu")
             model = train_cls_rnn.make_model(config)
             checkpoint = Checkpoint(path, 0, model.arguments, model.state_dict(), asdict(config))
-            predictor = predict_cls_rnn.DigitPredictor(checkpoint)
+            predictor = Predictor(checkpoint)
             few = sequences[:2000]
 
             def one_at_a_time(model=model, few=few) -> float:
@@ -249,10 +250,8 @@ def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
             def stream(as_json: bool, predictor=predictor) -> float:
                 def work() -> None:
                     with path.open(encoding="utf-8") as lines, Path(os.devnull).open("wb") as sink:
-                        blocks = predict_cls_rnn.read_blocks(lines)
-                        for answered, _ in predict_cls_rnn.answer_blocks(
-                            predictor, blocks, as_json
-                        ):
+                        blocks = read_blocks(lines)
+                        for answered, _ in answer_blocks(predictor, blocks, as_json):
                             sink.write(answered)
 
                 return stopwatch(work)() / num_lines
@@ -275,12 +274,12 @@ def _stream_peak(num_lines: int) -> float | None:
     config = TrainConfig(device="cpu")
     model = train_cls_rnn.make_model(config)
     checkpoint = Checkpoint(Path(), 0, model.arguments, model.state_dict(), asdict(config))
-    predictor = predict_cls_rnn.DigitPredictor(checkpoint)
+    predictor = Predictor(checkpoint)
     line = "1 2 3 4 5 6 7 8 9 0\n"
     blocks = (
         (done + 1, line * min(10_000, num_lines - done)) for done in range(0, num_lines, 10_000)
     )
-    for _ in predict_cls_rnn.answer_blocks(predictor, blocks, False):
+    for _ in answer_blocks(predictor, blocks, False):
         pass
     return peak_mebibytes()
 

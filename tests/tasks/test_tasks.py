@@ -19,6 +19,8 @@ from rnn_tutorial.data.examples import Examples, Vocabulary, read_examples
 from rnn_tutorial.data.who_did_it import EVAL_FILE, TRAIN_FILE
 from rnn_tutorial.evaluation.exact import wilson_interval
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.prediction.predictor import Predictor
+from rnn_tutorial.prediction.streams import answer_blocks
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.tasks import DigitTask, evaluate_examples, make_task
@@ -270,11 +272,12 @@ def test_answers_in_json_are_those_of_the_model(sentences_folder, checkpoint, ca
     examples = read_examples(str(DATA / EVAL_FILE), "F")
     examples = examples.take(range(50))
     sequences = [*examples.tokens, ["ähm", "cat"] * 20, ["the"]]
-    predictor = predict_cls_rnn.make_predictor(checkpoint)
+    vocabulary = Vocabulary(checkpoint.examples["vocabulary"], checkpoint.examples["class_names"])
     text = "".join(" ".join(tokens) + "\n" for tokens in sequences)
-    answered, refusals = predictor.answer_lines(text, as_json=True, first_number=7)
+    blocks = answer_blocks(Predictor(checkpoint), [(7, text)], as_json=True)
+    ((answered, refusals),) = blocks
     answers = [json.loads(line) for line in answered.decode().splitlines()]
-    model, vocabulary = checkpoint.build_model(), predictor.vocabulary
+    model = checkpoint.build_model()
     assert not refusals and [answer["line"] for answer in answers] == list(range(7, 59))
     for answer, tokens in zip(answers, sequences, strict=True):
         probabilities = model.score(vocabulary.encode(tokens))[0].softmax(dim=-1)
