@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import pty
@@ -12,24 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
-from hypothesis import given
-from hypothesis import strategies as st
 
 import predict_cls_rnn
-from predict_cls_rnn import DigitPredictor, read_blocks
 from rnn_tutorial import certify
 from rnn_tutorial.evaluation.exact import Evaluation
-from rnn_tutorial.machines import digit_sum as task
-from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.prover import Proof
-from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
-from rnn_tutorial.tasks.digit_lines import parse_sequence
+from rnn_tutorial.runs.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -158,70 +150,6 @@ def test_a_length_outside_training_is_said(trained_folder, text, length, capsys)
     flags = ["--save_dir", str(trained_folder / "output"), "--input", text]
     assert predict_cls_rnn.main(flags) == 0
     assert f"(never trained on length {length})" in capsys.readouterr().out
-
-
-# ---- any bytes, line by line ----
-
-some_numbers = st.lists(st.integers(0, 12).map(str), min_size=1, max_size=30).map(" ".join)
-nearly_numbers = st.sampled_from("+-x\t\r\0\v\x1c\x85\xa0\u2003٣").flatmap(
-    lambda odd: st.text("012 ," + odd, max_size=8)
-)
-lines_of_bytes = st.lists(
-    (some_numbers | nearly_numbers).map(str.encode) | st.binary(max_size=12), max_size=12
-)
-
-
-def make_predictor(max_number):
-    torch.manual_seed(0)
-    model = RnnClsNet(max_number + 1, 4, 6, 2, max_number + 1)
-    config = {"min_seq_len": 2, "max_seq_len": 5, "max_number": max_number}
-    return DigitPredictor(
-        Checkpoint(Path("run/model_step_1.pt"), 1, model.arguments, model.state_dict(), config)
-    )
-
-
-PREDICTORS = {max_number: make_predictor(max_number) for max_number in (3, 9, 12, 255)}
-
-
-def open_as_stdin(content):
-    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="replace")
-
-
-@pytest.mark.parametrize("max_number", PREDICTORS)
-@given(lines_of_bytes, st.sampled_from([b"\n", b"\r\n", b"\r"]), st.booleans(), st.integers(1, 40))
-def test_any_bytes_are_answered_or_refused_as_one_by_one(
-    max_number, lines, line_end, ends, block_characters
-):
-    content = line_end.join(lines) + (line_end if ends else b"")
-    expected, refused = {}, {}
-    for number, line in enumerate(open_as_stdin(content), start=1):
-        try:
-            expected[number] = parse_sequence(line, max_number)
-        except ValueError as error:
-            refused[number] = str(error)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict_cls_rnn, "BLOCK_CHARACTERS", block_characters)
-        answered, refusals = b"", {}
-        for text, refusals_of_block in predict_cls_rnn.answer_blocks(
-            PREDICTORS[max_number], read_blocks(open_as_stdin(content)), as_json=True
-        ):
-            answered += text
-            refusals |= refusals_of_block
-    answers = [json.loads(line) for line in answered.splitlines()]
-    assert {answer["line"]: answer["input"] for answer in answers} == expected
-    assert [answer["target"] for answer in answers] == [
-        sum(digits) % (max_number + 1) for digits in expected.values()
-    ]
-    assert refusals == refused
-
-
-@pytest.mark.parametrize("max_number", [9, 255])
-def test_plain_lines_need_no_reading_one_by_one(max_number, monkeypatch):
-    monkeypatch.setattr(task, "parse_sequence", None)
-    text = f"0\n{max_number} , 0\t{max_number} \n1,2"
-    digits, lengths, refusals = task.parse_lines(text, max_number)
-    assert digits.tolist() == [0, max_number, 0, max_number, 1, 2]
-    assert lengths.tolist() == [1, 3, 2] and refusals == {}
 
 
 # ---- memory ----

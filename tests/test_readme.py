@@ -19,6 +19,7 @@ from rnn_tutorial.doctor.self_test import all_cases
 from rnn_tutorial.experiments import __main__ as experiments
 from rnn_tutorial.experiments import lesson
 from rnn_tutorial.experiments.lesson import converse
+from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
 
@@ -244,7 +245,7 @@ def test_the_transcripts_are_what_the_scripts_say(tmp_path, monkeypatch, capsys)
 
     shown = re.search(r"\$ python predict_cls_rnn.py\n(.*?)```", read("README.md"), re.DOTALL)[1]
     typed = re.findall(r"^> (.*)$", shown, flags=re.MULTILINE)
-    predictor = predict_cls_rnn.make_predictor(load_checkpoint(find_checkpoint("output")))
+    predictor = Predictor(load_checkpoint(find_checkpoint("output")))
 
     def comparable(lines):
         """Without what differs between two trainings: the step, the probability, far lengths."""

@@ -30,9 +30,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from predict_cls_rnn import Predictor, answer_prompt, make_predictor
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.measure.timing import spread, timed, updates
+from rnn_tutorial.prediction.predictor import Predictor
+from rnn_tutorial.prediction.prompt import answer_prompt
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint, write_json
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
@@ -198,7 +199,7 @@ def record_session(*flags: str) -> dict[str, Any]:
         lines = run("-m", *EVALUATION.split()[2:])
         checkpoint = load_checkpoint(find_checkpoint(str(Path(folder, "output"))))
     # As it is named for a person who trained in the current folder.
-    predictor = make_predictor(replace(checkpoint, path=checkpoint.path.relative_to(folder)))
+    predictor = Predictor(replace(checkpoint, path=checkpoint.path.relative_to(folder)))
     return {
         "seconds": seconds,
         "training": training,

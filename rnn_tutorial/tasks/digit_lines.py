@@ -1,10 +1,30 @@
-"""Reading typed digits: one sequence with a clear refusal, or very many lines at once."""
+"""Reading typed digits: one sequence with a clear refusal, or very many lines at once.
+
+Python reads a number in about the time in which the network answers it. So the lines of a stream
+are read as one array of characters, by operations on whole arrays:
+
+    characters   1  2     3  1  \\n  7  \\n
+    is_digit     1  1  0  1  1  0   1  0
+    is_last      0  1  0  0  1  0   1  0       the last digit of each number
+    ids            12       31      7
+"""
 
 from __future__ import annotations
 
 import re
+from itertools import chain
 
 import numpy as np
+
+from rnn_tutorial.tasks.reading import (
+    Questions,
+    read_one_by_one,
+    shorten_token,
+    split_separated,
+)
+
+# By the value of a byte: is it neither a digit nor a separator?
+_IS_OTHER = bytes(byte not in b"0123456789, \t\r\n" for byte in range(256))
 
 
 def parse_sequence(text: str, max_number: int) -> list[int]:
@@ -20,86 +40,96 @@ def parse_sequence(text: str, max_number: int) -> list[int]:
     Raises:
         ValueError: the text is empty, or a token is not a whole number in 0..max_number.
     """
-    tokens = text.replace(",", " ").split()
-    if not tokens:
-        raise ValueError(
-            f"the input is empty; give at least one digit from 0 to {max_number}, such as 1 2 3"
-        )
+    tokens = split_separated(text, f"digit from 0 to {max_number}, such as 1 2 3")
     return [_parse_digit(token, max_number) for token in tokens]
 
 
 def _parse_digit(token: str, max_number: int) -> int:
-    shown = token if len(token) <= 20 else token[:20] + "…"
     if not re.fullmatch(r"[+-]?[0-9]+", token):
         raise ValueError(
-            f"{shown!r} is not a whole number; allowed are 0 to {max_number}, "
+            f"{shorten_token(token)!r} is not a whole number; allowed are 0 to {max_number}, "
             "separated by spaces or commas"
         )
     significant = token.lstrip("+-").lstrip("0") or "0"
     is_small = len(significant) <= len(str(max_number)) and int(significant) <= max_number
     if token.startswith("-") or not is_small:
         raise ValueError(
-            f"{shown} is out of range; allowed are 0 to {max_number}, separated by spaces or commas"
+            f"{shorten_token(token)} is out of range; allowed are 0 to {max_number}, "
+            "separated by spaces or commas"
         )
     return int(significant)
 
 
-_IS_ODD = bytes(byte not in b"0123456789, \t\r\n" for byte in range(256))
-
-
-def parse_lines(text: str, max_number: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Read many lines at once; each line as `parse_sequence` reads it.
-
-    Lines of plain numbers between separators are read by whole-array operations, any others one
-    by one.
+class DigitReader:
+    """Reads digits separated by spaces or commas.
 
     Args:
-        text: lines that end in a newline; the last need not.
         max_number: largest digit allowed.
-
-    Returns:
-        The digits of all lines one after the other, (M,), as small integers; the number of digits
-        in each line, int64, (N,), 0 in refused lines; and the refusals by the index of their line.
     """
-    text += "" if text.endswith("\n") else "\n"
-    encoded = text.encode("utf-8", "surrogatepass")
-    byte = np.frombuffer(encoded, np.uint8)
-    ends = np.flatnonzero(byte == ord("\n"))
-    starts = np.concatenate([[0], ends[:-1] + 1])
 
-    value = byte - ord("0")  # of digits; other bytes wrap around to 10 or more
-    is_digit = value < 10
-    continues = np.zeros_like(is_digit)  # a digit right after a digit
-    continues[1:] = is_digit[1:] & is_digit[:-1]
-    is_number = is_digit.copy()  # where a number ends, `value` becomes that of the number
-    is_number[:-1] &= ~continues[1:]
-    too_long = continues
-    for _ in str(max_number)[1:]:
-        value = value.astype(np.int32)
-        value[1:] = (byte[1:] - ord("0")) + 10 * value[:-1] * continues[1:]
-        too_long = np.append(False, too_long[:-1] & continues[1:])
+    def __init__(self, max_number: int) -> None:
+        self._max_number = max_number
 
-    odd = too_long | (is_number & (value > max_number))
-    odd |= np.frombuffer(encoded.translate(_IS_ODD), bool)
-    digits = np.compress(is_number, value)
-    lengths = np.add.reduceat(is_number, starts, dtype=np.int64)
-    is_plain = lengths > 0
-    is_plain[np.searchsorted(ends, np.flatnonzero(odd))] = False
-    if is_plain.all():
-        return digits, lengths, {}
+    def read(self, text: str) -> Questions:
+        """Read one sequence; raises ValueError as `parse_sequence` does."""
+        return Questions.from_lists({0: self._parse(text)}, {})
 
-    digits = digits[np.repeat(is_plain, lengths)]
-    others, refusals = [], {}
-    for line in np.flatnonzero(~is_plain).tolist():
-        own = byte[starts[line] : ends[line]].tobytes().decode("utf-8", "surrogatepass")
-        before = len(others)
-        try:
-            others += parse_sequence(own, max_number)
-        except ValueError as error:
-            refusals[line] = str(error)
-        lengths[line] = len(others) - before
-    from_plain = np.repeat(is_plain, lengths)
-    merged = np.empty(len(from_plain), digits.dtype)
-    merged[from_plain] = digits
-    merged[~from_plain] = others
-    return merged, lengths, refusals
+    def read_lines(self, text: str) -> Questions:
+        """Read many lines, each as `read` reads it.
+
+        Plain lines, of short numbers between separators, are read all at once. The few others
+        (a sign, leading zeros, anything to refuse) are read one by one and put in their places.
+        """
+        text += "" if text.endswith("\n") else "\n"
+        encoded = text.encode("utf-8", "surrogatepass")
+        characters = np.frombuffer(encoded, np.uint8)
+        ends = np.flatnonzero(characters == ord("\n"))
+        starts = np.append(0, ends[:-1] + 1)
+
+        ids, is_last, is_odd = self._read_numbers(characters)
+        is_odd |= np.frombuffer(encoded.translate(_IS_OTHER), bool)
+        lengths = np.add.reduceat(is_last, starts, dtype=np.int64)  # numbers that end in each line
+        is_plain = lengths > 0
+        is_plain[np.searchsorted(ends, np.flatnonzero(is_odd))] = False
+        if is_plain.all():
+            return Questions(ids, lengths, np.arange(len(lengths)))
+
+        ids = ids[np.repeat(is_plain, lengths)]
+        lengths[~is_plain] = 0
+        positions = np.cumsum(lengths)  # in ids, of what follows each line
+        remaining = (
+            (line, encoded[starts[line] : ends[line]].decode("utf-8", "surrogatepass"))
+            for line in np.flatnonzero(~is_plain).tolist()
+        )
+        others, refusals = read_one_by_one(remaining, self._parse)
+        lines = np.fromiter(others, np.int64)
+        lengths[lines] = [len(digits) for digits in others.values()]
+        places = np.repeat(positions[lines], lengths[lines])
+        ids = np.insert(ids, places, list(chain.from_iterable(others.values())))
+        lines = np.flatnonzero(lengths)
+        return Questions(ids, lengths[lines], lines, refusals)
+
+    def _parse(self, text: str) -> list[int]:
+        return parse_sequence(text, self._max_number)
+
+    def _read_numbers(self, characters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Read all numbers among characters, uint8, (K,), of which the last is a newline.
+
+        Returns:
+            The numbers, (M,); whether a number ends at each character, (K,); and whether a number
+            there is too large or has more digits than the largest, (K,).
+        """
+        digit = characters - ord("0")  # what is not a digit wraps around to 10 or more
+        is_digit = digit < 10
+        is_last = is_digit.copy()
+        is_last[:-1] &= ~is_digit[1:]
+        last = np.flatnonzero(is_last)
+        numbers = digit.take(last)
+        in_run = is_digit  # a digit is here and at the `place` characters before
+        for place in range(1, len(str(self._max_number))):
+            in_run = is_digit & np.append(False, in_run[:-1])
+            tens = 10**place * digit.take(last - place, mode="clip").astype(np.int32)
+            numbers = numbers + in_run.take(last) * tens
+        is_odd = is_digit & np.append(False, in_run[:-1])
+        is_odd[last[np.flatnonzero(numbers > self._max_number)]] = True
+        return numbers, is_last, is_odd

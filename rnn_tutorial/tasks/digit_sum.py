@@ -13,6 +13,7 @@ from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import overrides_recipe
+from rnn_tutorial.tasks.digit_lines import DigitReader
 from rnn_tutorial.tasks.task import accuracy_by_length, shorten
 
 
@@ -39,6 +40,9 @@ class DigitSum:
             "min_seq_len": min_seq_len,
             "max_seq_len": max_seq_len,
         }
+        self.instruction = f"Type digits from 0 to {max_number}, such as 1 2 3; quit ends."
+        reader = DigitReader(max_number)
+        self.read, self.read_lines = reader.read, reader.read_lines
         self._seed = seed
 
     @classmethod

@@ -27,6 +27,7 @@ from rnn_tutorial.evaluation.exact import Evaluation, wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.tasks.reading import WordReader
 from rnn_tutorial.tasks.task import MAX_ROWS, accuracy_by_length, shorten
 
 MAX_EXAMPLES = 5  # answered wrongly, that an evaluation keeps
@@ -46,6 +47,7 @@ class LabelledFiles:
 
     kind = "labelled files"
     machine = None
+    instruction = "Type tokens as in the training examples, separated by spaces; quit ends."
 
     def __init__(
         self,
@@ -67,6 +69,8 @@ class LabelledFiles:
             "min_seq_len": trained_lengths[0],
             "max_seq_len": trained_lengths[-1],
         }
+        reader = WordReader(vocabulary)
+        self.read, self.read_lines = reader.read, reader.read_lines
         self.source = f"--train_file {train_file!r} or --eval_file {eval_file!r}"
         self._train_file, self._eval_file, self._seed = train_file, eval_file, seed
 

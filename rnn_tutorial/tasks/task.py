@@ -14,6 +14,7 @@ from rnn_tutorial.evaluation.exact import Evaluation
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.tasks.reading import Questions
 
 _SHOWN_TOKENS = 20
 MAX_ROWS = 10  # a table by length or by label of more rows is left out
@@ -30,6 +31,7 @@ class Task(Protocol):
         dataset: the stream of training batches.
         record: plain values that describe the task, for the checkpoint; `kind` names it.
         source: what the training samples come from, as the user named it.
+        instruction: what to type at the prompt.
     """
 
     tokens: Sequence[str]
@@ -38,9 +40,16 @@ class Task(Protocol):
     trained_lengths: range
     record: dict[str, Any]
     source: str
+    instruction: str
 
     @property
     def dataset(self) -> BatchStream: ...
+
+    def read(self, text: str) -> Questions:
+        """Read a question that a person typed; ValueError says why it cannot be answered."""
+
+    def read_lines(self, text: str) -> Questions:
+        """Read very many questions, one a line."""
 
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """What the network gets right."""

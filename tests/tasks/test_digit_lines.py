@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_tutorial.tasks.digit_lines import parse_sequence
+from rnn_tutorial.tasks import digit_lines
+from rnn_tutorial.tasks.digit_lines import DigitReader, parse_sequence
 
 digit_sequences = st.integers(1, 12).flatmap(
     lambda max_number: st.tuples(
@@ -43,3 +44,13 @@ def test_any_text_is_either_digits_or_refused(text):
     except ValueError:
         return
     assert digits and all(0 <= digit <= 9 for digit in digits)
+
+
+@pytest.mark.parametrize("max_number", [9, 255])
+def test_plain_lines_need_no_reading_one_by_one(max_number, monkeypatch):
+    monkeypatch.setattr(digit_lines, "parse_sequence", None)
+    text = f"0\n{max_number} , 0\t{max_number} \n1,2"
+    questions = DigitReader(max_number).read_lines(text)
+    assert questions.ids.tolist() == [0, max_number, 0, max_number, 1, 2]
+    assert questions.lengths.tolist() == [1, 3, 2] and questions.lines.tolist() == [0, 1, 2]
+    assert questions.refusals == {} and questions.typed is None

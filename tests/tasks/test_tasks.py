@@ -19,6 +19,8 @@ from rnn_tutorial.data.examples import Examples, Vocabulary, read_examples
 from rnn_tutorial.data.who_did_it import EVAL_FILE, TRAIN_FILE
 from rnn_tutorial.evaluation.exact import wilson_interval
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.prediction.predictor import Predictor
+from rnn_tutorial.prediction.streams import answer_blocks
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.choose import load_task, make_task
@@ -272,11 +274,12 @@ def test_answers_in_json_are_those_of_the_model(sentences_folder, checkpoint, ca
     examples = read_examples(str(DATA / EVAL_FILE), "F")
     examples = examples.take(range(50))
     sequences = [*examples.tokens, ["ähm", "cat"] * 20, ["the"]]
-    predictor = predict_cls_rnn.make_predictor(checkpoint)
+    vocabulary = load_task(checkpoint).vocabulary
     text = "".join(" ".join(tokens) + "\n" for tokens in sequences)
-    answered, refusals = predictor.answer_lines(text, as_json=True, first_number=7)
+    blocks = answer_blocks(Predictor(checkpoint), [(7, text)], as_json=True)
+    ((answered, refusals),) = blocks
     answers = [json.loads(line) for line in answered.decode().splitlines()]
-    model, vocabulary = load_model(checkpoint), load_task(checkpoint).vocabulary
+    model = load_model(checkpoint)
     assert not refusals and [answer["line"] for answer in answers] == list(range(7, 59))
     for answer, tokens in zip(answers, sequences, strict=True):
         probabilities = model.score(vocabulary.encode(tokens))[0].softmax(dim=-1)

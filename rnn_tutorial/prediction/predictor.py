@@ -1,0 +1,54 @@
+"""A trained network that answers questions, and what it says about itself."""
+
+from __future__ import annotations
+
+from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.evaluation.scorer import Scorer
+from rnn_tutorial.model.classifier import load_model
+from rnn_tutorial.prediction.answers import Answers
+from rnn_tutorial.runs.checkpoint import Checkpoint
+from rnn_tutorial.tasks.choose import load_task
+from rnn_tutorial.tasks.reading import Questions
+from rnn_tutorial.tasks.task import Task
+
+
+class Predictor:
+    """A trained network and the task that it learned.
+
+    Attributes:
+        model: the network.
+        task: reads questions, names tokens and classes, and may know the right answers.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.model = load_model(checkpoint).eval()
+        self.task: Task = load_task(checkpoint)
+        self._checkpoint = checkpoint
+        self._scorer = Scorer(self.model)
+
+    def introduce(self) -> str:
+        """Which run, step and seed answers, and how far it can be trusted."""
+        checkpoint, lengths = self._checkpoint, self.task.trained_lengths
+        return (
+            f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
+            f"seed {checkpoint.config.get('seed', 'unknown')}, trained on lengths {lengths[0]} to "
+            f"{lengths[-1]}: {self._evaluation().describe()}"
+            + describe_certificate(checkpoint)
+        )
+
+    def answer(self, questions: Questions) -> Answers:
+        """Answer questions, at least one."""
+        task, lengths = self.task, questions.lengths
+        predictions, probabilities = self._scorer.classify(questions.ids, lengths)
+        return Answers(
+            questions,
+            predictions,
+            probabilities,
+            task.machine and task.machine.answer(questions.ids, lengths),
+            (lengths >= task.trained_lengths[0]) & (lengths <= task.trained_lengths[-1]),
+        )
+
+    def _evaluation(self) -> Evaluation:
+        """As recorded, or made now: the published scripts record none."""
+        recorded = self._checkpoint.evaluation
+        return Evaluation(**recorded) if recorded else self.task.evaluate(self.model)

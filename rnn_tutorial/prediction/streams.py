@@ -1,0 +1,65 @@
+"""Very many questions, line by line: read in blocks, answered by several threads, in order."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TextIO
+
+import torch
+
+from rnn_tutorial.prediction.answers import Writer, make_writer
+from rnn_tutorial.prediction.predictor import Predictor
+
+BLOCK_CHARACTERS = 2**18  # of a stream, answered at once
+MAX_THREADS = 4  # a quarter of a small net's work is done under Python's lock
+
+
+def read_blocks(stream: TextIO) -> Iterator[tuple[int, str]]:
+    """Blocks of whole lines, each with the number of its first line."""
+    number = 1
+    while text := stream.read(BLOCK_CHARACTERS) + stream.readline():
+        yield number, text.removeprefix("\ufeff") if number == 1 else text  # some editors' mark
+        number += text.count("\n")
+
+
+def answer_blocks(
+    predictor: Predictor, blocks: Iterable[tuple[int, str]], as_json: bool
+) -> Iterator[tuple[bytes, dict[int, str]]]:
+    """Answer blocks of lines, one for each of torch's threads at a time.
+
+    A thread is kept busier by a block of its own than by its share of every small product.
+
+    Yields:
+        The answers in a block, as lines; and for the number of each line that has none, a sentence
+        that says why.
+    """
+    writer = make_writer(predictor.task, as_json)
+    threads = min(torch.get_num_threads(), MAX_THREADS)
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        answers = deque()
+        for number, text in blocks:
+            answers.append(pool.submit(_answer_block, predictor, writer, number, text))
+            if len(answers) > threads:
+                yield answers.popleft().result()
+        while answers:
+            yield answers.popleft().result()
+
+
+def _answer_block(
+    predictor: Predictor, writer: Writer, first_number: int, text: str
+) -> tuple[bytes, dict[int, str]]:
+    questions = predictor.task.read_lines(text)
+    answered = writer.write(predictor.answer(questions), first_number) if questions else b""
+    return answered, {first_number + line: why for line, why in questions.refusals.items()}
+
+
+def show(answered: bytes) -> None:
+    """Print answers; as the bytes that they are if standard output is in UTF-8 too."""
+    if sys.stdout.encoding == "utf-8":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(answered)
+    else:
+        sys.stdout.write(answered.decode())
