@@ -5,17 +5,18 @@
 <!-- end -->
 
 A single figure stands within a line: it takes <!-- table: lesson-seconds -->6<!-- end --> seconds.
-Code of the package is shown in the same way: <!-- code: train_cls_rnn.update --> … <!-- end -->.
+Code of the package is shown in the same way: <!-- code: MODULE.FUNCTION --> … <!-- end -->.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import itertools
 import math
+import pkgutil
 import re
 import statistics
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,8 @@ def render(text: str) -> str:
 
 
 def code(name: str) -> str:
-    """A function of the project, without its docstring, as a Markdown block."""
-    module, _, function = name.rpartition(".")
-    source = inspect.getsource(getattr(importlib.import_module(module), function))
+    """A function or method of the project, without its docstring, as a Markdown block."""
+    source = textwrap.dedent(inspect.getsource(pkgutil.resolve_name(name)))
     without_docstring = _DOCSTRING.sub("", source, count=1)
     return f"```py\n{without_docstring}```"
 

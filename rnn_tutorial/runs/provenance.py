@@ -14,24 +14,23 @@ from typing import Any
 import torch
 
 REPOSITORY = Path(__file__).parent.parent.parent
-# What a trained network depends on.
+# What a trained network depends on: a script and folders of the package.
 TRAINING_CODE = (
     "train_cls_rnn.py",
     *(
-        f"rnn_tutorial/{name}.py"
-        for name in (
-            *("settings/config", "settings/recipes", "settings/model_options"),
-            *("machines/digit_sum", "data/streams", "model/layers", "model/classifier"),
-            *("training/schedule", "training/optimizer", "training/compiled"),
-            *("evaluation/scorer", "evaluation/exact", "tasks/tasks"),
-        )
+        f"rnn_tutorial/{folder}"
+        for folder in ("settings", "machines", "data", "model", "evaluation", "tasks", "training")
     ),
 )
 
 
-def code_version(names: Sequence[str] = TRAINING_CODE) -> str:
-    """A short hash of files, by default of the code that determines a trained network."""
-    content = b"".join((REPOSITORY / name).read_bytes() for name in names)
+def code_version(parts: Sequence[str] = TRAINING_CODE) -> str:
+    """A short hash of files and folders, by default of the code that determines a network."""
+    content = b""
+    for part in parts:
+        path = REPOSITORY / part
+        files = sorted(path.glob("*.py")) if path.is_dir() else [path]
+        content += b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(content).hexdigest()[:12]
 
 
