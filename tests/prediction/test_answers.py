@@ -1,4 +1,4 @@
-"""Lines of answers against Python's shown formatting, one by one."""
+"""Lines of answers against Python's formatting, one by one."""
 
 import json
 from types import SimpleNamespace
