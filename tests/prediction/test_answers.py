@@ -1,4 +1,4 @@
-"""Lines of answers against Python's own formatting, one by one."""
+"""Lines of answers against Python's formatting, one by one."""
 
 import json
 from types import SimpleNamespace
@@ -68,16 +68,16 @@ def test_json_is_read_back(kind, answers, first):
     written = writer.write(as_answers(answers, lines), first).decode().splitlines()
     for text, line, answer in zip(written, lines, answers, strict=True):
         ids, prediction, probability, target, trained = answer
-        own = [values[i] for i in ids]
+        shown = [values[i] for i in ids]
         assert json.loads(text) == {
             "line": first + line,
-            "input": own,
+            "input": shown,
             "prediction": values[prediction],
             "probability": round(probability, 6),
             "target": values[target],
             "trained_length": trained,
         }
-        start = {"line": first + line, "input": own}
+        start = {"line": first + line, "input": shown}
         assert text.startswith(json.dumps(start, ensure_ascii=False)[:-1] + ', "prediction": ')
 
 
@@ -121,6 +121,12 @@ def test_words_are_written_as_they_were_typed():
         '"unknown": [], "trained_length": false}\n'
     )
     assert writer.write(answers).startswith(b'{"input": ["the", ')
+
+
+def test_the_probability_of_words_is_rounded_once():
+    answers = as_answers([([1], 0, 0.003499999875202775, 0, True)], typed=[["the"]])
+    assert b"0.3%" in WordWriter(["x"], as_json=False).write(answers)
+    assert json.loads(WordWriter(["x"], as_json=True).write(answers))["probability"] == 0.0035
 
 
 def test_answers_are_written_by_column_where_a_machine_knows_them():
