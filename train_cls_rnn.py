@@ -40,7 +40,7 @@ from rnn_tutorial.data.streams import (
     SeqSumModDataset as SeqSumModDataset,  # for whoever imports it here
 )
 from rnn_tutorial.doctor.watch import Watch
-from rnn_tutorial.evaluation.exact import Evaluation
+from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.layers import init_recurrent

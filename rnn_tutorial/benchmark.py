@@ -33,10 +33,10 @@ import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial.data.streams import BatchLoader, pad_and_tensor
 from rnn_tutorial.evaluation.exact import evaluate
-from rnn_tutorial.evaluation.plots import check_picture, draw_growth
-from rnn_tutorial.evaluation.scorer import add_product
-from rnn_tutorial.machines.digit_sum import label, padding_id
+from rnn_tutorial.evaluation.plots import check_picture
+from rnn_tutorial.machines.digit_sum import SumModulo, label, padding_id
 from rnn_tutorial.machines.machine import sequence_at
+from rnn_tutorial.measure.plots import draw_growth
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import (
     against,
@@ -49,6 +49,7 @@ from rnn_tutorial.measure.timing import (
     timed,
     updates,
 )
+from rnn_tutorial.model.steps import add_product
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
@@ -191,7 +192,7 @@ def compare_evaluation(rounds: int) -> dict[str, Any]:
                 DataLoader(samples, batch_size=256, collate_fn=collate)
             ),
             "ready tensors in packed batches": lambda score=score: score(batches),
-            "exact evaluation": lambda model=model: evaluate(model, 1, 5, 9),
+            "exact evaluation": lambda model=model: evaluate(model, SumModulo(9), 1, 5),
         }
         times = timed(rounds, {k: stopwatch(work) for k, work in candidates.items()})
         results[name] = against(times, "lists in packed batches")
@@ -211,7 +212,7 @@ def _enumerate(hidden_dim: int, max_seq_len: int) -> dict[str, float | None]:
     torch.set_num_threads(choose_num_threads())
     model = train_cls_rnn.make_model(TrainConfig(hidden_dim=hidden_dim, device="cpu"))
     before = peak_mebibytes()
-    evaluation = evaluate(model, 1, max_seq_len, 9, max_enumerated=10**9)
+    evaluation = evaluate(model, SumModulo(9), 1, max_seq_len, max_enumerated=10**9)
     return {
         "inputs": evaluation.num_inputs,
         "seconds": evaluation.elapsed_seconds,

@@ -13,6 +13,7 @@ from conftest import TRAIN_QUICKLY
 import train_cls_rnn
 from rnn_tutorial.data.streams import SeqSumModDataset, pack_batches
 from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.runs.checkpoint import load_checkpoint, weights_hash
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.training.schedule import Standing, learning_rate
@@ -76,7 +77,7 @@ def test_a_run_folder_has_its_four_kinds_of_files(trained_folder):
     assert result["model_parameters"] == 11 * 10 + 8 * (10 + 8 + 2) + 10 * (8 + 1)
     assert result["seed"] == 0 and result["elapsed_seconds"] > 0
     model = load_checkpoint(run / "model_step_40.pt").build_model()
-    evaluation = evaluate(model, 2, 4, 9)
+    evaluation = evaluate(model, SumModulo(9), 2, 4)
     assert result["accuracy"] == evaluation.accuracy
     assert result["wrong_inputs"] == evaluation.num_wrong
 

@@ -23,7 +23,6 @@ from rnn_tutorial.evaluation.plots import (
     PURPLE,
     SKY,
     VERMILION,
-    draw_growth,
     new_figure,
     save,
 )
@@ -40,6 +39,7 @@ from rnn_tutorial.experiments.result_figures import (
 )
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.machines.digit_sum import label, padding_id
+from rnn_tutorial.measure.plots import draw_growth
 from rnn_tutorial.runs.folder import read_json
 
 FOLDER = Path(__file__).parent.parent / "figures"

@@ -26,8 +26,9 @@ from rnn_tutorial.data.examples import (
     read_split,
 )
 from rnn_tutorial.data.streams import SeqSumModDataset
-from rnn_tutorial.evaluation.exact import MAX_EXAMPLES, Evaluation, evaluate, wilson_interval
-from rnn_tutorial.machines.digit_sum import label, num_classes
+from rnn_tutorial.evaluation.exact import MAX_EXAMPLES, evaluate
+from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
+from rnn_tutorial.machines.digit_sum import SumModulo, label, num_classes
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
 
@@ -59,7 +60,9 @@ class DigitTask:
 
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """Accuracy over all inputs, or a sample of them; see `exact.evaluate`."""
-        return evaluate(model, **self.settings)
+        settings = self.settings
+        machine = SumModulo(settings["max_number"])
+        return evaluate(model, machine, settings["min_seq_len"], settings["max_seq_len"])
 
     def introduce(self) -> str:
         """What a net that only guesses would score."""

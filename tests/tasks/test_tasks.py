@@ -17,7 +17,7 @@ import train_cls_rnn
 from rnn_tutorial import certify, evaluate
 from rnn_tutorial.data.examples import Examples, Vocabulary, read_examples
 from rnn_tutorial.data.who_did_it import EVAL_FILE, TRAIN_FILE
-from rnn_tutorial.evaluation.exact import wilson_interval
+from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig

@@ -11,6 +11,7 @@ import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial.data.streams import make_passes
 from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint, load_run
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
@@ -178,7 +179,7 @@ def test_it_stops_early_and_the_best_checkpoint_is_kept_named_and_used(tmp_path,
     best = load_run(str(run))  # what evaluate and certify take
     assert best.path == load_run(str(tmp_path)).path == run / "model_best.pt"
     assert best.step == best_step
-    assert evaluate(best.build_model(), 2, 4, 9).accuracy == accuracies[best_step]
+    assert evaluate(best.build_model(), SumModulo(9), 2, 4).accuracy == accuracies[best_step]
     assert "Stopped early: 3 evaluations in a row without improvement." in printed
     assert f"Best checkpoint: {run / 'model_best.pt'}, accuracy" in printed
     assert sorted(path.name for path in run.glob("*.pt")) == [
