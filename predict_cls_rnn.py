@@ -24,19 +24,25 @@ from typing import TextIO
 import numpy as np
 import torch
 
-from rnn_tutorial.certify import certificate_matches
 from rnn_tutorial.data.examples import Vocabulary, parse_tokens
-from rnn_tutorial.evaluation.exact import Evaluation, evaluate
-from rnn_tutorial.evaluation.scorer import Inference
+from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.prediction.answers import Answers, NamedAnswer
+from rnn_tutorial.proof.certificate import CertificateStatus, certificate_status
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
 from rnn_tutorial.runs.terminal import OneSentenceParser
 from rnn_tutorial.tasks.digit_lines import parse_lines, parse_sequence
 
 BLOCK_CHARACTERS = 2**18  # of a stream, answered at once
+PROOF = {
+    CertificateStatus.ABSENT: "",
+    CertificateStatus.UNCHECKED: "; a certificate lies beside it, not checked",
+    CertificateStatus.HOLDS: "; proved for every length (certificate checked)",
+}
 MAX_THREADS = 4  # a quarter of a small net's work is done under Python's lock
 
 
@@ -59,7 +65,7 @@ class Predictor:
             checkpoint.config["min_seq_len"], checkpoint.config["max_seq_len"] + 1
         )
         self._checkpoint = checkpoint
-        self._inference = Inference(self.model)
+        self._scorer = Scorer(self.model)
 
     def introduce(self) -> str:
         """Which run, step and seed answers, and how far it can be trusted."""
@@ -67,8 +73,7 @@ class Predictor:
         return (
             f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
             f"seed {checkpoint.config.get('seed', 'unknown')}, trained on lengths {lengths[0]} to "
-            f"{lengths[-1]}: {self.evaluation().describe()}"
-            + ("; proved for every length" if certificate_matches(checkpoint) else "")
+            f"{lengths[-1]}: {self.evaluation().describe()}" + PROOF[certificate_status(checkpoint)]
         )
 
     def evaluation(self) -> Evaluation:
@@ -102,9 +107,8 @@ class DigitPredictor(Predictor):
         """As recorded, or made now: the published scripts record none."""
         if self._checkpoint.evaluation:
             return super().evaluation()
-        return evaluate(
-            self.model, self.trained_lengths[0], self.trained_lengths[-1], self.max_number
-        )
+        lengths = self.trained_lengths
+        return evaluate(self.model, SumModulo(self.max_number), lengths[0], lengths[-1])
 
     def answer(self, digits: np.ndarray, lengths: np.ndarray) -> Answers:
         """Answer sequences that lie one after the other.
@@ -113,7 +117,7 @@ class DigitPredictor(Predictor):
             digits: of all sequences, (M,).
             lengths: digits of each sequence, int64, (N,), each at least 1; they sum to M.
         """
-        predictions, probabilities = self._inference.classify(digits, lengths)
+        predictions, probabilities = self._scorer.classify(digits, lengths)
         return Answers(
             digits,
             lengths,
@@ -156,7 +160,7 @@ class ExamplePredictor(Predictor):
         """Answer sequences of tokens, each at least one long."""
         ids = [self.vocabulary.encode(tokens) for tokens in sequences]
         lengths = np.array([len(tokens) for tokens in sequences])
-        predictions, probabilities = self._inference.classify(np.concatenate(ids), lengths)
+        predictions, probabilities = self._scorer.classify(np.concatenate(ids), lengths)
         return [
             NamedAnswer(
                 tokens,

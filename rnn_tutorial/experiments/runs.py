@@ -29,7 +29,8 @@ _MEASURING = tuple(
     f"rnn_tutorial/{name}.py"
     for name in (
         *("training/launch", "runs/processes", "runs/checkpoint", "evaluate", "certify"),
-        *("proof/prover", "evaluation/automaton", "experiments/runs"),
+        *("proof/intervals", "proof/explore", "proof/prove", "evaluation/automaton"),
+        *("evaluation/lengths", "experiments/runs"),
     )
 )
 
