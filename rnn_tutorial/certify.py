@@ -3,70 +3,27 @@
     python -m rnn_tutorial.certify output/certified             prove it, write a certificate
     python -m rnn_tutorial.certify output/certified --check     check the certificate again
 
-How the proof works stands in proof.py; check_certificate.py checks it without using it.
+How the proof works is explained in proof/prove.py; proof/check.py checks it independently.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import numpy as np
-from torch import Tensor
-
-from rnn_tutorial.proof.check import InvalidCertificate, check_certificate, claimed_hash
-from rnn_tutorial.proof.prover import NotProved, Proof, prove
-from rnn_tutorial.runs.checkpoint import Checkpoint, load_run, weights_hash
-from rnn_tutorial.runs.folder import write_atomically
+from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.proof.certificate import as_arrays, certificate_path, save_certificate
+from rnn_tutorial.proof.check import InvalidCertificate, check_certificate
+from rnn_tutorial.proof.explore import NotProved
+from rnn_tutorial.proof.prove import prove
+from rnn_tutorial.runs.checkpoint import Checkpoint, load_run
 from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
-
-FORMAT = "rnn_tutorial certificate 1"
-
-
-def certificate_path(checkpoint: Path) -> Path:
-    """Where the certificate of a checkpoint is kept: model_step_N.certificate.npz beside it."""
-    return checkpoint.with_suffix(".certificate.npz")
-
-
-def save_certificate(path: Path, proof: Proof, weights: Mapping[str, Tensor]) -> None:
-    """Write what the proof claims and for which weights, atomically."""
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        format=FORMAT,
-        weights_hash=weights_hash(weights),
-        max_number=proof.successors.shape[1] - 1,
-        residues=proof.residues,
-        successors=proof.successors,
-        low=proof.low,
-        high=proof.high,
-        smallest_margin=proof.smallest_margin,
-    )
-    write_atomically(path, buffer.getvalue())
-
-
-def certificate_matches(checkpoint: Checkpoint) -> bool:
-    """True if a certificate for these very weights lies beside the checkpoint; reads a hash only.
-
-    It trusts the file; `--check` does not. The same weights in another net, such as one of ReLU
-    units, are not what was proved.
-    """
-    if not checkpoint.build_model().is_plain:
-        return False
-    try:
-        claimed = claimed_hash(certificate_path(checkpoint.path))
-    except InvalidCertificate:
-        return False
-    return claimed == weights_hash(checkpoint.weights)
-
-
-# ---- the command ----
+from rnn_tutorial.tasks.choose import load_task
+from rnn_tutorial.tasks.task import Task, require_machine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--memory",
         type=_positive,
         metavar="K",
-        help="abstract states are the residue and the last K digits "
+        help="abstract states are the remainder and the last K digits "
         "(default: hidden states that are nearly the same)",
     )
     parser.add_argument(
@@ -89,12 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     try:
         checkpoint = load_run(flags.run)
-        checkpoint.require_digit_task("a proof")
-        if not checkpoint.build_model().is_plain:
+        task, model = load_task(checkpoint), load_model(checkpoint)
+        require_machine(task, "a proof", checkpoint.path)
+        if not model.is_plain:
             raise ValueError(f"{str(checkpoint.path)!r}: only {PLAIN_IN_WORDS} can be certified")
         if flags.check:
-            return _check(checkpoint)
-        return _prove(checkpoint, flags.memory, flags.json)
+            return _check(checkpoint, task)
+        return _prove(checkpoint, task, model, flags.memory, flags.json)
     except (ValueError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
@@ -106,28 +64,24 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _claim(checkpoint: Checkpoint) -> str:
-    return (
-        f"right for every sequence of digits 0–{checkpoint.config['max_number']} "
-        "of every length ≥ 1"
-    )
+def _claim(task: Task) -> str:
+    return f"right for every sequence of {task.inputs} of every length ≥ 1"
 
 
-def _prove(checkpoint: Checkpoint, memory: int | None, as_json: bool) -> int:
+def _prove(
+    checkpoint: Checkpoint, task: Task, model: RnnClsNet, memory: int | None, as_json: bool
+) -> int:
     """Prove, say so, and write the certificate."""
     started = time.perf_counter()
     try:
-        proof = prove(checkpoint.build_model(), memory)
+        proof = prove(model, task.machine, memory)
     except NotProved as error:
-        print(
-            json.dumps({"proved": False, "reason": str(error)})
-            if as_json
-            else f"NOT PROVED: {error}"
-        )
+        failure = {"proved": False, "reason": str(error)}
+        print(json.dumps(failure) if as_json else f"NOT PROVED: {error}")
         return 1
     figures = {
         "proved": True,
-        "abstract_states": len(proof.residues),
+        "abstract_states": len(proof.machine_states),
         "smallest_margin": proof.smallest_margin,
         "largest_width": proof.largest_width,
         "seconds": time.perf_counter() - started,
@@ -137,7 +91,7 @@ def _prove(checkpoint: Checkpoint, memory: int | None, as_json: bool) -> int:
     if as_json:
         print(json.dumps(figures))
         return 0
-    print(f"PROVED: {_claim(checkpoint)}")
+    print(f"PROVED: {_claim(task)}")
     print(
         f"{figures['abstract_states']:,} abstract states, smallest score margin "
         f"{proof.smallest_margin:.3g}, largest box width {proof.largest_width:.3g}, "
@@ -147,18 +101,17 @@ def _prove(checkpoint: Checkpoint, memory: int | None, as_json: bool) -> int:
     return 0
 
 
-def _check(checkpoint: Checkpoint) -> int:
+def _check(checkpoint: Checkpoint, task: Task) -> int:
     """Check the certificate beside the checkpoint."""
     path = certificate_path(checkpoint.path)
     if not path.exists():
         raise ValueError(f"there is no certificate {str(path)!r}; leave out --check to make one")
-    weights = {name: tensor.numpy() for name, tensor in checkpoint.weights.items()}
     try:
-        margin = check_certificate(path, weights)
+        margin = check_certificate(path, as_arrays(checkpoint.weights))
     except InvalidCertificate as error:
         print(f"REFUSED: {path}: {error}")
         return 1
-    print(f"CHECKED: {_claim(checkpoint)}")
+    print(f"CHECKED: {_claim(task)}")
     print(f"{path} holds for these weights, with a smallest score margin of {margin:.3g}")
     return 0
 

@@ -11,11 +11,12 @@ import pytest
 
 import train_cls_rnn
 from rnn_tutorial import benchmark
-from rnn_tutorial.benchmark import Budget, engine_steps, flops_per_update
 from rnn_tutorial.experiments import tables
 from rnn_tutorial.measure import timing
+from rnn_tutorial.measure.growth import flops_per_update
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import against, timed, updates
+from rnn_tutorial.measure.training import Budget, engine_steps
 from rnn_tutorial.settings.config import TrainConfig
 
 SMALL = TrainConfig(

@@ -7,20 +7,19 @@ import os
 import pty
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
 
 import predict_cls_rnn
-from rnn_tutorial import certify
-from rnn_tutorial.evaluation.exact import Evaluation
-from rnn_tutorial.proof.prover import Proof
+from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.proof import certificate
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 
 
@@ -59,16 +58,17 @@ def test_it_says_for_which_run_step_seed_and_accuracy_it_speaks(run_script, trai
     )
 
 
-def test_it_says_so_if_a_certificate_matches_its_weights(trained_folder, tmp_path, capsys):
-    path = tmp_path / "model_step_40.pt"
-    path.write_bytes((trained_folder / "output/baseline/model_step_40.pt").read_bytes())
-    checkpoint = load_checkpoint(path)
-    nothing = np.zeros(1)
-    claim = Proof(nothing, np.zeros((1, 10)), nothing, nothing, 1.0)
-    for weights, said in ((checkpoint.weights, True), ({"fc.bias": torch.zeros(1)}, False)):
-        certify.save_certificate(certify.certificate_path(path), claim, weights)
-        assert predict_cls_rnn.main(["--checkpoint", str(path), "--input", "1 2"]) == 0
-        assert ("proved for every length" in capsys.readouterr().err) == said
+def test_it_says_whether_a_certificate_was_checked(tmp_path, capsys, monkeypatch):
+    run = shutil.copytree(REPOSITORY / "tests/runs/format_1/proved", tmp_path / "proved")
+    ask = ["--checkpoint", str(run / "model_step_4000.pt"), "--input", "1 1"]
+    assert predict_cls_rnn.main(ask) == 0
+    assert capsys.readouterr().err.endswith("; proved for every length (certificate checked)\n")
+    monkeypatch.setattr(certificate, "_CHEAP_PRODUCTS", 0)
+    assert predict_cls_rnn.main(ask) == 0
+    assert capsys.readouterr().err.endswith("; a certificate lies beside it, not checked\n")
+    (run / "model_step_4000.certificate.npz").unlink()
+    assert predict_cls_rnn.main(ask) == 0
+    assert capsys.readouterr().err.endswith(" inputs wrong\n")
 
 
 def test_bad_lines_are_reported_by_number_and_the_rest_is_answered(run_script, trained_folder):

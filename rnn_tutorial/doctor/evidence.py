@@ -22,9 +22,9 @@ from rnn_tutorial.data.examples import guessing_loss, label_shares, read_split
 from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.probe import Probe, probe
-from rnn_tutorial.evaluation.scorer import advance, empty_state
 from rnn_tutorial.machines.digit_sum import label
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.steps import advance, empty_state
 from rnn_tutorial.model.transformer import TransformerLayers
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.folder import (

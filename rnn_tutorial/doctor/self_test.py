@@ -38,6 +38,7 @@ from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.module_faults import MODULE_FAULTS
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, write_json
@@ -171,7 +172,9 @@ def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
             )
     folder = claim_run_folder(config.save_dir, config.run_name)
     write_json(folder / CONFIG_FILE, asdict(config))
-    evaluation = evaluate(model, config.min_seq_len, config.max_seq_len, config.max_number)
+    evaluation = evaluate(
+        model, SumModulo(config.max_number), config.min_seq_len, config.max_seq_len
+    )
     save_checkpoint(
         folder,
         0,

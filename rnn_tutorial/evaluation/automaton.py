@@ -1,6 +1,6 @@
-"""The machine that a network has learned, seen at the hidden states that it visits.
+"""The automaton that a network has learned, seen at the hidden states that it visits.
 
-Shapes: P visited states, C digits and residues, H hidden.
+Shapes: P visited states, S states of the machine, V tokens, C classes, H hidden.
 """
 
 from __future__ import annotations
@@ -11,109 +11,169 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnn_tutorial.data.streams import EXAMINE_STREAM
-from rnn_tutorial.evaluation.scorer import Inference
-from rnn_tutorial.machines.digit_sum import num_classes
+from rnn_tutorial.evaluation.scorer import Scorer
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 
 
 @dataclass(frozen=True)
 class Automaton:
-    """Which residue follows which, and how the states of the residues lie to each other.
+    """Which answer follows which, and where the hidden states of the machine's states lie.
 
     Args:
-        table: most frequent residue that follows residue r under digit d, (C, C).
-        agreement: smallest share of the visited states of a residue that follow the table.
-        is_right: True if the table is (r + d) mod C and every state follows it.
-        points: states in the three main components of the residues' mean states, (P, 3). (The
-            states themselves differ more by their last digit than by their residue.)
-        residues: the network's answer at each, (P,).
-        centres: mean point of each residue, (C, 3), not finite where none is visited.
-        period_shares: of the variance between the residues' mean states, the share of each period
-            p > 1 that divides C: period 2 tells odd from even. Empty if not all are visited.
+        machine: what the network should compute.
+        table: most frequent answer after a token is read in a state of the machine, (S, V).
+        agreement: smallest share of the hidden states of a machine state that follow the table.
+        is_right: True if the table is the machine's and every hidden state follows it.
+        points: hidden states in the three main components of the states' means, (P, 3). (The
+            hidden states differ more by their last token than by their machine state.)
+        states: the machine state of each, (P,); see `find_automaton`.
+        centres: mean point of each machine state, (S, 3), not finite where none is visited.
+        period_shares: for the sum: of the variance between the mean hidden states of the
+            remainders, the share of each period p > 1 that divides the modulus: period 2 tells odd
+            from even. Empty if not all are visited.
     """
 
+    machine: Machine
     table: np.ndarray
     agreement: float
     is_right: bool
     points: np.ndarray
-    residues: np.ndarray
+    states: np.ndarray
     centres: np.ndarray
     period_shares: dict[int, float]
 
     def describe(self) -> str:
-        """The transition table, whether it is addition modulo C, and what the states tell apart."""
-        classes = len(self.table)
-        lines = ["Residue after reading a digit (rows: residue before, columns: digit):"]
-        lines.append("     " + " ".join(f"{digit:>2}" for digit in range(classes)))
-        for residue, row in enumerate(self.table):
-            lines.append(f"{residue:>3}: " + " ".join(f"{following:>2}" for following in row))
+        """The transition table, whether it is the machine's, and what the states tell apart."""
+        is_sum = bool(self.machine.moduli)
+        state, token = ("remainder", "digit") if is_sum else ("state", "token")
         verdict = "is" if self.is_right else "is not"
+        names, tokens = self.machine.classes, self.machine.tokens
+        width = max(2, *map(len, names + tokens))
+        answer = "Remainder" if is_sum else "Class"
+        lines = [f"{answer} after reading a {token} (rows: {state} before, columns: {token}):"]
+        lines.append("     " + " ".join(f"{name:>{width}}" for name in tokens))
+        for number, row in enumerate(self.table):
+            following = " ".join(f"{names[answer]:>{width}}" for answer in row)
+            lines.append(f"{number:>3}: {following}")
         lines.append(
-            f"The table {verdict} addition modulo {classes}; of the {len(self.residues):,} visited "
-            f"states, at least {self.agreement:.2%} of each residue follow it."
+            f"The table {verdict} {self.machine.rule}; of the {len(self.states):,} visited "
+            f"states, at least {self.agreement:.2%} of each {state} follow it."
         )
         if self.period_shares:
             shares = (f"{share:.1%} modulo {p}" for p, share in self.period_shares.items())
-            lines.append(f"The residues' mean states differ by: {', '.join(shares)}.")
+            lines.append(f"The remainders' mean states differ by: {', '.join(shares)}.")
         return "\n".join(lines)
 
 
 def find_automaton(
-    model: RnnClsNet, max_number: int, num_states: int = 2000, max_seq_len: int = 50
+    model: RnnClsNet, machine: Machine, num_states: int = 2000, max_seq_len: int = 50
 ) -> Automaton:
-    """Visit states by random sequences and see which residue each digit leads to.
+    """Visit hidden states by random sequences and see which answer each token leads to.
+
+    Each hidden state is given a state of the machine. If the class names it, as the remainder of a
+    sum, it is the state of the class that the network answers: then a network that starts wrong
+    and goes on right, always 5 too high, is an automaton that adds. If several states of the
+    machine have the same class, it is the state that the sequence really leads to.
+
+    Args:
+        model: in evaluation mode.
+        machine: what the network should compute.
+        num_states: number of sequences, P.
+        max_seq_len: their greatest length.
 
     Raises:
-        ValueError: the network has no state, or scores that are no numbers.
+        ValueError: the network has no state, or scores that are NaN, or does not fit the machine.
     """
-    classes = num_classes(max_number)
+    machine.check_sizes(model.arguments["vocab_size"], model.arguments["cls_num"])
+    num_tokens = len(machine.tokens)
     generator = np.random.default_rng([0, EXAMINE_STREAM, 0])
     lengths = generator.integers(1, max_seq_len + 1, num_states)
-    sequences = [generator.integers(0, classes, length) for length in lengths]
-    inference = Inference(model)
+    sequences = [generator.integers(0, num_tokens, length) for length in lengths]
+    flat = np.concatenate(sequences)
+    scorer = Scorer(model)
+    answers = _answer(scorer, flat, lengths)
+    following = np.empty((num_states, num_tokens), np.int64)
+    for token in range(num_tokens):
+        extended = np.insert(flat, np.cumsum(lengths), token)  # one token more at each end
+        following[:, token] = _answer(scorer, extended, lengths + 1)
+    states = _machine_states(machine, flat, lengths, answers)
+    table, agreement = _most_frequent(states, following, machine)
+    visited = np.unique(states[states >= 0])
+    tokens = np.arange(num_tokens)
+    reachable = np.union1d(machine.step(0, tokens), machine.step(visited[:, None], tokens))
+    is_complete = bool(np.isin(reachable, visited).all())
+    expected = machine.output(machine.step(states[:, None], tokens))
+    is_followed = (answers == machine.output(states)) & (following == expected).all(axis=1)
 
-    def answers(extended: list[np.ndarray]) -> np.ndarray:
-        sizes = np.array([len(digits) for digits in extended])
-        found, probabilities = inference.classify(np.concatenate(extended), sizes)
-        if np.isnan(probabilities).any():
-            raise ValueError("some scores of the network are no numbers: it is no automaton")
-        return found
-
-    residues = answers(sequences)
-    table = np.zeros((classes, classes), np.int64)
-    agreement = 1.0
-    for digit in range(classes):
-        following = answers([np.append(sequence, digit) for sequence in sequences])
-        for residue in range(classes):
-            counts = np.bincount(following[residues == residue], minlength=classes)
-            table[residue, digit] = counts.argmax()
-            if counts.sum():
-                agreement = min(agreement, counts.max() / counts.sum())
-    digits = np.arange(classes)
-    expected = (digits[:, None] + digits) % classes
-    visited = np.isin(digits, residues).all()
-
-    states = inference.final_states(np.concatenate(sequences), lengths)[-1].numpy()  # (P, H)
-    means = np.full((classes, states.shape[1]), np.nan)
-    for residue in np.unique(residues):
-        means[residue] = states[residues == residue].mean(axis=0)
+    hidden = scorer.final_states(flat, lengths)[-1].cpu().numpy()  # (P, H)
+    means = np.full((machine.num_states, hidden.shape[1]), np.nan)
+    for state in visited:
+        means[state] = hidden[states == state].mean(axis=0)
     middle = np.nanmean(means, axis=0)
     _, _, components = np.linalg.svd(np.nan_to_num(means - middle))  # (H, H)
-    points, centres = ((own - middle) @ components[:3].T for own in (states, means))
-    is_right = bool(visited and (table == expected).all() and agreement == 1.0)
-    shares = _period_shares(means) if visited else {}
-    return Automaton(table, float(agreement), is_right, points, residues, centres, shares)
+    points, centres = ((rows - middle) @ components[:3].T for rows in (hidden, means))
+    return Automaton(
+        machine,
+        table,
+        agreement,
+        is_complete and bool(is_followed.all()),
+        points,
+        states,
+        centres,
+        _period_shares(means) if machine.moduli and is_complete else {},
+    )
+
+
+def _answer(scorer: Scorer, flat: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The network's answers, (P,), to sequences that lie one after the other."""
+    answers, probabilities = scorer.classify(flat, lengths)
+    if np.isnan(probabilities).any():
+        raise ValueError("some scores of the network are NaN: it has not learned an automaton")
+    return answers
+
+
+def _machine_states(
+    machine: Machine, flat: np.ndarray, lengths: np.ndarray, answers: np.ndarray
+) -> np.ndarray:
+    """The machine state of each sequence, (P,); -1 if its answer is the class of no state."""
+    outputs = machine.output(np.arange(machine.num_states))
+    if len(np.unique(outputs)) < len(outputs):
+        return machine.final_states(flat, lengths)
+    state_of_class = np.full(len(machine.classes), -1)
+    state_of_class[outputs] = np.arange(machine.num_states)
+    return state_of_class[answers]
+
+
+def _most_frequent(
+    states: np.ndarray, following: np.ndarray, machine: Machine
+) -> tuple[np.ndarray, float]:
+    """The most frequent class after each state and token, (S, V), and the smallest agreement.
+
+    Args:
+        states: machine states, (P,).
+        following: answers after each token, (P, V).
+        machine: gives S and V.
+    """
+    table = np.zeros((machine.num_states, len(machine.tokens)), np.int64)
+    agreement = 1.0
+    for state in np.unique(states[states >= 0]):
+        for token, answers in enumerate(following[states == state].T):
+            counts = np.bincount(answers)
+            table[state, token] = counts.argmax()
+            agreement = min(agreement, float(counts.max() / counts.sum()))
+    return table, agreement
 
 
 def _period_shares(means: np.ndarray) -> dict[int, float]:
-    """Share of the variance of a sequence of vectors, (C, H), by its period in the sequence.
+    """Share of the variance of a sequence of vectors, (S, H), by its period in the sequence.
 
-    The discrete Fourier transform is a sum of vectors that turn k times in C steps; each has the
-    period C / gcd(k, C), and their squares add up to the variance (Parseval).
+    The discrete Fourier transform is a sum of vectors that turn k times in S steps; each has the
+    period S / gcd(k, S), and their squares add up to the variance (Parseval).
     """
-    classes = len(means)
-    power = (np.abs(np.fft.fft(means, axis=0)) ** 2).sum(axis=1)  # (C,)
-    periods = np.array([classes // math.gcd(k, classes) for k in range(classes)])
+    length = len(means)
+    power = (np.abs(np.fft.fft(means, axis=0)) ** 2).sum(axis=1)  # (S,)
+    periods = np.array([length // math.gcd(k, length) for k in range(length)])
     return {
         int(period): float(power[periods == period].sum() / power[1:].sum())
         for period in np.unique(periods[1:])

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from rnn_tutorial.evaluation.automaton import Automaton
+
 # Okabe and Ito, Color Universal Design, 2008; black for the tenth.
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
@@ -86,73 +88,47 @@ def draw_accuracy_by_length(
     save(figure, path)
 
 
-def draw_automaton(
-    points: np.ndarray, residues: np.ndarray, centres: np.ndarray, digit: int, path: Path
-) -> None:
-    """Hidden states in their main components, coloured by residue, with arrows for one digit.
-
-    Args:
-        points: (P, 3), or fewer components.
-        residues: that the network answers there, (P,).
-        centres: mean point of each residue, (C, 3), not finite where none is visited.
-        digit: the arrows go from residue r to residue r + digit.
-        path: the picture.
-    """
+def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
+    """Hidden states in their main components, coloured by machine state, arrows for one token."""
+    machine, points, centres = automaton.machine, automaton.points, automaton.centres
     figure, panels = new_figure(8.4, 4.3, 2)
     padded = ((0, 0), (0, max(0, 3 - points.shape[1])))
     points, centres = np.pad(points, padded), np.pad(centres, padded)
-    colours = [COLOURS[residue % len(COLOURS)] for residue in residues]
+    following = machine.step(np.arange(machine.num_states), token)
+    colours = [COLOURS[state % len(COLOURS)] for state in automaton.states]
     for axes, components in zip(panels, ([0, 1], [1, 2]), strict=True):
         axes.scatter(*points[:, components].T, s=5, c=colours, alpha=0.5, linewidths=0)
-        _draw_cycle(axes, centres[:, components], digit)
+        _draw_arrows(axes, centres[:, components], following)
         names = ("first component", "second component", "third component")
         axes.set(xlabel=names[components[0]], ylabel=names[components[1]])
-    figure.suptitle(f"hidden states by residue; arrows: read the digit {digit}")
+    colour, kind = ("remainder", "digit") if machine.moduli else ("machine state", "token")
+    figure.suptitle(f"hidden states by {colour}; arrows: read the {kind} {machine.tokens[token]}")
     save(figure, path)
 
 
-def _draw_cycle(axes: Any, centres: np.ndarray, digit: int) -> None:
-    """Residues at their centres, those that coincide under one name, and arrows between them."""
-    places: list[tuple[np.ndarray, list[int]]] = []  # where, and which residues lie there
+def _draw_arrows(axes: Any, centres: np.ndarray, following: np.ndarray) -> None:
+    """States at their centres, those that coincide under one name, and arrows between them.
+
+    Args:
+        axes: to draw in.
+        centres: of each state, (S, 2), not finite where none is visited.
+        following: the state that an arrow leads to, (S,).
+    """
+    places: list[tuple[np.ndarray, list[int]]] = []  # where, and which states lie there
     visited = np.flatnonzero(np.isfinite(centres).all(axis=1)).tolist()
     near = 0.08 * np.ptp(centres[visited], axis=0).max()
-    for residue in visited:
+    for state in visited:
         for place, names in places:
-            if np.linalg.norm(centres[residue] - place) < near:
-                names.append(residue)
+            if np.linalg.norm(centres[state] - place) < near:
+                names.append(state)
                 break
         else:
-            places.append((centres[residue], [residue]))
-    place_of = {residue: place for place, names in places for residue in names}
-    for residue in visited:
-        following = (residue + digit) % len(centres)
-        if following in place_of and place_of[following] is not place_of[residue]:
+            places.append((centres[state], [state]))
+    place_of = {state: place for place, names in places for state in names}
+    for state, after in zip(visited, following[visited].tolist(), strict=True):
+        if after in place_of and place_of[after] is not place_of[state]:
             arrow = {"arrowstyle": "->", "color": "#444444", "shrinkA": 10, "shrinkB": 12}
-            axes.annotate("", place_of[following], place_of[residue], arrowprops=arrow)
+            axes.annotate("", place_of[after], place_of[state], arrowprops=arrow)
     for place, names in places:
         box = {"boxstyle": "round", "facecolor": "white", "alpha": 0.85}
         axes.text(*place, ", ".join(map(str, names)), ha="center", va="center", bbox=box)
-
-
-def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) -> None:
-    """Updates per second against each setting, with the limit that the arithmetic sets."""
-    figure, panels = new_figure(12, 3.4, len(settings), sharey=True)
-    colours = {"autograd": BLUE, "compiled": VERMILION, "graph": GREEN}
-    for axes, setting in zip(panels, settings, strict=True):
-        points = {int(value): point for value, point in results[setting].items()}
-        for engine, colour in colours.items():
-            if any(engine in point for point in points.values()):
-                rates = [point[engine]["median"] for point in points.values()]
-                axes.plot(list(points), rates, marker="o", label=engine, color=colour)
-        limit = [
-            results["matmul_gigaflops"] * 1e9 / point["flops_per_update"]
-            for point in points.values()
-        ]
-        axes.plot(list(points), limit, "--", color="#777777", label="arithmetic alone")
-        axes.set(xscale="log", yscale="log", xlabel=setting)
-        axes.set_xticks(list(points), [str(value) for value in points])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("updates per second")
-    panels[0].legend(frameon=False)
-    save(figure, path)

@@ -1,40 +1,39 @@
-"""Inference: many sequences of any lengths, fast, in memory that does not grow with their length.
+"""Score many sequences of any lengths, fast, in memory that does not grow with their length.
 
-Sequences are taken in descending order of length: those that still run at a step are then the
-first rows of the state, and no step is spent on padding. The states after short prefixes are
-computed once and looked up; from there each step and layer is one product, and moves the states
-in place. That is a plain net's; any other that has a state is moved on by its own modules, and a
-net without one reads batches of sequences of equal length.
+A net with a state reads its sequences in descending order of length: those that are still running
+at a step are then the first rows of the state, and no step is spent on padding. The states after
+short prefixes are computed once and looked up. On a CPU a plain net then takes one matrix product
+for each step and layer, in place; every other net is advanced by its modules. A net without a
+state reads padded batches of sequences of similar length.
 
-A state is one tensor whatever the cell, S vectors for each sequence, (S, N, H), of which the
-classifier reads the last: h of each layer; before it c of each layer of an LSTM; after it the last
-layer's output if that is not its h, as with residual connections.
-
-Shapes: N sequences, M digits of all of them, n sequences that still run, T steps, L layers,
-S vectors of a state, E embedding, H hidden, V digits, C classes, P prefixes.
+Shapes: N sequences, M tokens of all of them, n sequences of a group, T steps, S vectors of a state
+(see model/steps.py), H hidden, V tokens, C classes, P prefixes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.steps import PlainSteps, advance, empty_state, extend_by_every_token
 
 _GROUP_NUMBERS = 2**18  # in a layer's states of one group of sequences: they stay in the cache
+_SCORE_NUMBERS = 2**24  # in the scores of one group: 64 MiB
 _UNIT_NUMBERS = 2**14  # steps are for multiples of so many: each new shape costs oneDNN 0.5 ms
-_STRETCH_DIGITS = 2**14  # read at once: bounds the memory of a sequence of any length
+_STRETCH_TOKENS = 2**14  # read at once: bounds the memory of a sequence of any length
 _PREFIX_NUMBERS = 2**22  # at most, in the states of the longest prefixes: 16 MiB
+_PREFIXES_PER_SEQUENCE = 4  # at most: a looked-up state costs a quarter of a step, or less
 _FEW_NUMBERS = 1024  # in the states of a step; below it the loop inside nn.RNN is faster
-_BATCH_TOKENS = 2**16  # of sequences read from their beginning at once
+_BATCH_TOKENS = 2**14  # of sequences read from their beginning at once
 
 
-class Inference:
-    """A model made ready to classify many sequences on the CPU.
+class Scorer:
+    """A model made ready to score many sequences; several threads may use it at once.
 
     Args:
         model: in evaluation mode; its weights must stay as they are.
@@ -42,230 +41,187 @@ class Inference:
 
     def __init__(self, model: RnnClsNet) -> None:
         self._model = model
-        self._digits = model.arguments["vocab_size"]
-        self._has_state = model.has_state
-        if not self._has_state:
-            return
-        with torch.no_grad():
-            self._prefix_states, self._depth = _states_of_prefixes(model)  # (S, P, H)
-            self._advance_by_products = _Products(model) if model.is_plain else None
+        self._device = model.fc.weight.device
+        self._prefixes = _Prefixes(model) if model.has_state else None
+        self._plain_steps = None
+        if model.is_plain and self._device.type == "cpu":
+            with torch.no_grad():
+                self._plain_steps = PlainSteps(model)
 
     @torch.no_grad()
-    def classify(self, digits: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def scores(self, ids: np.ndarray, lengths: np.ndarray) -> Tensor:
+        """The unnormalised scores of each sequence, float32 on the CPU, (N, C); see `classify`."""
+        scores = torch.empty(self._model.fc.out_features, len(lengths))
+        for group, part in self._score_groups(ids, lengths):
+            scores[:, torch.from_numpy(group)] = part.cpu()
+        return scores.T
+
+    @torch.no_grad()
+    def classify(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The most probable class of each sequence, and its probability.
 
         Args:
-            digits: of all sequences, one after the other, whole numbers in [0, V), (M,).
-            lengths: digits of each sequence, int64, (N,), each at least 1; they sum to M.
+            ids: token ids of all sequences, one after the other, whole numbers in [0, V), (M,).
+            lengths: tokens of each sequence, int64, (N,), each at least 1; they sum to M.
 
         Returns:
-            Classes, int64, (N,), and probabilities, float32, (N,).
+            Classes, int64, (N,), and probabilities, float32, (N,). If a score of a sequence is NaN,
+            then so is its probability, and its class means nothing.
         """
         classes = np.empty(len(lengths), np.int64)
         probabilities = np.empty(len(lengths), np.float32)
-        scored = self._from_states if self._has_state else self._from_the_beginning
-        for group, scores in scored(digits, lengths):
+        for group, scores in self._score_groups(ids, lengths):
             best = scores.softmax(dim=0).max(dim=0)  # classes first: 20 times faster
-            classes[group], probabilities[group] = best.indices.numpy(), best.values.numpy()
+            classes[group] = best.indices.cpu().numpy()
+            probabilities[group] = best.values.cpu().numpy()
         return classes, probabilities
 
+    def is_right(self, ids: np.ndarray, lengths: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """True where the answer to a sequence is its class in `classes`, (N,); see `classify`.
+
+        An answer is wrong if a score is NaN.
+        """
+        answers, probabilities = self.classify(ids, lengths)
+        return (answers == classes) & ~np.isnan(probabilities)
+
     @torch.no_grad()
-    def final_states(self, digits: np.ndarray, lengths: np.ndarray) -> Tensor:
-        """The states after the last digit of each sequence, (S, N, H); see `classify`.
+    def final_states(self, ids: np.ndarray, lengths: np.ndarray) -> Tensor:
+        """The states after the last token of each sequence, (S, N, H); see `classify`.
 
         Raises:
             ValueError: the net has no state.
         """
-        if not self._has_state:
+        if self._prefixes is None:
             raise ValueError(
                 "only a recurrent net of one direction, read at its last step, has a state"
             )
-        num_layers, _, hidden = self._prefix_states.shape
-        states = self._prefix_states.new_empty(num_layers, len(lengths), hidden)
-        for group, state in self._groups(digits, lengths):
-            states[:, group] = state
+        size, _, hidden = self._prefixes.states(0).shape
+        states = torch.empty(size, len(lengths), hidden, device=self._device)
+        for group, state in self._final_state_groups(ids, lengths):
+            states[:, torch.from_numpy(group)] = state
         return states
 
-    def _from_states(
-        self, digits: np.ndarray, lengths: np.ndarray
+    def _score_groups(
+        self, ids: np.ndarray, lengths: np.ndarray
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Groups of sequences: their places, (n,), and scores, (C, n)."""
+        """Groups of sequences: their indices, (n,), and scores, (C, n)."""
+        if self._prefixes is None:
+            yield from self._score_from_the_beginning(ids, lengths)
+            return
         fc = self._model.fc
-        for group, state in self._groups(digits, lengths):
+        for group, state in self._final_state_groups(ids, lengths):
             yield group, torch.addmm(fc.bias.unsqueeze(1), fc.weight, state[-1].T)
 
-    def _from_the_beginning(
-        self, digits: np.ndarray, lengths: np.ndarray
+    def _score_from_the_beginning(
+        self, ids: np.ndarray, lengths: np.ndarray
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """As `_from_states`; the sequences of a group have the same length."""
+        """As `_score_groups`, without states: each group is a padded batch of similar lengths."""
+        longest_first = np.argsort(-lengths, kind="stable")
         starts = np.cumsum(lengths) - lengths
-        for length in np.unique(lengths).tolist():
-            places = np.flatnonzero(lengths == length)
-            rows = max(1, _BATCH_TOKENS // length)
-            for first in range(0, len(places), rows):
-                group = places[first : first + rows]
-                ids = digits[starts[group][:, None] + np.arange(length)]  # (n, T)
-                ids = torch.from_numpy(ids.astype(np.int64))
-                yield group, self._model(ids, torch.full((len(ids),), length)).T
+        most_rows = _SCORE_NUMBERS // self._model.fc.out_features
+        first = 0
+        while first < len(lengths):
+            longest = int(lengths[longest_first[first]])
+            rows = max(1, min(_BATCH_TOKENS // longest, most_rows))
+            group = longest_first[first : first + rows]
+            steps = np.arange(longest)
+            x = ids.take(starts[group][:, None] + steps, mode="clip").astype(np.int64)  # (n, T)
+            x[steps >= lengths[group][:, None]] = self._model.arguments["vocab_size"]  # padding
+            x = torch.from_numpy(x).to(self._device)
+            yield group, self._model(x, torch.from_numpy(lengths[group])).T
+            first += rows
 
-    def _groups(
-        self, digits: np.ndarray, lengths: np.ndarray
+    def _final_state_groups(
+        self, ids: np.ndarray, lengths: np.ndarray
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Groups of sequences of like length: their places, (n,), and final states, (S, n, H)."""
-        by_length = np.argsort(-lengths, kind="stable")
+        """Groups of sequences of similar length: indices, (n,), and final states, (S, n, H)."""
+        longest_first = np.argsort(-lengths, kind="stable")
         starts = np.cumsum(lengths) - lengths
-        num_groups = -(-len(lengths) * self._prefix_states.shape[-1] // _GROUP_NUMBERS)
-        for group in np.array_split(by_length, num_groups):
-            yield group, self._run(digits, starts[group], lengths[group])
+        num_states = len(lengths) * self._model.rnn.hidden_size
+        num_scores = len(lengths) * self._model.fc.out_features
+        num_groups = max(-(-num_states // _GROUP_NUMBERS), -(-num_scores // _SCORE_NUMBERS))
+        depth = self._prefixes.best_length(len(lengths), int(lengths.max()))
+        for group in np.array_split(longest_first, num_groups):
+            yield group, self._read(ids, starts[group], lengths[group], depth)
 
-    def _run(self, digits: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Tensor:
-        """The final states, (S, N, H), of sequences in descending order of length."""
-        unit = max(1, _UNIT_NUMBERS // self._prefix_states.shape[-1])
-        idle = np.zeros(-len(lengths) % unit, np.int64)  # rows that make the state whole units
-        prefixes = np.append(self._find_prefixes(digits, starts, lengths), idle)
+    def _read(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, depth: int) -> Tensor:
+        """The final states, (S, N, H), of sequences in descending order of length.
+
+        Args:
+            ids: of all sequences.
+            starts: of these sequences in `ids`, (N,).
+            lengths: (N,).
+            depth: length of the prefixes that are looked up.
+        """
+        unit = max(1, _UNIT_NUMBERS // self._model.rnn.hidden_size)
+        idle = np.zeros(-len(lengths) % unit, np.int64)  # rows that fill the last unit
+        prefixes = np.append(self._prefixes.find(ids, starts, lengths, depth), idle)
         starts = np.append(starts, idle)
-        state = self._prefix_states.index_select(1, torch.from_numpy(prefixes))
-        t = self._depth
+        prefixes = torch.from_numpy(prefixes).to(self._device)
+        state = self._prefixes.states(depth).index_select(1, prefixes)
+        t = depth
         last_rows = np.append(np.flatnonzero(np.diff(lengths)), len(lengths) - 1)  # of each length
         for row in last_rows[::-1].tolist():
             n, end = row + 1, int(lengths[row])  # until step `end`, the first n rows run
-            by_modules = not self._advance_by_products or n * state.shape[-1] < _FEW_NUMBERS
+            by_modules = not self._plain_steps or n * state.shape[-1] < _FEW_NUMBERS
             rows = n if by_modules else n + -n % unit
             while t < end:
-                steps = np.arange(t, min(t + max(1, _STRETCH_DIGITS // n), end))  # (T,)
-                ids = digits.take(starts[:rows] + steps[:, None], mode="clip")  # (T, rows)
-                ids = torch.from_numpy(ids.astype(np.int32))
+                steps = np.arange(t, min(t + max(1, _STRETCH_TOKENS // n), end))  # (T,)
+                tokens = ids.take(starts[:rows] + steps[:, None], mode="clip")  # (T, rows)
+                tokens = torch.from_numpy(tokens.astype(np.int32)).to(self._device)
                 if by_modules:
-                    self._advance_by_modules(state[:, :n], ids)
+                    state[:, :n] = advance(self._model, state[:, :n], tokens)
                 else:
-                    self._advance_by_products(state[:, :rows], ids, n)
+                    self._plain_steps.advance_in_place(state[:, :rows], tokens, n)
                 t += len(steps)
         return state[:, : len(lengths)]
 
-    def _find_prefixes(
-        self, digits: np.ndarray, starts: np.ndarray, lengths: np.ndarray
-    ) -> np.ndarray:
-        """The places in the states of prefixes of the sequences' longest prefixes there, (N,).
 
-        The prefixes are the nodes of a tree with V children each, the empty one first: those of
-        node i are V·i + 1, …, V·i + V.
-        """
-        node = np.zeros(len(lengths), np.int64)
-        for t in range(self._depth):
-            n = np.count_nonzero(lengths > t)
-            node[:n] = node[:n] * self._digits + 1 + digits[starts[:n] + t]
-        return node
+class _Prefixes:
+    """The states after all prefixes up to some length, computed when they are first asked for.
 
-    def _advance_by_modules(self, state: Tensor, ids: Tensor) -> None:
-        """Move the states, (S, n, H), in place over the digits, (T, n), as the model does it."""
-        if self._advance_by_products:
-            _, h_n = self._model.rnn(self._model.embedding(ids.T), state.contiguous())
-        else:
-            h_n = advance(self._model, state, ids)
-        state.copy_(h_n)
-
-
-class _Products:
-    """The steps of a plain nn.RNN for many rows: layer 0's input product is looked up."""
+    The prefixes are the nodes of a tree with V children each, the empty one first: those of node i
+    are V·i + 1, …, V·i + V.
+    """
 
     def __init__(self, model: RnnClsNet) -> None:
-        layers = model.rnn.all_weights
-        self._weights = [(w_ih, w_hh) for w_ih, w_hh, _, _ in layers]
-        self._biases = [b_ih + b_hh for _, _, b_ih, b_hh in layers]  # (H,) each
-        self._inputs = model.embedding.weight[:-1] @ layers[0][0].T + self._biases[0]  # (V, H)
+        self._model = model
+        self._num_tokens = model.arguments["vocab_size"]
+        self._states = empty_state(model)  # (S, P, H)
+        self._length = 0
+        self._lock = Lock()
 
-    def __call__(self, state: Tensor, ids: Tensor, n: int) -> None:
-        """Move the first n of the states, (L, rows, H), in place over the digits, (T, rows)."""
-        for digits in ids:
-            x = self._inputs.index_select(0, digits)  # (rows, H)
-            for layer, (w_ih, w_hh) in enumerate(self._weights):
-                if layer > 0:
-                    x = add_product(self._biases[layer].expand_as(x), state[layer - 1], w_ih)
-                x = add_product(x, state[layer], w_hh)
-                tanh(x[:n], out=state[layer, :n])
+    def best_length(self, num_sequences: int, longest: int) -> int:
+        """How long the looked-up prefixes of so many sequences should be."""
+        size, _, hidden = self._states.shape
+        most = min(
+            _PREFIX_NUMBERS // (size * hidden), _PREFIXES_PER_SEQUENCE * num_sequences
+        )  # prefixes of one length
+        length = 0
+        while length < longest and self._num_tokens ** (length + 1) <= most:
+            length += 1
+        return length
 
+    @torch.no_grad()
+    def states(self, length: int) -> Tensor:
+        """The states after all prefixes up to this length, and maybe longer ones, (S, P, H)."""
+        with self._lock:
+            while self._length < length:
+                longest = self._states[:, -(self._num_tokens**self._length) :]
+                extended = extend_by_every_token(self._model, longest)
+                self._states = torch.cat([self._states, extended], dim=1)
+                self._length += 1
+            return self._states
 
-def add_product(addend: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """addend + x @ weight.T for matrices: (N, H) from (N, H), (N, K) and (H, K).
+    def find(
+        self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, length: int
+    ) -> np.ndarray:
+        """The node of each sequence's prefix of this length, or of a shorter sequence, (N,).
 
-    By oneDNN where torch has it: up to twice as fast as what torch.addmm uses on AMD's processors.
-    """
-    try:
-        return torch.ops.mkldnn._linear_pointwise.binary(x, addend, weight, None, "add")
-    except AttributeError:
-        return torch.addmm(addend, x, weight.T)
-
-
-def tanh(x: Tensor, out: Tensor) -> Tensor:
-    """tanh into `out`, which may be x, without gradients.
-
-    On a CPU by NumPy, whose tanh is vectorised and ten times as fast as torch's.
-    """
-    if x.device.type != "cpu":
-        return torch.tanh(x, out=out)
-    np.tanh(x.numpy(), out=out.numpy())
-    return out
-
-
-def _states_of_prefixes(model: RnnClsNet) -> tuple[Tensor, int]:
-    """The states after all prefixes of up to some length, (S, P, H), and that length."""
-    states = [empty_state(model)]
-    while states[-1].numel() * model.arguments["vocab_size"] <= _PREFIX_NUMBERS:
-        states.append(extend_by_every_digit(model, states[-1]))
-    return torch.cat(states, dim=1), len(states) - 1
-
-
-def empty_state(model: RnnClsNet) -> Tensor:
-    """The state before the first digit, (S, 1, H): zeros."""
-    is_lstm, has_output = _slots(model)
-    size = model.rnn.num_layers * (1 + is_lstm) + has_output  # S
-    return model.fc.weight.new_zeros(size, 1, model.rnn.hidden_size)
-
-
-def advance(model: RnnClsNet, state: Tensor, ids: Tensor) -> Tensor:
-    """The states, (S, n, H), after going on from such states by the digits, (T, n)."""
-    is_lstm, has_output = _slots(model)
-    steps, rows = ids.shape
-    embedded = PackedSequence(model.embedding(ids.flatten()), torch.full((steps,), rows))
-    before = state[:-1] if has_output else state
-    if is_lstm:
-        c, h = before.chunk(2)
-        before = h.contiguous(), c.contiguous()
-    output, after = model.rnn(embedded, before)
-    parts = [after[1], after[0]] if is_lstm else [after]
-    if has_output:
-        parts.append(output.data[-rows:].unsqueeze(0))
-    return torch.cat(parts)
-
-
-def _slots(model: RnnClsNet) -> tuple[bool, bool]:
-    """Whether a state holds an LSTM's c beside h, and whether also the last layer's output."""
-    return model.arguments["cell"] == "lstm", model.arguments["residual"]
-
-
-def extend_by_every_digit(model: RnnClsNet, state: Tensor) -> Tensor:
-    """One step from P states by each of V digits.
-
-    In a plain net the product with W_hh is taken once for each prefix, not for each of its V
-    extensions, and the product with layer 0's W_ih once for each digit.
-
-    Args:
-        state: (S, P, H).
-
-    Returns:
-        The states after prefix 0 with digits 0, 1, …, then prefix 1, …: (S, P·V, H).
-    """
-    if not model.is_plain:
-        digits = torch.arange(model.arguments["vocab_size"], device=state.device)
-        ids = digits.repeat(state.shape[1]).unsqueeze(0)  # (1, P·V)
-        return advance(model, state.repeat_interleave(len(digits), dim=1), ids)
-    inputs = model.embedding.weight[:-1].unsqueeze(0)  # (1, V, E): the same digits for each prefix
-    states = []
-    for layer in range(model.rnn.num_layers):
-        w_ih, w_hh, b_ih, b_hh = model.rnn.all_weights[layer]
-        recurrent = torch.addmm(b_ih + b_hh, state[layer], w_hh.T)  # (P, H)
-        x = inputs @ w_ih.T + recurrent.unsqueeze(1)  # (P, V, H)
-        h = tanh(x, out=x)
-        states.append(h.flatten(0, 1))
-        inputs = h
-    return torch.stack(states) if len(states) > 1 else states[0].unsqueeze(0)
+        The sequences start at `starts` in `ids` and are in descending order of length.
+        """
+        node = np.zeros(len(lengths), np.int64)
+        for t in range(length):
+            n = np.count_nonzero(lengths > t)
+            node[:n] = node[:n] * self._num_tokens + 1 + ids[starts[:n] + t]
+        return node

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from rnn_tutorial.measure.training import engine_steps
 from rnn_tutorial.experiments import __doc__ as package_doc
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, LENGTHS
 from rnn_tutorial.experiments.figures import render_figures
 from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
 from rnn_tutorial.measure.timing import spread, timed, updates
+from rnn_tutorial.measure.training import engine_steps
 from rnn_tutorial.runs.folder import read_json, write_atomically, write_json
 from rnn_tutorial.runs.processes import World, choose_num_threads
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version, describe_machine

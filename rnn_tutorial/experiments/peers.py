@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 
-from rnn_tutorial.measure.training import SIZES, engine_steps
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import against, print_comparison, timed, updates
+from rnn_tutorial.measure.training import SIZES, engine_steps
 from rnn_tutorial.runs.folder import write_json
 from rnn_tutorial.runs.provenance import describe_machine
 from rnn_tutorial.settings.config import TrainConfig

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.evaluation.exact import wilson_interval
+from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.experiments.catalogue import CLAIMS, EXACT_LENGTH, EXPERIMENTS, SECTIONS
 from rnn_tutorial.measure.timing import show_mebibytes
 from rnn_tutorial.runs.folder import read_json

@@ -49,6 +49,8 @@ class SumModulo(Machine):
     def __init__(self, max_number: int) -> None:
         self.num_states = num_classes(max_number)
         self.tokens = self.classes = tuple(map(str, range(self.num_states)))
+        self.rule = f"addition modulo {self.num_states}"
+        self.moduli = tuple(p for p in range(2, self.num_states + 1) if self.num_states % p == 0)
 
     def step(self, states: ArrayLike, tokens: ArrayLike) -> np.ndarray:
         return (np.asarray(states, np.int64) + tokens) % self.num_states
@@ -56,6 +58,6 @@ class SumModulo(Machine):
     def output(self, states: ArrayLike) -> np.ndarray:
         return np.asarray(states, np.int64)
 
-    def answer(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def final_states(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         starts = np.cumsum(lengths) - lengths
         return np.add.reduceat(tokens, starts, dtype=np.int64) % self.num_states

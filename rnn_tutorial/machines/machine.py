@@ -29,9 +29,17 @@ class Machine:
         successors: the state after a state and a token, (S, V).
         outputs: the class of each state, (S,).
 
+    Attributes:
+        rule: what a right network computes, in words.
+        moduli: of a sum, the modulus and its divisors above 1: a network that is wrong may know the
+            answer modulo one of them. Other machines have none.
+
     Raises:
         ValueError: a name stands twice, or a successor or an output is out of range.
     """
+
+    rule = "the machine's"
+    moduli: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -59,6 +67,14 @@ class Machine:
             if values.size and not 0 <= values.min() <= values.max() < limit:
                 raise ValueError(f"a {name} is not in 0 to {limit - 1}")
 
+    def check_sizes(self, num_tokens: int, num_classes: int) -> None:
+        """Raise ValueError if a network has other numbers of tokens or classes than the machine."""
+        if (num_tokens, num_classes) != (len(self.tokens), len(self.classes)):
+            raise ValueError(
+                f"the network has {num_tokens} tokens and {num_classes} classes, "
+                f"the machine {len(self.tokens)} and {len(self.classes)}"
+            )
+
     def step(self, states: ArrayLike, tokens: ArrayLike) -> np.ndarray:
         """The states after one more token each; both are broadcast against each other."""
         return self._successors[states, tokens]
@@ -67,15 +83,15 @@ class Machine:
         """The classes of states, int64."""
         return self._outputs[states]
 
-    def answer(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """The right class of each of many sequences.
+    def final_states(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The state after each of many sequences.
 
         Args:
             tokens: ids of all sequences, one after the other, (M,).
             lengths: tokens of each sequence, int64, (N,), each at least 1; they sum to M.
 
         Returns:
-            The classes, int64, (N,).
+            The states, int64, (N,).
         """
         longest_first = np.argsort(-lengths, kind="stable")
         starts = (np.cumsum(lengths) - lengths)[longest_first]
@@ -83,9 +99,12 @@ class Machine:
         states = np.zeros(len(lengths), np.int64)
         for t, n in enumerate(running.tolist()):  # the first n sequences have a token t
             states[:n] = self.step(states[:n], tokens[starts[:n] + t])
-        answers = np.empty(len(lengths), np.int64)
-        answers[longest_first] = self.output(states)
-        return answers
+        states[longest_first] = states.copy()
+        return states
+
+    def answer(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The right class of each of many sequences, int64, (N,); see `final_states`."""
+        return self.output(self.final_states(tokens, lengths))
 
     def answer_one(self, tokens: Sequence[int]) -> int:
         """The right class of one sequence of token ids, at least one."""

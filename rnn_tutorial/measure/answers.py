@@ -1,4 +1,4 @@
-"""The speed of answers: exact evaluation against packed batches, streams against single questions."""
+"""The speed of answers: exact evaluation against packed batches, streams against one at a time."""
 
 from __future__ import annotations
 

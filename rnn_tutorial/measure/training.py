@@ -1,4 +1,4 @@
-"""The speed of training: the textbook loop against every engine, start-up, whole runs, processes."""
+"""The speed of training: the textbook loop against every engine, whole runs, processes."""
 
 from __future__ import annotations
 

@@ -6,10 +6,17 @@ from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.prediction.answers import Answers
+from rnn_tutorial.proof.certificate import CertificateStatus, certificate_status
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.reading import Questions
 from rnn_tutorial.tasks.task import Task
+
+_CERTIFICATES = {
+    CertificateStatus.ABSENT: "",
+    CertificateStatus.UNCHECKED: "; a certificate lies beside it, not checked",
+    CertificateStatus.HOLDS: "; proved for every length (certificate checked)",
+}
 
 
 class Predictor:
@@ -33,7 +40,7 @@ class Predictor:
             f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
             f"seed {checkpoint.config.get('seed', 'unknown')}, trained on lengths {lengths[0]} to "
             f"{lengths[-1]}: {self._evaluation().describe()}"
-            + describe_certificate(checkpoint)
+            + _CERTIFICATES[certificate_status(checkpoint, self.model)]
         )
 
     def answer(self, questions: Questions) -> Answers:

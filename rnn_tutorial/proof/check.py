@@ -1,22 +1,26 @@
 """An independent check of a certificate: NumPy only, nothing of the program that wrote it.
 
-A certificate is an automaton whose states are boxes of hidden states; rnn_tutorial/certify.py says
-what it proves and under which model of arithmetic. Every condition is decided here again from the
-weights: where certify.py multiplies centres and radii and lumps the rounding together, this
+A certificate is an automaton whose states are boxes of hidden states; prove.py says what it proves,
+and intervals.py under which model of arithmetic. Every condition is decided here again from the
+weights: where intervals.py multiplies centres and radii and adds one bound for all rounding, this
 program multiplies lows and highs, separately for positive and negative weights, and accounts for
-float32 (u = 2⁻²⁴) and for its own float64 (u = 2⁻⁵³) one by one.
+float32 (u = 2⁻²⁴) and for its float64 (u = 2⁻⁵³) one by one.
 
-The file, an .npz without pickles:
+The file about a digit sum, an .npz without pickles:
     format            "rnn_tutorial certificate 1"
     weights_hash      SHA-256, hexadecimal, over the weights in the order of their names: a line
                       "name type (shape)", then the numbers in C order, little-endian
     max_number        largest digit
-    residues          int64 (S,)         of each abstract state; state 0 is the empty sequence
-    successors        int64 (S, C)       the state after one more digit
+    residues          int64 (S,)         remainder of each abstract state; state 0 is the empty
+                                         sequence
+    successors        int64 (S, V)       the state after one more digit
     low, high         float32 (S, L, H)  the box of hidden states
     smallest_margin   float64            by which the right score is the highest, at least
 
-Shapes: S abstract states, C digits (as many as classes), L layers, H hidden.
+`check_automaton` knows nothing of sums: for another machine, only the reading of its certificate
+is to be written.
+
+Shapes: S abstract states, V tokens, C classes, L layers, H hidden.
 """
 
 from __future__ import annotations
@@ -26,10 +30,11 @@ import zipfile
 import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-_SHAPES = {
+_TYPES = {
     "format": ("U", 0),
     "weights_hash": ("U", 0),
     "max_number": ("i", 0),
@@ -53,8 +58,30 @@ class InvalidCertificate(Exception):
     """The certificate does not prove the network right; the message says why."""
 
 
+class Automaton(NamedTuple):
+    """What is claimed, and what the rule says about it.
+
+    Args:
+        machine_states: the state of the machine in each abstract state, (S,); 0 is the machine's
+            first.
+        classes: the right class in each abstract state, by the rule, (S,).
+        expected: the state of the machine after each abstract state and token, by the rule, (S, V).
+        successors: the abstract state after each abstract state and token, (S, V).
+        low, high: the boxes, (S, L, H).
+        smallest_margin: by which the right score is the highest, at least.
+    """
+
+    machine_states: np.ndarray
+    classes: np.ndarray
+    expected: np.ndarray
+    successors: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    smallest_margin: float
+
+
 def check_certificate(path: Path, weights: Mapping[str, np.ndarray]) -> float:
-    """Check that a certificate proves a network right for every sequence of every length.
+    """Check that a certificate proves a network right for every sequence of digits of every length.
 
     Args:
         path: the certificate.
@@ -69,37 +96,64 @@ def check_certificate(path: Path, weights: Mapping[str, np.ndarray]) -> float:
     certificate = _read(path)
     if str(certificate["weights_hash"]) != _hash(weights):
         raise InvalidCertificate("it is for other weights")
+    embedding, _, _ = _arrange(weights)
+    digits, remainders = np.arange(len(embedding)), certificate["residues"]
+    _require(certificate["max_number"] == digits[-1], "max_number is not the network's")
+    in_range = (remainders >= 0) & (remainders < len(digits))
+    _require(in_range.all(), "a remainder is not in 0 to max_number")
+    return check_automaton(
+        Automaton(
+            machine_states=remainders,
+            classes=remainders,
+            expected=(remainders[:, None] + digits) % len(digits),
+            successors=certificate["successors"],
+            low=certificate["low"],
+            high=certificate["high"],
+            smallest_margin=float(certificate["smallest_margin"]),
+        ),
+        weights,
+    )
+
+
+def check_automaton(automaton: Automaton, weights: Mapping[str, np.ndarray]) -> float:
+    """Check that an automaton proves a network right for every sequence of every length.
+
+    Arguments and results are those of `check_certificate`, for any machine.
+    """
+    states, successors = automaton.machine_states, automaton.successors
+    low, high = automaton.low.astype(np.float64), automaton.high.astype(np.float64)
     embedding, layers, fc = _arrange(weights)
-    residues, successors = certificate["residues"], certificate["successors"]
-    low, high = certificate["low"].astype(np.float64), certificate["high"].astype(np.float64)
-    num_states, num_digits = len(residues), len(embedding)
-    _require(certificate["max_number"] == num_digits - 1, "max_number is not the network's")
-    _require(successors.shape == (num_states, num_digits), "a state or a successor is missing")
+    num_states, num_tokens = len(states), len(embedding)
+    _require(automaton.expected.shape[1] == num_tokens, "its tokens are not the network's")
+    _require(automaton.classes.max(initial=0) < len(fc[1]), "its classes are not the network's")
+    _require(successors.shape == (num_states, num_tokens), "a state or a successor is missing")
     _require(
         low.shape == high.shape == (num_states, len(layers), len(layers[0][1])),
         "the boxes do not fit the network",
     )
     _require(num_states > 0 and (low <= high).all(), "a box is empty or not a number")
     _require(
-        ((successors >= 0) & (successors < num_states)).all(), "a successor is no abstract state"
+        ((successors >= 0) & (successors < num_states)).all(),
+        "a successor is not one of the abstract states",
     )
-    _require(residues[0] == 0, "the empty sequence has not residue 0")
+    _require(states[0] == 0, "the empty sequence is not in the machine's first state")
     _require((low[0] <= 0).all() and (high[0] >= 0).all(), "the box of h_0 does not hold it")
-    for digit in range(num_digits):
-        after = successors[:, digit]
-        _require(
-            (residues[after] == (residues + digit) % num_digits).all(),
-            f"a state and its successor for digit {digit} disagree in their residues",
-        )
-        image_low, image_high = _step(embedding[digit], layers, low, high)
+    _require(
+        (states[successors] == automaton.expected).all(),
+        "a successor is not in the state that the machine goes to",
+    )
+    for token in range(num_tokens):
+        after = successors[:, token]
+        image_low, image_high = _step(embedding[token], layers, low, high)
         _require(
             (low[after] <= image_low).all() and (image_high <= high[after]).all(),
-            f"digit {digit} leads out of a box",
+            f"token {token} leads out of a box",
         )
     answered = np.unique(successors)
-    margin = _smallest_margin(*fc, low[answered, -1], high[answered, -1], residues[answered])
+    classes = automaton.classes[answered]
+    margin = _smallest_margin(*fc, low[answered, -1], high[answered, -1], classes)
     _require(margin > 0, f"a score margin is negative: {margin:.3g}")
-    claimed = float(certificate["smallest_margin"])
+    claimed = automaton.smallest_margin
     _require(0 < claimed <= margin * (1 + 1e-4), f"it claims a margin of {claimed:.3g}")
     return margin
 
@@ -118,18 +172,17 @@ def _require(condition: bool, otherwise: str) -> None:
         raise InvalidCertificate(otherwise)
 
 
-def _read(path: Path, names: Collection[str] = tuple(_SHAPES)) -> dict[str, np.ndarray]:
+def _read(path: Path, names: Collection[str] = tuple(_TYPES)) -> dict[str, np.ndarray]:
     """These fields of the file, of the right types and numbers of dimensions."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            _require(
-                set(archive.files) == set(_SHAPES), "its fields are not those of a certificate"
-            )
+            _require(set(archive.files) == set(_TYPES), "its fields are not those of a certificate")
             fields = {name: archive[name] for name in names}
     except _DAMAGE as error:
         raise InvalidCertificate(f"it cannot be read: {error}") from None
     for name, array in fields.items():
-        _require((array.dtype.kind, array.ndim) == _SHAPES[name], f"its field {name} is no such")
+        has_type = (array.dtype.kind, array.ndim) == _TYPES[name]
+        _require(has_type, f"its field {name} has the wrong type or number of dimensions")
     _require(str(fields["format"]) == "rnn_tutorial certificate 1", "its format is unknown")
     return fields
 
@@ -145,7 +198,7 @@ def _hash(weights: Mapping[str, np.ndarray]) -> str:
 
 
 def _arrange(weights: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list, tuple]:
-    """Embedding of the digits, (C, E), layers (W_ih, W_hh, b_ih, b_hh), and fc (W, b)."""
+    """Embedding of the tokens, (V, E), layers (W_ih, W_hh, b_ih, b_hh), and fc (W, b)."""
     num_layers = sum(name.startswith("rnn.weight_hh") for name in weights)
     names = [
         [f"rnn.{kind}_l{index}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
@@ -171,7 +224,7 @@ def _step(
     """Boxes that hold what float32 may compute from all hidden states of the given boxes.
 
     Args:
-        x: the embedded digit, (E,).
+        x: the embedded token, (E,).
         layers: weights and biases.
         low, high: the boxes, (S, L, H).
     """
@@ -203,7 +256,7 @@ def _times(weight: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.nd
 
 
 def _rounding(num_terms: int, mass: np.ndarray) -> np.ndarray:
-    """What float32 may err in a sum, and float64 in computing its interval and this bound."""
+    """The error of a float32 sum, at most, and of float64 in its interval and in this bound."""
 
     def gamma(n: int, unit_roundoff: float) -> float:
         return n * unit_roundoff / (1 - n * unit_roundoff)
@@ -213,16 +266,17 @@ def _rounding(num_terms: int, mass: np.ndarray) -> np.ndarray:
 
 
 def _smallest_margin(
-    weight: np.ndarray, bias: np.ndarray, low: np.ndarray, high: np.ndarray, residues: np.ndarray
+    weight: np.ndarray, bias: np.ndarray, low: np.ndarray, high: np.ndarray, classes: np.ndarray
 ) -> float:
     """The right score minus any other, at least, over the boxes of the last layer, (S, H)."""
     slack = _rounding(
         len(weight[0]) + 1, np.abs(weight).sum(axis=1) * _LARGEST_STATE + np.abs(bias)
     )
     smallest = np.inf
-    for right in np.unique(residues):
-        rows = residues == right
+    for right in np.unique(classes):
+        rows = classes == right
         least, _ = _times(weight[right] - weight, low[rows], high[rows])  # (…, C)
         margins = least + (bias[right] - bias) - (slack[right] + slack)
-        smallest = min(smallest, np.delete(margins, right, axis=1).min())
+        others = np.delete(margins, right, axis=1)
+        smallest = min(smallest, others.min(initial=np.inf))
     return float(smallest)

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from rnn_tutorial.data.streams import SeqSumModDataset
-from rnn_tutorial.evaluation.exact import Evaluation, evaluate
+from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
@@ -40,6 +41,7 @@ class DigitSum:
             "min_seq_len": min_seq_len,
             "max_seq_len": max_seq_len,
         }
+        self.inputs = f"digits 0–{max_number}"
         self.instruction = f"Type digits from 0 to {max_number}, such as 1 2 3; quit ends."
         reader = DigitReader(max_number)
         self.read, self.read_lines = reader.read, reader.read_lines
@@ -69,6 +71,10 @@ class DigitSum:
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """Accuracy over all inputs, or a sample of them; see `exact.evaluate`."""
         return evaluate(model, self.machine, self.trained_lengths[0], self.trained_lengths[-1])
+
+    def evaluate_file(self, model: RnnClsNet, path: str, max_examples: int) -> Evaluation:
+        """Refused: there are no labelled examples."""
+        raise ValueError(f"--eval_file {path!r} is for runs that were trained with --train_file")
 
     def introduce(self) -> str:
         """What a network that only guesses would score."""

@@ -23,7 +23,7 @@ from rnn_tutorial.data.examples import (
     read_examples,
     read_split,
 )
-from rnn_tutorial.evaluation.exact import Evaluation, wilson_interval
+from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
@@ -47,6 +47,7 @@ class LabelledFiles:
 
     kind = "labelled files"
     machine = None
+    inputs = "tokens"
     instruction = "Type tokens as in the training examples, separated by spaces; quit ends."
 
     def __init__(

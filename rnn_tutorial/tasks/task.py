@@ -7,10 +7,11 @@ that whoever loads one knows what the network was trained to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from rnn_tutorial.data.streams import BatchStream
-from rnn_tutorial.evaluation.exact import Evaluation
+from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
@@ -32,6 +33,7 @@ class Task(Protocol):
         record: plain values that describe the task, for the checkpoint; `kind` names it.
         source: what the training samples come from, as the user named it.
         instruction: what to type at the prompt.
+        inputs: what its sequences are made of, in words.
     """
 
     tokens: Sequence[str]
@@ -41,6 +43,7 @@ class Task(Protocol):
     record: dict[str, Any]
     source: str
     instruction: str
+    inputs: str
 
     @property
     def dataset(self) -> BatchStream: ...
@@ -54,6 +57,9 @@ class Task(Protocol):
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """What the network gets right."""
 
+    def evaluate_file(self, model: RnnClsNet, path: str, max_examples: int) -> Evaluation:
+        """What the network gets right of a file's examples; "" means the task's own."""
+
     def introduce(self) -> str:
         """What is learned from, and what a network that only guesses would score."""
 
@@ -62,6 +68,15 @@ class Task(Protocol):
 
     def advise(self, config: TrainConfig) -> str:
         """What to try if some answers were wrong; empty where nothing is known to help."""
+
+
+def require_machine(task: Task, wanted: str, path: Path) -> None:
+    """Raise ValueError if no rule is known for a task; names what was wanted and the checkpoint."""
+    if task.machine is None:
+        raise ValueError(
+            f"{wanted} needs a rule that gives every sequence its right answer, and {str(path)!r} "
+            f"was trained on labelled examples: {task.source}"
+        )
 
 
 def accuracy_by_length(evaluation: Evaluation) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PureWindowsPath
 
-from rnn_tutorial.evaluation.exact import Evaluation
+from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import weights_hash
 from rnn_tutorial.runs.folder import (

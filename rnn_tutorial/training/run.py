@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.data.batches import Batches, padding_share
-from rnn_tutorial.evaluation.exact import Evaluation
+from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.model.classifier import RnnClsNet, load_weights
 from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
 from rnn_tutorial.runs.folder import (

@@ -5,8 +5,11 @@ import itertools
 import pytest
 import torch
 
+from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
 from rnn_tutorial.evaluation import exact
-from rnn_tutorial.evaluation.exact import SAMPLE_SIZE, evaluate, wilson_interval
+from rnn_tutorial.evaluation.exact import SAMPLE_SIZE, evaluate
+from rnn_tutorial.machines.digit_sum import SumModulo, label
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 
 
@@ -15,12 +18,13 @@ def make_model(max_number, num_layers=2, seed=0):
     return RnnClsNet(max_number + 1, 4, 6, num_layers, max_number + 1)
 
 
-def test_an_answer_that_is_no_number_is_wrong():
-    model = make_model(9)
+@pytest.mark.parametrize("options", [{}, {"pooling": "mean"}], ids=str)
+def test_an_answer_with_a_score_that_is_nan_is_wrong(options):
+    model = RnnClsNet(10, 4, 6, 2, 10, **options)
     with torch.no_grad():
-        model.fc.bias.fill_(torch.nan)
-    assert evaluate(model, 1, 3, 9).num_wrong == 1110
-    assert evaluate(model, 1, 3, 9, max_enumerated=0).num_wrong == SAMPLE_SIZE
+        model.fc.bias[4] = torch.nan
+    assert evaluate(model, SumModulo(9), 1, 3).num_wrong == 1110
+    assert evaluate(model, SumModulo(9), 1, 3, max_enumerated=0).num_wrong == SAMPLE_SIZE
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ def test_every_input_is_scored_as_brute_force_does(
     all_wrong = list(itertools.chain(*wrong.values()))
     by_length = {n: 1 - len(w) / (max_number + 1) ** n for n, w in wrong.items()}
 
-    evaluation = evaluate(model, min_seq_len, max_seq_len, max_number)
+    evaluation = evaluate(model, SumModulo(max_number), min_seq_len, max_seq_len)
     assert evaluation.exact
     assert evaluation.num_inputs == sum((max_number + 1) ** n for n in wrong)
     assert evaluation.num_wrong == len(all_wrong)
@@ -57,20 +61,20 @@ def test_every_input_is_scored_as_brute_force_does(
 
 def test_too_many_inputs_are_sampled_and_it_says_so():
     model = make_model(9)
-    evaluation = evaluate(model, 2, 12, 9)
+    evaluation = evaluate(model, SumModulo(9), 2, 12)
     assert not evaluation.exact and evaluation.num_inputs == SAMPLE_SIZE
     assert evaluation.low < evaluation.accuracy < evaluation.high
     assert "sample of 10,000" in evaluation.describe()
     for digits in evaluation.wrong_examples:
         assert model.predict(digits).item() != sum(digits) % 10
-    again = evaluate(model, 2, 12, 9)
+    again = evaluate(model, SumModulo(9), 2, 12)
     assert (again.accuracy, again.num_wrong) == (evaluation.accuracy, evaluation.num_wrong)
 
 
 def test_the_sample_estimates_the_exact_accuracy():
     model = make_model(9, num_layers=1, seed=1)
-    exact = evaluate(model, 1, 3, 9)
-    sampled = evaluate(model, 1, 3, 9, max_enumerated=0)
+    exact = evaluate(model, SumModulo(9), 1, 3)
+    sampled = evaluate(model, SumModulo(9), 1, 3, max_enumerated=0)
     assert sampled.low <= exact.accuracy <= sampled.high
 
 
@@ -78,15 +82,43 @@ def test_the_sample_estimates_the_exact_accuracy():
 def test_evaluation_leaves_no_trace(max_seq_len):
     model = make_model(9).train()
     before = torch.get_rng_state()
-    evaluate(model, 2, max_seq_len, 9)
+    evaluate(model, SumModulo(9), 2, max_seq_len)
     assert model.training and torch.equal(torch.get_rng_state(), before)
-    evaluate(model.eval(), 2, 3, 9)
+    evaluate(model.eval(), SumModulo(9), 2, 3)
     assert not model.training
 
 
-def test_wilson_interval_of_the_textbook():
-    # Newcombe, Two-sided confidence intervals for the single proportion, 1998, table I
-    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
-    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+PAIR = Machine("ab", ("no", "yes"), [[0, 1], [0, 2], [2, 2]], [0, 0, 1])  # "bb" somewhere
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}], ids=str)
+def test_the_inputs_of_any_machine_are_scored(options):
+    torch.manual_seed(0)
+    model = RnnClsNet(2, 4, 6, 1, 2, **options)
+    inputs = [[*ids] for n in (2, 3, 4) for ids in itertools.product(range(2), repeat=n)]
+    right = [int("bb" in "".join("ab"[i] for i in ids)) for ids in inputs]
+    answers = model.predict(inputs).tolist()
+    wrong = [ids for ids, a, b in zip(inputs, answers, right, strict=True) if a != b]
+    evaluation = evaluate(model, PAIR, 2, 4, max_examples=100)
+    assert evaluation.exact and evaluation.wrong_examples == wrong
+    assert (evaluation.num_inputs, evaluation.num_wrong) == (28, len(wrong))
+    sampled = evaluate(model, PAIR, 2, 4, max_enumerated=0)
+    assert sampled.low <= evaluation.accuracy <= sampled.high
+
+
+def test_a_net_with_other_classes_than_the_machine_is_refused():
+    with pytest.raises(ValueError, match="10 tokens and 10 classes, the machine 2 and 2"):
+        evaluate(make_model(9), PAIR, 1, 2)
+
+
+def test_the_sample_is_that_of_the_training_distribution_and_keeps_the_shortest_wrong_inputs():
+    model = make_model(9)
+    evaluation = evaluate(model, SumModulo(9), 2, 12, max_examples=7)
+    dataset = SeqSumModDataset(None, 2, 12, 9, seed=0, stream=EVAL_STREAM)
+    x, lengths = dataset.draw(0, SAMPLE_SIZE)
+    wrong = model(torch.from_numpy(x), torch.from_numpy(lengths)).argmax(dim=1) != torch.from_numpy(
+        label(x, 9)
+    )
+    inputs = [x[i, : lengths[i]].tolist() for i in wrong.nonzero().flatten()]
+    assert evaluation.num_wrong == len(inputs)
+    assert evaluation.wrong_examples == sorted(inputs, key=lambda ids: (len(ids), ids))[:7]

@@ -18,19 +18,18 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import evaluate as evaluate_module
-from rnn_tutorial.certify import certificate_matches, certificate_path, save_certificate
 from rnn_tutorial.data.batches import PackedBatch
 from rnn_tutorial.data.streams import dropout_seed
-from rnn_tutorial.evaluation import exact
-from rnn_tutorial.evaluation import scorer as inference
+from rnn_tutorial.evaluation import exact, scorer
 from rnn_tutorial.evaluation.automaton import find_automaton
 from rnn_tutorial.evaluation.exact import evaluate
-from rnn_tutorial.evaluation.scorer import Inference
+from rnn_tutorial.evaluation.scorer import Scorer
+from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model import layers
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.model.layers import LayeredRnn, init_recurrent
-from rnn_tutorial.proof.prover import Proof, prove
-from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
+from rnn_tutorial.proof.prove import prove
+from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.fields import as_argument, as_flag
 from rnn_tutorial.settings.model_options import CELLS, NONLINEARITIES, PLAIN, POOLINGS
@@ -433,7 +432,7 @@ def test_the_forget_gates_bias_is_set_and_the_other_gates_stay(options):
         assert torch.equal(total[:16], before[:16]) and torch.equal(total[32:], before[32:])
 
 
-# ---- evaluation and inference ----
+# ---- evaluation ----
 
 
 @pytest.mark.parametrize("options", [{}, *CARRYING, *STATELESS], ids=str)
@@ -444,7 +443,7 @@ def test_every_input_is_scored_as_brute_force_does(options, monkeypatch):
     inputs = [[*digits] for n in (2, 3, 4) for digits in itertools.product(range(3), repeat=n)]
     answers = model.predict(inputs).tolist()
     wrong = [d for d, answer in zip(inputs, answers, strict=True) if answer != sum(d) % 3]
-    evaluation = evaluate(model, 2, 4, 2)
+    evaluation = evaluate(model, SumModulo(2), 2, 4)
     assert evaluation.exact and evaluation.num_inputs == len(inputs)
     assert (evaluation.num_wrong, evaluation.wrong_examples) == (len(wrong), wrong[:5])
     assert model.training
@@ -453,21 +452,22 @@ def test_every_input_is_scored_as_brute_force_does(options, monkeypatch):
 @pytest.mark.parametrize("options", [*CARRYING, *STATELESS], ids=str)
 def test_many_sequences_are_classified_as_one_by_one(options, monkeypatch):
     for name, value in {"_GROUP_NUMBERS": 96, "_UNIT_NUMBERS": 24, "_PREFIX_NUMBERS": 600}.items():
-        monkeypatch.setattr(inference, name, value)
-    monkeypatch.setattr(inference, "_STRETCH_DIGITS", 16)
-    monkeypatch.setattr(inference, "_BATCH_TOKENS", 30)
+        monkeypatch.setattr(scorer, name, value)
+    monkeypatch.setattr(scorer, "_STRETCH_TOKENS", 16)
+    monkeypatch.setattr(scorer, "_BATCH_TOKENS", 30)
     torch.manual_seed(0)
     model = RnnClsNet(10, 4, 6, 2, 10, **options).eval()
     dice = np.random.default_rng(0)
     sequences = [dice.integers(0, 10, n).tolist() for n in (*dice.integers(1, 12, 40), 70)]
     flat = np.concatenate(sequences), np.array([len(digits) for digits in sequences])
-    classes, probabilities = Inference(model).classify(*flat)
+    classes, probabilities = Scorer(model).classify(*flat)
     for i, digits in enumerate(sequences):
         expected = model.score(digits)[0].softmax(dim=0)
         assert classes[i] == expected.argmax()
         assert probabilities[i] == pytest.approx(float(expected.max()), abs=1e-5)
+    assert torch.allclose(Scorer(model).scores(*flat), model.score(sequences), atol=1e-5)
     if model.has_state:
-        last = Inference(model).final_states(*flat)[-1]
+        last = Scorer(model).final_states(*flat)[-1]
         assert torch.allclose(model.fc(last), model.score(sequences), atol=1e-5)
 
 
@@ -564,24 +564,13 @@ def test_what_knows_plain_nets_only_refuses_the_others():
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
         compile_training_step(model, optimizer)
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
-        prove(model)
+        prove(model, SumModulo(9))
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
         graph_training_step(model, optimizer)
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
         Contraction(model)
     with pytest.raises(ValueError, match="has a state"):
-        find_automaton(model.eval(), 9)
-
-
-def test_a_certificate_is_not_for_the_same_weights_in_another_net(tmp_path):
-    proof = Proof(*[np.zeros((1, 10))] * 4, smallest_margin=1.0)
-    path = tmp_path / "model_step_1.pt"
-    for nonlinearity in ("tanh", "relu"):
-        model = RnnClsNet(10, 3, 4, 1, 10, nonlinearity=nonlinearity)
-        weights = model.state_dict()
-        checkpoint = Checkpoint(path, 1, model.arguments, weights, {"max_number": 9})
-        save_certificate(certificate_path(path), proof, weights)
-        assert certificate_matches(checkpoint) == (nonlinearity == "tanh")
+        find_automaton(model.eval(), SumModulo(9))
 
 
 # ---- as a user runs it ----

@@ -1,0 +1,132 @@
+"""Accuracy at any length: samples of random sequences, and sequences that are hard on purpose.
+
+Shapes: N sequences, R hard sequences, T steps, V tokens, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnn_tutorial.data.streams import EXAMINE_STREAM
+from rnn_tutorial.evaluation.exact import MAX_ENUMERATED
+from rnn_tutorial.evaluation.result import wilson_interval
+from rnn_tutorial.evaluation.scorer import Scorer
+from rnn_tutorial.machines.machine import Machine, count_sequences
+from rnn_tutorial.model.classifier import RnnClsNet
+
+_MAX_INPUTS = 10**9  # up to --max_len
+_MAX_TOKENS = 2 * 10**8  # of a sample: some gigabytes
+_MAX_REPEATED = 1000
+
+
+@dataclass(frozen=True)
+class LengthResult:
+    """How many sequences of one length are answered correctly.
+
+    Args:
+        length: of the sequences.
+        num_random, right_random: size of a seeded sample, and how many of it are right.
+        right_modulo: for each p between 1 and C that divides C, how many of the sample are right
+            modulo p, if the answer is a sum: a network may know whether a sum is even, and no more.
+        low, high: 95 % Wilson interval of the accuracy on random sequences.
+        num_adversarial, right_adversarial: one token repeated, and the first and the last token in
+            turn.
+    """
+
+    length: int
+    num_random: int
+    right_random: int
+    right_modulo: dict[int, int]
+    low: float
+    high: float
+    num_adversarial: int
+    right_adversarial: int
+
+    def describe(self) -> str:
+        """A row for the table whose head is TABLE_HEAD."""
+        partly_right = ""
+        if self.right_random < self.num_random and self.right_modulo:
+            counts = (f"{right:,} modulo {p}" for p, right in self.right_modulo.items())
+            partly_right = f"  (right: {', '.join(counts)})"
+        return (
+            f"{self.length:>6,}  {self.right_random:>6,}/{self.num_random:,}  "
+            f"[{self.low:.4f}, {self.high:.4f}]  "
+            f"{self.right_adversarial:>4}/{self.num_adversarial}{partly_right}"
+        )
+
+
+TABLE_HEAD = "length   random right  95 % interval      adversarial right"
+
+
+def adversarial_sequences(length: int, num_tokens: int) -> np.ndarray:
+    """Each token (or 1,000 of them) repeated, and the first and the last in turn, both ways.
+
+    Returns:
+        Token ids, (R, T).
+    """
+    last = num_tokens - 1
+    repeated = np.linspace(0, last, min(num_tokens, _MAX_REPEATED))
+    alternating = np.arange(length) % 2 * last
+    sequences = np.empty((len(repeated) + 2, length), np.min_scalar_type(last))
+    sequences[:-2] = repeated.round()[:, None]
+    sequences[-2:] = alternating, last - alternating
+    return sequences
+
+
+def accuracy_at_length(
+    model: RnnClsNet, machine: Machine, length: int, num_sequences: int = 1000
+) -> LengthResult:
+    """Accuracy on a sample that is the same for every network, and on adversarial sequences.
+
+    An answer is wrong, modulo every number, if a score is NaN.
+    """
+    num_tokens, num_classes = len(machine.tokens), len(machine.classes)
+    generator = np.random.default_rng([0, EXAMINE_STREAM, length])
+    token_type = np.min_scalar_type(num_tokens - 1)
+    sample = generator.integers(0, num_tokens - 1, (num_sequences, length), token_type, True)
+    adversarial = adversarial_sequences(length, num_tokens)
+
+    scorer = Scorer(model)
+    lengths = np.full(num_sequences, length)
+    answers, probabilities = scorer.classify(sample.ravel(), lengths)
+    errors = answers - machine.answer(sample.ravel(), lengths)
+    errors = errors[~np.isnan(probabilities)]
+    lengths = np.full(len(adversarial), length)
+    classes = machine.answer(adversarial.ravel(), lengths)
+    right = int((errors == 0).sum())
+    return LengthResult(
+        length,
+        num_sequences,
+        right,
+        {p: int((errors % p == 0).sum()) for p in machine.moduli if p < num_classes},
+        *wilson_interval(right, num_sequences),
+        len(adversarial),
+        int(scorer.is_right(adversarial.ravel(), lengths, classes).sum()),
+    )
+
+
+def longest_enumerable(num_tokens: int) -> int:
+    """The greatest length up to which all inputs together are few enough to score in a moment."""
+    length = 1
+    while count_sequences(num_tokens, 1, length + 1) <= MAX_ENUMERATED:
+        length += 1
+    return length
+
+
+def check_feasible(
+    num_tokens: int, max_len: int, lengths: Sequence[int], num_sequences: int
+) -> None:
+    """Raise ValueError if --max_len, --lengths or --num_sequences ask for too much."""
+    # (To length 30, even two tokens make more than a billion inputs; longer ones need no count.)
+    if count_sequences(num_tokens, 1, min(max_len, 30)) > _MAX_INPUTS:
+        raise ValueError(f"--max_len {max_len} has more than a billion inputs, too many to score")
+    longest, num_adversarial = max(lengths), min(num_tokens, _MAX_REPEATED) + 2
+    tokens = longest * max(num_sequences, num_adversarial)
+    if tokens > _MAX_TOKENS:
+        raise ValueError(
+            f"--lengths {longest} with --num_sequences {num_sequences} scores {tokens:,} "
+            f"tokens at once; allowed are {_MAX_TOKENS:,}"
+        )

@@ -1,0 +1,65 @@
+"""What an evaluation found: accuracy, its interval, examples of wrong answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model gets right.
+
+    Args:
+        accuracy: expected over the training distribution: the mean of the accuracies per length;
+            of examples from a file, the share of right answers.
+        num_inputs: inputs scored.
+        num_wrong: inputs with a wrong answer. An answer is wrong, too, if a score is NaN.
+        accuracy_by_length: accuracy of each length.
+        wrong_examples: token ids of a few inputs with wrong answers, the shortest first; of
+            examples from a file, objects with their line, tokens, label and the answer.
+        exact: True if every possible input was scored; False if a sample was.
+        low, high: 95 % Wilson interval of the accuracy of a sample; the accuracy itself if exact.
+        elapsed_seconds: duration of the evaluation.
+        answers_by_label: of examples from a file: for each label, how many got which answer.
+    """
+
+    accuracy: float
+    num_inputs: int
+    num_wrong: int
+    accuracy_by_length: dict[int, float]
+    wrong_examples: list[list[int]] | list[dict[str, Any]]
+    exact: bool
+    low: float
+    high: float
+    elapsed_seconds: float
+    answers_by_label: dict[str, dict[str, int]] | None = None
+
+    def describe(self) -> str:
+        """One sentence for the screen."""
+        if self.exact:
+            return (
+                f"accuracy {self.accuracy:.4%} exactly: "
+                f"{self.num_wrong:,} of all {self.num_inputs:,} inputs wrong"
+            )
+        if self.answers_by_label is not None:
+            scored = f"{self.num_inputs:,} examples"
+        else:
+            scored = f"a sample of {self.num_inputs:,} inputs (too many inputs to score them all)"
+        return (
+            f"accuracy {self.accuracy:.2%}, 95 % interval [{self.low:.2%}, {self.high:.2%}]: "
+            f"{self.num_wrong:,} wrong of {scored}"
+        )
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95 % confidence interval of a proportion.
+
+    Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    """
+    z = 1.959963984540054
+    share = successes / trials
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + (z / trials / 2) ** 2)
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,107 @@
+"""Networks for the tests of proofs: built by hand, random, and trained to be provable."""
+
+from functools import cache
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from rnn_tutorial.data.streams import SeqSumModDataset, pack_batches
+from rnn_tutorial.machines.digit_sum import SumModulo
+from rnn_tutorial.machines.machine import Machine
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.proof.prove import prove
+from rnn_tutorial.runs.checkpoint import save_checkpoint
+
+PARITY = Machine(("0", "1"), ("even", "odd"), [[0, 1], [1, 0]], [0, 1])
+# Remainders modulo 3 under other names: tokens 1, 2, 0, and a class that says the remainder's.
+RELABELLED = Machine("abc", "xyz", [[1, 2, 0], [2, 0, 1], [0, 1, 2]], [2, 0, 1])
+# Have two "b" stood side by side? The first two of three states have the same class.
+PAIR = Machine("ab", ("no", "yes"), [[0, 1], [0, 2], [2, 2]], [0, 0, 1])
+# The last token but one: four states, two tokens, three classes, one of them of no use.
+DELAY = Machine("ab", ("a", "b", "never"), [[0, 1], [2, 3], [0, 1], [2, 3]], [0, 0, 1, 1])
+
+
+def build_automaton(machine, gain=8.0, num_layers=1):
+    """A net with known weights that is right: one unit for each (machine state before, token).
+
+    Unit (s, d) has the pre-activation gain · (A_s + [x = d] - 3/2), where A_s is 1 if the unit that
+    was on before leads to state s, else 0. The last unit is 0 before the first token and 1 after,
+    which makes A_0 = 1 at the start. Further layers copy. A small gain forgets.
+    """
+    S, V = machine.num_states, len(machine.tokens)
+    units = [(state, token) for state in range(S) for token in range(V)]
+    model = RnnClsNet(V, V, S * V + 1, num_layers, len(machine.classes))
+    weights = {name: torch.zeros_like(values) for name, values in model.state_dict().items()}
+    weights["embedding.weight"][:V] = torch.eye(V)
+    leads_to = [int(machine.step(*unit)) for unit in units]
+    for unit, (state, token) in enumerate(units):
+        is_start = state == 0
+        sources = [source for source, target in enumerate(leads_to) if target == state]
+        weights["rnn.weight_ih_l0"][unit, token] = gain
+        weights["rnn.bias_hh_l0"][unit] = gain * (is_start - 1.5)
+        weights["rnn.weight_hh_l0"][unit, -1] = gain * (len(sources) / 2 - is_start)
+        weights["rnn.weight_hh_l0"][unit, sources] = gain / 2
+        weights["fc.weight"][int(machine.output(leads_to[unit])), unit] = 1
+    weights["fc.bias"] = weights["fc.weight"].sum(dim=1)  # a score is 2 if its unit is on, else 0
+    weights["rnn.bias_hh_l0"][-1] = gain
+    for layer in range(1, num_layers):
+        weights[f"rnn.weight_ih_l{layer}"] = gain * torch.eye(S * V + 1)
+    model.load_state_dict(weights)
+    return model
+
+
+def build_random(seed, num_layers, max_number=3, hidden=40):
+    torch.manual_seed(seed)
+    model = RnnClsNet(max_number + 1, 10, hidden, num_layers, max_number + 1)
+    for values in model.rnn.parameters():
+        values.data *= 3
+    return model
+
+
+def train(max_number, hidden, num_layers, steps, penalty, weight_decay, noise, seed=0):
+    """A net trained by autograd on lengths 1 to 5."""
+    torch.manual_seed(seed)
+    model = RnnClsNet(max_number + 1, 8, hidden, num_layers, max_number + 1)
+    for weights in model.rnn.all_weights:
+        nn.init.orthogonal_(weights[1])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=weight_decay)
+    batches = SeqSumModDataset(None, 1, 5, max_number, seed).draw_batches(0, steps, 64)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step, (ids, targets) in enumerate(zip(pack_batches(batches), batches.targets, strict=True)):
+        added = noise * torch.randn(len(ids.data), 8)
+        scores, contraction = model.forward_with_contraction(ids, added)
+        loss = cross_entropy(scores, targets) + penalty * min(1, 2 * step / steps) * contraction
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return model
+
+
+@cache
+def trained():
+    """A net that training with the contraction penalty made provable; do not change it."""
+    return train(1, hidden=32, num_layers=1, steps=600, penalty=0.3, weight_decay=0.5, noise=0.2)
+
+
+@cache
+def trained_proof():
+    return prove(trained(), SumModulo(1))
+
+
+def save(model, folder):
+    """The model as a run's checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lengths = {"min_seq_len": 1, "max_seq_len": 5}
+    return save_checkpoint(
+        folder,
+        7,
+        model=model.arguments,
+        weights=model.state_dict(),
+        config=lengths | {"max_number": model.arguments["cls_num"] - 1},
+        optimizer=None,
+        evaluation=None,
+        elapsed_seconds=0.0,
+    )

@@ -1,0 +1,92 @@
+"""The certificate file: what is said of a checkpoint that has one."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+
+from rnn_tutorial.machines.digit_sum import SumModulo
+from rnn_tutorial.proof import certificate
+from rnn_tutorial.proof.certificate import (
+    CertificateStatus,
+    certificate_path,
+    certificate_status,
+    save_certificate,
+)
+from rnn_tutorial.proof.prove import prove
+from rnn_tutorial.runs.checkpoint import load_checkpoint, weights_hash
+
+ABSENT, UNCHECKED, HOLDS = CertificateStatus
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A checkpoint with the certificate that an earlier version wrote."""
+    run = shutil.copytree(REPOSITORY / "tests/runs/format_1/proved", tmp_path / "proved")
+    return load_checkpoint(run / "model_step_4000.pt")
+
+
+def test_a_certificate_is_checked_if_that_is_cheap(checkpoint, monkeypatch):
+    assert certificate_status(checkpoint) == HOLDS
+    monkeypatch.setattr(certificate, "_CHEAP_PRODUCTS", 0)
+    assert certificate_status(checkpoint) == UNCHECKED
+
+
+def test_a_new_proof_is_written_as_the_earlier_version_did(checkpoint, tmp_path):
+    proof = prove(checkpoint.build_model(), SumModulo(1))
+    save_certificate(tmp_path / "new.npz", proof, checkpoint.weights)
+    with np.load(certificate_path(checkpoint.path)) as old, np.load(tmp_path / "new.npz") as new:
+        assert old.files == new.files
+        for name in old.files:
+            assert (old[name].dtype, old[name].shape) == (new[name].dtype, new[name].shape)
+        assert np.array_equal(old["residues"], new["residues"])
+
+
+def test_no_certificate_or_one_for_other_weights_is_none(checkpoint):
+    other = {name: values + 1 for name, values in checkpoint.weights.items()}
+    assert certificate_status(replace(checkpoint, weights=other)) == ABSENT
+    certificate_path(checkpoint.path).unlink()
+    assert certificate_status(checkpoint) == ABSENT
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
+def test_a_damaged_certificate_is_none(content, checkpoint):
+    certificate_path(checkpoint.path).write_bytes(content)
+    assert certificate_status(checkpoint) == ABSENT
+
+
+def test_a_false_certificate_with_the_right_hash_is_none(checkpoint):
+    proof = prove(checkpoint.build_model(), SumModulo(1))
+    path = certificate_path(checkpoint.path)
+    save_certificate(path, replace(proof, low=proof.low / 2), checkpoint.weights)
+    assert certificate_status(checkpoint) == ABSENT
+    save_certificate(path, proof, checkpoint.weights)
+    assert certificate_status(checkpoint) == HOLDS
+
+
+def test_a_certificate_is_not_for_the_same_weights_in_another_net(checkpoint):
+    model = checkpoint.model | {"nonlinearity": "relu"}
+    assert certificate_status(replace(checkpoint, model=model)) == ABSENT
+
+
+def test_labelled_examples_have_no_certificate(checkpoint):
+    examples = {"vocabulary": ["0", "1"], "class_names": ["0", "1"]}
+    assert certificate_status(replace(checkpoint, examples=examples)) == ABSENT
+
+
+def test_the_hash_depends_on_names_types_shapes_and_every_bit():
+    weights = {"a": torch.arange(6.0), "b": torch.ones(2)}
+    others = [
+        {"b": torch.ones(2), "c": torch.arange(6.0)},
+        weights | {"a": torch.arange(6.0).reshape(2, 3)},
+        weights | {"a": torch.arange(6.0).double()},
+        weights | {"a": torch.arange(6.0).nextafter(torch.tensor(9.0))},
+        weights | {"a": -torch.arange(6.0)},
+    ]
+    hashes = {weights_hash(w) for w in [weights, *others]}
+    assert len(hashes) == 6
+    reordered = {"b": torch.ones(2), "a": torch.arange(12.0).reshape(6, 2).T.contiguous()[0] / 2}
+    assert weights_hash(reordered) == weights_hash(weights)

@@ -1,0 +1,175 @@
+"""What is proved for every length, and what must not be."""
+
+import numpy as np
+import pytest
+import torch
+from networks import (
+    DELAY,
+    PAIR,
+    PARITY,
+    RELABELLED,
+    build_automaton,
+    build_random,
+    trained,
+    trained_proof,
+)
+from torch import nn
+
+from rnn_tutorial.machines.digit_sum import SumModulo
+from rnn_tutorial.machines.machine import Machine
+from rnn_tutorial.proof import explore
+from rnn_tutorial.proof import prove as prove_module
+from rnn_tutorial.proof.certificate import as_arrays, save_certificate
+from rnn_tutorial.proof.check import check_certificate
+from rnn_tutorial.proof.explore import NotProved
+from rnn_tutorial.proof.prove import prove
+
+
+@pytest.mark.parametrize("memory", [None, 1, 2])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("max_number", [1, 2, 4])
+def test_a_net_that_is_an_automaton_is_proved_and_checked(max_number, num_layers, memory, tmp_path):
+    machine = SumModulo(max_number)
+    model = build_automaton(machine, num_layers=num_layers)
+    proof = prove(model, machine, memory)
+    C = max_number + 1
+    if memory != 2:
+        assert len(proof.machine_states) == 1 + C * C  # the start, and one for each unit
+    assert 1.9 < proof.smallest_margin < 2 and proof.largest_width < 1e-4
+    save_certificate(tmp_path / "proof.npz", proof, model.state_dict())
+    margin = check_certificate(tmp_path / "proof.npz", as_arrays(model.state_dict()))
+    assert margin == pytest.approx(proof.smallest_margin)
+
+
+@pytest.mark.parametrize(
+    ("machine", "memory"),
+    [(PARITY, None), (PARITY, 2), (RELABELLED, None), (RELABELLED, 1), (PAIR, None), (DELAY, None)],
+)
+def test_a_net_built_for_any_machine_is_proved(machine, memory):
+    model = build_automaton(machine)
+    assert prove(model, machine, memory).smallest_margin > 1.9
+    wrong = Machine(
+        machine.tokens,
+        machine.classes,
+        machine.step(np.arange(machine.num_states)[:, None], np.arange(len(machine.tokens))),
+        np.roll(machine.output(np.arange(machine.num_states)), 1),
+    )
+    with pytest.raises(NotProved, match=r"the sequence \w is answered wrongly"):
+        prove(model, wrong, memory)
+
+
+def test_a_wrong_answer_is_told_in_the_names_of_the_machine():
+    model = build_automaton(PAIR)
+    with torch.no_grad():
+        model.fc.bias[1] += 10  # always yes
+    message = "the sequence a is answered wrongly: the right answer is no,"
+    with pytest.raises(NotProved, match=message):
+        prove(model, PAIR)
+
+
+def test_a_net_for_other_tokens_is_refused():
+    with pytest.raises(ValueError, match="3 tokens and 3 classes, the machine 2 and 2"):
+        prove(build_automaton(RELABELLED), PARITY)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_one_wrong_transition_is_found(num_layers):
+    model = build_automaton(SumModulo(2), num_layers=num_layers)
+    with torch.no_grad():
+        model.rnn.weight_hh_l0[1 * 3 + 2, 0 * 3 + 1] *= -1  # after 1 comes 2: no unit goes on
+    with pytest.raises(NotProved, match=r"the sequence 1 2 is answered wrongly: .* answer is 0"):
+        prove(model, SumModulo(2))
+    after = torch.tensor([[1, 2, 0], [1, 2, 1], [1, 2, 2]])
+    assert model.predict([1, 1]) == 2 and (model.predict(after) != after.sum(dim=1) % 3).any()
+
+
+def test_a_net_that_is_right_until_length_20_is_not_proved():
+    model = build_automaton(SumModulo(2), gain=2.2)
+    every = torch.cartesian_prod(*[torch.arange(3)] * 5)
+    for length in range(1, 6):
+        digits = every[:, :length]
+        assert (model.predict(digits) == digits.sum(dim=1) % 3).all()
+    long = torch.randint(0, 3, (100, 50), generator=torch.Generator().manual_seed(0))
+    assert (model.predict(long) != long.sum(dim=1) % 3).any()
+    with pytest.raises(NotProved, match="is answered wrongly") as failure:
+        prove(model, SumModulo(2))
+    found = [
+        int(digit) for digit in str(failure.value).split("sequence ")[1].split(" is ")[0].split()
+    ]
+    assert len(found) > 20 and model.predict(found) != sum(found) % 3
+    for memory in (1, 3):
+        with pytest.raises(NotProved, match="a score margin is negative"):
+            prove(model, SumModulo(2), memory)
+
+
+def test_an_untrained_net_has_a_wrong_single_digit():
+    with pytest.raises(NotProved, match=r"the sequence \d is answered wrongly"):
+        prove(build_random(0, 1), SumModulo(3))
+
+
+def test_a_trained_net_is_proved_only_with_enough_memory(monkeypatch):
+    assert trained_proof().smallest_margin > 1
+    with pytest.raises(NotProved, match="a score margin is negative") as failure:
+        prove(trained(), SumModulo(1), memory=1)
+    assert "right answer" in str(failure.value) and "width" in str(failure.value)
+    assert prove(trained(), SumModulo(1), memory=4).smallest_margin > 1
+    monkeypatch.setattr(prove_module, "_MAX_PASSES", 1)
+    with pytest.raises(NotProved, match="a box kept growing: that of abstract state"):
+        prove(trained(), SumModulo(1))
+    monkeypatch.setattr(explore, "_MAX_STATES", 8)
+    with pytest.raises(NotProved, match="do not settle: more than 8 "):
+        prove(trained(), SumModulo(1))
+
+
+@pytest.mark.parametrize(
+    "rnn",
+    [
+        nn.LSTM(8, 32),
+        nn.GRU(8, 32),
+        nn.RNN(8, 32, bidirectional=True),
+        nn.RNN(8, 32, nonlinearity="relu"),
+        nn.RNN(8, 32, bias=False),
+    ],
+)
+def test_other_recurrent_nets_are_refused(rnn):
+    model = build_automaton(SumModulo(1))
+    model.rnn = rnn
+    with pytest.raises(ValueError, match="only a tanh RNN of one direction"):
+        prove(model, SumModulo(1))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("where", ["embedding", "rnn", "fc"])
+def test_weights_that_float32_cannot_use_are_refused(where, value):
+    model = build_automaton(SumModulo(1))
+    next(getattr(model, where).parameters()).data[0, 0] = value
+    with pytest.raises(ValueError, match="so large that float32 may overflow"):
+        prove(model, SumModulo(1))
+    with pytest.raises(ValueError, match="float32"):
+        prove(build_automaton(SumModulo(1)).double(), SumModulo(1))
+
+
+def test_abstract_states_beyond_the_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(explore, "MAX_NUMBERS", 1000)
+    with pytest.raises(ValueError, match="too many for the memory"):
+        prove(build_automaton(SumModulo(4)), SumModulo(4))
+
+
+def test_the_states_of_long_random_runs_lie_in_the_boxes():
+    proof, generator = trained_proof(), np.random.default_rng(0)
+    h = torch.zeros(1, 10_000, 32)
+    states = np.zeros(10_000, np.int64)
+    total = np.zeros(10_000, np.int64)
+    for _ in range(200):
+        digits = generator.integers(0, 2, 10_000)
+        states, total = proof.successors[states, digits], total + digits
+        with torch.no_grad():
+            _, h = trained().rnn(trained().embedding(torch.from_numpy(digits))[:, None], h)
+            scores = trained().fc(h[-1]).numpy()
+        reached = h.transpose(0, 1).numpy()
+        assert (proof.low[states] <= reached).all() and (reached <= proof.high[states]).all()
+        assert (proof.machine_states[states] == total % 2).all()
+        rows = np.arange(10_000)
+        right = scores[rows, total % 2]
+        scores[rows, total % 2] = -np.inf
+        assert (right - scores.max(axis=1) >= proof.smallest_margin - 1e-4).all()
