@@ -19,13 +19,14 @@ from conftest import REPOSITORY
 
 import predict_cls_rnn
 from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.proof import certificate
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="session")
 def model(trained_folder):
-    return load_checkpoint(trained_folder / "output/baseline/model_step_40.pt").build_model()
+    return load_model(load_checkpoint(trained_folder / "output/baseline/model_step_40.pt"))
 
 
 def expected_answer(model, digits):

@@ -40,7 +40,7 @@ class Predictor:
             f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
             f"seed {checkpoint.config.get('seed', 'unknown')}, trained on lengths {lengths[0]} to "
             f"{lengths[-1]}: {self._evaluation().describe()}"
-            + _CERTIFICATES[certificate_status(checkpoint, self.model)]
+            + _CERTIFICATES[certificate_status(checkpoint, self.model, self.task.machine)]
         )
 
     def answer(self, questions: Questions) -> Answers:

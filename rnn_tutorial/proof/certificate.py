@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.check import InvalidCertificate, check_certificate, claimed_hash
 from rnn_tutorial.runs.checkpoint import Checkpoint, weights_hash
@@ -58,12 +59,19 @@ def save_certificate(path: Path, proof: Proof, weights: Mapping[str, Tensor]) ->
     write_atomically(path, buffer.getvalue())
 
 
-def certificate_status(checkpoint: Checkpoint, model: RnnClsNet) -> CertificateStatus:
+def certificate_status(
+    checkpoint: Checkpoint, model: RnnClsNet, machine: Machine | None
+) -> CertificateStatus:
     """Whether the checkpoint is proved right: its certificate is checked if that is cheap.
 
     The same weights in another network, such as one of ReLU units, are not what was proved.
+
+    Args:
+        checkpoint: of the network.
+        model: the network.
+        machine: the rule that it learned, None if no rule is known.
     """
-    if not model.is_plain:
+    if machine is None or not model.is_plain:
         return CertificateStatus.ABSENT
     path = certificate_path(checkpoint.path)
     try:

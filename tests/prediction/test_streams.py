@@ -34,9 +34,9 @@ def make_predictor(max_number):
     torch.manual_seed(0)
     model = RnnClsNet(max_number + 1, 4, 6, 2, max_number + 1)
     config = {"min_seq_len": 2, "max_seq_len": 5, "max_number": max_number}
-    return Predictor(
-        Checkpoint(Path("run/model_step_1.pt"), 1, model.arguments, model.state_dict(), config)
-    )
+    task = {"kind": "digit sum", **config}
+    path, weights = Path("run/model_step_1.pt"), model.state_dict()
+    return Predictor(Checkpoint(path, 1, task, model.arguments, weights, config))
 
 
 PREDICTORS = {max_number: make_predictor(max_number) for max_number in (3, 9, 12, 255)}

@@ -6,12 +6,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from rnn_tutorial.data.streams import SeqSumModDataset, pack_batches
+from rnn_tutorial.data.streams import SeqSumModDataset
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import save_checkpoint
+from rnn_tutorial.training.objective import Contraction
 
 PARITY = Machine(("0", "1"), ("even", "odd"), [[0, 1], [1, 0]], [0, 1])
 # Remainders modulo 3 under other names: tokens 1, 2, 0, and a class that says the remainder's.
@@ -68,10 +69,14 @@ def train(max_number, hidden, num_layers, steps, penalty, weight_decay, noise, s
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=weight_decay)
     batches = SeqSumModDataset(None, 1, 5, max_number, seed).draw_batches(0, steps, 64)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for step, (ids, targets) in enumerate(zip(pack_batches(batches), batches.targets, strict=True)):
-        added = noise * torch.randn(len(ids.data), 8)
-        scores, contraction = model.forward_with_contraction(ids, added)
-        loss = cross_entropy(scores, targets) + penalty * min(1, 2 * step / steps) * contraction
+    scores_and_contraction = Contraction(model)
+    for step, batch in enumerate(batches.pack()):
+        embedded = model.embedding(batch.tokens.data)
+        embedded = embedded + noise * torch.randn(len(embedded), 8)
+        scores, contraction = scores_and_contraction(batch.tokens._replace(data=embedded))
+        loss = (
+            cross_entropy(scores, batch.targets) + penalty * min(1, 2 * step / steps) * contraction
+        )
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -94,14 +99,17 @@ def trained_proof():
 def save(model, folder):
     """The model as a run's checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    lengths = {"min_seq_len": 1, "max_seq_len": 5}
+    max_number = model.arguments["cls_num"] - 1
+    config = {"min_seq_len": 1, "max_seq_len": 5, "max_number": max_number}
     return save_checkpoint(
         folder,
         7,
         model=model.arguments,
         weights=model.state_dict(),
-        config=lengths | {"max_number": model.arguments["cls_num"] - 1},
+        task={"kind": "digit sum", **config},
+        config=config,
         optimizer=None,
         evaluation=None,
+        history={},
         elapsed_seconds=0.0,
     )
