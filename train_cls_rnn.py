@@ -39,7 +39,7 @@ from rnn_tutorial.data.streams import (
 from rnn_tutorial.data.streams import (
     SeqSumModDataset as SeqSumModDataset,  # for whoever imports it here
 )
-from rnn_tutorial.doctor.watch import Watch
+from rnn_tutorial.doctor.run_checks import Watch
 from rnn_tutorial.evaluation.exact import Evaluation
 from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.model.classifier import RnnClsNet
