@@ -118,8 +118,11 @@ ready = Net(2)
         (["nowhere", "--vocab_size", "3"], "--vocab_size 3 goes with --module"),
         (["nowhere", "--num_seeds", "5"], "--num_seeds 5 goes with --self_test"),
         (["--data", "net.py:net", "--length", "9"], "--length 9 goes with RUN"),
-        (["nowhere", "--json", "out.json"], "'out.json': to write its result to a FILE goes with"),
-        (["--step", "net.py:net", "--json", "out.json"], "'out.json': to write its result"),
+        (
+            ["nowhere", "--json", "out.json"],
+            "'out.json': only --self_test writes its result",
+        ),
+        (["--step", "net.py:net", "--json", "out.json"], "'out.json': only --self_test writes"),
         (["--data="], "--data ''"),
         (["--data", "net.py:number"], "number"),
         (["--data", "net.py:none"], "--data 'net.py:none' returns None"),

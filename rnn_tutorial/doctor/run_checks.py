@@ -211,8 +211,8 @@ def find_jumps(e: Evidence) -> Iterator[Finding]:
     if num_spikes:
         yield Finding(
             "loss-spikes",
-            f"{num_spikes} of {len(losses)} logged losses jump above the {BEFORE} before them, one "
-            f"by {max(jumps):.2f}",
+            f"{num_spikes} of {len(losses)} logged losses jump above the {BEFORE} before them, "
+            f"one by {max(jumps):.2f}",
             "single updates throw the network far back",
             "--max_grad_norm 1, or a lower --lr",
             "likely",

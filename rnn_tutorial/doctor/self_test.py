@@ -59,7 +59,7 @@ class RunCase:
         flags: of train_cls_rnn.py.
         scale: factor on the first recurrent weights; 1 leaves them as they are.
         shift: added to the first recurrent biases.
-        asked_length: passed on to the doctor.
+        asked_length: for `read_evidence`.
     """
 
     flags: str
@@ -67,20 +67,18 @@ class RunCase:
     shift: float = 0.0
     asked_length: int | None = None
 
-    @property
-    def training(self) -> RunCase:
-        """The same training, whatever the doctor is asked."""
-        return replace(self, asked_length=None)
-
     def describe(self) -> str:
         """The flags, and what else was changed."""
-        extras = [f"first recurrent weights × {self.scale:g}"] * (self.scale != 1)
-        extras += [f"first biases {self.shift:+g}"] * (self.shift != 0)
-        extras += [f"diagnosed with --length {self.asked_length}"] * (self.asked_length is not None)
-        return "; ".join([self.flags, *extras])
+        parts = [self.flags]
+        if self.scale != 1:
+            parts.append(f"first recurrent weights × {self.scale:g}")
+        if self.shift:
+            parts.append(f"first biases {self.shift:+g}")
+        if self.asked_length:
+            parts.append(f"diagnosed with --length {self.asked_length}")
+        return "; ".join(parts)
 
 
-_SOLVED = "--recipe solved"
 _SHORT = "--recipe solved --total_steps 2000"
 _FAR = (
     "--recipe solved --total_steps 1600 --hidden_dim 64 --batch_size 64 --init default "
@@ -89,8 +87,8 @@ _FAR = (
 _GATED = "--min_seq_len 1 --hidden_dim 48 --batch_size 64 --lr 0.01 --min_lr 0 --total_steps 3000"
 
 HEALTHY_RUNS = {
-    "solved": RunCase(_SOLVED),
-    "solved, asked for length 1000": RunCase(_SOLVED, asked_length=1000),
+    "solved": RunCase("--recipe solved"),
+    "solved, asked for length 1000": RunCase("--recipe solved", asked_length=1000),
     "sota_warmup": RunCase("--recipe sota_warmup"),
     "GRU": RunCase(f"--cell gru {_GATED}"),
     "LSTM": RunCase(f"--cell lstm {_GATED}"),
@@ -187,12 +185,8 @@ def _make_model(config: TrainConfig) -> RnnClsNet:
     return model.to(config.device)
 
 
-def diagnose_case(case: RunCase, seed: int) -> list[Finding]:
-    """Train and diagnose."""
+def _diagnose_run(case: RunCase, seed: int) -> list[Finding]:
     return check_run(read_evidence(str(train_case(case, seed)), case.asked_length))
-
-
-# ---- data ----
 
 
 def _late_labels(dataset: SeqSumModDataset) -> Iterator[Sample]:
@@ -260,9 +254,6 @@ DATA_CASES: dict[str, tuple[str | None, Callable[[int], tuple[Iterable, Iterable
 }
 
 
-# ---- loop ----
-
-
 def _carrying_loop(seed: int, detach: bool, num_backward: int = 1) -> Callable[[], Tensor]:
     """A training step whose hidden state goes on from batch to batch.
 
@@ -297,14 +288,8 @@ LOOP_CASES: dict[str, tuple[str | None, Callable[[int], Callable[[], Tensor]]]] 
         lambda s: _carrying_loop(s, detach=False, num_backward=8),
     ),
     "state detached": (None, lambda s: _carrying_loop(s, detach=True)),
-    "state detached, gradients summed": (
-        None,
-        lambda s: _carrying_loop(s, detach=True, num_backward=4),
-    ),
+    "state detached, gradients summed": (None, lambda s: _carrying_loop(s, True, num_backward=4)),
 }
-
-
-# ---- all of it ----
 
 
 @dataclass(frozen=True)
@@ -330,15 +315,16 @@ def all_cases() -> dict[str, Case]:
     for runs, is_fault in [(RUN_FAULTS, True), (HEALTHY_RUNS, False)]:
         for name, run in runs.items():
             expected = name if is_fault else None
-            cases[name] = Case(run.describe(), expected, partial(diagnose_case, run), run.training)
+            trains = replace(run, asked_length=None)  # one training serves every question
+            cases[name] = Case(run.describe(), expected, partial(_diagnose_run, run), trains)
     for name, (expected, make) in DATA_CASES.items():
         cases[name] = Case("data", expected, lambda seed, make=make: check_data(*make(seed)))
     for name, (expected, make) in LOOP_CASES.items():
         cases[name] = Case("loop", expected, lambda seed, make=make: check_step(make(seed)))
-    for name, make in MODULE_FAULTS.items():
-        cases[name] = Case("module", name, partial(_check_module_of, make))
-    for name in GOOD_MODULES:
-        cases[name] = Case("module", None, partial(_check_module_of, HEALTHY_MODULES[name]))
+    modules = [(name, name, make) for name, make in MODULE_FAULTS.items()]
+    modules += [(name, None, HEALTHY_MODULES[name]) for name in GOOD_MODULES]
+    for name, expected, make in modules:
+        cases[name] = Case("module", expected, partial(_check_module_of, make))
     return cases
 
 
@@ -347,16 +333,15 @@ def _check_module_of(make: Callable[[], nn.Module], seed: int) -> list[Finding]:
     return check_module(make(), VOCAB_SIZE, seed=seed)
 
 
-def run_self_test(cases: dict[str, Case], num_seeds: int, jobs: int) -> dict[str, Any]:
+def run_self_test(cases: dict[str, Case], num_seeds: int, num_threads: int) -> dict[str, Any]:
     """Diagnose every case with every seed; the confusion matrix as plain values."""
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(num_threads) as pool:
         runs = dict.fromkeys(case.trains for case in cases.values() if case.trains)
-        tasks = [pool.submit(train_case, run, seed) for run in runs for seed in range(num_seeds)]
+        jobs = [pool.submit(train_case, run, seed) for run in runs for seed in range(num_seeds)]
+        bar = {"total": len(jobs), "unit": " runs", "disable": not sys.stderr.isatty()}
         try:
-            for task in tqdm(
-                as_completed(tasks), total=len(tasks), unit=" runs", disable=not sys.stderr.isatty()
-            ):
-                task.result()
+            for job in tqdm(as_completed(jobs), **bar):
+                job.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
