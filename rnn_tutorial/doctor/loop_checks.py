@@ -170,10 +170,8 @@ def _find_duplicates(samples: Samples) -> Iterator[Finding]:
             "duplicated-workers",
             f"{share:.0%} of the samples equal the one {shares.index(share) + 1} places before (at "
             f"other distances {usual:.1%})",
-            "every worker draws the same samples: an epoch has few different ones, and a batch "
-            "brings nothing new",
-            "in __iter__ divide the samples by torch.utils.data.get_worker_info(), and seed each "
-            "worker's generator with its id",
+            "every worker draws the same samples, so a batch brings few new ones or none",
+            "in __iter__ divide the samples by get_worker_info(), and seed each worker with its id",
         )
 
 
@@ -185,7 +183,7 @@ def _find_shared_samples(training: Samples, evaluation: Samples) -> Iterator[Fin
     if len(evaluation) >= _MIN_REPEATED and shared - by_chance >= _LEAKED:
         yield Finding(
             "shared-stream",
-            f"{shared:.0%} of the evaluation samples occur in training; if they were drawn anew, "
+            f"{shared:.0%} of the evaluation samples occur in training; if freshly drawn, "
             f"about {by_chance:.0%} would",
             "the evaluation measures what was memorised, so it overstates what was learned",
             "split the examples before training, and give evaluation its own random generator",

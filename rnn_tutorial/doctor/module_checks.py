@@ -196,15 +196,13 @@ def _check_repeatability(probe: Probe) -> Iterator[Finding]:
             "the same batch twice in a row gives different scores, with equal random states",
             "the module remembers earlier batches: the sequences of one batch begin where "
             "unrelated ones ended, and a batch of another size fails",
-            "begin each forward from a fresh state: do not keep self.hidden; then check again, "
-            "because the other checks need this",
+            "begin each forward from a fresh state, without self.hidden; then run all checks again",
         )
     elif not torch.equal(first, reseeded):
         yield Finding(
             "dropout-in-evaluation",
             "after module.eval() the scores of one batch still depend on the random state",
-            "answers vary from call to call, and the measured accuracy is that of a damaged "
-            "network",
+            "answers vary from call to call, and the accuracy is that of a damaged network",
             "use nn.Dropout, or F.dropout(x, p, self.training), and noise only while "
             "self.training; then check again, because the other checks need this",
         )

@@ -145,7 +145,7 @@ class _Transformer(nn.Module):
 
 
 class _WithScores(_Net):
-    """The right net with something done to its scores."""
+    """The correct net with something done to its scores."""
 
     def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -441,7 +441,7 @@ class _InputIgnored(_Net):
 
 
 class _OnlyLastStep(_Loop):
-    """The state begins anew at each step of the loop."""
+    """The state starts again at zero at each step of the loop."""
 
     def carry(self, state: Tensor) -> Tensor:
         return torch.zeros_like(state)

@@ -119,8 +119,7 @@ def _find_order(probe: Probe, batch: Tensor, alone: Tensor) -> Iterator[Finding]
         yield Finding(
             "order-not-restored",
             f"row 0 of the scores belongs to row {source[0]} of the batch: the order is {source}",
-            "the batch was sorted by length inside the module and not put back, so nearly every "
-            "sequence is trained with another one's label",
+            "rows sorted by length were not put back: most are trained with another row's label",
             "enforce_sorted=False sorts and restores by itself; by hand: scores[order.argsort()]",
         )
 
@@ -234,8 +233,7 @@ def _find_padding(is_right: Tensor, differs_by_id: bool, differs_wider: bool) ->
         yield Finding(
             "padding-leak",
             f"{seen}; another id in the padding changes the scores",
-            "what comes after the end of a sequence counts, so an answer depends on the longest "
-            "sequence of its batch",
+            "what comes after the end of a sequence counts, so an answer depends on its batch",
             "pack_padded_sequence before the recurrent layers, or a mask from seq_lengths where "
             "steps are pooled or attended to; the state of a loop must stop at its length",
         )

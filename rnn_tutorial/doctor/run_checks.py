@@ -293,7 +293,7 @@ CAUSES = (
     find_divergence, find_large_updates, find_bad_states, find_constant_clipping,
     find_small_updates, find_vanishing_gradient, find_missing_lengths, find_chance,
 )  # fmt: skip
-# Faults of a run that learned; each stands for itself.
+# Faults of a run that learned; all that are seen are reported.
 OTHERS = (find_jumps, find_idle_clipping, find_small_evaluation, find_unstable_states)
 
 
