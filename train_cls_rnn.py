@@ -18,7 +18,7 @@ import torch
 
 from rnn_tutorial.data.streams import BatchLoader, training_stream
 from rnn_tutorial.data.streams import SeqSumModDataset as SeqSumModDataset  # to be imported here
-from rnn_tutorial.doctor.watch import Watch
+from rnn_tutorial.doctor.run_checks import Watch
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.runs.processes import World, find_world, join_world
 from rnn_tutorial.runs.terminal import CommandLineParser
@@ -52,10 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model = make_model(config, len(task.tokens), len(task.classes))
             optimizer = make_optimizer(model.parameters(), config)
             run.restore(model, optimizer)
-        if run.is_finished:
-            if world.is_main:
-                print(f"Run {run.folder} is finished. {prediction_hint(run.folder)}")
-            return 0
         watch = Watch(run.folder) if diagnose and world.is_main else None
         with failures(run):
             status = train(run, task, model, optimizer, watch)
@@ -72,6 +68,10 @@ def train(
     watch: Watch | None = None,
 ) -> int:
     """Train from where the run stands to its end; returns the exit status."""
+    if run.is_finished:
+        if run.world.is_main:
+            print(f"Run {run.folder} is finished. {prediction_hint(run.folder)}")
+        return 0
     config = run.config
     engine = make_engine(model, optimizer, config, run.world)
     loader = BatchLoader(

@@ -7,8 +7,8 @@
     python -m rnn_tutorial.diagnose --step my_loop.py:make_step
     python -m rnn_tutorial.diagnose --self_test
 
-Each finding says what was seen, what it means, what to try, and how sure it is. The exit status is
-0 without and 1 with findings.
+Each finding says what was seen, what it means, what to try, and how sure the doctor is. The exit
+status is 0 without findings and 1 with some.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Finding, describe
-from rnn_tutorial.doctor.loop_checks import check_step
+from rnn_tutorial.doctor.loop_checks import check_data, check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run, describe_run
 from rnn_tutorial.doctor.self_test import all_cases, is_as_expected, run_self_test
@@ -38,7 +37,7 @@ from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import code_version, versions
 from rnn_tutorial.runs.terminal import CommandLineParser
 
-# What may be asked about, and what each further flag belongs to.
+# What can be diagnosed, as the user names it, and what each further flag belongs to.
 SUBJECTS = {
     "run": "RUN", "module": "--module", "data": "--data", "step": "--step",
     "self_test": "--self_test",
@@ -55,19 +54,19 @@ def load_factory(place: str, flag: str) -> Callable[[], Any]:
 
     Args:
         place: a Python file and a function in it, such as "my_net.py:make_net".
-        flag: where the user gave it, for the refusal.
+        flag: where the user gave it, for the error message.
 
     Raises:
-        ValueError: no such file or function, or it needs arguments.
+        ValueError: there is no such file or function, or the function needs arguments.
     """
     path, _, name = place.rpartition(":")
     if not Path(path).is_file():
         raise ValueError(f"{flag} {place!r} is not PATH:FACTORY with the path of a Python file")
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     if spec is None:
-        raise ValueError(f"{flag} {place!r}: {path!r} is no Python file")
+        raise ValueError(f"{flag} {place!r}: {path!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(Path(path).parent.resolve()))  # what stands beside it may be imported
+    sys.path.insert(0, str(Path(path).parent.resolve()))  # so that it can import its neighbours
     sys.modules[spec.name] = module  # where dataclasses look for the names in annotations
     spec.loader.exec_module(module)
     factory = getattr(module, name, None)
@@ -86,7 +85,7 @@ def _made_by(place: str, flag: str) -> Any:
     """What the factory returns; ValueError if that is None."""
     made = load_factory(place, flag)()
     if made is None:
-        raise ValueError(f"{flag} {place!r} returns None; does it lack a return?")
+        raise ValueError(f"{flag} {place!r} returns None; is a return statement missing?")
     return made
 
 
@@ -103,20 +102,20 @@ def _self_test(flags: Any) -> int:
     num_seeds = flags.num_seeds or _NUM_SEEDS
     result = run_self_test(all_cases(), num_seeds, flags.jobs or os.cpu_count())
     command = f"python -m rnn_tutorial.diagnose --self_test --num_seeds {num_seeds}"
-    recorded = {"command": command, "code_version": code_version(), "versions": versions()}
-    result = recorded | result
+    result = {
+        "command": command, "code_version": code_version(), "versions": versions(), **result,
+    }  # fmt: skip
     if isinstance(flags.json, str):
         write_json(Path(flags.json), result)
     if flags.json is True:
         print(json.dumps(result))
     else:
         print_matrix(result)
-    good = [is_as_expected(row, num_seeds) for row in result["rows"].values()]
-    return 0 if all(good) else 1
+    return 0 if all(is_as_expected(row, num_seeds) for row in result["rows"].values()) else 1
 
 
-def _check_own(subject: str, flags: Any) -> list[Finding]:
-    """The findings of the user's own module, data or step."""
+def _check_code(subject: str, flags: Any) -> list[Finding]:
+    """The findings of the user's module, data or step."""
     if subject == "module":
         if flags.vocab_size is None:
             raise ValueError("--module needs --vocab_size, the number of tokens without padding")
@@ -130,10 +129,10 @@ def _check_own(subject: str, flags: Any) -> list[Finding]:
 
 
 def _subject(flags: Any) -> str:
-    """What is asked about; ValueError if that is not one thing, or a flag belongs to another."""
+    """What is to be diagnosed; ValueError if that is not one thing, or a flag does not fit it."""
     given = [name for name in SUBJECTS if getattr(flags, name) not in (None, False)]
     if isinstance(flags.json, str) and not given:
-        flags.run, flags.json, given = flags.json, True, ["run"]  # it was --json RUN
+        flags.run, flags.json, given = flags.json, True, ["run"]  # argparse took RUN for FILE
     if len(given) != 1:
         raise ValueError("give one of RUN, --module, --data, --step and --self_test")
     for name, owner in BELONGS_TO.items():
@@ -141,11 +140,11 @@ def _subject(flags: Any) -> str:
         if value is not None and owner != given[0]:
             raise ValueError(f"--{name} {value} goes with {SUBJECTS[owner]} only")
         if isinstance(value, int) and value < 1:
-            raise ValueError(f"--{name} {value} is not a whole number from 1 on")
+            raise ValueError(f"--{name} {value} must be a whole number of at least 1")
     if isinstance(flags.json, str) and given[0] != "self_test":
         raise ValueError(
-            f"--json {flags.json!r}: to write its result to a FILE goes with --self_test only; "
-            "--json alone prints"
+            f"--json {flags.json!r}: only --self_test writes its result to a FILE; --json alone "
+            "prints JSON"
         )
     return given[0]
 
@@ -153,43 +152,20 @@ def _subject(flags: Any) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Diagnose as the command line says; returns the exit status."""
     parser = CommandLineParser(prog="python -m rnn_tutorial.diagnose", description=__doc__)
-    parser.add_argument(
-        "run", nargs="?", metavar="RUN", help="a run's folder, a folder of runs, or a checkpoint"
-    )
-    parser.add_argument(
-        "--length", type=int, metavar="N", help="answers are wanted at this length too"
-    )
-    parser.add_argument(
-        "--module", metavar="PATH:FACTORY", help="check the nn.Module(x, lengths) that it returns"
-    )
-    parser.add_argument("--vocab_size", type=int, metavar="V", help="tokens of the module")
-    parser.add_argument(
-        "--data",
-        metavar="PATH:FACTORY",
-        help="check the samples (input_seq, seq_length, target), or batches of them, it returns",
-    )
-    parser.add_argument("--evaluation", metavar="PATH:FACTORY", help="evaluation data beside them")
-    parser.add_argument(
-        "--step",
-        metavar="PATH:FACTORY",
-        help="check the function it returns, which makes a training step and returns the loss",
-    )
-    parser.add_argument(
-        "--self_test", action="store_true", help="put in every fault and see what is found"
-    )
-    parser.add_argument(
-        "--num_seeds", type=int, metavar="N", help=f"of the self-test (default: {_NUM_SEEDS})"
-    )
-    parser.add_argument(
-        "--jobs", type=int, metavar="N", help="its runs at a time (default: one per core)"
-    )
-    parser.add_argument(
-        "--json",
-        nargs="?",
-        const=True,
-        metavar="FILE",
-        help="print JSON; the self-test writes it to FILE if one is given",
-    )
+    add = parser.add_argument
+    add("run", nargs="?", metavar="RUN", help="a run's folder, a folder of runs, or a checkpoint")
+    add("--length", type=int, metavar="N", help="the run must give right answers at this length")
+    place = "PATH:FACTORY"
+    add("--module", metavar=place, help="check the nn.Module that it returns, called (x, lengths)")
+    add("--vocab_size", type=int, metavar="V", help="number of tokens that the module knows")
+    add("--data", metavar=place, help="check its samples (input_seq, seq_length, target)")
+    add("--evaluation", metavar=place, help="evaluation data to compare with --data")
+    add("--step", metavar=place, help="check the training step that it returns, a function")
+    add("--self_test", action="store_true", help="try the doctor on every fault that it knows")
+    add("--num_seeds", type=int, metavar="N", help=f"of the self-test (default: {_NUM_SEEDS})")
+    add("--jobs", type=int, metavar="N", help="runs of it at a time (default: one per core)")
+    json_help = "print JSON, or write it to FILE (--self_test only)"
+    add("--json", nargs="?", const=True, metavar="FILE", help=json_help)
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())
     try:
@@ -201,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             findings = check_run(evidence)
             text = describe_run(evidence, findings)
         else:
-            findings = _check_own(subject, flags)
+            findings = _check_code(subject, flags)
             text = describe(findings)
     except (ValueError, OSError) as error:
         parser.error(str(error))

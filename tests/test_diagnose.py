@@ -118,17 +118,20 @@ ready = Net(2)
         (["nowhere", "--vocab_size", "3"], "--vocab_size 3 goes with --module"),
         (["nowhere", "--num_seeds", "5"], "--num_seeds 5 goes with --self_test"),
         (["--data", "net.py:net", "--length", "9"], "--length 9 goes with RUN"),
-        (["nowhere", "--json", "out.json"], "'out.json': to write its result to a FILE goes with"),
-        (["--step", "net.py:net", "--json", "out.json"], "'out.json': to write its result"),
+        (
+            ["nowhere", "--json", "out.json"],
+            "'out.json': only --self_test writes its result",
+        ),
+        (["--step", "net.py:net", "--json", "out.json"], "'out.json': only --self_test writes"),
         (["--data="], "--data ''"),
         (["--data", "net.py:number"], "number"),
         (["--data", "net.py:none"], "--data 'net.py:none' returns None"),
         (["--data", "net.py:net", "--evaluation", "net.py:none"], "'net.py:none' returns None"),
         (["--step", "net.py:none"], "--step 'net.py:none' returns None"),
         (["--module", "net.py:none", "--vocab_size", "3"], "'net.py:none' returns None"),
-        (["--data", "net.py:one"], "the training data are a int"),
-        (["--step", "net.py:one"], "step is a int"),
-        (["--module", "net.py:one", "--vocab_size", "3"], "module is a int"),
+        (["--data", "net.py:one"], "the training data are of type int"),
+        (["--step", "net.py:one"], "step is of type int"),
+        (["--module", "net.py:one", "--vocab_size", "3"], "module is of type int"),
         (["--module", "net.py:ready", "--vocab_size", "3"], "no function 'ready'"),
         (["--step", "net.py:needs"], "missing a required argument: 'size'"),
         (["--module", "net.py:Net", "--vocab_size", "3"], "missing a required argument: 'size'"),
@@ -239,7 +242,7 @@ def test_a_few_faults_are_found_and_runs_are_kept(tmp_path, monkeypatch, capsys)
     }
     monkeypatch.setattr(self_test, "RUN_FAULTS", faults)
     monkeypatch.setattr(self_test, "MODULE_FAULTS", {})
-    for name in ("DATA_FAULTS", "HEALTHY_DATA", "LOOP_FAULTS", "HEALTHY_LOOPS", "HEALTHY_MODULES"):
+    for name in ("DATA_CASES", "LOOP_CASES", "GOOD_MODULES"):
         monkeypatch.setattr(self_test, name, {})
     assert diagnose.main(["--self_test", "--num_seeds", "1", "--json", "doctor.json"]) == 0
     assert "ok  saturated-units" in capsys.readouterr().out
@@ -280,7 +283,7 @@ def test_every_case_has_a_finding_or_is_healthy():
     assert names >= known | {"shifted-labels", "duplicated-workers", "shared-stream"}
 
 
-@pytest.mark.parametrize("name", self_test.HEALTHY_MODULES)
+@pytest.mark.parametrize("name", self_test.GOOD_MODULES)
 def test_nothing_is_found_in_a_good_module(name):
     assert run_self_test({name: all_cases()[name]}, 1, 1)["rows"][name]["found"] == {}
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with a training run, a module or data.
+    """One thing that is wrong with a training run, a module, data or a training step.
 
     Args:
-        name: what it is, in kebab-case: "vanishing-gradient".
-        seen: what was measured, with the figure.
+        name: of the fault, in kebab-case: "vanishing-gradient".
+        seen: what was measured, with the number.
         meaning: what follows from it.
-        advice: what to try: the flag, or the change of the code.
+        advice: what to try: a flag, or a change of the code.
         confidence: "certain", "likely" or "possible".
     """
 
@@ -22,11 +22,11 @@ class Finding:
     seen: str
     meaning: str
     advice: str
-    confidence: str
+    confidence: str = "certain"
 
 
 def describe(findings: Sequence[Finding]) -> str:
-    """The findings for a person, a paragraph each, or a sentence if there is none."""
+    """The findings for a person, a paragraph each, or a sentence if there are none."""
     if not findings:
         return "No findings."
     return "\n".join(

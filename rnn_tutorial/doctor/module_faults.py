@@ -58,6 +58,11 @@ def _mask(x: Tensor, seq_lengths: Tensor) -> Tensor:
     return torch.arange(x.shape[1], device=x.device) < seq_lengths.to(x.device)[:, None]
 
 
+class _LastValidStep(_Net):
+    def forward(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
+        return self.fc(self.outputs(x, seq_lengths)[torch.arange(len(x)), seq_lengths - 1])
+
+
 class _MeanPooling(_Net):
     def forward(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
         output = self.outputs(x, seq_lengths)
@@ -140,7 +145,7 @@ class _Transformer(nn.Module):
 
 
 class _WithScores(_Net):
-    """The right net with something done to its scores."""
+    """The correct net with something done to its scores."""
 
     def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -153,7 +158,9 @@ class _WithScores(_Net):
 HEALTHY_MODULES: dict[str, Callable[[], nn.Module]] = {
     "RnnClsNet": lambda: RnnClsNet(VOCAB_SIZE, EMBED_DIM, HIDDEN_DIM, 1, CLS_NUM),
     "RnnClsNet, 3 layers": lambda: RnnClsNet(VOCAB_SIZE, EMBED_DIM, HIDDEN_DIM, 3, CLS_NUM),
-    "GRU": lambda: _Net(nn.GRU),
+    "GRU, final state": lambda: _Net(nn.GRU),
+    "a GRU": lambda: _LastValidStep(nn.GRU),
+    "an LSTM": lambda: _LastValidStep(nn.LSTM),
     "LSTM, 2 layers, dropout": lambda: _Net(nn.LSTM, num_layers=2, dropout=0.2),
     "bidirectional LSTM": lambda: _Net(nn.LSTM, bidirectional=True),
     "mean pooling": lambda: _MeanPooling(nn.RNN),
@@ -434,7 +441,7 @@ class _InputIgnored(_Net):
 
 
 class _OnlyLastStep(_Loop):
-    """The state begins anew at each step of the loop."""
+    """The state starts again at zero at each step of the loop."""
 
     def carry(self, state: Tensor) -> Tensor:
         return torch.zeros_like(state)

@@ -13,18 +13,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from rnn_tutorial.doctor.findings import Finding
-
 Call = Callable[[nn.Module, Tensor, Tensor], object]  # module, x, seq_lengths -> scores
 CPU = torch.device("cpu")
-# What a check returns: its findings, and whether the checks after it still have a meaning.
-Outcome = tuple[list[Finding], bool]
-PASSED: Outcome = ([], True)
 LENGTHS = (3, 7, 1, 5, 7, 2, 6, 4, 5)  # unsorted, a single token, two full rows; N differs from T
 
 
 class ModuleRaised(Exception):
-    """The module raised an error on a legitimate batch."""
+    """The module raised an error on a valid batch."""
 
 
 class WrongShape(Exception):
@@ -35,28 +30,15 @@ class Probe:
     """A private copy of a module in evaluation mode, and a batch of random sequences for it.
 
     The copy computes on the CPU in float64 if it can: then "equal" is sharp. Use it inside
-    `undisturbed`.
-
-    Args:
-        module: any module.
-        vocab_size: tokens are 0 to vocab_size - 1, without padding_id if that is among them.
-        lengths: valid steps of each row of the batch; LENGTHS if None.
-        batch_first: whether the module takes (N, T) or (T, N).
-        padding_id: what stands in the padding; if None, vocab_size where the embedding has room
-            for it, else the embedding's padding_idx, else 0.
-        call: calls the module; `module(x, seq_lengths)` if None.
-        seed: of the random tokens and of everything random in the module.
+    `undisturbed`. The arguments and errors are those of `check_module`.
 
     Attributes:
         module: the copy.
         tokens: random tokens, none of them padding, int64, (N, T).
         lengths: int64, (N,).
-        padding_id: as above.
+        padding_id: what is in the padding.
         token_ids: the ids that are tokens.
         tolerance: a difference in scores below this part of the largest score is rounding.
-
-    Raises:
-        ValueError: a wrong argument, or a module that cannot be copied.
     """
 
     def __init__(
@@ -89,12 +71,12 @@ class Probe:
     def _settle(self, module: nn.Module) -> None:
         """Copy the module to where it computes most exactly, if it computes at all."""
         tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
-        own = (tensors[0].device, tensors[0].dtype) if tensors else (CPU, torch.float32)
-        for device, dtype in dict.fromkeys([(CPU, torch.float64), (CPU, own[1]), own]):
-            for lengths_device in dict.fromkeys((CPU, device)):  # packing wants the CPU
+        given = (tensors[0].device, tensors[0].dtype) if tensors else (CPU, torch.float32)
+        for device, dtype in dict.fromkeys([(CPU, torch.float64), (CPU, given[1]), given]):
+            for lengths_device in dict.fromkeys((CPU, device)):  # packing needs the CPU
                 if self._computes(module, device, dtype, lengths_device):
                     return
-        self._computes(module, *own, CPU)  # it does not: the first check says why
+        self._computes(module, *given, CPU)  # it does not: the first check says why
 
     def _computes(
         self, module: nn.Module, device: torch.device, dtype: torch.dtype, lengths_device: object
@@ -114,15 +96,12 @@ class Probe:
     def batch(
         self, tokens: Tensor | None = None, extra: int = 0, filler: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The batch, padded.
+        """The batch, padded: ids, (N, T + extra), and lengths, (N,).
 
         Args:
-            tokens: other tokens than the probe's own, (N, T).
+            tokens: other tokens, (N, T).
             extra: columns of padding beyond the longest row.
-            filler: what stands in the padding instead of padding_id.
-
-        Returns:
-            Ids, (N, T + extra), and lengths, (N,).
+            filler: what is in the padding instead of padding_id.
         """
         filler = self.padding_id if filler is None else filler
         x = nn.functional.pad(self.tokens if tokens is None else tokens, (0, extra), value=filler)
@@ -142,7 +121,7 @@ class Probe:
     def other_tokens(self, tokens: Tensor) -> Tensor:
         """Each token replaced by the next one of the vocabulary."""
         ids = torch.tensor(self.token_ids)
-        return ids[(torch.searchsorted(ids, tokens) + 1) % len(ids)]
+        return ids[(torch.searchsorted(ids, tokens.contiguous()) + 1) % len(ids)]
 
     def embedding(self) -> nn.Embedding | None:
         """The embedding of the tokens, if the copy has one."""
@@ -171,12 +150,14 @@ class Probe:
             ModuleRaised: with the error's text and what the batch was.
             WrongShape: the result is not of shape (N, C).
         """
-        given = x if self._batch_first else x.T
-        given = given.clone().to(self.device)
+        given = (x if self._batch_first else x.T).clone().to(self.device)
         given_lengths = lengths.clone().to(self._lengths_device)
-        before_call = given.clone(), given_lengths.clone()
+        before = {
+            "x": (given, given.clone()),
+            "seq_lengths": (given_lengths, given_lengths.clone()),
+        }
         torch.manual_seed(self._seed + other_seed)
-        before = torch.get_default_dtype()
+        default_dtype = torch.get_default_dtype()
         torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in the module's forward
         try:
             with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=False):
@@ -189,14 +170,8 @@ class Probe:
                 f"to {x.shape[1]} columns: {message}"
             ) from error
         finally:
-            torch.set_default_dtype(before)
-        self.modified = [
-            name
-            for name, now, then in zip(
-                ("x", "seq_lengths"), (given, given_lengths), before_call, strict=True
-            )
-            if not torch.equal(now, then)
-        ]
+            torch.set_default_dtype(default_dtype)
+        self.modified = [name for name, pair in before.items() if not torch.equal(*pair)]
         if isinstance(scores, (tuple, list)) and scores:
             scores = scores[0]
         if not isinstance(scores, Tensor):
@@ -206,6 +181,11 @@ class Probe:
                 f"scores of shape {tuple(scores.shape)} for {len(x)} rows of {x.shape[1]} columns"
             )
         return scores
+
+    def weighted_sum(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """A scalar that every score of the batch moves."""
+        scores = self.scores(x, lengths)
+        return (scores * weights_like(scores)).sum()
 
     def are_equal(self, scores: Tensor, others: Tensor) -> Tensor:
         """Whether rows of scores are the same but for rounding, (N,)."""
@@ -222,7 +202,7 @@ class Probe:
 
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
-    """What random numbers the caller draws next is the same after this as without it."""
+    """The random numbers that the caller draws next are the same after this as without it."""
     tensors = (*module.parameters(), *module.buffers())
     devices = {tensor.device for tensor in tensors if tensor.is_cuda}
     with torch.random.fork_rng(devices), torch.enable_grad():
@@ -244,7 +224,7 @@ def _copied(module: nn.Module) -> nn.Module:
 
 
 def _padding_id(module: nn.Module, vocab_size: int) -> int:
-    """What most likely stands in the padding, by the embedding of the tokens."""
+    """What most likely is in the padding, by the embedding of the tokens."""
     embedding = _token_embedding(module, vocab_size)
     if embedding is None or embedding.num_embeddings > vocab_size:
         return vocab_size
@@ -252,10 +232,10 @@ def _padding_id(module: nn.Module, vocab_size: int) -> int:
 
 
 def _token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:
-    """The embedding that most likely is the tokens', not that of positions or segments."""
+    """The embedding that most likely is that of tokens, not of positions or segments."""
     found = [part for part in module.modules() if isinstance(part, nn.Embedding)]
-    found.sort(key=lambda e: abs(e.num_embeddings - vocab_size - 0.5))  # V or V + 1 rows: first
-    return found[0] if found else None
+    # V or V + 1 rows are preferred.
+    return min(found, key=lambda e: abs(e.num_embeddings - vocab_size - 0.5), default=None)
 
 
 def _enough_rows(lengths: Sequence[int]) -> list[int]:
@@ -272,14 +252,13 @@ def _enough_rows(lengths: Sequence[int]) -> list[int]:
 def hooked(
     module: nn.Module, kinds: tuple[type, ...], hook: Callable, before: bool = False
 ) -> Iterator[None]:
-    """Every part of these kinds calls the hook with (part, args, kwargs) and its result."""
-    handles = [
-        part.register_forward_pre_hook(hook, with_kwargs=True)
-        if before
-        else part.register_forward_hook(hook, with_kwargs=True)
-        for part in module.modules()
-        if isinstance(part, kinds)
-    ]
+    """Every part of these kinds calls the hook with (part, args, kwargs) and its result.
+
+    With `before`, the hook is called before the part, without a result.
+    """
+    register = "register_forward_pre_hook" if before else "register_forward_hook"
+    parts = [part for part in module.modules() if isinstance(part, kinds)]
+    handles = [getattr(part, register)(hook, with_kwargs=True) for part in parts]
     try:
         yield
     finally:
@@ -287,12 +266,7 @@ def hooked(
             handle.remove()
 
 
-def weighted_sum(probe: Probe, x: Tensor, lengths: Tensor) -> Tensor:
-    """A scalar that every score of the batch moves."""
-    scores = probe.scores(x, lengths)
-    return (scores * weights_like(scores)).sum()
-
-
 def weights_like(scores: Tensor) -> Tensor:
+    """Fixed random weights for scores."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(scores.shape, generator=generator, dtype=torch.float64).to(scores)

@@ -1,8 +1,8 @@
 """Faults put into healthy training on purpose, to see what the doctor says of each.
 
-A fault of a run is a recipe with a flag that spoils it, or with first weights that do; a fault of
-code is the code as people write it. Every case is tried with several seeds. A finished run is kept
-under output/doctor by its flags and the code that determines it.
+A fault of a run is a recipe spoiled by a flag or by its first weights; a fault of code is the code
+as people write it. Every case is tried with several seeds. A finished run is kept under
+output/doctor, named by its flags and the code that determines it.
 """
 
 from __future__ import annotations
@@ -24,22 +24,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from rnn_tutorial.data.batches import Sample, pad_and_tensor
 from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
-from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.loop_checks import check_step
+from rnn_tutorial.doctor.loop_checks import check_data, check_step
 from rnn_tutorial.doctor.module_checks import check_module
-from rnn_tutorial.doctor.module_faults import MODULE_FAULTS
+from rnn_tutorial.doctor.module_faults import HEALTHY_MODULES, MODULE_FAULTS, VOCAB_SIZE
 from rnn_tutorial.doctor.run_checks import check_run
-from rnn_tutorial.evaluation.exact import evaluate
-from rnn_tutorial.machines.digit_sum import SumModulo
-from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.classifier import make_model
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, write_json
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version
@@ -47,12 +43,13 @@ from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.recipes import settings_of
+from rnn_tutorial.tasks.choose import make_task
 from rnn_tutorial.training.optimizer import make_optimizer
-from rnn_tutorial.training.schedule import Standing
-from train_cls_rnn import make_model
+from rnn_tutorial.training.schedule import EvaluationHistory
 
 CACHE = Path("output", "doctor")
 _DONE_FILE = "done"
+GOOD_MODULES = ("RnnClsNet", "a GRU", "an LSTM")  # of HEALTHY_MODULES; the tests try all of them
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class RunCase:
         flags: of train_cls_rnn.py.
         scale: factor on the first recurrent weights; 1 leaves them as they are.
         shift: added to the first recurrent biases.
-        asked_length: passed on to the doctor.
+        asked_length: for `read_evidence`.
     """
 
     flags: str
@@ -71,20 +68,18 @@ class RunCase:
     shift: float = 0.0
     asked_length: int | None = None
 
-    @property
-    def training(self) -> RunCase:
-        """The same training, whatever the doctor is asked."""
-        return replace(self, asked_length=None)
-
     def describe(self) -> str:
         """The flags, and what else was changed."""
-        extras = [f"first recurrent weights × {self.scale:g}"] * (self.scale != 1)
-        extras += [f"first biases {self.shift:+g}"] * (self.shift != 0)
-        extras += [f"diagnosed with --length {self.asked_length}"] * (self.asked_length is not None)
-        return "; ".join([self.flags, *extras])
+        parts = [self.flags]
+        if self.scale != 1:
+            parts.append(f"first recurrent weights × {self.scale:g}")
+        if self.shift:
+            parts.append(f"first biases {self.shift:+g}")
+        if self.asked_length:
+            parts.append(f"diagnosed with --length {self.asked_length}")
+        return "; ".join(parts)
 
 
-_SOLVED = "--recipe solved"
 _SHORT = "--recipe solved --total_steps 2000"
 _FAR = (
     "--recipe solved --total_steps 1600 --hidden_dim 64 --batch_size 64 --init default "
@@ -93,14 +88,14 @@ _FAR = (
 _GATED = "--min_seq_len 1 --hidden_dim 48 --batch_size 64 --lr 0.01 --min_lr 0 --total_steps 3000"
 
 HEALTHY_RUNS = {
-    "solved": RunCase(_SOLVED),
-    "solved, asked for length 1000": RunCase(_SOLVED, asked_length=1000),
+    "solved": RunCase("--recipe solved"),
+    "solved, asked for length 1000": RunCase("--recipe solved", asked_length=1000),
     "sota_warmup": RunCase("--recipe sota_warmup"),
     "GRU": RunCase(f"--cell gru {_GATED}"),
     "LSTM": RunCase(f"--cell lstm {_GATED}"),
 }
 
-# By name of the finding that is expected.
+# By the name of the expected finding.
 RUN_FAULTS = {
     "not-finite-loss": RunCase(f"{_SHORT} --lr 10"),
     "missing-warmup": RunCase(
@@ -147,12 +142,8 @@ def train_case(case: RunCase, seed: int) -> Path:
     if case.scale != 1 or case.shift:
         _begin_with_spoiled_weights(flags, case)
         flags = ["--resume", str(folder)]
-    done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "train_cls_rnn.py"), *flags],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, str(REPOSITORY / "train_cls_rnn.py"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode > 1 or not folder.is_dir():  # 1 is a divergence
         raise RuntimeError(f"train_cls_rnn.py {' '.join(flags)} failed: {done.stderr.strip()}")
     (parent / _DONE_FILE).touch()
@@ -160,64 +151,51 @@ def train_case(case: RunCase, seed: int) -> Path:
 
 
 def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
-    """Write a run that stands before its first update, with recurrent weights made worse."""
+    """Write a run before its first update, with worse recurrent weights."""
     parser = CommandLineParser()
     add_config_flags(parser)
     config = TrainConfig(**settings_of(vars(parser.parse_args(flags))))
-    model = make_model(config)
+    task = make_task(config)
+    model = make_model(config, len(task.tokens), len(task.classes))
     with torch.no_grad():
         for name, parameter in model.rnn.named_parameters():
-            parameter.mul_(case.scale if "weight" in name else 1).add_(
-                case.shift if "bias" in name else 0
-            )
+            parameter.mul_(case.scale if "weight" in name else 1)
+            parameter.add_(case.shift if "bias" in name else 0)
     folder = claim_run_folder(config.save_dir, config.run_name)
     write_json(folder / CONFIG_FILE, asdict(config))
-    evaluation = evaluate(
-        model, SumModulo(config.max_number), config.min_seq_len, config.max_seq_len
-    )
     save_checkpoint(
         folder,
         0,
+        task=task.record,
         model=model.arguments,
         weights=model.state_dict(),
         config=asdict(config),
         optimizer=make_optimizer(model.parameters(), config).state_dict(),
-        evaluation=asdict(evaluation),
-        standing=asdict(Standing()),
+        evaluation=asdict(task.evaluate(model)),
+        history=asdict(EvaluationHistory()),
         elapsed_seconds=0.0,
     )
 
 
-def diagnose_case(case: RunCase, seed: int) -> list[Finding]:
-    """Train and diagnose."""
+def _diagnose_run(case: RunCase, seed: int) -> list[Finding]:
     return check_run(read_evidence(str(train_case(case, seed)), case.asked_length))
 
 
-# ---- data ----
-
-
-class _LabelOfTheNext(IterableDataset):
+def _late_labels(dataset: SeqSumModDataset) -> Iterator[Sample]:
     """The label is read one line too late."""
-
-    def __init__(self, dataset: SeqSumModDataset) -> None:
-        self.dataset = dataset
-
-    def __iter__(self) -> Iterator[Sample]:
-        for (x, length, _), (_, _, target) in itertools.pairwise(self.dataset):
-            yield x, length, target
+    for (x, length, _), (_, _, target) in itertools.pairwise(dataset):
+        yield x, length, target
 
 
-class _SortOnlyInputs:
+def _sort_only_inputs(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
     """A collate function that sorts the inputs by length for packing, but not the labels."""
-
-    def __call__(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
-        x, lengths, targets = pad_and_tensor(samples, 10)
-        order = lengths.argsort(descending=True)
-        return x[order], lengths[order], targets
+    x, lengths, targets = pad_and_tensor(samples, 10)
+    order = lengths.argsort(descending=True)
+    return x[order], lengths[order], targets
 
 
 class _EveryWorkerAll(IterableDataset):
-    """Draws with a seed of its own in every worker, the same in all."""
+    """Every worker draws with the same seed."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -238,12 +216,15 @@ def _loader(dataset: IterableDataset, num_workers: int = 0, collate: Any = None)
     return DataLoader(dataset, batch_size=16, num_workers=num_workers, collate_fn=collate)
 
 
-# By name: the expected finding, and training and evaluation data of a seed.
-DATA_FAULTS: dict[str, tuple[str, Callable[[int], tuple[Iterable, Iterable | None]]]] = {
-    "label of the next sample": ("shifted-labels", lambda s: (_LabelOfTheNext(_digits(s)), None)),
+# By name: the expected finding or None, and training and evaluation data of a seed.
+DATA_CASES: dict[str, tuple[str | None, Callable[[int], tuple[Iterable, Iterable | None]]]] = {
+    "label of the next sample": (
+        "shifted-labels",
+        lambda s: (_late_labels(_digits(s)), None),
+    ),
     "only the inputs are sorted": (
         "shifted-labels",
-        lambda s: (_loader(_digits(s), collate=_SortOnlyInputs()), None),
+        lambda s: (_loader(_digits(s), collate=_sort_only_inputs), None),
     ),
     "two workers draw the same": (
         "duplicated-workers",
@@ -258,23 +239,18 @@ DATA_FAULTS: dict[str, tuple[str, Callable[[int], tuple[Iterable, Iterable | Non
         "small-evaluation",
         lambda s: (_digits(s), _digits(s, total=100, stream=EVAL_STREAM)),
     ),
+    "a loader of two workers": (
+        None,
+        lambda s: (_loader(_digits(s), num_workers=2), _digits(s, stream=EVAL_STREAM)),
+    ),
 }
-HEALTHY_DATA = {
-    "a loader of two workers": lambda s: (
-        _loader(_digits(s), num_workers=2),
-        _digits(s, stream=EVAL_STREAM),
-    )
-}
-
-
-# ---- loop ----
 
 
 def _carrying_loop(seed: int, detach: bool, num_backward: int = 1) -> Callable[[], Tensor]:
     """A training step whose hidden state goes on from batch to batch.
 
     Args:
-        detach: without its history, as it should.
+        detach: carry the state on without its history, as is right.
         num_backward: batches whose gradients are summed for one update.
     """
     torch.manual_seed(seed)
@@ -296,50 +272,16 @@ def _carrying_loop(seed: int, detach: bool, num_backward: int = 1) -> Callable[[
     return step
 
 
-LOOP_FAULTS = {
-    "state carried on": lambda s: _carrying_loop(s, detach=False),
-    "state carried on, retain_graph": lambda s: _carrying_loop(s, detach=False, num_backward=8),
+# By name: the expected finding or None, and the step of a seed.
+LOOP_CASES: dict[str, tuple[str | None, Callable[[int], Callable[[], Tensor]]]] = {
+    "state carried on": ("state-not-detached", lambda s: _carrying_loop(s, detach=False)),
+    "state carried on, retain_graph": (
+        "state-not-detached",
+        lambda s: _carrying_loop(s, detach=False, num_backward=8),
+    ),
+    "state detached": (None, lambda s: _carrying_loop(s, detach=True)),
+    "state detached, gradients summed": (None, lambda s: _carrying_loop(s, True, num_backward=4)),
 }
-HEALTHY_LOOPS = {
-    "state detached": lambda s: _carrying_loop(s, detach=True),
-    "state detached, gradients summed": lambda s: _carrying_loop(s, True, num_backward=4),
-}
-
-
-# ---- modules ----
-
-
-class _UsersNet(nn.Module):
-    """A gated network as one would write it."""
-
-    def __init__(self, cell: type[nn.RNNBase]) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(11, 10, padding_idx=10)
-        self.rnn = cell(10, 16, batch_first=True)
-        self.fc = nn.Linear(16, 10)
-
-    def forward(self, x: Tensor, seq_lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(
-            self.embedding(x), seq_lengths, batch_first=True, enforce_sorted=False
-        )
-        output, _ = self.rnn(packed)
-        padded, lengths = pad_packed_sequence(output, batch_first=True)
-        return self.fc(padded[torch.arange(len(x)), lengths - 1])
-
-
-HEALTHY_MODULES: dict[str, Callable[[], nn.Module]] = {
-    "RnnClsNet": lambda: RnnClsNet(10, 10, 16, 2, 10),
-    "a GRU": lambda: _UsersNet(nn.GRU),
-    "an LSTM": lambda: _UsersNet(nn.LSTM),
-}
-
-
-def _check_module_of(factory: Callable[[], nn.Module], seed: int) -> list[Finding]:
-    torch.manual_seed(seed)
-    return check_module(factory(), 10, seed=seed)
-
-
-# ---- all of it ----
 
 
 @dataclass(frozen=True)
@@ -348,8 +290,8 @@ class Case:
 
     Args:
         what: in words, or the flags.
-        expected: the finding that is to be made, or None for the healthy.
-        diagnose: the findings with a seed.
+        expected: the finding that must be made, or None if nothing is wrong.
+        diagnose: gives the findings with a seed.
         trains: the run that it needs, or None.
     """
 
@@ -362,40 +304,40 @@ class Case:
 def all_cases() -> dict[str, Case]:
     """Every fault and every healthy thing, by name."""
     cases = {}
-    for expected, runs in [(True, RUN_FAULTS), (False, HEALTHY_RUNS)]:
+    for runs, is_fault in [(RUN_FAULTS, True), (HEALTHY_RUNS, False)]:
         for name, run in runs.items():
-            finding = name if expected else None
-            cases[name] = Case(run.describe(), finding, partial(diagnose_case, run), run.training)
-    for name, (finding, make) in DATA_FAULTS.items():
-        cases[name] = Case("data", finding, lambda s, make=make: check_data(*make(s)))
-    for name, make in HEALTHY_DATA.items():
-        cases[name] = Case("data", None, lambda s, make=make: check_data(*make(s)))
-    for name, make in LOOP_FAULTS.items():
-        finding = "state-not-detached"
-        cases[name] = Case("loop", finding, lambda s, make=make: check_step(make(s)))
-    for name, make in HEALTHY_LOOPS.items():
-        cases[name] = Case("loop", None, lambda s, make=make: check_step(make(s)))
-    for name, factory in MODULE_FAULTS.items():
-        cases[name] = Case("module", name, partial(_check_module_of, factory))
-    for name, factory in HEALTHY_MODULES.items():
-        cases[name] = Case("module", None, partial(_check_module_of, factory))
+            expected = name if is_fault else None
+            trains = replace(run, asked_length=None)  # one training serves every question
+            cases[name] = Case(run.describe(), expected, partial(_diagnose_run, run), trains)
+    for name, (expected, make) in DATA_CASES.items():
+        cases[name] = Case("data", expected, lambda seed, make=make: check_data(*make(seed)))
+    for name, (expected, make) in LOOP_CASES.items():
+        cases[name] = Case("loop", expected, lambda seed, make=make: check_step(make(seed)))
+    modules = [(name, name, make) for name, make in MODULE_FAULTS.items()]
+    modules += [(name, None, HEALTHY_MODULES[name]) for name in GOOD_MODULES]
+    for name, expected, make in modules:
+        cases[name] = Case("module", expected, partial(_check_module_of, make))
     return cases
 
 
-def run_self_test(cases: dict[str, Case], num_seeds: int, jobs: int) -> dict[str, Any]:
+def _check_module_of(make: Callable[[], nn.Module], seed: int) -> list[Finding]:
+    torch.manual_seed(seed)
+    return check_module(make(), VOCAB_SIZE, seed=seed)
+
+
+def run_self_test(cases: dict[str, Case], num_seeds: int, num_threads: int) -> dict[str, Any]:
     """Diagnose every case with every seed; the confusion matrix as plain values."""
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(num_threads) as pool:
         runs = dict.fromkeys(case.trains for case in cases.values() if case.trains)
-        tasks = [pool.submit(train_case, run, seed) for run in runs for seed in range(num_seeds)]
+        jobs = [pool.submit(train_case, run, seed) for run in runs for seed in range(num_seeds)]
+        bar = {"total": len(jobs), "unit": " runs", "disable": not sys.stderr.isatty()}
         try:
-            for task in tqdm(
-                as_completed(tasks), total=len(tasks), unit=" runs", disable=not sys.stderr.isatty()
-            ):
-                task.result()
+            for job in tqdm(as_completed(jobs), **bar):
+                job.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    # What is trained lies ready now, and nothing below runs beside other threads.
+    # All runs are trained now, and nothing below runs beside other threads.
     rows = {}
     for name, case in cases.items():
         found = Counter(f.name for seed in range(num_seeds) for f in case.diagnose(seed))

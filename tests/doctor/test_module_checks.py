@@ -134,7 +134,7 @@ def test_other_conventions_through_call():
 class TimeFirstTuple(nn.Module):
     def __init__(self):
         super().__init__()
-        self.net = HEALTHY_MODULES["GRU"]()
+        self.net = HEALTHY_MODULES["GRU, final state"]()
 
     def forward(self, x, seq_lengths):
         return self.net(x.T, seq_lengths), None
@@ -150,7 +150,7 @@ class NoSingleToken(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.net = HEALTHY_MODULES["GRU"]()
+        self.net = HEALTHY_MODULES["GRU, final state"]()
 
     def forward(self, x, seq_lengths):
         if x.shape[1] == 1:
@@ -209,7 +209,7 @@ def test_a_module_that_kept_a_state_with_its_history_can_be_checked():
     class Keeping(nn.Module):
         def __init__(self):
             super().__init__()
-            self.net = HEALTHY_MODULES["GRU"]()
+            self.net = HEALTHY_MODULES["GRU, final state"]()
 
         def forward(self, x, seq_lengths):
             self.last_scores = self.net(x, seq_lengths)
@@ -221,13 +221,13 @@ def test_a_module_that_kept_a_state_with_its_history_can_be_checked():
 
 
 def test_frozen_embeddings_are_no_mistake():
-    module = make(HEALTHY_MODULES["GRU"], 0)
+    module = make(HEALTHY_MODULES["GRU, final state"], 0)
     module.embedding.weight.requires_grad_(False)
     assert names(module) == []
 
 
 def test_nan_weights_are_named_as_such():
-    module = make(HEALTHY_MODULES["GRU"], 0)
+    module = make(HEALTHY_MODULES["GRU, final state"], 0)
     with torch.no_grad():
         module.fc.bias[3] = torch.nan
     (found,) = check_module(module, VOCAB_SIZE)
@@ -252,7 +252,7 @@ def test_findings_are_sentences_for_a_person():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((nn.Linear, 10), "module is a type"),
+        ((nn.Linear, 10), "module is of type type"),
         ((RnnClsNet(10, 2, 2, 1, 10), 1), "vocab_size 1 leaves no two tokens"),
     ],
 )

@@ -94,9 +94,9 @@ def test_every_setting_has_bounds_choices_or_a_special_check():
 @pytest.mark.parametrize(
     ("choices", "implemented"),
     [
-        (SCHEDULERS, schedule._SCHEDULERS),
+        (SCHEDULERS, schedule.SCHEDULERS),
         (TRACKERS, (*tracking._FALLBACK, "disabled")),
-        (sorted(ENGINES), sorted(["auto", *train_cls_rnn.ENGINES])),
+        (ENGINES, ("auto", *engines.ENGINES)),
     ],
 )
 def test_what_a_flag_allows_is_what_is_implemented(choices, implemented):

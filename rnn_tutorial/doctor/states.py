@@ -1,7 +1,7 @@
-"""What goes on inside a network: gradients at every step, and idle units.
+"""What the hidden states of a network show: gradients at every step, saturated and idle units.
 
-Shapes: N sequences, T steps, H hidden, F outputs of a step, S chains of
-states: one per layer and direction.
+Shapes: N sequences, T steps, E embedding, H hidden, F outputs of a step, S chains of states: one
+for each layer and direction.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from rnn_tutorial.model.layers import LayeredRnn
 from rnn_tutorial.model.pooling import last_steps, pool
 
 SATURATED = 0.97  # |tanh| beyond which its derivative 1 - h² is below 6 %
-_IDLE = 1e-4  # a unit that varies less over sequences and steps carries nothing
+_IDLE = 1e-4  # a unit that varies less over sequences and steps carries no information
+_CELLS = {nn.RNN: nn.RNNCell, nn.GRU: nn.GRUCell, nn.LSTM: nn.LSTMCell}
+
+State = tuple[Tensor, ...]  # (h,), or (h, c) of an LSTM, each (N, H)
 
 
 @dataclass(frozen=True)
-class Probe:
+class StateSummary:
     """What one batch of sequences of equal length shows.
 
     Args:
@@ -31,7 +34,7 @@ class Probe:
             each step, mean over the sequences: S rows of T numbers, lowest layer first, in the
             order in which the states are computed. An LSTM's state is h and c together.
         saturated: share of |h| above SATURATED, over all units, steps and sequences of a tanh
-            network; 0 for others, whose h is no tanh of its input.
+            network; 0 for other networks.
         idle: share of the units whose h is the same at all steps of all sequences.
     """
 
@@ -41,7 +44,7 @@ class Probe:
     idle: float
 
 
-def probe(model: RnnClsNet, x: Tensor, targets: Tensor) -> Probe:
+def summarize_states(model: RnnClsNet, x: Tensor, targets: Tensor) -> StateSummary:
     """Run a recurrent model step by step and differentiate with respect to every state.
 
     Args:
@@ -50,52 +53,44 @@ def probe(model: RnnClsNet, x: Tensor, targets: Tensor) -> Probe:
         targets: classes, (N,).
     """
     chains, scores = _unroll(model, x)
-    loss = cross_entropy(scores, targets, reduction="sum")  # each sequence's own gradient
+    # The sum, not the mean, so that each sequence gets the gradient of its loss alone.
+    loss = cross_entropy(scores, targets, reduction="sum")
     flat = [tensor for chain in chains for state in chain for tensor in state]
     gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True, materialize_grads=True))
     norms = [
         [
-            torch.stack([next(gradients).squeeze(0) for _ in state]).norm(dim=(0, 2)).mean().item()
+            torch.cat([next(gradients) for _ in state], 1).norm(dim=1).mean().item()
             for state in chain
         ]
         for chain in chains
     ]
     with torch.no_grad():
-        h = torch.stack([torch.stack([state[0][0] for state in chain]) for chain in chains])
+        h = torch.stack([torch.stack([state[0] for state in chain]) for chain in chains])
         is_tanh = (model.arguments["cell"], model.arguments["nonlinearity"]) == ("rnn", "tanh")
         saturated = (h.abs() > SATURATED).double().mean().item() if is_tanh else 0.0
         spread = h.amax(dim=(1, 2)) - h.amin(dim=(1, 2))  # of h (S, T, N, H): (S, H)
-        return Probe(
-            loss.item() / len(x),
-            norms,
-            saturated,
-            (spread < _IDLE).double().mean().item(),
-        )
+        idle = (spread < _IDLE).double().mean().item()
+    return StateSummary(loss.item() / len(x), norms, saturated, idle)
 
 
-def _unroll(model: RnnClsNet, x: Tensor) -> tuple[list[list[tuple[Tensor, ...]]], Tensor]:
-    """Every state in the order of computation, and the scores, (N, C).
-
-    A state is a tuple (h,) or (h, c) of tensors (1, N, H), through which all of the future passes.
-    """
+def _unroll(model: RnnClsNet, x: Tensor) -> tuple[list[list[State]], Tensor]:
+    """Every state in the order of computation, S chains of T states, and the scores, (N, C)."""
     rnn = model.rnn
     inputs = list(model.embedding(x).unbind(dim=1))  # T × (N, E)
-    chains: list[list[tuple[Tensor, ...]]] = []
+    chains: list[list[State]] = []
     for number in range(rnn.num_layers):
-        layer, own = (rnn, number) if isinstance(rnn, nn.RNNBase) else (rnn.layers[number], 0)
+        layer, index = (rnn, number) if isinstance(rnn, nn.RNNBase) else (rnn.layers[number], 0)
         is_inner = number > 0 and isinstance(rnn, LayeredRnn)
-        read = [rnn.norms[number - 1](x_t) for x_t in inputs] if is_inner else inputs
-        directions = [
-            _run(_one_layer(layer, own, suffix), read[:: -1 if suffix else 1])
-            for suffix in ["", "_reverse"][: 1 + rnn.bidirectional]
-        ]
-        chains += directions
-        outputs = [[state[0][0] for state in chain] for chain in directions]
+        normed = [rnn.norms[number - 1](x_t) for x_t in inputs] if is_inner else inputs
+        directions = [_run(_cell(layer, f"_l{index}"), normed)]
+        outputs = [state[0] for state in directions[0]]  # T × (N, F)
         if rnn.bidirectional:
-            outputs[1].reverse()
-        outputs = [torch.cat(both, dim=1) for both in zip(*outputs, strict=True)]  # T × (N, F)
+            directions.append(_run(_cell(layer, f"_l{index}_reverse"), normed[::-1]))
+            backward = [state[0] for state in reversed(directions[1])]
+            outputs = [torch.cat(both, dim=1) for both in zip(outputs, backward, strict=True)]
         if is_inner and rnn.residual:
             outputs = [x_t + y_t for x_t, y_t in zip(inputs, outputs, strict=True)]
+        chains += directions
         inputs = outputs
     seq_lengths = torch.full((len(x),), x.shape[1])
     output = pack_padded_sequence(torch.stack(inputs, dim=1), seq_lengths, batch_first=True)
@@ -104,24 +99,26 @@ def _unroll(model: RnnClsNet, x: Tensor) -> tuple[list[list[tuple[Tensor, ...]]]
     return chains, model.fc(pool(output, model.arguments["pooling"], model.attention))
 
 
-def _run(one_layer: nn.RNNBase, inputs: list[Tensor]) -> list[tuple[Tensor, ...]]:
+def _run(cell: nn.RNNCellBase, inputs: list[Tensor]) -> list[State]:
+    """The state after each input."""
     state, chain = None, []
     for x_t in inputs:
-        _, state = one_layer(x_t.unsqueeze(1), state)
+        state = cell(x_t, state)
+        if isinstance(state, tuple):  # copies: else the gradient of c would contain that of h
+            state = state[0].clone(), state[1].clone()
         chain.append(state if isinstance(state, tuple) else (state,))
     return chain
 
 
-def _one_layer(rnn: nn.RNNBase, layer: int, suffix: str) -> nn.RNNBase:
-    """One layer and direction of a stack, as a module of its own."""
-    own = {
-        name.removesuffix(f"_l{layer}{suffix}") + "_l0": weight.detach()
+def _cell(rnn: nn.RNNBase, ending: str) -> nn.RNNCellBase:
+    """One layer and direction, whose parameters' names have this ending, as a cell."""
+    weights = {
+        name.removesuffix(ending): weight.detach()
         for name, weight in rnn.named_parameters()
-        if name.endswith(f"_l{layer}{suffix}")
+        if name.endswith(ending)
     }
     options = {"nonlinearity": rnn.nonlinearity} if isinstance(rnn, nn.RNN) else {}
-    input_size = own["weight_ih_l0"].shape[1]
-    one_layer = type(rnn)(input_size, rnn.hidden_size, batch_first=True, **options)
-    one_layer.to(own["weight_ih_l0"].dtype)
-    one_layer.load_state_dict(own)
-    return one_layer
+    first = weights["weight_ih"]
+    cell = _CELLS[type(rnn)](first.shape[1], rnn.hidden_size, dtype=first.dtype, **options)
+    cell.load_state_dict(weights)
+    return cell

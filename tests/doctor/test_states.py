@@ -1,4 +1,4 @@
-"""The probe's gradients and the size of updates, against what is written out by hand."""
+"""The gradients of states and the size of updates, against what is written out by hand."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from rnn_tutorial.doctor.probe import _unroll, probe
+from rnn_tutorial.doctor.states import _unroll, summarize_states
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.training.optimizer import update_ratio
 
@@ -55,7 +55,7 @@ def test_gradients_are_those_of_backpropagation_by_hand():
             to_below.insert(0, of_sum @ w_ih)
             g = of_sum @ w_hh
         from_above = to_below
-    assert_rows(probe(model, x, targets).gradient_norms, expected)
+    assert_rows(summarize_states(model, x, targets).gradient_norms, expected)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -73,7 +73,7 @@ def test_gradients_of_gates_are_those_of_a_run_begun_in_the_middle(cell):
         loss = cross_entropy(model.fc(h[-1]), targets, reduction="sum")
         gradients = torch.autograd.grad(loss, state, allow_unused=True, materialize_grads=True)
         expected[0, t] = torch.cat(gradients, dim=2).norm(dim=2).mean()
-    assert_rows(probe(model, x, targets).gradient_norms, expected)
+    assert_rows(summarize_states(model, x, targets).gradient_norms, expected)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
@@ -86,7 +86,7 @@ def test_the_network_run_step_by_step_is_the_network(cell, pooling):
         )  # fmt: skip
         scores = model(x, torch.full((N,), T))
         torch.testing.assert_close(_unroll(model, x)[1], scores)
-        seen = probe(model, x, targets)
+        seen = summarize_states(model, x, targets)
         assert seen.loss == pytest.approx(cross_entropy(scores, targets).item(), abs=1e-5)
         assert len(seen.gradient_norms) == (4 if bidirectional else 2)
 
@@ -98,7 +98,7 @@ def test_saturated_and_idle_units_are_counted():
             parameter.zero_()
         model.rnn.bias_ih_l0[:2] = 9.0  # always at 1
         model.rnn.weight_ih_l0[2] = 0.1  # varies
-    seen = probe(model, x, targets)
+    seen = summarize_states(model, x, targets)
     assert (seen.saturated, seen.idle) == pytest.approx((2 / H, (H - 1) / H), abs=0.01)
 
 
@@ -106,7 +106,7 @@ def test_large_states_of_relu_are_not_saturated():
     model, x, targets = make(nonlinearity="relu")
     with torch.no_grad():
         model.rnn.bias_ih_l0.fill_(9.0)
-    assert probe(model, x, targets).saturated == 0
+    assert summarize_states(model, x, targets).saturated == 0
 
 
 OPTIMIZERS = {
