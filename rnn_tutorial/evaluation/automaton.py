@@ -110,9 +110,7 @@ def find_automaton(
     means = np.full((machine.num_states, hidden.shape[1]), np.nan)
     for state in visited:
         means[state] = hidden[states == state].mean(axis=0)
-    middle = np.nanmean(means, axis=0)
-    _, _, components = np.linalg.svd(np.nan_to_num(means - middle))  # (H, H)
-    points, centres = ((rows - middle) @ components[:3].T for rows in (hidden, means))
+    points, centres = _project(hidden, means)
     return Automaton(
         machine,
         table,
@@ -163,6 +161,14 @@ def _most_frequent(
             table[state, token] = counts.argmax()
             agreement = min(agreement, float(counts.max() / counts.sum()))
     return table, agreement
+
+
+def _project(hidden: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hidden states, (P, H), and means, (S, H), in the three main components of the means."""
+    middle = np.nanmean(means, axis=0)
+    _, _, components = np.linalg.svd(np.nan_to_num(means - middle))  # (H, H)
+    components = components[:3].T
+    return (hidden - middle) @ components, (means - middle) @ components
 
 
 def _period_shares(means: np.ndarray) -> dict[int, float]:

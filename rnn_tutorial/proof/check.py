@@ -17,7 +17,7 @@ The file about a digit sum, an .npz without pickles:
     low, high         float32 (S, L, H)  the box of hidden states
     smallest_margin   float64            by which the right score is the highest, at least
 
-`check_automaton` knows nothing of sums: for another machine, only the reading of its certificate
+`check_claim` knows nothing of sums: for another machine, only the reading of its certificate
 is to be written.
 
 Shapes: S abstract states, V tokens, C classes, L layers, H hidden.
@@ -58,7 +58,7 @@ class InvalidCertificate(Exception):
     """The certificate does not prove the network right; the message says why."""
 
 
-class Automaton(NamedTuple):
+class Claim(NamedTuple):
     """What is claimed, and what the rule says about it.
 
     Args:
@@ -101,8 +101,8 @@ def check_certificate(path: Path, weights: Mapping[str, np.ndarray]) -> float:
     _require(certificate["max_number"] == digits[-1], "max_number is not the network's")
     in_range = (remainders >= 0) & (remainders < len(digits))
     _require(in_range.all(), "a remainder is not in 0 to max_number")
-    return check_automaton(
-        Automaton(
+    return check_claim(
+        Claim(
             machine_states=remainders,
             classes=remainders,
             expected=(remainders[:, None] + digits) % len(digits),
@@ -115,17 +115,17 @@ def check_certificate(path: Path, weights: Mapping[str, np.ndarray]) -> float:
     )
 
 
-def check_automaton(automaton: Automaton, weights: Mapping[str, np.ndarray]) -> float:
-    """Check that an automaton proves a network right for every sequence of every length.
+def check_claim(claim: Claim, weights: Mapping[str, np.ndarray]) -> float:
+    """Check that the claimed automaton proves a network right for every sequence of every length.
 
     Arguments and results are those of `check_certificate`, for any machine.
     """
-    states, successors = automaton.machine_states, automaton.successors
-    low, high = automaton.low.astype(np.float64), automaton.high.astype(np.float64)
+    states, successors = claim.machine_states, claim.successors
+    low, high = claim.low.astype(np.float64), claim.high.astype(np.float64)
     embedding, layers, fc = _arrange(weights)
     num_states, num_tokens = len(states), len(embedding)
-    _require(automaton.expected.shape[1] == num_tokens, "its tokens are not the network's")
-    _require(automaton.classes.max(initial=0) < len(fc[1]), "its classes are not the network's")
+    _require(claim.expected.shape[1] == num_tokens, "its tokens are not the network's")
+    _require(claim.classes.max(initial=0) < len(fc[1]), "its classes are not the network's")
     _require(successors.shape == (num_states, num_tokens), "a state or a successor is missing")
     _require(
         low.shape == high.shape == (num_states, len(layers), len(layers[0][1])),
@@ -139,7 +139,7 @@ def check_automaton(automaton: Automaton, weights: Mapping[str, np.ndarray]) -> 
     _require(states[0] == 0, "the empty sequence is not in the machine's first state")
     _require((low[0] <= 0).all() and (high[0] >= 0).all(), "the box of h_0 does not hold it")
     _require(
-        (states[successors] == automaton.expected).all(),
+        (states[successors] == claim.expected).all(),
         "a successor is not in the state that the machine goes to",
     )
     for token in range(num_tokens):
@@ -150,10 +150,10 @@ def check_automaton(automaton: Automaton, weights: Mapping[str, np.ndarray]) -> 
             f"token {token} leads out of a box",
         )
     answered = np.unique(successors)
-    classes = automaton.classes[answered]
+    classes = claim.classes[answered]
     margin = _smallest_margin(*fc, low[answered, -1], high[answered, -1], classes)
     _require(margin > 0, f"a score margin is negative: {margin:.3g}")
-    claimed = automaton.smallest_margin
+    claimed = claim.smallest_margin
     _require(0 < claimed <= margin * (1 + 1e-4), f"it claims a margin of {claimed:.3g}")
     return margin
 

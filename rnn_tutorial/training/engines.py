@@ -21,6 +21,7 @@ from rnn_tutorial.data.streams import dropout_seed
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.training.cuda_graph import graph_training_step
 from rnn_tutorial.training.objective import Objective, changes_the_loss
 from rnn_tutorial.training.update import update, update_with_options
 
@@ -28,15 +29,6 @@ from rnn_tutorial.training.update import update, update_with_options
 # returns the loss of each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.
 # It may make fewer when must_stop() is true.
 Engine = Callable[[range, Sequence[float], Batches, Callable[[], bool]], tuple[Tensor, Tensor]]
-
-
-def make_engine(
-    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
-) -> Engine:
-    """The engine that the configuration names; load weights and optimizer state before."""
-    if config.engine == "autograd":
-        return autograd_engine(model, optimizer, config, world)
-    return _many_at_once(model, optimizer, config)
 
 
 def autograd_engine(
@@ -80,18 +72,28 @@ def autograd_engine(
     return engine
 
 
-def _many_at_once(
-    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig
+def compiled_engine(
+    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
 ) -> Engine:
-    """The compiled or the graph engine: all updates in one call."""
-    if config.engine == "compiled":
-        from rnn_tutorial.training.compiled import compile_training_step  # imports the compiler
+    """The same updates by hand, compiled."""
+    from rnn_tutorial.training.compiled import compile_training_step  # imports the compiler
 
-        train_on = compile_training_step(model, optimizer, config.embed_noise, config.max_grad_norm)
-    else:
-        from rnn_tutorial.training.cuda_graph import graph_training_step
+    return _many_at_once(
+        compile_training_step(model, optimizer, config.embed_noise, config.max_grad_norm), config
+    )
 
-        train_on = graph_training_step(model, optimizer, config.embed_noise, config.max_grad_norm)
+
+def graph_engine(
+    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
+) -> Engine:
+    """The same updates on a GPU, recorded once and replayed."""
+    return _many_at_once(
+        graph_training_step(model, optimizer, config.embed_noise, config.max_grad_norm), config
+    )
+
+
+def _many_at_once(train_on: Callable[..., tuple[Tensor, Tensor]], config: TrainConfig) -> Engine:
+    """An engine that makes all updates in one call."""
 
     def engine(
         steps: range,
@@ -106,3 +108,18 @@ def _many_at_once(
         return losses, grad_norms[-1]
 
     return engine
+
+
+# What --engine means, from the fastest to the slowest.
+ENGINES: dict[str, Callable[..., Engine]] = {
+    "graph": graph_engine,
+    "compiled": compiled_engine,
+    "autograd": autograd_engine,
+}
+
+
+def make_engine(
+    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
+) -> Engine:
+    """The engine that the configuration names; load weights and optimizer state before."""
+    return ENGINES[config.engine](model, optimizer, config, world)

@@ -11,10 +11,10 @@ from rnn_tutorial import certify
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.certificate import as_arrays, certificate_path, save_certificate
 from rnn_tutorial.proof.check import (
-    Automaton,
+    Claim,
     InvalidCertificate,
-    check_automaton,
     check_certificate,
+    check_claim,
 )
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import load_checkpoint
@@ -168,10 +168,10 @@ def test_a_net_that_is_no_plain_rnn_is_refused_by_the_checker(tmp_path):
 # ---- other machines ----
 
 
-def claim(machine, proof):
+def make_claim(machine, proof):
     """A proof beside what the machine says, as the check takes it."""
     tokens = np.arange(len(machine.tokens))
-    return Automaton(
+    return Claim(
         proof.machine_states,
         machine.output(proof.machine_states),
         machine.step(proof.machine_states[:, None], tokens),
@@ -187,15 +187,15 @@ def test_the_proof_of_another_machine_is_checked_by_its_tables(machine):
     model = build_automaton(machine)
     proof = prove(model, machine)
     weights = as_arrays(model.state_dict())
-    margin = check_automaton(claim(machine, proof), weights)
+    margin = check_claim(make_claim(machine, proof), weights)
     assert margin == pytest.approx(proof.smallest_margin)
-    wrong_classes = (claim(machine, proof).classes + 1) % len(machine.classes)
+    wrong_classes = (make_claim(machine, proof).classes + 1) % len(machine.classes)
     for changed, reason in (
         ({"classes": wrong_classes}, "margin is negative"),
         ({"classes": wrong_classes + 5}, "classes are not the network's"),
-        ({"expected": claim(machine, proof).expected[::-1]}, "machine goes to"),
-        ({"expected": claim(machine, proof).expected[:, :-1]}, "tokens are not the network's"),
+        ({"expected": make_claim(machine, proof).expected[::-1]}, "machine goes to"),
+        ({"expected": make_claim(machine, proof).expected[:, :-1]}, "tokens are not the network's"),
         ({"machine_states": proof.machine_states + 1}, "first state"),
     ):
         with pytest.raises(InvalidCertificate, match=reason):
-            check_automaton(claim(machine, proof)._replace(**changed), weights)
+            check_claim(make_claim(machine, proof)._replace(**changed), weights)

@@ -4,7 +4,6 @@ from dataclasses import asdict, fields
 
 import pytest
 
-import train_cls_rnn
 from rnn_tutorial.runs import tracking
 from rnn_tutorial.settings.config import (
     ENGINES,
@@ -13,7 +12,7 @@ from rnn_tutorial.settings.config import (
     TrainConfig,
     config_from_dict,
 )
-from rnn_tutorial.training import schedule
+from rnn_tutorial.training import engines, schedule
 
 TUTORIAL_DEFAULTS = {
     "min_seq_len": 2, "max_seq_len": 5, "max_number": 9, "embed_dim": 10, "hidden_dim": 16,
