@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from rnn_tutorial.evaluation.plots import check_picture
+from rnn_tutorial.experiments.plots import check_picture, draw_growth
 from rnn_tutorial.measure.answers import (
     compare_evaluation,
     compare_prediction,
@@ -26,7 +26,6 @@ from rnn_tutorial.measure.answers import (
     measure_stream_memory,
 )
 from rnn_tutorial.measure.growth import GROWTH, measure_growth
-from rnn_tutorial.measure.plots import draw_growth
 from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
 from rnn_tutorial.measure.training import (
     Budget,

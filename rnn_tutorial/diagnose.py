@@ -31,7 +31,7 @@ from rnn_tutorial.doctor.findings import Finding, describe
 from rnn_tutorial.doctor.loop_checks import check_data, check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run, describe_run
-from rnn_tutorial.doctor.self_test import all_cases, is_as_expected, run_self_test
+from rnn_tutorial.experiments.doctor_self_test import all_cases, is_as_expected, run_self_test
 from rnn_tutorial.runs.folder import write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import code_version, versions

@@ -29,8 +29,8 @@ from rnn_tutorial.evaluation.lengths import (
     check_feasible,
     longest_enumerable,
 )
-from rnn_tutorial.evaluation.plots import check_picture, draw_accuracy_by_length, draw_automaton
 from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.experiments.plots import check_picture, draw_accuracy_by_length, draw_automaton
 from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_run
 from rnn_tutorial.runs.processes import choose_num_threads

@@ -11,8 +11,8 @@ from conftest import REPOSITORY, TRAIN_QUICKLY
 import train_cls_rnn
 from rnn_tutorial import diagnose
 from rnn_tutorial.doctor import self_test
-from rnn_tutorial.doctor.self_test import Case, RunCase, all_cases, run_self_test
 from rnn_tutorial.experiments import tables
+from rnn_tutorial.experiments.doctor_self_test import Case, RunCase, all_cases, run_self_test
 from rnn_tutorial.runs.folder import read_json
 
 # Learns nothing in 1,100 updates, which take a fraction of a second.

@@ -14,10 +14,9 @@ from conftest import REPOSITORY
 import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import benchmark, certify, diagnose, evaluate
-from rnn_tutorial.data import who_did_it
-from rnn_tutorial.doctor.self_test import all_cases
 from rnn_tutorial.experiments import __main__ as experiments
-from rnn_tutorial.experiments import lesson
+from rnn_tutorial.experiments import lesson, who_did_it
+from rnn_tutorial.experiments.doctor_self_test import all_cases
 from rnn_tutorial.experiments.lesson import converse
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.runs.checkpoint import load_checkpoint

@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from rnn_tutorial.evaluation.plots import (
+from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
+from rnn_tutorial.experiments.plots import (
     BLUE,
     GREEN,
     ORANGE,
     PURPLE,
     SKY,
     VERMILION,
+    draw_growth,
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
     draw_by_length,
@@ -39,7 +40,6 @@ from rnn_tutorial.experiments.result_figures import (
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.machines.digit_sum import label, padding_id
 from rnn_tutorial.measure.growth import GROWTH
-from rnn_tutorial.measure.plots import draw_growth
 from rnn_tutorial.runs.folder import read_json
 
 FOLDER = Path(__file__).parent.parent / "figures"

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.evaluation.plots import (
+from rnn_tutorial.evaluation.result import wilson_interval
+from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, SECTIONS
+from rnn_tutorial.experiments.plots import (
     BLUE,
     CHANCE_LINE,
     GREEN,
@@ -17,8 +19,6 @@ from rnn_tutorial.evaluation.plots import (
     new_figure,
     save,
 )
-from rnn_tutorial.evaluation.result import wilson_interval
-from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, SECTIONS
 from rnn_tutorial.experiments.tables import RESULTS, Runs
 from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.runs.folder import read_json

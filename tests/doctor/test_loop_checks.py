@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
 from rnn_tutorial.doctor.loop_checks import check_data, check_step
-from rnn_tutorial.doctor.self_test import DATA_CASES, LOOP_CASES
+from rnn_tutorial.experiments.doctor_self_test import DATA_CASES, LOOP_CASES
 
 
 def names(*arguments, **options):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from rnn_tutorial.doctor.findings import describe
 from rnn_tutorial.doctor.module_checks import check_module
-from rnn_tutorial.doctor.module_faults import (
+from rnn_tutorial.experiments.module_faults import (
     HEALTHY_MODULES,
     MODULE_FAULTS,
     MORE_FAULTS,

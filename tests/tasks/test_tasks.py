@@ -16,8 +16,8 @@ import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import certify, evaluate
 from rnn_tutorial.data.examples import Examples, Vocabulary, read_examples
-from rnn_tutorial.data.who_did_it import EVAL_FILE, TRAIN_FILE
 from rnn_tutorial.evaluation.result import wilson_interval
+from rnn_tutorial.experiments.who_did_it import EVAL_FILE, TRAIN_FILE
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.streams import answer_blocks

@@ -1,6 +1,6 @@
 """Generates example data: English sentences, labelled with who did it.
 
-    python -m rnn_tutorial.data.who_did_it --write rnn_tutorial/data_examples
+    python -m rnn_tutorial.experiments.who_did_it --write rnn_tutorial/data_examples
 
     cat<TAB>the cat chased the old dog
     cat<TAB>the old dog was gladly chased by the cat near the river
@@ -57,7 +57,9 @@ def _make_line(dice: random.Random) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write both files; returns the exit status."""
-    parser = CommandLineParser(prog="python -m rnn_tutorial.data.who_did_it", description=__doc__)
+    parser = CommandLineParser(
+        prog="python -m rnn_tutorial.experiments.who_did_it", description=__doc__
+    )
     parser.add_argument(
         "--write", type=Path, metavar="DIR", required=True, help="folder to write the files to"
     )

@@ -33,8 +33,8 @@ from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.loop_checks import check_data, check_step
 from rnn_tutorial.doctor.module_checks import check_module
-from rnn_tutorial.doctor.module_faults import HEALTHY_MODULES, MODULE_FAULTS, VOCAB_SIZE
 from rnn_tutorial.doctor.run_checks import check_run
+from rnn_tutorial.experiments.module_faults import HEALTHY_MODULES, MODULE_FAULTS, VOCAB_SIZE
 from rnn_tutorial.model.classifier import make_model
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, write_json
