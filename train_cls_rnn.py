@@ -29,7 +29,7 @@ from rnn_tutorial.tasks.task import Task
 from rnn_tutorial.training.configure import RESUME_FLAGS, configure, prepare_torch
 from rnn_tutorial.training.engines import make_engine
 from rnn_tutorial.training.optimizer import make_optimizer
-from rnn_tutorial.training.report import prediction_hint, resume_hint
+from rnn_tutorial.training.report import finish, prediction_hint, print_opening, resume_hint
 from rnn_tutorial.training.run import Run
 
 PROGRAM = "train_cls_rnn.py"
@@ -81,6 +81,7 @@ def train(
         last_step=config.total_steps,
         num_workers=config.num_workers,
     )
+    print_opening(run, model)
     with run.recording(model):
         for steps in run.spans():  # up to the next log, evaluation or checkpoint
             batches = loader.take(len(steps))
@@ -95,7 +96,7 @@ def train(
                 run.say(watch.look())
             if run.saves:
                 run.save(model, optimizer)
-    return run.end(model)
+    return finish(run, model)
 
 
 # ---- the command line ----

@@ -117,10 +117,10 @@ class RnnClsNet(nn.Module):
         Raises:
             ValueError: a length outside [1, T].
         """
-        tokens = x if isinstance(x, PackedSequence) else _pack(x, seq_lengths)  # (M,)
-        embedded = tokens._replace(data=self.embedding(tokens.data))  # (M, E), without padding
-        output, h_n = self.rnn(embedded)  # every step's output, (M, F); the last state of each row
-        return self.fc(self.last_state(output, h_n))
+        tokens = _pack(x, seq_lengths)  # the valid steps of all rows, (M,)
+        embedded = tokens._replace(data=self.embedding(tokens.data))  # (M, E)
+        output, h_n = self.rnn(embedded)  # of every step, (M, F); of each row's last, (L, N, H)
+        return self.fc(self.last_state(output, h_n))  # by default self.fc(h_n[-1])
 
     def last_state(self, output: PackedSequence, h_n: State | None) -> Tensor:
         """What the classifier reads of each row, (N, F), from what the layers return."""
@@ -194,6 +194,11 @@ def make_model(config: TrainConfig, num_tokens: int, num_classes: int) -> RnnCls
     return model.to(config.device)
 
 
+def count_parameters(model: nn.Module) -> int:
+    """Number of trained parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def load_model(checkpoint: Checkpoint) -> RnnClsNet:
     """The model of a checkpoint with its weights, on the CPU.
 
@@ -218,8 +223,10 @@ def load_weights(model: RnnClsNet, checkpoint: Checkpoint) -> None:
         raise ValueError(f"{str(checkpoint.path)!r}: the weights do not fit the model") from None
 
 
-def _pack(x: Tensor, seq_lengths: Tensor) -> PackedSequence:
-    """pack_padded_sequence with a refusal that names the lengths."""
+def _pack(x: Tensor | PackedSequence, seq_lengths: Tensor | None) -> PackedSequence:
+    """pack_padded_sequence, unless x is packed already; the refusal names the lengths."""
+    if isinstance(x, PackedSequence):
+        return x
     shortest, longest = seq_lengths.aminmax()
     if shortest < 1 or longest > x.shape[1]:
         raise ValueError(

@@ -7,7 +7,6 @@ summary, shows progress, and turns Ctrl-C into an orderly end. It never calls th
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from rnn_tutorial.data.batches import Batches, padding_share
 from rnn_tutorial.evaluation.result import Evaluation
-from rnn_tutorial.model.classifier import RnnClsNet, load_weights
+from rnn_tutorial.model.classifier import RnnClsNet, count_parameters, load_weights
 from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
 from rnn_tutorial.runs.folder import (
     CONFIG_FILE,
@@ -35,15 +34,6 @@ from rnn_tutorial.runs.tracking import start_tracker
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.task import Task
 from rnn_tutorial.training.optimizer import update_ratio
-from rnn_tutorial.training.report import (
-    Outcome,
-    count_parameters,
-    print_opening,
-    print_summary,
-    report_divergence,
-    resume_hint,
-    write_result,
-)
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 
 
@@ -62,6 +52,8 @@ class Run:
         step: updates made so far.
         evaluation: the latest, or None.
         history: what the evaluations have shown.
+        padding_shares: of the logged batches.
+        diverged: True if a loss or a gradient was not a finite number.
 
     Raises:
         ValueError: the folder cannot be made, or its checkpoint is damaged or of another task.
@@ -79,9 +71,9 @@ class Run:
         self.step = 0
         self.evaluation: Evaluation | None = None
         self.history = EvaluationHistory()
-        self._padding_shares: list[float] = []  # of the logged batches
+        self.padding_shares: list[float] = []
         self._stop = StopSignals()
-        self._stopping = self._diverged = False
+        self._stopping = self.diverged = False
         self._seconds_before = 0.0  # of training, in earlier processes
         self._started = time.perf_counter()
         self._steps_since_log, self._seconds_since_log = 0, 0.0
@@ -110,6 +102,11 @@ class Run:
         return (self.folder / RESULT_FILE).exists()
 
     @property
+    def stop_signal(self) -> int | None:
+        """The signal that asked for the end, such as SIGINT."""
+        return self._stop.signum
+
+    @property
     def elapsed_seconds(self) -> float:
         """Seconds of training so far, those before an interruption included."""
         return self._seconds_before + time.perf_counter() - self._started
@@ -126,7 +123,6 @@ class Run:
             stack.enter_context(self._stop)
             if self.world.is_main:
                 write_json(self.folder / CONFIG_FILE, asdict(self.config))
-                print_opening(self.config, self.task, self.folder, model, self.step, self.world)
                 self._tracker = start_tracker(
                     self.config.tracker,
                     run_name=self.config.run_name,
@@ -191,12 +187,10 @@ class Run:
 
     def _diverge(self, updates: int) -> None:
         """End the loop after so many more updates."""
-        self._diverged = True
+        self.diverged = True
         self.step += updates
         if self.world.is_main:
-            self._progress.close()
             self._metrics_file.write(self.step, {"loss": None})
-            report_divergence(self.folder, self.step)
         raise _Diverged
 
     # ---- what is due after a span ----
@@ -241,7 +235,7 @@ class Run:
             metrics["padding_share"] = self._padding_share
             metrics["update_ratio"] = update_ratio(optimizer, self._last_rate)
             metrics["steps_per_second"] = self._steps_since_log / self._seconds_since_log
-            self._padding_shares.append(self._padding_share)
+            self.padding_shares.append(self._padding_share)
             self._steps_since_log, self._seconds_since_log = 0, 0.0
         if self.evaluates:
             metrics["accuracy"] = self.evaluation.accuracy
@@ -277,31 +271,6 @@ class Run:
         # The best is written first: a later checkpoint says that it exists.
         if is_multiple(self.step, self.config.save_every) or self.is_over or self._stopping:
             save_checkpoint(self.folder, self.step, **content)
-
-    # ---- the end ----
-
-    def end(self, model: RnnClsNet) -> int:
-        """Say how the run ended, and write result.json if it is over; returns the exit status."""
-        if self._diverged:
-            return 1
-        if not self.is_over:
-            if self.world.is_main:
-                print(f"Stopped after {self.step:,} updates; {resume_hint(self.folder)}")
-            return 128 + (self._stop.signum or signal.SIGTERM)
-        if self.world.is_main:
-            outcome = Outcome(
-                self.config,
-                self.task,
-                self.folder,
-                self.step,
-                self.evaluation,
-                self.history,
-                self.elapsed_seconds,
-                self._padding_shares,
-            )
-            write_result(outcome, model)
-            print_summary(outcome, model)
-        return 0
 
 
 class _Diverged(Exception):

@@ -25,7 +25,7 @@ from rnn_tutorial.evaluation.automaton import find_automaton
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.machines.digit_sum import SumModulo
-from rnn_tutorial.model import layers
+from rnn_tutorial.model import layers, pooling
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.model.layers import LayeredRnn, init_recurrent
 from rnn_tutorial.proof.prove import prove
@@ -50,7 +50,7 @@ def make_model(num_layers=2, seed=0, hidden=HIDDEN, **options):
 def nets(draw):
     """A net of any allowed options but dropout, in double precision."""
     cell = draw(st.sampled_from(list(layers.CELLS)))
-    options = {"cell": cell, "pooling": draw(st.sampled_from(["last", *layers.POOLINGS]))}
+    options = {"cell": cell, "pooling": draw(st.sampled_from(["last", *pooling.POOLINGS]))}
     num_layers = draw(st.integers(1, 3))
     if cell == "rnn":
         options["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
@@ -554,7 +554,7 @@ def test_every_other_combination_takes_an_update_and_agrees_on_what_is_plain():
 
 def test_the_tables_hold_what_the_flags_allow():
     assert tuple(layers.CELLS) == CELLS
-    assert ("last", *layers.POOLINGS) == POOLINGS
+    assert ("last", *pooling.POOLINGS) == POOLINGS
     assert RnnClsNet(5, 3, 4, 1, 5).arguments.items() >= PLAIN.items()
 
 

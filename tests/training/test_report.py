@@ -1,15 +1,16 @@
 """What a training says in the end: hints that can be typed, and promises only where measured."""
 
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 
 import pytest
 import torch
 
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.choose import make_task
-from rnn_tutorial.training.report import Outcome, prediction_hint, print_summary, resume_hint
-from rnn_tutorial.training.schedule import EvaluationHistory
+from rnn_tutorial.training.report import prediction_hint, print_summary, resume_hint
+from rnn_tutorial.training.run import Run
 
 
 @pytest.mark.parametrize("hint", [prediction_hint, resume_hint])
@@ -22,14 +23,14 @@ def test_a_hint_can_be_typed_on_windows_too(hint):
     ("max_number", "max_seq_len", "is_measured"), [(9, 5, True), (9, 6, False), (3, 5, False)]
 )
 def test_the_recipe_that_is_right_is_named_where_it_was_measured(
-    max_number, max_seq_len, is_measured, capsys
+    max_number, max_seq_len, is_measured, tmp_path, capsys
 ):
-    config = TrainConfig(min_seq_len=2, max_seq_len=max_seq_len, max_number=max_number)
+    config = TrainConfig(max_seq_len=max_seq_len, max_number=max_number, save_dir=str(tmp_path))
     task = make_task(config)
     torch.manual_seed(0)
     model = RnnClsNet(len(task.tokens), 2, 2, 1, len(task.classes))
-    evaluation = task.evaluate(model)
-    history = EvaluationHistory()
-    print_summary(Outcome(config, task, Path("run"), 1, evaluation, history, 1.0, []), model)
-    assert evaluation.num_wrong
+    run = Run(config, task, World(), resume=None)
+    run.observe(task.evaluate(model))
+    print_summary(run, model, 1.0)
+    assert run.evaluation.num_wrong
     assert ("--recipe solved gets none wrong" in capsys.readouterr().out) == is_measured
