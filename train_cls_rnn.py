@@ -1,7 +1,7 @@
 """Train a recurrent network to answer the sum of a digit sequence modulo 10.
 
     python train_cls_rnn.py                                    the tutorial's baseline
-    python train_cls_rnn.py --hidden_dim 32 --num_layers 3     a deeper net
+    python train_cls_rnn.py --hidden_dim 32 --num_layers 3     a deeper network
     python train_cls_rnn.py --resume output/baseline           go on after an interruption
 
 The story, from top to bottom: flags -> task -> model -> optimizer -> engine -> loop.
@@ -86,7 +86,7 @@ def train(
         for steps in run.spans():  # up to the next log, evaluation or checkpoint
             batches = loader.take(len(steps))
             steps = steps[: len(batches)]
-            # forward, loss, backward, clip, step for each batch: training/update.py
+            # For each batch: zero_grad, forward, loss, backward, clip, step (training/update.py).
             losses, grad_norm = engine(steps, run.learning_rates(steps), batches, run.must_stop)
             run.count(losses, grad_norm, batches)
             if run.evaluates or run.saves:

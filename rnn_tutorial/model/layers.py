@@ -22,7 +22,7 @@ State = Tensor | tuple[Tensor, Tensor]  # (L·D, N, H); of an LSTM (h, c)
 
 
 class LayeredRnn(nn.Module):
-    """Recurrent layers one upon the other, with more between them than dropout.
+    """Stacked recurrent layers, with more between them than dropout.
 
     Layer 0 is y = f(x). The layers above it are y = x + f(dropout(norm(x))), where `x +` is the
     residual connection and norm a LayerNorm; without both this is nn.RNN, nn.GRU or nn.LSTM.
