@@ -40,9 +40,7 @@ class LabelledFiles:
         vocabulary: of the training examples.
         trained_lengths: of the training examples.
         fingerprint: SHA-256 of all examples.
-        train_file: the examples to train on.
-        eval_file: the examples to evaluate on; "" holds out a seeded tenth of train_file.
-        seed: of the run.
+        split: train_file, eval_file and seed, from which `read_split` makes the examples.
     """
 
     kind = "labelled files"
@@ -55,9 +53,7 @@ class LabelledFiles:
         vocabulary: Vocabulary,
         trained_lengths: range,
         fingerprint: str,
-        train_file: str,
-        eval_file: str,
-        seed: int,
+        split: tuple[str, str, int],
     ) -> None:
         self.vocabulary = vocabulary
         self.tokens, self.classes = vocabulary.tokens, vocabulary.class_names
@@ -72,24 +68,20 @@ class LabelledFiles:
         }
         reader = WordReader(vocabulary)
         self.read, self.read_lines = reader.read, reader.read_lines
-        self.source = f"--train_file {train_file!r} or --eval_file {eval_file!r}"
-        self._train_file, self._eval_file, self._seed = train_file, eval_file, seed
+        self._split = split
+        self._train_file, self._eval_file, self._seed = split
+        self.source = f"--train_file {self._train_file!r} or --eval_file {self._eval_file!r}"
 
     @classmethod
     def from_config(cls, config: TrainConfig) -> LabelledFiles:
         """Read the files that the flags name; ValueError if one is refused, see `read_split`."""
-        trained, evaluated = read_split(config.train_file, config.eval_file, config.seed)
+        split = config.train_file, config.eval_file, config.seed
+        trained, evaluated = read_split(*split)
         vocabulary = build_vocabulary(trained, "--train_file")
         vocabulary.check_labels(evaluated, "--eval_file")
         sizes = [len(tokens) for tokens in trained.tokens]
-        task = cls(
-            vocabulary,
-            range(min(sizes), max(sizes) + 1),
-            _fingerprint(trained, evaluated),
-            config.train_file,
-            config.eval_file,
-            config.seed,
-        )
+        lengths = range(min(sizes), max(sizes) + 1)
+        task = cls(vocabulary, lengths, _fingerprint(trained, evaluated), split)
         task.examples = trained, evaluated
         return task
 
@@ -101,25 +93,20 @@ class LabelledFiles:
         are_sizes = all(type(size) is int for size in sizes) and 1 <= sizes[0] <= sizes[1]
         if not all(type(name) is str for name in names) or not are_sizes:
             raise ValueError(f"names that are not texts, or lengths from {sizes[0]} to {sizes[1]}")
-        return cls(
-            Vocabulary(record["tokens"], record["classes"]),
-            range(sizes[0], sizes[1] + 1),
-            record["fingerprint"],
-            config["train_file"],
-            config["eval_file"],
-            config["seed"],
-        )
+        vocabulary = Vocabulary(record["tokens"], record["classes"])
+        split = config["train_file"], config["eval_file"], config["seed"]
+        return cls(vocabulary, range(sizes[0], sizes[1] + 1), record["fingerprint"], split)
 
     @cached_property
     def examples(self) -> tuple[Examples, Examples]:
         """To train on and to evaluate on; ValueError if a file is refused or has changed."""
-        split = read_split(self._train_file, self._eval_file, self._seed)
-        if _fingerprint(*split) != self.record["fingerprint"]:
+        examples = read_split(*self._split)
+        if _fingerprint(*examples) != self.record["fingerprint"]:
             raise ValueError(
                 f"{self._train_file!r} or its evaluation examples have changed since the training; "
                 "name a file with --eval_file"
             )
-        return split
+        return examples
 
     @cached_property
     def dataset(self) -> ExampleDataset:
