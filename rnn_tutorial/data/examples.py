@@ -12,7 +12,6 @@ Shapes: N examples, M tokens in all of them, T time steps (of the longest), V vo
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -111,7 +110,12 @@ def parse_tokens(text: str) -> list[str]:
         ValueError: there are none, or the input was not UTF-8 (invalid bytes arrive as replacement
             characters or lone surrogates).
     """
-    if re.search("[\ufffd\ud800-\udfff]", text):
+    try:
+        text.encode()
+        is_utf8 = "\ufffd" not in text
+    except UnicodeEncodeError:
+        is_utf8 = False
+    if not is_utf8:
         raise ValueError("the input is not UTF-8")
     tokens = text.split()
     if not tokens:
