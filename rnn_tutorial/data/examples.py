@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def read_examples(path: str, flag: str) -> Examples:
     """Read a file of examples and check every line.
 
     Args:
-        path: of a UTF-8 file with one line `label<TAB>tokens` per example.
+        path: of a UTF-8 file.
         flag: the flag that named the file, for the error message.
 
     Raises:
@@ -70,16 +71,17 @@ def read_examples(path: str, flag: str) -> Examples:
         raise ValueError(f"{flag} {path!r} cannot be read: {reason}") from None
     if not content:
         raise ValueError(f"{flag} {path!r} is empty; expected lines of the form label<TAB>tokens")
+    examples = Examples(path, [], [], [])
     lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
-    labels, tokens = [], []
     for number, line in enumerate(lines, start=1):
         try:
-            label, tokens_of_line = _parse_line(line)
+            label, tokens = _parse_line(line)
         except ValueError as error:
             raise ValueError(f"{flag} {path!r}, line {number}: {error}") from None
-        labels.append(label)
-        tokens.append(tokens_of_line)
-    return Examples(path, list(range(1, len(lines) + 1)), labels, tokens)
+        examples.lines.append(number)
+        examples.labels.append(label)
+        examples.tokens.append(tokens)
+    return examples
 
 
 def _parse_line(line: bytes) -> tuple[str, list[str]]:
@@ -108,20 +110,17 @@ def parse_tokens(text: str) -> list[str]:
         ValueError: there are none, or the input was not UTF-8 (invalid bytes arrive as replacement
             characters or lone surrogates).
     """
-    if "\ufffd" in text or not _is_utf8(text):
+    try:
+        text.encode()
+        is_utf8 = "\ufffd" not in text
+    except UnicodeEncodeError:
+        is_utf8 = False
+    if not is_utf8:
         raise ValueError("the input is not UTF-8")
     tokens = text.split()
     if not tokens:
         raise ValueError("the input is empty; give at least one token")
     return tokens
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class Vocabulary:
@@ -137,13 +136,9 @@ class Vocabulary:
         self._ids = {token: i for i, token in enumerate(self.tokens)}
         self._classes = {name: i for i, name in enumerate(self.class_names)}
 
-    def encode(self, tokens: Sequence[str]) -> list[int]:
+    def encode(self, tokens: Iterable[str]) -> list[int]:
         """The ids of tokens; 0 for those that do not occur in training."""
         return [self._ids.get(token, 0) for token in tokens]
-
-    def unknown(self, tokens: Sequence[str]) -> list[str]:
-        """Those of the tokens that do not occur in training."""
-        return [token for token in tokens if self._ids.get(token, 0) == 0]
 
     def classes(self, labels: Sequence[str]) -> np.ndarray:
         """The classes with these names, int64, (N,)."""
@@ -151,16 +146,14 @@ class Vocabulary:
 
     def check_labels(self, examples: Examples, flag: str) -> None:
         """Raise ValueError if a label does not occur in training; names the line."""
+        more = ", …" if len(self.class_names) > 10 else ""
+        shown = ", ".join(map(repr, self.class_names[:10])) + more
         for line, label in zip(examples.lines, examples.labels, strict=True):
             if label not in self._classes:
                 raise ValueError(
                     f"{flag} {examples.path!r}, line {line}: label {label!r} does not occur in "
-                    f"training; the labels there are {_shorten(self.class_names)}"
+                    f"training; the labels there are {shown}"
                 )
-
-
-def _shorten(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:10])) + (", …" if len(names) > 10 else "")
 
 
 def build_vocabulary(examples: Examples, flag: str) -> Vocabulary:
@@ -175,7 +168,7 @@ def build_vocabulary(examples: Examples, flag: str) -> Vocabulary:
             f"{flag} {examples.path!r} has only the label {class_names[0]!r}; "
             "training needs at least two"
         )
-    tokens = sorted({token for tokens in examples.tokens for token in tokens} - {UNKNOWN})
+    tokens = sorted(set(chain.from_iterable(examples.tokens)) - {UNKNOWN})
     if not tokens:
         raise ValueError(f"{flag} {examples.path!r} has no tokens other than {UNKNOWN}")
     if len(tokens) >= MAX_TOKENS:
@@ -189,10 +182,9 @@ def build_vocabulary(examples: Examples, flag: str) -> Vocabulary:
 def hold_out(examples: Examples, seed: int, flag: str) -> tuple[Examples, Examples]:
     """Hold out a random tenth of the examples, at least one, for evaluation.
 
-    Every class keeps at least one example to train on.
-
     Returns:
-        The examples to train on and those held out, both in the order of the file.
+        The examples to train on, at least one of every class, and those held out, both in the order
+        of the file.
 
     Raises:
         ValueError: there are no more examples than classes.
@@ -215,11 +207,11 @@ def read_split(train_file: str, eval_file: str, seed: int) -> tuple[Examples, Ex
 
     Args:
         train_file: the examples to train on.
-        eval_file: the examples to evaluate on; "" holds out a random tenth of train_file.
+        eval_file: the examples to evaluate on; "" holds out a tenth of train_file.
         seed: of the run; it determines the tenth.
 
     Raises:
-        ValueError: a file is refused (see `read_examples`), or train_file has too few examples.
+        ValueError: a file is refused; see `read_examples` and `hold_out`.
     """
     trained = read_examples(train_file, "--train_file")
     if eval_file:
@@ -260,9 +252,7 @@ class ExampleDataset:
 
     def __init__(self, examples: Examples, vocabulary: Vocabulary, seed: int = 0) -> None:
         self._seed = seed
-        self._ids = np.array(
-            vocabulary.encode([t for tokens in examples.tokens for t in tokens])
-        )  # (M,)
+        self._ids = np.array(vocabulary.encode(chain.from_iterable(examples.tokens)))  # (M,)
         self._lengths = np.array([len(tokens) for tokens in examples.tokens])  # (N,)
         self._starts = np.cumsum(self._lengths) - self._lengths  # (N,)
         self._targets = vocabulary.classes(examples.labels)  # (N,)

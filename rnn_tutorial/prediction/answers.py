@@ -1,7 +1,7 @@
 """The answers of a network, and how they are written: lines of text or of JSON, in UTF-8.
 
-Formatting a million answers one by one in Python takes longer than computing them. So where every
-token has a name that is known beforehand, the lines are written by column; see columns.py.
+Formatting a million answers one by one in Python takes longer than computing them. So where the
+name of every token is known, the lines are written by column; see columns.py.
 
 Shapes: N answers.
 """
@@ -9,16 +9,15 @@ Shapes: N answers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from rnn_tutorial.prediction.columns import (
     format_numbers,
     join_lines,
-    look_up_tokens,
     make_table,
     put_side_by_side,
 )
@@ -61,8 +60,7 @@ class Writer(Protocol):
 
         Args:
             answers: of the questions in a block of lines.
-            first_number: the number of the block's first line, at least 1; JSON then begins with
-                the number of each answer's line.
+            first_number: of the block's lines, from 1 on; JSON then begins with each line's number.
         """
 
 
@@ -77,13 +75,11 @@ class TextWriter:
     """Writes lines such as `1 2 3 -> 6 with probability 99.9%; right is 6 ✓`.
 
     Args:
-        tokens: their names by id.
-        classes: their names by id.
+        tokens, classes: their names by id.
     """
 
     def __init__(self, tokens: Sequence[str], classes: Sequence[str]) -> None:
-        self._tokens = make_table(f"{name} " for name in tokens)
-        self._last_tokens = make_table(tokens)
+        self._tokens = make_table(f"{name} " for name in tokens), make_table(tokens)
         self._predictions = make_table(f" -> {name} with probability " for name in classes)
         self._probabilities = make_table(f"{i / 10}%; right is " for i in range(1001))
         self._targets = make_table(f"{name} " for name in classes)
@@ -103,36 +99,32 @@ class TextWriter:
             np.where(is_trained, b"", format_numbers(questions.lengths)),
             self._ends.take(is_trained),
         )
-        tokens = look_up_tokens(questions.ids, questions.lengths, self._tokens, self._last_tokens)
-        return join_lines(np.full(len(questions), b""), tokens, questions.lengths, after)
+        return join_lines(b"", questions.ids, questions.lengths, self._tokens, after)
 
 
 class JsonWriter:
-    """Writes a JSON object on each line; names that are the ids themselves become numbers.
+    """Writes a JSON object on each line.
 
     Probabilities have six decimals, about as many as float32 arithmetic gets right.
 
     Args:
-        tokens: their names by id.
-        classes: their names by id.
+        tokens, classes: their names by id, which are whole numbers.
     """
 
     def __init__(self, tokens: Sequence[str], classes: Sequence[str]) -> None:
-        tokens, classes = _json_values(tokens), _json_values(classes)
-        self._tokens = make_table(f"{value}, " for value in tokens)
-        self._last_tokens = make_table(tokens)
+        self._tokens = make_table(f"{name}, " for name in tokens), make_table(tokens)
         self._predictions = make_table(
-            f'], "prediction": {value}, "probability": ' for value in classes
+            f'], "prediction": {name}, "probability": ' for name in classes
         )
         self._three_decimals = make_table(f"{i / 1000:.3f}" for i in range(1001))
         self._next_decimals = make_table(f"{i:03}" for i in range(1000))
-        self._targets = make_table(f', "target": {value}, "trained_length": ' for value in classes)
+        self._targets = make_table(f', "target": {name}, "trained_length": ' for name in classes)
         self._ends = make_table(("false}\n", "true}\n"))
 
     def write(self, answers: Answers, first_number: int | None = None) -> bytes:
         """See `Writer`."""
         questions = answers.questions
-        before = np.full(len(questions), b'{"input": [')
+        before = b'{"input": ['
         if first_number is not None:
             number = format_numbers(questions.lines + first_number)
             before = put_side_by_side(b'{"line": ', number, b', "input": [')
@@ -144,8 +136,7 @@ class JsonWriter:
             self._targets.take(answers.targets),
             self._ends.take(answers.trained_length),
         )
-        tokens = look_up_tokens(questions.ids, questions.lengths, self._tokens, self._last_tokens)
-        return join_lines(before, tokens, questions.lengths, after)
+        return join_lines(before, questions.ids, questions.lengths, self._tokens, after)
 
 
 class WordWriter:
@@ -163,48 +154,26 @@ class WordWriter:
 
     def write(self, answers: Answers, first_number: int | None = None) -> bytes:
         """See `Writer`; the text does not show the number."""
-        lines = []
-        for line, fields in zip(answers.questions.lines.tolist(), self._rows(answers), strict=True):
-            if self._as_json:
-                number = {} if first_number is None else {"line": first_number + line}
-                rounded = {"probability": round(fields["probability"], 6)}
-                lines.append(json.dumps(number | fields | rounded, ensure_ascii=False))
-            else:
-                lines.append(_sentence(**fields))
-        return "\n".join([*lines, ""]).encode()
-
-    def _rows(self, answers: Answers) -> Iterator[dict[str, Any]]:
-        """Each answer by the keys of its JSON object."""
-        questions = answers.questions
-        start, ids = 0, questions.ids.tolist()
-        for words, prediction, probability, is_trained in zip(
+        questions, ids = answers.questions, iter(answers.questions.ids.tolist())
+        columns = (
+            questions.lines.tolist(),
             questions.typed,
             answers.predictions.tolist(),
             answers.known_probabilities().tolist(),
             answers.trained_length.tolist(),
-            strict=True,
-        ):
-            word_ids = ids[start : start + len(words)]
-            start += len(words)
-            yield {
-                "input": words,
-                "prediction": self._classes[prediction],
-                "probability": probability,
-                "unknown": [word for word, i in zip(words, word_ids, strict=True) if i == 0],
-                "trained_length": is_trained,
-            }
-
-
-def _sentence(
-    input: list[str], prediction: str, probability: float, unknown: list[str], trained_length: bool
-) -> str:
-    notes = f"  (unknown: {' '.join(unknown)})" if unknown else ""
-    if not trained_length:
-        notes += f"  (never trained on length {len(input)})"
-    return f"{' '.join(input)} -> {prediction} with probability {probability:.1%}{notes}"
-
-
-def _json_values(names: Sequence[str]) -> list[str]:
-    """Names as JSON strings, or as numbers if name i is the number i."""
-    are_numbers = all(name == str(i) for i, name in enumerate(names))
-    return list(names) if are_numbers else [json.dumps(n, ensure_ascii=False) for n in names]
+        )
+        lines = []
+        for line, words, prediction, probability, is_trained in zip(*columns, strict=True):
+            name = self._classes[prediction]
+            unknown = [word for word in words if next(ids) == 0]
+            if self._as_json:
+                fields = {} if first_number is None else {"line": first_number + line}
+                fields |= {"input": words, "prediction": name, "probability": round(probability, 6)}
+                fields |= {"unknown": unknown, "trained_length": is_trained}
+                lines.append(json.dumps(fields, ensure_ascii=False))
+            else:
+                notes = f"  (unknown: {' '.join(unknown)})" if unknown else ""
+                notes += "" if is_trained else f"  (never trained on length {len(words)})"
+                text = " ".join(words)
+                lines.append(f"{text} -> {name} with probability {probability:.1%}{notes}")
+        return "\n".join([*lines, ""]).encode()

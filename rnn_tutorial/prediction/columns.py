@@ -23,37 +23,22 @@ def make_table(texts: Iterable[str]) -> np.ndarray:
     return np.array([text.encode() for text in texts])
 
 
-def look_up_tokens(
-    ids: np.ndarray, lengths: np.ndarray, table: np.ndarray, last_table: np.ndarray
-) -> np.ndarray:
-    """The texts of all tokens, (M,); the last one of each line has another table.
-
-    Args:
-        ids: of the tokens of all lines, one line after the other, (M,).
-        lengths: tokens of each line, (N,).
-        table: texts by id, with the separator that follows.
-        last_table: texts by id, without it.
-    """
-    texts = table.take(ids)
-    ends = np.cumsum(lengths) - 1
-    texts[ends] = last_table.take(ids.take(ends))
-    return texts
-
-
 def put_side_by_side(*columns: bytes | np.ndarray) -> np.ndarray:
     """Columns, (N,) each or one text for all rows, as one column, (N,)."""
-    columns = [np.asarray(column) for column in columns]
-    rows = np.empty(
-        max(column.size for column in columns),
-        [(str(i), column.dtype) for i, column in enumerate(columns)],
-    )
-    for i, column in enumerate(columns):
-        rows[str(i)] = column
+    columns = {str(i): np.asarray(column) for i, column in enumerate(columns)}
+    size = max(column.size for column in columns.values())
+    rows = np.empty(size, [(name, column.dtype) for name, column in columns.items()])
+    for name, column in columns.items():
+        rows[name] = column
     return rows.view(f"S{rows.itemsize}")
 
 
 def join_lines(
-    before: np.ndarray, tokens: np.ndarray, lengths: np.ndarray, after: np.ndarray
+    before: bytes | np.ndarray,
+    ids: np.ndarray,
+    lengths: np.ndarray,
+    tables: tuple[np.ndarray, np.ndarray],
+    after: np.ndarray,
 ) -> bytes:
     """Write each line: its text before the tokens, its tokens, and its text after them.
 
@@ -61,17 +46,24 @@ def join_lines(
     they fill; those bytes and all others are then filled in order, each at once.
 
     Args:
-        before: (N,).
-        tokens: of all lines, one line after the other, (M,).
+        before: (N,), or one text for all lines.
+        ids: of the tokens of all lines, one line after the other, (M,).
         lengths: tokens of each line, (N,).
+        tables: texts by id, with the separator that follows, and those of a line's last token.
         after: (N,).
     """
-    widths = np.broadcast_arrays(before.itemsize, lengths * tokens.itemsize, after.itemsize)
+    table, last_table = tables
+    tokens, last = table.take(ids), np.cumsum(lengths) - 1
+    tokens[last] = last_table.take(ids.take(last))
+    around = put_side_by_side(before, after)
+    widths = np.broadcast_arrays(
+        around.itemsize - after.itemsize, lengths * tokens.itemsize, after.itemsize
+    )
     parts = np.tile([False, True, False], len(lengths))  # of each line: before, tokens, after
     is_token = np.repeat(parts, np.stack(widths, axis=1).ravel())
     text = np.empty(len(is_token), np.uint8)
     text[is_token] = tokens.view(np.uint8)
-    text[~is_token] = put_side_by_side(before, after).view(np.uint8)
+    text[~is_token] = around.view(np.uint8)
     return text[text != 0].tobytes()
 
 

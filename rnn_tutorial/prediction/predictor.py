@@ -36,10 +36,12 @@ class Predictor:
     def introduce(self) -> str:
         """Which run, step and seed answers, and how far it can be trusted."""
         checkpoint, lengths = self._checkpoint, self.task.trained_lengths
+        recorded = checkpoint.evaluation  # the published scripts record none
+        evaluation = Evaluation(**recorded) if recorded else self.task.evaluate(self.model)
         return (
             f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
             f"seed {checkpoint.config.get('seed', 'unknown')}, trained on lengths {lengths[0]} to "
-            f"{lengths[-1]}: {self._evaluation().describe()}"
+            f"{lengths[-1]}: {evaluation.describe()}"
             + _CERTIFICATES[certificate_status(checkpoint, self.model, self.task.machine)]
         )
 
@@ -54,8 +56,3 @@ class Predictor:
             task.machine and task.machine.answer(questions.ids, lengths),
             (lengths >= task.trained_lengths[0]) & (lengths <= task.trained_lengths[-1]),
         )
-
-    def _evaluation(self) -> Evaluation:
-        """As recorded, or made now: the published scripts record none."""
-        recorded = self._checkpoint.evaluation
-        return Evaluation(**recorded) if recorded else self.task.evaluate(self.model)

@@ -33,8 +33,7 @@ def answer_blocks(
     A thread is kept busier by a block of its own than by its share of every small product.
 
     Yields:
-        The answers in a block, as lines; and for the number of each line that has none, a sentence
-        that says why.
+        The answers in a block, as lines; and by the number of each other line, why it has none.
     """
     writer = make_writer(predictor.task, as_json)
     threads = min(torch.get_num_threads(), MAX_THREADS)

@@ -62,6 +62,7 @@ class Checkpoint:
     elapsed_seconds: float = 0.0
 
 
+_DAMAGED = (pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError, TypeError)
 _FIELDS = {field.name for field in fields(Checkpoint)} - {"path"}
 
 
@@ -103,7 +104,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def load_run(run: str) -> Checkpoint:
-    """The checkpoint that RUN means: a file, the last of a run's folder, or of the newest run's.
+    """The checkpoint that RUN means: a file, or what `find_checkpoint` finds in a folder.
 
     Raises:
         ValueError: there is none, or it is refused; see `load_checkpoint`.
@@ -124,14 +125,9 @@ def _upgrade(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _task_of_format_1(
-    config: Mapping[str, Any], examples: Mapping[str, Any] | None
+    config: Mapping[str, Any], examples: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The record of the task that a configuration and a vocabulary describe.
-
-    Args:
-        config: the settings; `max_number` is the largest digit.
-        examples: of labelled files: `vocabulary`, `class_names` and `fingerprint`; else None.
-    """
+    """The record of the task that a configuration describes, and `examples` for labelled files."""
     lengths = {name: config[name] for name in ("min_seq_len", "max_seq_len")}
     if examples is None:
         return {"kind": "digit sum", "max_number": config["max_number"], **lengths}
@@ -145,7 +141,7 @@ def _task_of_format_1(
 
 
 def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
-    """Load tensors, plain values and the allowed classes; torch refuses everything else."""
+    """Load tensors, plain values and the allowed classes; refuse everything else."""
     shown = repr(str(path))
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
@@ -153,16 +149,14 @@ def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ValueError(f"{shown} cannot be read: {error.strerror or error}") from None
-    except pickle.UnpicklingError as error:
+    except (RuntimeError, *_DAMAGED) as error:
         asked = re.search(r"GLOBAL:? ([\w.]+)", str(error))
-        if asked:
-            raise ValueError(
-                f"{shown} is refused: loading it would call {asked[1]}, "
-                "and a checkpoint needs tensors and plain values only"
-            ) from None
-        raise ValueError(f"{shown} is damaged or no checkpoint") from None
-    except (RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError):
-        raise ValueError(f"{shown} is damaged or no checkpoint") from None
+        if not asked:
+            raise ValueError(f"{shown} is damaged or no checkpoint") from None
+        raise ValueError(
+            f"{shown} is refused: loading it would call {asked[1]}, "
+            "and a checkpoint needs tensors and plain values only"
+        ) from None
 
 
 def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
@@ -178,7 +172,7 @@ def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
             "cls_num": fc.shape[0],
         }
         step = int(path.stem.rpartition("_")[2])
-        task = _task_of_format_1(config, None)
+        task = _task_of_format_1(config)
     except (LookupError, ValueError, AttributeError):
         raise ValueError(f"{str(path)!r} is not a checkpoint of the published scripts") from None
     return Checkpoint(path, step, task, model, weights, config)
@@ -196,14 +190,11 @@ def _load_namespace(path: Path) -> dict[str, Any]:
         try:
             with path.open("rb") as file:
                 namespace = _NamespaceUnpickler(file).load()
-        except _REFUSED as error:
+        except _DAMAGED as error:
             raise ValueError(f"{str(path)!r} is refused: {error}") from None
     if type(namespace) is not argparse.Namespace:
         raise ValueError(f"{str(path)!r} holds no argparse.Namespace")
     return vars(namespace)
-
-
-_REFUSED = (pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError, TypeError)
 
 
 class _NamespaceUnpickler(pickle.Unpickler):

@@ -10,6 +10,7 @@ output/baseline/result.json            the final figures
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -27,8 +28,7 @@ def claim_run_folder(save_dir: str, run_name: str) -> Path:
     Raises:
         ValueError: the folder cannot be made.
     """
-    number = 1
-    while True:
+    for number in itertools.count(1):
         folder = Path(save_dir, run_name if number == 1 else f"{run_name}-{number}")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,6 @@ def claim_run_folder(save_dir: str, run_name: str) -> Path:
         except FileExistsError:
             if not folder.parent.is_dir():
                 raise ValueError(f"--save_dir {save_dir!r} is not a folder") from None
-            number += 1
         except OSError as error:
             raise ValueError(
                 f"--save_dir {save_dir!r} is not a folder that can be written to: {error.strerror}"
@@ -49,27 +48,22 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"model_step_{step}.pt"
 
 
-def checkpoint_steps(folder: Path) -> dict[int, Path]:
-    """The checkpoints of a run by step."""
-    found = {}
-    for path in folder.iterdir():
-        if match := re.fullmatch(r"model_step_([0-9]+)\.pt", path.name):
-            found[int(match[1])] = path
-    return found
-
-
 def latest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that a run wrote last, or None.
 
     One folder of this project holds one run, so the highest step is the last. A folder of the
     published scripts may mix several runs, so there it is the file written last.
     """
-    found = checkpoint_steps(folder)
+    found = {
+        int(match[1]): path
+        for path in folder.iterdir()
+        if (match := re.fullmatch(r"model_step_([0-9]+)\.pt", path.name))
+    }
     if not found:
         return None
     if (folder / CONFIG_FILE).exists():
         return found[max(found)]
-    return max(found.items(), key=lambda item: (item[1].stat().st_mtime_ns, item[0]))[1]
+    return found[max(found, key=lambda step: (found[step].stat().st_mtime_ns, step))]
 
 
 def best_or_latest(folder: Path) -> Path | None:
@@ -80,8 +74,6 @@ def best_or_latest(folder: Path) -> Path | None:
 
 def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--save_dir") -> Path:
     """The checkpoint that speaks for the named run, or for the newest run in a folder of runs.
-
-    It is the best if the run keeps it, else the latest.
 
     Args:
         save_dir: a folder of runs, or the folder of a run.
@@ -139,11 +131,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ValueError: the file is missing or holds something else.
-    """
+    """Read a JSON object; ValueError if the file is missing or holds something else."""
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

@@ -17,7 +17,6 @@ class Recipe:
     settings: Mapping[str, Any]
 
 
-_LARGE_BATCH = {"batch_size": 64}
 _FASTER = {"batch_size": 64, "lr": 0.005}
 _DEEPER = {"hidden_dim": 32, "num_layers": 3}
 _SOLVED = {
@@ -37,7 +36,7 @@ _SOLVED = {
 
 RECIPES = {
     "baseline": Recipe("the published baseline: a small network learns part of the task", {}),
-    "large_batch": Recipe("a batch four times as large: a less noisy gradient", _LARGE_BATCH),
+    "large_batch": Recipe("a batch four times as large: a less noisy gradient", {"batch_size": 64}),
     "large_batch_lr5e-3": Recipe("a larger batch tolerates a higher learning rate", _FASTER),
     "deeper_rnn": Recipe("twice the width and three layers: more capacity", _DEEPER),
     "sota": Recipe("all of these together: fast but fragile training", _DEEPER | _FASTER),

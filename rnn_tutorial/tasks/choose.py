@@ -17,14 +17,9 @@ def make_task(config: TrainConfig) -> Task:
 
 
 def load_task(checkpoint: Checkpoint) -> Task:
-    """The task that a checkpoint has learned.
-
-    Raises:
-        ValueError: its record is damaged, or does not fit the model.
-    """
+    """The task that a checkpoint has learned; ValueError if its record does not fit the model."""
     try:
-        kind = _KINDS[checkpoint.task["kind"]]
-        task = kind.from_record(checkpoint.task, checkpoint.config)
+        task = _KINDS[checkpoint.task["kind"]].from_record(checkpoint.task, checkpoint.config)
         sizes = checkpoint.model["vocab_size"], checkpoint.model["cls_num"]
         if sizes != (len(task.tokens), len(task.classes)):
             raise ValueError(f"{sizes} tokens and classes")

@@ -16,15 +16,17 @@ from itertools import chain
 
 import numpy as np
 
-from rnn_tutorial.tasks.reading import (
-    Questions,
-    read_one_by_one,
-    shorten_token,
-    split_separated,
-)
+from rnn_tutorial.tasks.reading import Questions, read_one_by_one
 
 # By the value of a byte: is it neither a digit nor a separator?
 _IS_OTHER = bytes(byte not in b"0123456789, \t\r\n" for byte in range(256))
+_SHOWN_CHARACTERS = 20  # of a refused token
+
+
+def describe_digits(max_number: int) -> str:
+    """The digits to type, with an example: "from 0 to 9, such as 1 2 3"."""
+    example = " ".join(str(digit % (max_number + 1)) for digit in (1, 2, 3))
+    return f"from 0 to {max_number}, such as {example}"
 
 
 def parse_sequence(text: str, max_number: int) -> list[int]:
@@ -40,32 +42,28 @@ def parse_sequence(text: str, max_number: int) -> list[int]:
     Raises:
         ValueError: the text is empty, or a token is not a whole number in 0..max_number.
     """
-    tokens = split_separated(text, f"digit from 0 to {max_number}, such as 1 2 3")
+    tokens = text.replace(",", " ").split()
+    if not tokens:
+        raise ValueError(
+            f"the input is empty; give at least one digit {describe_digits(max_number)}"
+        )
     return [_parse_digit(token, max_number) for token in tokens]
 
 
 def _parse_digit(token: str, max_number: int) -> int:
+    shown = token[:_SHOWN_CHARACTERS] + "…" * (len(token) > _SHOWN_CHARACTERS)
+    allowed = f"allowed are 0 to {max_number}, separated by spaces or commas"
     if not re.fullmatch(r"[+-]?[0-9]+", token):
-        raise ValueError(
-            f"{shorten_token(token)!r} is not a whole number; allowed are 0 to {max_number}, "
-            "separated by spaces or commas"
-        )
+        raise ValueError(f"{shown!r} is not a whole number; {allowed}")
     significant = token.lstrip("+-").lstrip("0") or "0"
     is_small = len(significant) <= len(str(max_number)) and int(significant) <= max_number
     if token.startswith("-") or not is_small:
-        raise ValueError(
-            f"{shorten_token(token)} is out of range; allowed are 0 to {max_number}, "
-            "separated by spaces or commas"
-        )
+        raise ValueError(f"{shown} is out of range; {allowed}")
     return int(significant)
 
 
 class DigitReader:
-    """Reads digits separated by spaces or commas.
-
-    Args:
-        max_number: largest digit allowed.
-    """
+    """Reads digits from 0 to max_number, separated by spaces or commas."""
 
     def __init__(self, max_number: int) -> None:
         self._max_number = max_number

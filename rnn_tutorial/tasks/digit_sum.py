@@ -14,19 +14,12 @@ from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import overrides_recipe
-from rnn_tutorial.tasks.digit_lines import DigitReader
+from rnn_tutorial.tasks.digit_lines import DigitReader, describe_digits
 from rnn_tutorial.tasks.task import accuracy_by_length, shorten
 
 
 class DigitSum:
-    """Endless random digits to train on, every possible input to evaluate on; see `Task`.
-
-    Args:
-        min_seq_len: shortest sequence.
-        max_seq_len: longest sequence.
-        max_number: largest digit.
-        seed: of the training samples.
-    """
+    """Endless random digits to train on, every possible input to evaluate on; see `Task`."""
 
     kind = "digit sum"
     source = "the digit sum"
@@ -42,7 +35,7 @@ class DigitSum:
             "max_seq_len": max_seq_len,
         }
         self.inputs = f"digits 0–{max_number}"
-        self.instruction = f"Type digits from 0 to {max_number}, such as 1 2 3; quit ends."
+        self.instruction = f"Type digits {describe_digits(max_number)}; quit ends."
         reader = DigitReader(max_number)
         self.read, self.read_lines = reader.read, reader.read_lines
         self._seed = seed
@@ -63,10 +56,8 @@ class DigitSum:
     @cached_property
     def dataset(self) -> SeqSumModDataset:
         """The endless stream of training samples."""
-        lengths = self.trained_lengths
-        return SeqSumModDataset(
-            None, lengths[0], lengths[-1], self.record["max_number"], seed=self._seed
-        )
+        lengths, max_number = self.trained_lengths, self.record["max_number"]
+        return SeqSumModDataset(None, lengths[0], lengths[-1], max_number, seed=self._seed)
 
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """Accuracy over all inputs, or a sample of them; see `exact.evaluate`."""

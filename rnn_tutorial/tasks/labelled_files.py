@@ -40,9 +40,7 @@ class LabelledFiles:
         vocabulary: of the training examples.
         trained_lengths: of the training examples.
         fingerprint: SHA-256 of all examples.
-        train_file: the examples to train on.
-        eval_file: the examples to evaluate on; "" holds out a seeded tenth of train_file.
-        seed: of the run.
+        split: train_file, eval_file and seed, from which `read_split` makes the examples.
     """
 
     kind = "labelled files"
@@ -55,9 +53,7 @@ class LabelledFiles:
         vocabulary: Vocabulary,
         trained_lengths: range,
         fingerprint: str,
-        train_file: str,
-        eval_file: str,
-        seed: int,
+        split: tuple[str, str, int],
     ) -> None:
         self.vocabulary = vocabulary
         self.tokens, self.classes = vocabulary.tokens, vocabulary.class_names
@@ -72,62 +68,45 @@ class LabelledFiles:
         }
         reader = WordReader(vocabulary)
         self.read, self.read_lines = reader.read, reader.read_lines
-        self.source = f"--train_file {train_file!r} or --eval_file {eval_file!r}"
-        self._train_file, self._eval_file, self._seed = train_file, eval_file, seed
+        self._split = split
+        self._train_file, self._eval_file, self._seed = split
+        self.source = f"--train_file {self._train_file!r} or --eval_file {self._eval_file!r}"
 
     @classmethod
     def from_config(cls, config: TrainConfig) -> LabelledFiles:
         """Read the files that the flags name; ValueError if one is refused, see `read_split`."""
-        trained, evaluated = read_split(config.train_file, config.eval_file, config.seed)
+        split = config.train_file, config.eval_file, config.seed
+        trained, evaluated = read_split(*split)
         vocabulary = build_vocabulary(trained, "--train_file")
         vocabulary.check_labels(evaluated, "--eval_file")
         sizes = [len(tokens) for tokens in trained.tokens]
-        task = cls(
-            vocabulary,
-            range(min(sizes), max(sizes) + 1),
-            _fingerprint(trained, evaluated),
-            config.train_file,
-            config.eval_file,
-            config.seed,
-        )
+        lengths = range(min(sizes), max(sizes) + 1)
+        task = cls(vocabulary, lengths, _fingerprint(trained, evaluated), split)
         task.examples = trained, evaluated
         return task
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], config: Mapping[str, Any]) -> LabelledFiles:
-        """The task of a checkpoint, which needs no file until it is evaluated.
-
-        Raises:
-            ValueError: the record is not that of such a task.
-        """
+        """The task of a checkpoint; ValueError if its record is not one. Reads no file yet."""
         names = [*record["tokens"], *record["classes"]]
         sizes = record["min_seq_len"], record["max_seq_len"]
         are_sizes = all(type(size) is int for size in sizes) and 1 <= sizes[0] <= sizes[1]
         if not all(type(name) is str for name in names) or not are_sizes:
             raise ValueError(f"names that are not texts, or lengths from {sizes[0]} to {sizes[1]}")
-        return cls(
-            Vocabulary(record["tokens"], record["classes"]),
-            range(sizes[0], sizes[1] + 1),
-            record["fingerprint"],
-            config["train_file"],
-            config["eval_file"],
-            config["seed"],
-        )
+        vocabulary = Vocabulary(record["tokens"], record["classes"])
+        split = config["train_file"], config["eval_file"], config["seed"]
+        return cls(vocabulary, range(sizes[0], sizes[1] + 1), record["fingerprint"], split)
 
     @cached_property
     def examples(self) -> tuple[Examples, Examples]:
-        """Those to train on and those to evaluate on.
-
-        Raises:
-            ValueError: a file is refused, or has changed since the training.
-        """
-        split = read_split(self._train_file, self._eval_file, self._seed)
-        if _fingerprint(*split) != self.record["fingerprint"]:
+        """To train on and to evaluate on; ValueError if a file is refused or has changed."""
+        examples = read_split(*self._split)
+        if _fingerprint(*examples) != self.record["fingerprint"]:
             raise ValueError(
                 f"{self._train_file!r} or its evaluation examples have changed since the training; "
                 "name a file with --eval_file"
             )
-        return split
+        return examples
 
     @cached_property
     def dataset(self) -> ExampleDataset:
@@ -164,7 +143,19 @@ class LabelledFiles:
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """Accuracy by length and by label, and wrong examples in words, as lines."""
-        return describe_examples_results(evaluation)
+        lines = accuracy_by_length(evaluation)
+        by_label = evaluation.answers_by_label
+        if len(by_label) <= MAX_ROWS:
+            shown = ", ".join(
+                f"{counts.get(name, 0) / sum(counts.values()):.2%} of {name}"
+                for name, counts in by_label.items()
+            )
+            lines.append(f"Accuracy by label: {shown}")
+        return lines + [
+            f"  wrong: {shorten(example['tokens'])} -> {example['answer']}, right is "
+            f"{example['label']} (line {example['line']})"
+            for example in evaluation.wrong_examples
+        ]
 
     def advise(self, config: TrainConfig) -> str:
         """Nothing: what helps depends on the data."""
@@ -174,10 +165,7 @@ class LabelledFiles:
 def evaluate_examples(
     model: RnnClsNet, examples: Examples, vocabulary: Vocabulary, max_examples: int = MAX_EXAMPLES
 ) -> Evaluation:
-    """Accuracy on examples, whose labels the vocabulary must have.
-
-    The model's mode is the same afterwards.
-    """
+    """Accuracy on examples, whose labels the vocabulary has; the model keeps its mode."""
     started = time.perf_counter()
     was_training = model.training
     model.eval()
@@ -187,20 +175,16 @@ def evaluate_examples(
     model.train(was_training)
     is_right = (answers == vocabulary.classes(examples.labels)) & ~np.isnan(probabilities)
 
-    names = vocabulary.class_names
-    answers_by_label: dict[str, dict[str, int]] = {
-        name: {} for name in sorted(set(examples.labels))
-    }
-    by_length: dict[int, list[bool]] = {}
-    wrong = []
-    for place, (label, tokens) in enumerate(zip(examples.labels, examples.tokens, strict=True)):
-        answer = names[answers[place]]
+    answers_by_label = {label: {} for label in sorted(set(examples.labels))}
+    by_length, wrong = {}, []
+    columns = examples.lines, examples.labels, examples.tokens, answers, is_right.tolist()
+    for line, label, tokens, answer, right in zip(*columns, strict=True):
+        name = vocabulary.class_names[answer]
         counts = answers_by_label[label]
-        counts[answer] = counts.get(answer, 0) + 1
-        by_length.setdefault(len(tokens), []).append(bool(is_right[place]))
-        if not is_right[place]:
-            line = examples.lines[place]
-            wrong.append({"line": line, "tokens": tokens, "label": label, "answer": answer})
+        counts[name] = counts.get(name, 0) + 1
+        by_length.setdefault(len(tokens), []).append(right)
+        if not right:
+            wrong.append({"line": line, "tokens": tokens, "label": label, "answer": name})
     wrong.sort(key=lambda example: len(example["tokens"]))
     num_right = len(examples) - len(wrong)
     low, high = wilson_interval(num_right, len(examples))
@@ -218,29 +202,11 @@ def evaluate_examples(
     )
 
 
-def describe_examples_results(evaluation: Evaluation) -> list[str]:
-    """Accuracy by length and by label, and wrong examples in words, as lines."""
-    lines = accuracy_by_length(evaluation)
-    by_label = evaluation.answers_by_label
-    if len(by_label) <= MAX_ROWS:
-        shown = ", ".join(
-            f"{counts.get(name, 0) / sum(counts.values()):.2%} of {name}"
-            for name, counts in by_label.items()
-        )
-        lines.append(f"Accuracy by label: {shown}")
-    for example in evaluation.wrong_examples:
-        lines.append(
-            f"  wrong: {shorten(example['tokens'])} -> {example['answer']}, right is "
-            f"{example['label']} (line {example['line']})"
-        )
-    return lines
-
-
 def _fingerprint(trained: Examples, evaluated: Examples) -> str:
     """SHA-256 of all labels and tokens: a run goes on with the same examples only."""
     digest = hashlib.sha256()
     for examples in (trained, evaluated):
-        for text, tokens in zip(examples.labels, examples.tokens, strict=True):
-            digest.update(f"{text}\t{' '.join(tokens)}\n".encode())
+        for label, tokens in zip(examples.labels, examples.tokens, strict=True):
+            digest.update(f"{label}\t{' '.join(tokens)}\n".encode())
         digest.update(b"\n")
     return digest.hexdigest()

@@ -1,7 +1,6 @@
 """From typed text to token ids: what is asked, and why some of it cannot be answered.
 
     "1 2 3"               ->  ids [1, 2, 3], lengths [3]                 digits (digit_lines.py)
-    "stay, right, left"   ->  ids [0, 1, 2], lengths [3]                 names: NameReader
     "the cat saw the fox" ->  ids [17, 3, 14, 17, 0], lengths [5]        words: WordReader
 
 A reader has two methods: `read` takes what a person typed and raises ValueError if it cannot be
@@ -12,19 +11,13 @@ Shapes: N sequences, M tokens of all sequences.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TypeVar
 
 import numpy as np
 
 from rnn_tutorial.data.examples import Vocabulary, parse_tokens
-
-_SHOWN_CHARACTERS = 20  # of a refused token
-_SHOWN_NAMES = 10  # of those that are allowed
-
-Token = TypeVar("Token")
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,7 @@ class Questions:
         refusals: Mapping[int, str],
         typed: Sequence[Sequence[str]] | None = None,
     ) -> Questions:
-        """The questions that the ids of each line, by the index of the line, make."""
+        """The questions made of the ids of each line, by the index of the line."""
         return cls(
             np.fromiter(chain.from_iterable(sequences.values()), np.int64),
             np.fromiter(map(len, sequences.values()), np.int64),
@@ -67,8 +60,8 @@ class Questions:
 
 
 def read_one_by_one(
-    lines: Iterable[tuple[int, str]], parse: Callable[[str], list[Token]]
-) -> tuple[dict[int, list[Token]], dict[int, str]]:
+    lines: Iterable[tuple[int, str]], parse: Callable[[str], list]
+) -> tuple[dict[int, list], dict[int, str]]:
     """Read some lines, each given with its index, by a function that reads one.
 
     Returns:
@@ -84,79 +77,14 @@ def read_one_by_one(
     return sequences, refusals
 
 
-def split_separated(text: str, allowed: str) -> list[str]:
-    """The tokens in a text, separated by spaces or commas.
-
-    Args:
-        text: for example "1 2 3" or "1,2,3".
-        allowed: what should have been typed, for the refusal of an empty text.
-
-    Raises:
-        ValueError: there is no token.
-    """
-    tokens = text.replace(",", " ").split()
-    if not tokens:
-        raise ValueError(f"the input is empty; give at least one {allowed}")
-    return tokens
-
-
-def shorten_token(token: str) -> str:
-    """The token, or its beginning if it is very long."""
-    is_short = len(token) <= _SHOWN_CHARACTERS
-    return token if is_short else token[:_SHOWN_CHARACTERS] + "…"
-
-
-class NameReader:
-    """Reads the names of a machine's tokens, separated by spaces or commas.
-
-    Args:
-        names: name i has id i; none holds a space or a comma.
-    """
-
-    def __init__(self, names: Collection[str]) -> None:
-        self._ids = {name: i for i, name in enumerate(names)}
-        shown = list(names)[:_SHOWN_NAMES] + ["…"] * (len(names) > _SHOWN_NAMES)
-        self._allowed = ", ".join(shown)
-
-    def read(self, text: str) -> Questions:
-        """Read one sequence.
-
-        Raises:
-            ValueError: the text is empty, or it has a token that is not one of the names.
-        """
-        return Questions.from_lists({0: self._parse(text)}, {})
-
-    def read_lines(self, text: str) -> Questions:
-        """Read many lines, each as `read` reads it."""
-        lines = enumerate(text.removesuffix("\n").split("\n"))
-        return Questions.from_lists(*read_one_by_one(lines, self._parse))
-
-    def _parse(self, text: str) -> list[int]:
-        try:
-            return [self._ids[name] for name in split_separated(text, f"of {self._allowed}")]
-        except KeyError as error:
-            raise ValueError(
-                f"{shorten_token(error.args[0])!r} is not a token; allowed are {self._allowed}, "
-                "separated by spaces or commas"
-            ) from None
-
-
 class WordReader:
-    """Reads words separated by spaces; those that training has not seen have id 0.
-
-    Args:
-        vocabulary: of the training examples.
-    """
+    """Reads words separated by spaces; those that training has not seen have id 0."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
 
     def read(self, text: str) -> Questions:
-        """Read one sequence.
-
-        Raises:
-            ValueError: the text is empty, or is not UTF-8; see `parse_tokens`.
-        """
+        """Read one sequence; raises ValueError as `parse_tokens` does."""
         return self._number({0: parse_tokens(text)}, {})
 
     def read_lines(self, text: str) -> Questions:

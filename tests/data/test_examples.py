@@ -11,7 +11,6 @@ from conftest import REPOSITORY, numbers_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rnn_tutorial.data import who_did_it
 from rnn_tutorial.data.examples import (
     UNKNOWN,
     ExampleDataset,
@@ -23,6 +22,7 @@ from rnn_tutorial.data.examples import (
     read_examples,
 )
 from rnn_tutorial.data.streams import BatchLoader
+from rnn_tutorial.experiments import who_did_it
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -115,12 +115,11 @@ def test_too_many_tokens_are_refused():
         build_vocabulary(examples, "--train_file")
 
 
-def test_the_vocabulary_gives_ids_names_and_unknown_tokens():
+def test_the_vocabulary_gives_ids_and_names():
     vocabulary = build_vocabulary(make_examples(("no", "b a"), ("yes", f"c {UNKNOWN} a")), "F")
     assert vocabulary.tokens == [UNKNOWN, "a", "b", "c"]
     assert vocabulary.class_names == ["no", "yes"]
     assert vocabulary.encode(["c", "z", "a", UNKNOWN]) == [3, 0, 1, 0]
-    assert vocabulary.unknown(["c", "z", "a", "ä"]) == ["z", "ä"]
     assert vocabulary.classes(["yes", "no"]).tolist() == [1, 0]
 
 

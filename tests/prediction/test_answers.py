@@ -59,26 +59,23 @@ def test_text_is_that_of_python(kind, answers):
     assert writer.write(as_answers(answers), first_number=1).decode() == expected
 
 
-@pytest.mark.parametrize("kind", NAMES)
 @given(answer_lists, st.integers(1, 10**12))
-def test_json_is_read_back(kind, answers, first):
-    values = {"numbers": list(range(121)), "words": NAMES["words"]}[kind]
+def test_json_is_read_back(answers, first):
     lines = (np.arange(len(answers)) * 7).tolist()
-    writer = JsonWriter(NAMES[kind], NAMES[kind])
+    writer = JsonWriter(NAMES["numbers"], NAMES["numbers"])
     written = writer.write(as_answers(answers, lines), first).decode().splitlines()
     for text, line, answer in zip(written, lines, answers, strict=True):
         ids, prediction, probability, target, trained = answer
-        shown = [values[i] for i in ids]
         assert json.loads(text) == {
             "line": first + line,
-            "input": shown,
-            "prediction": values[prediction],
+            "input": ids,
+            "prediction": prediction,
             "probability": round(probability, 6),
-            "target": values[target],
+            "target": target,
             "trained_length": trained,
         }
-        start = {"line": first + line, "input": shown}
-        assert text.startswith(json.dumps(start, ensure_ascii=False)[:-1] + ', "prediction": ')
+        start = {"line": first + line, "input": ids}
+        assert text.startswith(json.dumps(start)[:-1] + ', "prediction": ')
 
 
 def test_json_of_an_answer_that_has_no_line():
@@ -87,12 +84,6 @@ def test_json_of_an_answer_that_has_no_line():
         b'{"input": [1, 2], "prediction": 3, "probability": 0.250000, '
         b'"target": 3, "trained_length": true}\n'
     )
-
-
-def test_tokens_may_be_numbers_where_classes_are_words():
-    answers = as_answers([([1, 0], 1, 0.25, 0, True)])
-    written = json.loads(JsonWriter(("0", "1"), ("even", "odd")).write(answers))
-    assert (written["input"], written["prediction"], written["target"]) == ([1, 0], "odd", "even")
 
 
 def test_a_network_that_diverged_answers_with_probability_zero():

@@ -1,23 +1,20 @@
-"""Streams of any bytes and of any machine's tokens: every line is answered or refused, in order."""
+"""Streams of any bytes: every line is answered or refused, in order."""
 
 import io
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.prediction import streams
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.streams import answer_blocks, read_blocks
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.tasks.digit_lines import parse_sequence
-from rnn_tutorial.tasks.reading import NameReader
 
 MARK = "\ufeff"  # that some editors put at the beginning of a file
 
@@ -46,10 +43,10 @@ def open_as_stdin(content):
     return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="replace")
 
 
-def answer_all(predictor, blocks, as_json=True):
+def answer_all(predictor, blocks):
     """All answers, and all refusals by the number of their line."""
     answered, refusals = b"", {}
-    for text, refusals_of_block in answer_blocks(predictor, blocks, as_json):
+    for text, refusals_of_block in answer_blocks(predictor, blocks, as_json=True):
         answered += text
         refusals |= refusals_of_block
     return answered.decode().splitlines(), refusals
@@ -83,43 +80,3 @@ def test_any_bytes_are_answered_or_refused_as_one_by_one(
         sum(digits) % (max_number + 1) for digits in expected.values()
     ]
     assert refusals == refused
-
-
-def test_any_machine_is_answered_by_the_names_of_its_tokens_and_classes():
-    moves = ("stay", "right", "left")
-    places = ("at home", "east", "west")
-    machine = Machine(moves, places, [[0, 1, 2], [1, 2, 0], [2, 0, 1]], [0, 1, 2])
-    predictor, reader = make_predictor(2), NameReader(moves)
-    predictor.task = SimpleNamespace(
-        machine=machine,
-        tokens=moves,
-        classes=places,
-        trained_lengths=range(2, 4),
-        read_lines=reader.read_lines,
-    )
-    text = "right, stay\nup\n\nleft left left\nright\n"
-    answered, refusals = answer_all(predictor, [(1, text)], as_json=False)
-    rights = ["right is east", "right is at home", "right is east"]
-    for line, start, right in zip(
-        answered, ("right stay", "left left left", "right"), rights, strict=True
-    ):
-        prediction = line.removeprefix(f"{start} -> ").partition(" with probability ")[0]
-        assert prediction in places
-        assert right in line and ("✓" in line) == (prediction == right.removeprefix("right is "))
-    assert answered[2].endswith("  (never trained on length 1)")
-    assert refusals == {
-        2: "'up' is not a token; allowed are stay, right, left, separated by spaces or commas",
-        3: "the input is empty; give at least one of stay, right, left",
-    }
-    answered, _ = answer_all(predictor, [(1, text)])
-    answers = [json.loads(line) for line in answered]
-    assert [(answer["line"], answer["input"], answer["target"]) for answer in answers] == [
-        (1, ["right", "stay"], "east"),
-        (4, ["left", "left", "left"], "at home"),
-        (5, ["right"], "east"),
-    ]
-    for answer in answers:
-        ids = [moves.index(move) for move in answer["input"]]
-        probabilities = predictor.model.score(ids)[0].softmax(dim=-1)
-        assert answer["prediction"] == places[probabilities.argmax()]
-        assert answer["probability"] == pytest.approx(float(probabilities.max()), abs=1e-5)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnn_tutorial.tasks import digit_lines
-from rnn_tutorial.tasks.digit_lines import DigitReader, parse_sequence
+from rnn_tutorial.tasks.digit_lines import DigitReader, describe_digits, parse_sequence
 
 digit_sequences = st.integers(1, 12).flatmap(
     lambda max_number: st.tuples(
@@ -35,6 +35,17 @@ def test_refused_input_names_the_token_and_what_is_allowed(text, named):
         parse_sequence(text, 9)
     assert named in str(refused.value)
     assert len(str(refused.value)) < 120
+
+
+@pytest.mark.parametrize(
+    ("max_number", "example"), [(1, "1 0 1"), (2, "1 2 0"), (3, "1 2 3"), (9, "1 2 3")]
+)
+def test_the_example_fits_the_digits(max_number, example):
+    described = f"from 0 to {max_number}, such as {example}"
+    assert describe_digits(max_number) == described
+    with pytest.raises(ValueError, match=f"give at least one digit {described}$"):
+        parse_sequence("", max_number)
+    parse_sequence(example, max_number)
 
 
 @given(st.text(max_size=20))

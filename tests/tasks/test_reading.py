@@ -1,4 +1,4 @@
-"""Names of tokens and words of a vocabulary are read as ids, or refused in a sentence."""
+"""Words of a vocabulary are read as ids; many lines are read as each of them alone."""
 
 import numpy as np
 import pytest
@@ -7,35 +7,12 @@ from hypothesis import strategies as st
 
 from rnn_tutorial.data.examples import UNKNOWN, Vocabulary
 from rnn_tutorial.tasks.digit_lines import DigitReader
-from rnn_tutorial.tasks.reading import NameReader, WordReader
+from rnn_tutorial.tasks.reading import WordReader
 
-NAMES = ("stay", "right", "left")
 READERS = {
-    "names": NameReader(NAMES),
     "words": WordReader(Vocabulary([UNKNOWN, "cat", "the"], ["a", "b"])),
     "digits": DigitReader(12),
 }
-
-
-@given(st.lists(st.integers(0, 2), min_size=1), st.sampled_from([" ", ",", ", ", "\t", "  "]))
-def test_names_are_read_as_their_ids(ids, separator):
-    questions = READERS["names"].read(f" {separator.join(NAMES[i] for i in ids)}\n")
-    assert questions.ids.tolist() == ids and questions.lengths.tolist() == [len(ids)]
-    assert questions.typed is None and not questions.refusals
-
-
-@pytest.mark.parametrize(
-    ("text", "named"), [("up", "'up'"), ("stay Right", "'Right'"), ("x" * 999, "…'")]
-)
-def test_a_refused_name_is_given_beside_those_that_are_allowed(text, named):
-    with pytest.raises(ValueError, match="allowed are stay, right, left, separated") as refused:
-        READERS["names"].read(text)
-    assert named in str(refused.value) and len(str(refused.value)) < 120
-
-
-def test_of_very_many_names_some_are_given():
-    with pytest.raises(ValueError, match=r"give at least one of a0, .*, a9, …$"):
-        NameReader([f"a{i}" for i in range(50)]).read(" , ")
 
 
 def test_unknown_words_are_kept_as_typed():
@@ -47,7 +24,7 @@ def test_unknown_words_are_kept_as_typed():
 
 
 @pytest.mark.parametrize("kind", READERS)
-@given(st.lists(st.text("012 ,+-") | st.sampled_from(["stay", "left,stay", "cat the"])))
+@given(st.lists(st.text("012 ,+-") | st.sampled_from(["cat", "the,cat", "cat the"])))
 def test_many_lines_are_read_as_each_of_them_alone(kind, lines):
     reader = READERS[kind]
     together = reader.read_lines("".join(f"{line}\n" for line in lines) or "\n")
