@@ -51,7 +51,7 @@ def finish(run: Run, model: RnnClsNet) -> int:
     if not run.is_over:
         if is_main:
             print(f"Stopped after {run.step:,} updates; {resume_hint(run.folder)}")
-        return 128 + (run.stop_signal or signal.SIGTERM)
+        return 128 + (run.stop.signum or signal.SIGTERM)
     if is_main:
         write_result(run, model, elapsed_seconds)
         print_summary(run, model, elapsed_seconds)

@@ -7,6 +7,7 @@ summary, shows progress, and turns Ctrl-C into an orderly end. It never calls th
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -54,6 +55,7 @@ class Run:
         history: what the evaluations have shown.
         padding_shares: of the logged batches.
         diverged: True if a loss or a gradient was not a finite number.
+        stop: the signal that asked for the end, if one came.
 
     Raises:
         ValueError: the folder cannot be made, or its checkpoint is damaged or of another task.
@@ -72,7 +74,7 @@ class Run:
         self.evaluation: Evaluation | None = None
         self.history = EvaluationHistory()
         self.padding_shares: list[float] = []
-        self._stop = StopSignals()
+        self.stop = StopSignals()
         self._stopping = self.diverged = False
         self._seconds_before = 0.0  # of training, in earlier processes
         self._started = time.perf_counter()
@@ -102,11 +104,6 @@ class Run:
         return (self.folder / RESULT_FILE).exists()
 
     @property
-    def stop_signal(self) -> int | None:
-        """The signal that asked for the end, such as SIGINT."""
-        return self._stop.signum
-
-    @property
     def elapsed_seconds(self) -> float:
         """Seconds of training so far, those before an interruption included."""
         return self._seconds_before + time.perf_counter() - self._started
@@ -120,7 +117,7 @@ class Run:
         A loss that is not a finite number ends the loop here.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self._stop)
+            stack.enter_context(self.stop)
             if self.world.is_main:
                 write_json(self.folder / CONFIG_FILE, asdict(self.config))
                 self._tracker = start_tracker(
@@ -161,7 +158,7 @@ class Run:
 
     def must_stop(self) -> bool:
         """True if Ctrl-C or SIGTERM came; several processes stop together, between two spans."""
-        return self._stop.signum is not None and self.world.size == 1
+        return self.stop.signum is not None and self.world.size == 1
 
     def count(self, losses: Tensor, grad_norm: Tensor, batches: Batches) -> None:
         """Take in the updates that were made.
@@ -172,26 +169,22 @@ class Run:
             batches: K of them or more.
         """
         self._grad_norm = grad_norm.item()  # waits for a GPU
-        self._stopping = self.world.any(self._stop.signum is not None, self.config.device)
+        self._stopping = self.world.any(self.stop.signum is not None, self.config.device)
         self._seconds_since_log += time.perf_counter() - self._span_started
         self._steps_since_log += len(losses)
-        is_finite = losses.isfinite()
-        if not (is_finite.all() and torch.tensor(self._grad_norm).isfinite()):
-            self._diverge(len(losses) if is_finite.all() else int((~is_finite).nonzero()[0]) + 1)
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad) or not math.isfinite(self._grad_norm):
+            self.diverged = True
+            self.step += int(bad[0]) + 1 if len(bad) else len(losses)
+            if self.world.is_main:
+                self._metrics_file.write(self.step, {"loss": None})
+            raise _Diverged
         self.step += len(losses)
         self._loss = losses[-1].item()
         self._padding_share = padding_share(batches.seq_lengths[len(losses) - 1])
         self._last_rate = learning_rate(self.config, self.step - 1, self.history)
         if self.world.is_main:
             self._progress.advance(self.step)
-
-    def _diverge(self, updates: int) -> None:
-        """End the loop after so many more updates."""
-        self.diverged = True
-        self.step += updates
-        if self.world.is_main:
-            self._metrics_file.write(self.step, {"loss": None})
-        raise _Diverged
 
     # ---- what is due after a span ----
 
@@ -203,9 +196,8 @@ class Run:
     @property
     def evaluates(self) -> bool:
         """True if an evaluation is due."""
-        return is_multiple(self.step, self.config.eval_every) or (
-            self.step == self.config.total_steps
-        )
+        is_last = self.step == self.config.total_steps
+        return is_last or is_multiple(self.step, self.config.eval_every)
 
     @property
     def saves(self) -> bool:
