@@ -49,7 +49,7 @@ BELONGS_TO = {
 _NUM_SEEDS = 5
 
 
-def make(place: str, flag: str) -> Any:
+def call_factory(place: str, flag: str) -> Any:
     """What the function that PATH:FACTORY names returns.
 
     Args:
@@ -80,16 +80,8 @@ def make(place: str, flag: str) -> Any:
     return made
 
 
-def print_matrix(result: dict[str, Any]) -> None:
-    """The confusion matrix for a person: a line for each case."""
-    count = result["num_seeds"]
-    for name, row in result["rows"].items():
-        found = ", ".join(f"{finding} {n}/{count}" for finding, n in row["found"].items())
-        mark = "ok " if is_as_expected(row, count) else "BAD"
-        print(f"{mark} {name} ({row['what']}) -> {found or 'no finding'}")
-
-
 def _self_test(flags: Any) -> int:
+    """Try every fault, and write or print the confusion matrix; returns the exit status."""
     num_seeds = flags.num_seeds or _NUM_SEEDS
     result = run_self_test(all_cases(), num_seeds, flags.jobs or os.cpu_count())
     command = f"python -m rnn_tutorial.diagnose --self_test --num_seeds {num_seeds}"
@@ -98,11 +90,17 @@ def _self_test(flags: Any) -> int:
     }  # fmt: skip
     if isinstance(flags.json, str):
         write_json(Path(flags.json), result)
+    status = 0
+    for name, row in result["rows"].items():
+        is_right = is_as_expected(row, num_seeds)
+        status = status if is_right else 1
+        if flags.json is not True:
+            found = ", ".join(f"{finding} {n}/{num_seeds}" for finding, n in row["found"].items())
+            mark = "ok " if is_right else "BAD"
+            print(f"{mark} {name} ({row['what']}) -> {found or 'no finding'}")
     if flags.json is True:
         print(json.dumps(result))
-    else:
-        print_matrix(result)
-    return 0 if all(is_as_expected(row, num_seeds) for row in result["rows"].values()) else 1
+    return status
 
 
 def _check_code(subject: str, flags: Any) -> list[Finding]:
@@ -110,12 +108,12 @@ def _check_code(subject: str, flags: Any) -> list[Finding]:
     if subject == "module":
         if flags.vocab_size is None:
             raise ValueError("--module needs --vocab_size, the number of tokens without padding")
-        return check_module(make(flags.module, "--module"), flags.vocab_size)
+        return check_module(call_factory(flags.module, "--module"), flags.vocab_size)
     if subject == "data":
         is_compared = flags.evaluation is not None
-        evaluation = make(flags.evaluation, "--evaluation") if is_compared else None
-        return check_data(make(flags.data, "--data"), evaluation)
-    return check_step(make(flags.step, "--step"))
+        evaluation = call_factory(flags.evaluation, "--evaluation") if is_compared else None
+        return check_data(call_factory(flags.data, "--data"), evaluation)
+    return check_step(call_factory(flags.step, "--step"))
 
 
 def _subject(flags: Any) -> str:

@@ -106,8 +106,7 @@ class Evidence:
         """
         if self.files:
             return self.files.label_shares
-        by_label = (self.evaluation or {}).get("answers_by_label")
-        if by_label:
+        if by_label := (self.evaluation or {}).get("answers_by_label"):
             counts = [sum(answers.values()) for answers in by_label.values()]
             return [count / sum(counts) for count in counts]
         num_classes = len(self.task.classes) if self.task else 2  # there are two at least

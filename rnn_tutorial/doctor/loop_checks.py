@@ -33,7 +33,7 @@ Tokens = tuple[int, ...]
 Samples = Sequence[tuple[Tokens, int]]  # tokens and label
 Rule = Callable[[Tokens], int]  # the right label
 
-_NUM_SAMPLES = 4096  # compared at each distance in some 50 ms
+_NUM_SAMPLES = 4096  # looked at, and compared at each distance in some 50 ms
 _MIN_REPEATED = 50  # repeated inputs below which nothing is said about their labels
 _TWICE = 0.25  # share of samples equal to one at a fixed distance; two equal workers give 1/2
 _LEAKED = 0.1  # evaluation samples seen in training, beyond what chance repeats
@@ -43,6 +43,7 @@ _FOREIGN_LENGTHS = 0.05  # share of evaluation samples of lengths that training 
 WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
 # What PyTorch says about a kept graph; the second, if optimizer.step() ran with retain_graph=True.
 _MESSAGES = ("backward through the graph a second time", "modified by an inplace operation")
+_NUM_STEPS = 6  # that are tried
 _GROWN = 2.0  # a state that keeps its history makes the last of six graphs six times the first
 
 
@@ -51,35 +52,33 @@ def check_data(
     evaluation: Iterable[Any] | None = None,
     *,
     rule: Rule | None = None,
-    num_samples: int = _NUM_SAMPLES,
 ) -> list[Finding]:
     """Look at the first samples of training and evaluation data, in the order in which they come.
 
     Args:
         training: samples `(input_seq, seq_length, target)`, or batches `(x, seq_lengths, targets)`
             with x of shape (N, T), such as a DataLoader gives. It may be endless.
-        evaluation: the same, or None. It may have fewer samples than num_samples.
+        evaluation: the same, or None.
         rule: gives the right label of a sequence; None if there is no rule.
-        num_samples: samples to look at in each.
 
     Raises:
         ValueError: data of another form, or none.
     """
-    samples = _take(training, num_samples, "training")
+    samples = _take(training, "training")
     findings = [*_find_shifted_labels(samples, rule), *_find_duplicates(samples)]
     if evaluation is not None:
-        held_out = _take(evaluation, num_samples, "evaluation")
+        held_out = _take(evaluation, "evaluation")
         findings += _find_shared_samples(samples, held_out)
         findings += _find_foreign_lengths(samples, held_out)
         half = 0.5 * 1.96 / math.sqrt(len(held_out))  # normal interval at an accuracy of one half
-        if len(held_out) < num_samples and 2 * half >= WIDE_INTERVAL:
+        if len(held_out) < _NUM_SAMPLES and 2 * half >= WIDE_INTERVAL:
             findings.append(small_evaluation(len(held_out), f"±{half:.0%} at an accuracy of 50 %"))
     return findings
 
 
-def _take(data: Iterable[Any], count: int, name: str) -> Samples:
+def _take(data: Iterable[Any], name: str) -> Samples:
     """The first samples, whether data gives samples or batches."""
-    samples = list(itertools.islice(_each_sample(data, name), count))
+    samples = list(itertools.islice(_each_sample(data, name), _NUM_SAMPLES))
     if not samples:
         raise ValueError(f"the {name} data are empty; at least one sample is needed")
     return samples
@@ -211,12 +210,11 @@ def small_evaluation(num_samples: int, interval: str) -> Finding:
     )
 
 
-def check_step(step: Callable[[], Tensor], num_steps: int = 6) -> list[Finding]:
+def check_step(step: Callable[[], Tensor]) -> list[Finding]:
     """Make some training steps, and see whether each loss depends on the steps before it.
 
     Args:
         step: makes one update and returns the loss that it called `backward` on.
-        num_steps: calls of it, at least 2.
 
     Raises:
         ValueError: step is not a function, or returns no tensor with a graph (such as
@@ -228,7 +226,7 @@ def check_step(step: Callable[[], Tensor], num_steps: int = 6) -> list[Finding]:
         )
     sizes: list[int] = []
     seen = None
-    for _ in range(num_steps):
+    for _ in range(_NUM_STEPS):
         try:
             loss = step()
         except RuntimeError as error:

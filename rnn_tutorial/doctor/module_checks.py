@@ -51,8 +51,7 @@ ADVICE_ON_ERRORS = {
     "must match the size": "if the columns outnumber the longest row: "
     "pad_packed_sequence(..., total_length=x.shape[1]) keeps the width of x",
     "on the CPU": "pass seq_lengths.cpu() to pack_padded_sequence",
-    "out of range": "give the embedding a row for every id: vocab_size + 1 with the padding; or "
-    "tell the check which id is the padding (padding_id)",
+    "out of range": "give the embedding vocab_size + 1 rows, one for padding; or pass padding_id",
     "smaller than num_classes": "give one_hot the padding too, or pass padding_id",
 }
 
@@ -130,13 +129,10 @@ def _check_registration(module: nn.Module) -> Iterator[Finding]:
         for attribute, value in vars(part).items():
             if attribute.startswith("_") or not isinstance(value, (list, tuple, dict)):
                 continue
-            parameters: list[nn.Parameter] = []
-            for item in value.values() if isinstance(value, dict) else value:
-                if isinstance(item, nn.Module):
-                    parameters += item.parameters()
-                elif isinstance(item, nn.Parameter):
-                    parameters.append(item)
-            if any(id(p) not in known for p in parameters):
+            items = list(value.values() if isinstance(value, dict) else value)
+            modules = nn.ModuleList(item for item in items if isinstance(item, nn.Module))
+            loose = [item for item in items if isinstance(item, nn.Parameter)]
+            if any(id(p) not in known for p in (*modules.parameters(), *loose)):
                 where = f"{name}.{attribute}" if name else attribute
                 yield Finding(
                     "unregistered-parameters",

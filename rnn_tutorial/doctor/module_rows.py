@@ -161,7 +161,6 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
     if not others.any():
         return
     seen = f"{int(others.any(dim=1).sum())} of {size} rows change the scores of other rows"
-    joined = next((k for k in range(2, 9) if torch.equal(influence, _reshaped(size, k))), None)
     for part in probe.module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
             yield Finding(
@@ -170,7 +169,7 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
                 "rows are normalised by each other even in evaluation; one row has no statistics",
                 "nn.LayerNorm for sequences; or track_running_stats=True",
             )
-    if joined:
+    if joined := next((k for k in range(2, 9) if torch.equal(influence, _reshaped(size, k))), 0):
         yield Finding(
             "state-reshaped",
             f"row i's scores come from rows {joined}·i to {joined}·i + {joined - 1} (modulo N)",
@@ -268,11 +267,7 @@ def _recurrent_gradients(probe: Probe) -> Iterator[tuple[nn.RNNBase, Tensor, boo
             continue
         try:
             gradient, of_final = torch.autograd.grad(
-                weighted,
-                [data, final],
-                retain_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
+                weighted, [data, final], retain_graph=True, materialize_grads=True
             )
         except RuntimeError:  # `check_gradients` reports it
             return

@@ -58,8 +58,7 @@ def find_large_updates(e: Evidence) -> Iterator[Finding]:
     if ratios and ratios[0] >= FAST_UPDATE and layers > 1 and not e.config["warmup_step"]:
         yield Finding(
             "missing-warmup",
-            f"{layers} layers, no warmup; the first update moved the weights by {ratios[0]:.1%}, "
-            f"{outcome}",
+            f"{layers} layers, no warmup; update 1 moved the weights by {ratios[0]:.1%}, {outcome}",
             "Adam's first updates have full size but rest on one batch: a deep network is lost",
             f"--warmup_step {max(1, e.config['total_steps'] // 10)}",
             "likely",
@@ -103,7 +102,7 @@ def find_bad_states(e: Evidence) -> Iterator[Finding]:
     if growth >= EXPLODED:
         yield Finding(
             "exploding-gradient",
-            f"the gradient at an early state is {growth:.1e} times that at the last, {outcome}",
+            f"the gradient at an early state is {growth:.1e} times the last state's, {outcome}",
             "every step back multiplies the gradient: the first steps drown out all others",
             "--max_grad_norm 1, --init orthogonal, or shorter sequences (--max_seq_len)",
             "likely",
@@ -130,8 +129,7 @@ def find_small_updates(e: Evidence) -> Iterator[Finding]:
     if e.failed_to_learn and ratio is not None and ratio < SLOW_UPDATE:
         yield Finding(
             "learning-rate-too-low",
-            f"no logged update moved the weights by more than {ratio:.1e} of their size, "
-            f"{_outcome(e)}",
+            f"no logged update moved weights by more than {ratio:.1e} of their size, {_outcome(e)}",
             "at this pace the weights hardly move from their first values",
             f"--lr {_round(e.config['lr'] * 10 * SLOW_UPDATE / max(ratio, 1e-12)):g}",
             "likely",
@@ -196,8 +194,7 @@ def find_jumps(e: Evidence) -> Iterator[Finding]:
         return
     losses = e.of("loss")
     jumps = [_jump(losses[i - BEFORE : i], losses[i]) for i in range(BEFORE, len(losses))]
-    num_spikes = sum(jump > SPIKE * e.chance_loss for jump in jumps)
-    if num_spikes:
+    if num_spikes := sum(jump > SPIKE * e.chance_loss for jump in jumps):
         yield Finding(
             "loss-spikes",
             f"{num_spikes} of {len(losses)} logged losses jump above the {BEFORE} before them, "
@@ -295,8 +292,7 @@ def check_run(evidence: Evidence) -> list[Finding]:
     known = {finding.name for finding in of_data}
     if "shifted-labels" in known:
         return of_data
-    cause = next((finding for check in CAUSES for finding in check(evidence)), None)
-    if cause:
+    if cause := next((finding for check in CAUSES for finding in check(evidence)), None):
         return [*of_data, cause]
     others = (finding for check in OTHERS for finding in check(evidence))
     return of_data + [finding for finding in others if finding.name not in known]

@@ -52,7 +52,7 @@ def summarize_states(model: RnnClsNet, x: Tensor, targets: Tensor) -> StateSumma
     # The sum, not the mean, so that each sequence gets the gradient of its loss alone.
     loss = cross_entropy(scores, targets, reduction="sum")
     flat = [tensor for chain in chains for state in chain for tensor in state]
-    gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True, materialize_grads=True))
+    gradients = iter(torch.autograd.grad(loss, flat, materialize_grads=True))
     norms = [
         [
             torch.cat([next(gradients) for _ in state], 2).norm(dim=2).mean().item()
