@@ -18,7 +18,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,22 +49,20 @@ BELONGS_TO = {
 _NUM_SEEDS = 5
 
 
-def load_factory(place: str, flag: str) -> Callable[[], Any]:
-    """The function that PATH:FACTORY names.
+def call_factory(place: str, flag: str) -> Any:
+    """What the function that PATH:FACTORY names returns.
 
     Args:
         place: a Python file and a function in it, such as "my_net.py:make_net".
         flag: where the user gave it, for the error message.
 
     Raises:
-        ValueError: there is no such file or function, or the function needs arguments.
+        ValueError: there is no such file or function, or it needs arguments or returns None.
     """
     path, _, name = place.rpartition(":")
-    if not Path(path).is_file():
-        raise ValueError(f"{flag} {place!r} is not PATH:FACTORY with the path of a Python file")
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None:
-        raise ValueError(f"{flag} {place!r}: {path!r} is not a Python file")
+    if spec is None or not Path(path).is_file():
+        raise ValueError(f"{flag} {place!r} is not PATH:FACTORY with the path of a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(Path(path).parent.resolve()))  # so that it can import its neighbours
     sys.modules[spec.name] = module  # where dataclasses look for the names in annotations
@@ -75,30 +73,15 @@ def load_factory(place: str, flag: str) -> Callable[[], Any]:
     try:
         inspect.signature(factory).bind()
     except TypeError as error:
-        raise ValueError(
-            f"{flag} {place!r}: {name!r} is called without arguments, but: {error}"
-        ) from None
-    return factory
-
-
-def _made_by(place: str, flag: str) -> Any:
-    """What the factory returns; ValueError if that is None."""
-    made = load_factory(place, flag)()
+        raise ValueError(f"{flag} {place!r}: {name!r} gets no arguments, but: {error}") from None
+    made = factory()
     if made is None:
         raise ValueError(f"{flag} {place!r} returns None; is a return statement missing?")
     return made
 
 
-def print_matrix(result: dict[str, Any]) -> None:
-    """The confusion matrix for a person: a line for each case."""
-    count = result["num_seeds"]
-    for name, row in result["rows"].items():
-        found = ", ".join(f"{finding} {n}/{count}" for finding, n in row["found"].items())
-        mark = "ok " if is_as_expected(row, count) else "BAD"
-        print(f"{mark} {name} ({row['what']}) -> {found or 'no finding'}")
-
-
 def _self_test(flags: Any) -> int:
+    """Try every fault, and write or print the confusion matrix; returns the exit status."""
     num_seeds = flags.num_seeds or _NUM_SEEDS
     result = run_self_test(all_cases(), num_seeds, flags.jobs or os.cpu_count())
     command = f"python -m rnn_tutorial.diagnose --self_test --num_seeds {num_seeds}"
@@ -107,11 +90,17 @@ def _self_test(flags: Any) -> int:
     }  # fmt: skip
     if isinstance(flags.json, str):
         write_json(Path(flags.json), result)
+    status = 0
+    for name, row in result["rows"].items():
+        is_right = is_as_expected(row, num_seeds)
+        status = status if is_right else 1
+        if flags.json is not True:
+            found = ", ".join(f"{finding} {n}/{num_seeds}" for finding, n in row["found"].items())
+            mark = "ok " if is_right else "BAD"
+            print(f"{mark} {name} ({row['what']}) -> {found or 'no finding'}")
     if flags.json is True:
         print(json.dumps(result))
-    else:
-        print_matrix(result)
-    return 0 if all(is_as_expected(row, num_seeds) for row in result["rows"].values()) else 1
+    return status
 
 
 def _check_code(subject: str, flags: Any) -> list[Finding]:
@@ -119,13 +108,12 @@ def _check_code(subject: str, flags: Any) -> list[Finding]:
     if subject == "module":
         if flags.vocab_size is None:
             raise ValueError("--module needs --vocab_size, the number of tokens without padding")
-        return check_module(_made_by(flags.module, "--module"), flags.vocab_size)
+        return check_module(call_factory(flags.module, "--module"), flags.vocab_size)
     if subject == "data":
-        evaluation = None
-        if flags.evaluation is not None:
-            evaluation = _made_by(flags.evaluation, "--evaluation")
-        return check_data(_made_by(flags.data, "--data"), evaluation)
-    return check_step(_made_by(flags.step, "--step"))
+        is_compared = flags.evaluation is not None
+        evaluation = call_factory(flags.evaluation, "--evaluation") if is_compared else None
+        return check_data(call_factory(flags.data, "--data"), evaluation)
+    return check_step(call_factory(flags.step, "--step"))
 
 
 def _subject(flags: Any) -> str:

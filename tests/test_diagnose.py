@@ -10,8 +10,7 @@ from conftest import REPOSITORY, TRAIN_QUICKLY
 
 import train_cls_rnn
 from rnn_tutorial import diagnose
-from rnn_tutorial.doctor import self_test
-from rnn_tutorial.experiments import tables
+from rnn_tutorial.experiments import doctor_self_test, tables
 from rnn_tutorial.experiments.doctor_self_test import Case, RunCase, all_cases, run_self_test
 from rnn_tutorial.runs.folder import read_json
 
@@ -236,21 +235,21 @@ def test_a_few_faults_are_found_and_runs_are_kept(tmp_path, monkeypatch, capsys)
     )
     monkeypatch.chdir(tmp_path)
     healthy = {"healthy": RunCase(small), "asked": RunCase(small, asked_length=3)}
-    monkeypatch.setattr(self_test, "HEALTHY_RUNS", healthy)
+    monkeypatch.setattr(doctor_self_test, "HEALTHY_RUNS", healthy)
     faults = {
         "saturated-units": RunCase(f"{small} --lr 1e-4 --min_lr 0", scale=0.0, shift=50.0),
     }
-    monkeypatch.setattr(self_test, "RUN_FAULTS", faults)
-    monkeypatch.setattr(self_test, "MODULE_FAULTS", {})
+    monkeypatch.setattr(doctor_self_test, "RUN_FAULTS", faults)
+    monkeypatch.setattr(doctor_self_test, "MODULE_FAULTS", {})
     for name in ("DATA_CASES", "LOOP_CASES", "GOOD_MODULES"):
-        monkeypatch.setattr(self_test, name, {})
+        monkeypatch.setattr(doctor_self_test, name, {})
     assert diagnose.main(["--self_test", "--num_seeds", "1", "--json", "doctor.json"]) == 0
     assert "ok  saturated-units" in capsys.readouterr().out
     result = json.loads((tmp_path / "doctor.json").read_text())
     assert result["rows"]["saturated-units"]["found"] == {"saturated-units": 1}
     assert result["rows"]["healthy"]["found"] == result["rows"]["asked"]["found"] == {}
     assert len(list(tmp_path.glob("output/doctor/*"))) == 2  # one run serves both
-    monkeypatch.setattr(self_test.subprocess, "run", None)  # nothing is trained again
+    monkeypatch.setattr(doctor_self_test.subprocess, "run", None)  # nothing is trained again
     assert diagnose.main(["--self_test", "--num_seeds", "1", "--json", "doctor.json"]) == 0
 
 
@@ -279,11 +278,11 @@ def test_every_case_has_a_finding_or_is_healthy():
     assert len(cases) > 60
     assert sum(case.expected is None for case in cases.values()) >= 9
     names = {name for case in cases.values() if (name := case.expected)}
-    known = {*self_test.RUN_FAULTS, *self_test.MODULE_FAULTS}
+    known = {*doctor_self_test.RUN_FAULTS, *doctor_self_test.MODULE_FAULTS}
     assert names >= known | {"shifted-labels", "duplicated-workers", "shared-stream"}
 
 
-@pytest.mark.parametrize("name", self_test.GOOD_MODULES)
+@pytest.mark.parametrize("name", doctor_self_test.GOOD_MODULES)
 def test_nothing_is_found_in_a_good_module(name):
     assert run_self_test({name: all_cases()[name]}, 1, 1)["rows"][name]["found"] == {}
 
@@ -292,4 +291,4 @@ def test_the_committed_matrix_has_every_case_and_each_as_the_tutorial_says():
     result = read_json(tables.RESULTS / "doctor.json")
     assert result["num_seeds"] >= 5 and result["rows"].keys() == all_cases().keys()
     for name, row in result["rows"].items():
-        assert self_test.is_as_expected(row, result["num_seeds"]), name
+        assert doctor_self_test.is_as_expected(row, result["num_seeds"]), name

@@ -23,7 +23,6 @@ from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.loop_checks import check_data
 from rnn_tutorial.doctor.states import StateSummary, summarize_states
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.model.transformer import TransformerLayers
 from rnn_tutorial.runs.checkpoint import load_checkpoint
@@ -50,14 +49,9 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class Files:
-    """What the files of a run on labelled examples show.
+    """What the files of a run on labelled examples show."""
 
-    Args:
-        label_shares: how frequent each class is in training.
-        findings: what is wrong with the examples.
-    """
-
-    label_shares: Sequence[float]
+    label_shares: Sequence[float]  # how frequent each class is in training
     findings: Sequence[Finding]
 
 
@@ -70,7 +64,7 @@ class Evidence:
         metrics: the lines of metrics.jsonl, at least one.
         task: what it learned, or None if its files are gone and no checkpoint describes them.
         model: the last network, or None if none was saved.
-        evaluation: the fields of exact.Evaluation of the last evaluation, or None.
+        evaluation: the fields of the last Evaluation, or None.
         asked_length: a length at which the answers must be right too, or None.
         files: what the run's files show, or None if it has none or they are gone.
     """
@@ -112,8 +106,7 @@ class Evidence:
         """
         if self.files:
             return self.files.label_shares
-        by_label = (self.evaluation or {}).get("answers_by_label")
-        if by_label:
+        if by_label := (self.evaluation or {}).get("answers_by_label"):
             counts = [sum(answers.values()) for answers in by_label.values()]
             return [count / sum(counts) for count in counts]
         num_classes = len(self.task.classes) if self.task else 2  # there are two at least
@@ -160,41 +153,30 @@ class Evidence:
         return summarize_states(self.model, torch.from_numpy(x), torch.from_numpy(targets))
 
     @cached_property
+    @torch.no_grad()
     def margins(self) -> list[tuple[int, float, float]]:
-        """Length, accuracy and smallest margin at doubling lengths up to the asked one."""
+        """Length, accuracy and smallest margin at doubling lengths up to the asked one.
+
+        A margin is the score of the right class minus the best score of another class. The
+        shorter of the LONG_SEQUENCES sequences are the beginnings of the longer ones.
+        """
         lengths = [min(self.config["max_seq_len"], self.asked_length)]
         while lengths[-1] < self.asked_length:
             lengths.append(min(2 * lengths[-1], self.asked_length))
-        return margins(self.model, self.task.machine, lengths)
-
-
-@torch.no_grad()
-def margins(
-    model: RnnClsNet, machine: Machine, lengths: Sequence[int]
-) -> list[tuple[int, float, float]]:
-    """Length, accuracy and smallest margin of the right answer over LONG_SEQUENCES sequences.
-
-    A margin is the score of the right class minus the best score of another class.
-
-    Args:
-        model: in evaluation mode, on the CPU.
-        machine: knows the right answers.
-        lengths: the shorter sequences are the beginnings of the longer ones.
-    """
-    x = _random_tokens(LONG_SEQUENCES, max(lengths), len(machine.tokens))  # (N, T)
-    scorer, found = Scorer(model), []
-    for length in lengths:
-        tokens, sizes = x[:, :length].ravel(), np.full(len(x), length)
-        scores = scorer.scores(tokens, sizes)  # (N, C)
-        right = torch.from_numpy(machine.answer(tokens, sizes)).unsqueeze(1)
-        best_other = scores.scatter(1, right, -math.inf).amax(dim=1)
-        margin = scores.gather(1, right).squeeze(1) - best_other
-        found.append((length, (margin > 0).double().mean().item(), margin.min().item()))
-    return found
+        machine, scorer, found = self.task.machine, Scorer(self.model), []
+        x = _random_tokens(LONG_SEQUENCES, lengths[-1], len(machine.tokens))  # (N, T)
+        for length in lengths:
+            tokens, sizes = x[:, :length].ravel(), np.full(len(x), length)
+            scores = scorer.scores(tokens, sizes)  # (N, C)
+            right = torch.from_numpy(machine.answer(tokens, sizes)).unsqueeze(1)
+            best_other = scores.scatter(1, right, -math.inf).amax(dim=1)
+            margin = scores.gather(1, right).squeeze(1) - best_other
+            found.append((length, (margin > 0).double().mean().item(), margin.min().item()))
+        return found
 
 
 def _random_tokens(count: int, length: int, num_tokens: int) -> np.ndarray:
-    """The same random token ids for every network, (count, length)."""
+    """The same token ids for every network, (count, length)."""
     return np.random.default_rng(0).integers(0, num_tokens, (count, length))
 
 
@@ -209,7 +191,7 @@ def read_evidence(
     Args:
         run: the folder of a run, a folder of runs (the newest is taken), or a checkpoint, for the
             run up to its step.
-        asked_length: a length at which the answers must be right too, or None.
+        asked_length: see Evidence.
         with_network: False skips the checkpoint of a folder.
         before: an earlier look at the same run, whose files are not read again.
 
@@ -245,15 +227,9 @@ def read_evidence(
             f"--length {asked_length} needs a rule that labels sequences of any length; this run "
             f"learned from labelled examples, {config['train_file']!r}"
         )
-    return Evidence(
-        config,
-        metrics,
-        task,
-        checkpoint and load_model(checkpoint).eval(),
-        checkpoint and checkpoint.evaluation,
-        asked_length,
-        files,
-    )
+    model = checkpoint and load_model(checkpoint).eval()
+    evaluation = checkpoint and checkpoint.evaluation
+    return Evidence(config, metrics, task, model, evaluation, asked_length, files)
 
 
 def read_task(config: Mapping[str, Any]) -> Task | None:
@@ -274,11 +250,8 @@ def read_files(task: Task | None) -> Files | None:
         return None
     classes = {name: i for i, name in enumerate({*split[0].labels, *split[1].labels})}
     samples = (
-        [
-            (tokens, len(tokens), classes[text])
-            for tokens, text in zip(examples.tokens, examples.labels, strict=True)
-        ]
-        for examples in split
+        [(x, len(x), classes[name]) for x, name in zip(part.tokens, part.labels, strict=True)]
+        for part in split
     )
     # No workers read a file, so lines that repeat in order are not their fault.
     findings = [finding for finding in check_data(*samples) if finding.name != "duplicated-workers"]

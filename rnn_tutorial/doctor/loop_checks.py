@@ -31,9 +31,9 @@ from rnn_tutorial.doctor.findings import Finding
 
 Tokens = tuple[int, ...]
 Samples = Sequence[tuple[Tokens, int]]  # tokens and label
-Rule = Callable[[Tokens], int]
+Rule = Callable[[Tokens], int]  # the right label
 
-_NUM_SAMPLES = 4096  # compared at each distance in some 50 ms
+_NUM_SAMPLES = 4096  # looked at, and compared at each distance in some 50 ms
 _MIN_REPEATED = 50  # repeated inputs below which nothing is said about their labels
 _TWICE = 0.25  # share of samples equal to one at a fixed distance; two equal workers give 1/2
 _LEAKED = 0.1  # evaluation samples seen in training, beyond what chance repeats
@@ -43,6 +43,7 @@ _FOREIGN_LENGTHS = 0.05  # share of evaluation samples of lengths that training 
 WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
 # What PyTorch says about a kept graph; the second, if optimizer.step() ran with retain_graph=True.
 _MESSAGES = ("backward through the graph a second time", "modified by an inplace operation")
+_NUM_STEPS = 6  # that are tried
 _GROWN = 2.0  # a state that keeps its history makes the last of six graphs six times the first
 
 
@@ -51,35 +52,33 @@ def check_data(
     evaluation: Iterable[Any] | None = None,
     *,
     rule: Rule | None = None,
-    num_samples: int = _NUM_SAMPLES,
 ) -> list[Finding]:
     """Look at the first samples of training and evaluation data, in the order in which they come.
 
     Args:
         training: samples `(input_seq, seq_length, target)`, or batches `(x, seq_lengths, targets)`
             with x of shape (N, T), such as a DataLoader gives. It may be endless.
-        evaluation: the same, or None. It may have fewer samples than num_samples.
+        evaluation: the same, or None.
         rule: gives the right label of a sequence; None if there is no rule.
-        num_samples: samples to look at in each.
 
     Raises:
         ValueError: data of another form, or none.
     """
-    samples = _take(training, num_samples, "training")
+    samples = _take(training, "training")
     findings = [*_find_shifted_labels(samples, rule), *_find_duplicates(samples)]
     if evaluation is not None:
-        held_out = _take(evaluation, num_samples, "evaluation")
+        held_out = _take(evaluation, "evaluation")
         findings += _find_shared_samples(samples, held_out)
         findings += _find_foreign_lengths(samples, held_out)
         half = 0.5 * 1.96 / math.sqrt(len(held_out))  # normal interval at an accuracy of one half
-        if len(held_out) < num_samples and 2 * half >= WIDE_INTERVAL:
+        if len(held_out) < _NUM_SAMPLES and 2 * half >= WIDE_INTERVAL:
             findings.append(small_evaluation(len(held_out), f"±{half:.0%} at an accuracy of 50 %"))
     return findings
 
 
-def _take(data: Iterable[Any], count: int, name: str) -> Samples:
+def _take(data: Iterable[Any], name: str) -> Samples:
     """The first samples, whether data gives samples or batches."""
-    samples = list(itertools.islice(_each_sample(data, name), count))
+    samples = list(itertools.islice(_each_sample(data, name), _NUM_SAMPLES))
     if not samples:
         raise ValueError(f"the {name} data are empty; at least one sample is needed")
     return samples
@@ -88,8 +87,7 @@ def _take(data: Iterable[Any], count: int, name: str) -> Samples:
 def _each_sample(data: Iterable[Any], name: str) -> Iterator[tuple[Tokens, int]]:
     if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise ValueError(
-            f"the {name} data are of type {type(data).__name__}; allowed is what a for loop takes: "
-            "a list, a DataLoader, a Dataset"
+            f"the {name} data are of type {type(data).__name__}; allowed is what a for loop takes"
         )
     for item in data:
         try:
@@ -111,17 +109,16 @@ def _each_sample(data: Iterable[Any], name: str) -> Iterator[tuple[Tokens, int]]
 
 def _find_shifted_labels(samples: Samples, rule: Rule | None) -> Iterator[Finding]:
     """Equal inputs must have equal labels, and a rule must give them."""
-    inputs, targets = zip(*samples, strict=True)
-    wrong = _share_wrong(inputs, targets, rule)
+    wrong = _share_wrong(samples, rule)
     if wrong is None or wrong < _CONTRADICTED:
         return
     of_what = "labels of repeated inputs differ from the most frequent one of the same input"
     seen = f"{wrong:.0%} of the {'labels break the rule' if rule else of_what}"
     confidence = "certain" if rule else "likely"
     for shift in _SHIFTS:
-        before, after = slice(None, -abs(shift)), slice(abs(shift), None)
-        of_inputs, of_targets = (before, after) if shift > 0 else (after, before)
-        remaining = _share_wrong(inputs[of_inputs], targets[of_targets], rule)
+        x_first, y_first = max(0, -shift), max(0, shift)
+        pairs = zip(samples[x_first:], samples[y_first:], strict=False)
+        remaining = _share_wrong([(x, y) for (x, _), (_, y) in pairs], rule)
         if remaining is not None and remaining < wrong / 4:
             direction = "later" if shift > 0 else "earlier"
             seen += f"; with the label {abs(shift)} {direction} it is {remaining:.0%}"
@@ -136,14 +133,12 @@ def _find_shifted_labels(samples: Samples, rule: Rule | None) -> Iterator[Findin
     )
 
 
-def _share_wrong(
-    inputs: Sequence[Tokens], targets: Sequence[int], rule: Rule | None
-) -> float | None:
+def _share_wrong(samples: Samples, rule: Rule | None) -> float | None:
     """Share of labels that break the rule or, without one, differ from that of an equal input."""
-    if rule and inputs:
-        return sum(rule(x) != y for x, y in zip(inputs, targets, strict=True)) / len(inputs)
+    if rule and samples:
+        return sum(rule(x) != y for x, y in samples) / len(samples)
     labels_of = defaultdict(Counter)
-    for x, y in zip(inputs, targets, strict=True):
+    for x, y in samples:
         labels_of[x][y] += 1
     repeated = [labels for labels in labels_of.values() if labels.total() > 1]
     total = sum(labels.total() for labels in repeated)
@@ -183,8 +178,7 @@ def _find_shared_samples(training: Samples, evaluation: Samples) -> Iterator[Fin
     if len(evaluation) >= _MIN_REPEATED and shared - by_chance >= _LEAKED:
         yield Finding(
             "shared-stream",
-            f"{shared:.0%} of the evaluation samples occur in training; if freshly drawn, "
-            f"about {by_chance:.0%} would",
+            f"{shared:.0%} of the evaluation samples occur in training; by chance {by_chance:.0%}",
             "the evaluation measures what was memorised, so it overstates what was learned",
             "split the examples before training, and give evaluation its own random generator",
             "likely",
@@ -202,8 +196,7 @@ def _find_foreign_lengths(training: Samples, evaluation: Samples) -> Iterator[Fi
             f"training has lengths {shortest} to {longest}, evaluation {min(lengths)} to "
             f"{max(lengths)}: {share:.0%} of its samples lie outside",
             "the score mixes lengths that were trained with lengths that were not",
-            "train on the lengths that will be asked (--min_seq_len, --max_seq_len), or report the "
-            "accuracy by length",
+            "train on these lengths (--min_seq_len, --max_seq_len), or report accuracy by length",
         )
 
 
@@ -213,17 +206,15 @@ def small_evaluation(num_samples: int, interval: str) -> Finding:
         "small-evaluation",
         f"{num_samples:,} evaluation samples: the 95 % interval is {interval}",
         "differences of a few points between runs are chance",
-        f"score at least {math.ceil((1.96 / WIDE_INTERVAL) ** 2)} samples, or all inputs if they "
-        "can be enumerated",
+        f"score at least {math.ceil((1.96 / WIDE_INTERVAL) ** 2)} samples, or all possible inputs",
     )
 
 
-def check_step(step: Callable[[], Tensor], num_steps: int = 6) -> list[Finding]:
+def check_step(step: Callable[[], Tensor]) -> list[Finding]:
     """Make some training steps, and see whether each loss depends on the steps before it.
 
     Args:
         step: makes one update and returns the loss that it called `backward` on.
-        num_steps: calls of it, at least 2.
 
     Raises:
         ValueError: step is not a function, or returns no tensor with a graph (such as
@@ -231,12 +222,11 @@ def check_step(step: Callable[[], Tensor], num_steps: int = 6) -> list[Finding]:
     """
     if not callable(step):
         raise ValueError(
-            f"step is of type {type(step).__name__}; allowed is a function that makes a training "
-            "step"
+            f"step is of type {type(step).__name__}; allowed is a function that makes a step"
         )
     sizes: list[int] = []
     seen = None
-    for _ in range(num_steps):
+    for _ in range(_NUM_STEPS):
         try:
             loss = step()
         except RuntimeError as error:
@@ -251,16 +241,15 @@ def check_step(step: Callable[[], Tensor], num_steps: int = 6) -> list[Finding]:
         seen = f"the graph behind the loss grows: {' '.join(map(str, sizes))} nodes"
     if seen is None:
         return []
-    return [
-        Finding(
-            "state-not-detached",
-            seen,
-            "the state of one batch is carried to the next with its history: every step goes back "
-            "through all steps before it, and needs more and more time and memory",
-            "hidden = hidden.detach() between batches (for an LSTM both tensors), or start each "
-            "batch from zeros; never retain_graph=True",
-        )
-    ]
+    finding = Finding(
+        "state-not-detached",
+        seen,
+        "the state of one batch is carried to the next with its history: every step goes back "
+        "through all steps before it, and needs more and more time and memory",
+        "hidden = hidden.detach() between batches (for an LSTM both tensors), or start each batch "
+        "from zeros; never retain_graph=True",
+    )
+    return [finding]
 
 
 def _count_nodes(loss: Tensor) -> int:

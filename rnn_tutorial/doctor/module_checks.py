@@ -13,13 +13,14 @@ Shapes: N batch, T time, H hidden, C classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_probe import Call, ModuleRaised, Probe, WrongShape, undisturbed
+from rnn_tutorial.doctor.module_probe import ModuleRaised, Probe, WrongShape, undisturbed
 from rnn_tutorial.doctor.module_rows import (
     check_axes,
     check_backward_direction,
@@ -43,30 +44,19 @@ EXPLAINED_BY = {
 # Advice by what the error of a module says; the last that fits is given.
 ADVICE_ON_ERRORS = {
     "": "run the module on a batch like this one in a debugger",
-    "positional argument": "for other conventions pass call=, a function of (module, x, "
-    "seq_lengths) that returns the scores",
+    "positional argument": "pass call=, a function of (module, x, seq_lengths) that returns scores",
     "enforce_sorted": "pass enforce_sorted=False to pack_padded_sequence",
     "Expected hidden size": "make the first state for the given batch, "
     "torch.zeros(num_layers, x.shape[0], H), or pass none: zeros are the default",
     "must match the size": "if the columns outnumber the longest row: "
     "pad_packed_sequence(..., total_length=x.shape[1]) keeps the width of x",
     "on the CPU": "pass seq_lengths.cpu() to pack_padded_sequence",
-    "out of range": "give the embedding a row for every id: vocab_size + 1 with the padding; or "
-    "tell the check which id is the padding (padding_id)",
+    "out of range": "give the embedding vocab_size + 1 rows, one for padding; or pass padding_id",
     "smaller than num_classes": "give one_hot the padding too, or pass padding_id",
 }
 
 
-def check_module(
-    module: nn.Module,
-    vocab_size: int,
-    *,
-    lengths: Sequence[int] | None = None,
-    batch_first: bool = True,
-    padding_id: int | None = None,
-    call: Call | None = None,
-    seed: int = 0,
-) -> list[Finding]:
+def check_module(module: nn.Module, vocab_size: int, **options: Any) -> list[Finding]:
     """Find the usual mistakes in a classifier of padded sequences.
 
     The module is not changed: a copy is examined, in evaluation mode, in float64 on the CPU where
@@ -76,13 +66,7 @@ def check_module(
         module: called as module(x, seq_lengths) with x int64 (N, T) and seq_lengths int64 (N,);
             returns scores (N, C), or a tuple that begins with them.
         vocab_size: token ids run from 0 to vocab_size - 1, without padding_id if that is in there.
-        lengths: what lengths to try; by default 1 to 7, unsorted.
-        batch_first: False if the module takes x as (T, N).
-        padding_id: the id in the padding. By default vocab_size where the module's embedding has
-            more rows than that, else the embedding's padding_idx, else 0.
-        call: how to call a module with other conventions: a function of (module, x, seq_lengths)
-            that returns scores (N, C).
-        seed: of the random tokens and of everything random in the module.
+        options: lengths, batch_first, padding_id, call and seed of `Probe`.
 
     Returns:
         Findings, the most basic first; none if everything is right.
@@ -95,41 +79,35 @@ def check_module(
     with undisturbed(module):
         findings = [*_check_dropout(module), *_check_registration(module)]
         try:
-            probe = Probe(module, vocab_size, lengths, batch_first, padding_id, call, seed)
-            findings += _check_padding_idx(probe, is_guess=padding_id is None)
-            for check in (
-                check_axes, _check_repeatability, _check_inputs, _check_finiteness, _check_range,
-                check_rows_and_padding, check_backward_direction, check_time_axis, check_gradients,
-            ):  # fmt: skip
+            probe = Probe(module, vocab_size, **options)
+            for check in CHECKS:
                 found = list(check(probe))
                 findings += found
                 if any(finding.name in DECISIVE for finding in found):
                     break
         except ModuleRaised as raised:
-            findings.append(_raised(str(raised)))
+            findings.append(
+                Finding(
+                    "module-raises",
+                    str(raised),
+                    "this batch is valid, so training or prediction stops here sooner or later",
+                    [advice for text, advice in ADVICE_ON_ERRORS.items() if text in str(raised)][
+                        -1
+                    ],
+                )
+            )
         except WrongShape as wrong:
-            findings.append(_wrong_shape(str(wrong)))
+            findings.append(
+                Finding(
+                    "wrong-shape",
+                    str(wrong),
+                    "a classifier gives each sequence, also a single one, a row of scores, (N, C)",
+                    "return the scores after pooling over time; squeeze only a named dimension; or "
+                    "pass call= with a function that returns (N, C)",
+                )
+            )
     names = {finding.name for finding in findings}
     return [f for f in findings if not names & EXPLAINED_BY.get(f.name, set())]
-
-
-def _raised(message: str) -> Finding:
-    return Finding(
-        "module-raises",
-        message,
-        "this batch is valid, so sooner or later training or prediction stops here",
-        [advice for text, advice in ADVICE_ON_ERRORS.items() if text in message][-1],
-    )
-
-
-def _wrong_shape(message: str) -> Finding:
-    return Finding(
-        "wrong-shape",
-        message,
-        "a classifier gives one row of scores per sequence, (N, C), also for a single sequence",
-        "return the scores after pooling over time; squeeze only a named dimension; or pass call= "
-        "with a function that returns (N, C)",
-    )
 
 
 def _check_dropout(module: nn.Module) -> Iterator[Finding]:
@@ -151,35 +129,30 @@ def _check_registration(module: nn.Module) -> Iterator[Finding]:
         for attribute, value in vars(part).items():
             if attribute.startswith("_") or not isinstance(value, (list, tuple, dict)):
                 continue
-            parameters: list[nn.Parameter] = []
-            for item in value.values() if isinstance(value, dict) else value:
-                if isinstance(item, nn.Module):
-                    parameters += item.parameters()
-                elif isinstance(item, nn.Parameter):
-                    parameters.append(item)
-            if any(id(p) not in known for p in parameters):
+            items = list(value.values() if isinstance(value, dict) else value)
+            modules = nn.ModuleList(item for item in items if isinstance(item, nn.Module))
+            loose = [item for item in items if isinstance(item, nn.Parameter)]
+            if any(id(p) not in known for p in (*modules.parameters(), *loose)):
+                where = f"{name}.{attribute}" if name else attribute
                 yield Finding(
                     "unregistered-parameters",
-                    f"{'.'.join(filter(None, (name, attribute)))} is a {type(value).__name__} of "
-                    "modules or parameters",
+                    f"{where} is a {type(value).__name__} of modules or parameters",
                     "the optimizer never sees them: they keep their first values, are not saved, "
                     "do not move to a GPU and stay in training mode",
                     "use nn.ModuleList, nn.ModuleDict or nn.ParameterList",
                 )
 
 
-def _check_padding_idx(probe: Probe, is_guess: bool) -> Iterator[Finding]:
+def _check_padding_idx(probe: Probe) -> Iterator[Finding]:
     """The row of padding_idx is never trained: if it belongs to a token, that token is lost."""
     for name, part in probe.module.named_modules():
-        if isinstance(part, nn.Embedding) and part.padding_idx in probe.token_ids:
+        if isinstance(part, nn.Embedding) and (idx := part.padding_idx) in probe.token_ids:
             yield Finding(
                 "wrong-padding-idx",
-                f"{name} has padding_idx={part.padding_idx}, but the padding is "
-                f"{probe.padding_id} and {part.padding_idx} is a token",
-                f"the embedding of token {part.padding_idx} gets no gradient and never changes",
-                f"padding_idx={probe.padding_id}; or pass padding_id={part.padding_idx} to the "
-                "check if that is the padding",
-                "possible" if is_guess else "likely",
+                f"{name} has padding_idx={idx}, a token; the padding is {probe.padding_id}",
+                f"the embedding of token {idx} gets no gradient and never changes",
+                f"padding_idx={probe.padding_id}; or check with padding_id={idx} if that is right",
+                "possible" if probe.is_padding_guessed else "likely",
             )
 
 
@@ -235,8 +208,7 @@ def _check_finiteness(probe: Probe) -> Iterator[Finding]:
             "one such row makes the loss, and with it every weight, NaN",
             "the weights may be NaN already: see the gradient norms of training"
             if is_wrong.all()
-            else "look for a division by a count that can be 0, a softmax over nothing, "
-            "a logarithm or a standard deviation",
+            else "look for log, std, softmax over nothing, or division by a count that can be 0",
         )
 
 
@@ -267,8 +239,8 @@ def _check_range(probe: Probe) -> Iterator[Finding]:
         yield Finding(
             "softmax-output",
             "every row of the scores is positive and sums to 1",
-            "cross_entropy applies softmax itself: with two of them, the loss cannot fall below "
-            f"{floor:.2f} with {classes} classes and the gradients are small",
+            "cross_entropy applies softmax itself: with two of them the gradients are small, and "
+            f"the loss cannot fall below {floor:.2f} with {classes} classes",
             "return the last linear map's scores; apply softmax only to show probabilities",
         )
     elif is_positive and (scores == 0).any():
@@ -292,3 +264,11 @@ def _check_range(probe: Probe) -> Iterator[Finding]:
 def _is_between_0_and_1(probe: Probe) -> bool:
     scores = probe.scores(*probe.batch())
     return bool(((scores > 0) & (scores < 1)).all())
+
+
+# The most basic first.
+CHECKS = (
+    _check_padding_idx, check_axes, _check_repeatability, _check_inputs, _check_finiteness,
+    _check_range, check_rows_and_padding, check_backward_direction, check_time_axis,
+    check_gradients,
+)  # fmt: skip

@@ -30,13 +30,22 @@ class Probe:
     """A private copy of a module in evaluation mode, and a batch of random sequences for it.
 
     The copy computes on the CPU in float64 if it can: then "equal" is sharp. Use it inside
-    `undisturbed`. The arguments and errors are those of `check_module`.
+    `undisturbed`.
+
+    Args:
+        module: see `check_module`, as for vocab_size.
+        lengths: what lengths to try; by default 1 to 7, unsorted.
+        batch_first: False if the module takes x as (T, N).
+        padding_id: the id in the padding. By default vocab_size where the module's embedding has
+            more rows than that, else the embedding's padding_idx, else 0.
+        call: how to call a module with other conventions: a function of (module, x, seq_lengths)
+            that returns scores (N, C).
+        seed: of the random tokens and of everything random in the module.
 
     Attributes:
         module: the copy.
         tokens: random tokens, none of them padding, int64, (N, T).
         lengths: int64, (N,).
-        padding_id: what is in the padding.
         token_ids: the ids that are tokens.
         tolerance: a difference in scores below this part of the largest score is rounding.
     """
@@ -45,12 +54,14 @@ class Probe:
         self,
         module: nn.Module,
         vocab_size: int,
+        *,
         lengths: Sequence[int] | None = None,
         batch_first: bool = True,
         padding_id: int | None = None,
         call: Call | None = None,
         seed: int = 0,
     ) -> None:
+        self.is_padding_guessed = padding_id is None
         self.padding_id = _padding_id(module, vocab_size) if padding_id is None else padding_id
         self.token_ids = [i for i in range(vocab_size) if i != self.padding_id]
         if len(self.token_ids) < 2:
@@ -115,8 +126,7 @@ class Probe:
 
     def row(self, index: int) -> tuple[Tensor, Tensor]:
         """One row alone, as a batch of one without padding."""
-        length = int(self.lengths[index])
-        return self.tokens[index : index + 1, :length], self.lengths[index : index + 1]
+        return self.tokens[index, None, : self.lengths[index]], self.lengths[index, None]
 
     def other_tokens(self, tokens: Tensor) -> Tensor:
         """Each token replaced by the next one of the vocabulary."""
@@ -152,10 +162,7 @@ class Probe:
         """
         given = (x if self._batch_first else x.T).clone().to(self.device)
         given_lengths = lengths.clone().to(self._lengths_device)
-        before = {
-            "x": (given, given.clone()),
-            "seq_lengths": (given_lengths, given_lengths.clone()),
-        }
+        before = [given.clone(), given_lengths.clone()]
         torch.manual_seed(self._seed + other_seed)
         default_dtype = torch.get_default_dtype()
         torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in the module's forward
@@ -171,7 +178,8 @@ class Probe:
             ) from error
         finally:
             torch.set_default_dtype(default_dtype)
-        self.modified = [name for name, pair in before.items() if not torch.equal(*pair)]
+        arguments = zip(("x", "seq_lengths"), before, (given, given_lengths), strict=True)
+        self.modified = [name for name, old, new in arguments if not torch.equal(old, new)]
         if isinstance(scores, (tuple, list)) and scores:
             scores = scores[0]
         if not isinstance(scores, Tensor):
@@ -203,8 +211,7 @@ class Probe:
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """The random numbers that the caller draws next are the same after this as without it."""
-    tensors = (*module.parameters(), *module.buffers())
-    devices = {tensor.device for tensor in tensors if tensor.is_cuda}
+    devices = {t.device for t in (*module.parameters(), *module.buffers()) if t.is_cuda}
     with torch.random.fork_rng(devices), torch.enable_grad():
         yield
 
@@ -240,9 +247,8 @@ def _token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:
 
 def _enough_rows(lengths: Sequence[int]) -> list[int]:
     """The lengths, repeated to at least four rows and not as many as the longest has steps."""
-    lengths = list(lengths)
     if not all(isinstance(n, int) and n >= 1 for n in lengths):
-        raise ValueError(f"lengths {lengths} must be whole numbers of at least 1")
+        raise ValueError(f"lengths {list(lengths)} must be whole numbers of at least 1")
     rows = max(4, len(lengths))
     rows += rows == max(lengths)
     return [lengths[i % len(lengths)] for i in range(rows)]

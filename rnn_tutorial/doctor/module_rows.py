@@ -31,10 +31,8 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
     def look(name: str, given: object, batch_first: bool) -> None:
         is_batch = isinstance(given, Tensor) and not given.is_nested and given.ndim == 3
         if is_batch and given.shape[:2] == (x.shape[::-1] if batch_first else x.shape):
-            seen.append(
-                f"{name} with batch_first={batch_first} got {tuple(given.shape)} for "
-                f"{x.shape[0]} rows of {x.shape[1]} columns"
-            )
+            shapes = f"{tuple(given.shape)} for {x.shape[0]} rows of {x.shape[1]} columns"
+            seen.append(f"{name} with batch_first={batch_first} got {shapes}")
 
     def hook(part: nn.Module, args: tuple, kwargs: dict) -> None:
         given = next(iter((*args, *kwargs.values())), None)
@@ -158,29 +156,24 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
     for row in range(size):
         tokens = probe.tokens.clone()
         tokens[row] = probe.other_tokens(tokens[row])
-        changed = probe.scores(*probe.batch(tokens))
-        influence[row] = probe.are_touched(batch, changed).cpu()
+        influence[row] = probe.are_touched(batch, probe.scores(*probe.batch(tokens))).cpu()
     others = influence & ~torch.eye(size, dtype=torch.bool)
     if not others.any():
         return
     seen = f"{int(others.any(dim=1).sum())} of {size} rows change the scores of other rows"
-    joined = next((k for k in range(2, 9) if torch.equal(influence, _reshaped(size, k))), None)
     for part in probe.module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
             yield Finding(
                 "batch-statistics",
                 f"{seen}; {type(part).__name__} keeps no running statistics",
-                "even in evaluation each row is normalised by the others, so an answer depends on "
-                "the batch, and a batch of one has no statistics",
+                "rows are normalised by each other even in evaluation; one row has no statistics",
                 "nn.LayerNorm for sequences; or track_running_stats=True",
             )
-    if joined:
+    if joined := next((k for k in range(2, 9) if torch.equal(influence, _reshaped(size, k))), 0):
         yield Finding(
             "state-reshaped",
-            f"the scores of row i come from rows {joined}·i to {joined}·i + {joined - 1} "
-            "(modulo N)",
-            f"h_n is ({joined}, N, H); view or reshape to (N, {joined}·H) does not join "
-            "directions or layers, it cuts the tensor in other places",
+            f"row i's scores come from rows {joined}·i to {joined}·i + {joined - 1} (modulo N)",
+            f"h_n is ({joined}, N, H); view or reshape to (N, {joined}·H) cuts it in other places",
             "torch.cat([h_n[-2], h_n[-1]], dim=-1), or h_n.transpose(0, 1).flatten(1)",
         )
     if torch.equal(others, torch.ones_like(others).triu(1)):
@@ -188,8 +181,7 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
     yield Finding(
         "rows-mixed",
         seen,
-        "sequences of a batch have nothing to do with each other: what is learned depends on the "
-        "batch, and a sequence alone gets another answer",
+        "sequences have nothing to do with each other, but here each answer depends on the batch",
         "look for a swapped axis, a view where a transpose is meant, or a mean or norm over dim 0",
     )
 
@@ -260,35 +252,30 @@ def _recurrent_gradients(probe: Probe) -> Iterator[tuple[nn.RNNBase, Tensor, boo
         For each recurrent layer whose result gets a gradient: itself; which steps of its output
         get one, bool, (N, T, H); whether its final state gets one; whether its input was packed.
     """
-    results: list[tuple[nn.RNNBase, object, Tensor]] = []
+    results: list[tuple[nn.RNNBase, object, object]] = []
 
     def keep(part: nn.Module, args: tuple, kwargs: dict, result: tuple) -> None:
-        output, state = result
-        data = output.data if isinstance(output, PackedSequence) else output
-        final = state[0] if isinstance(state, tuple) else state
-        for tensor in (data, final):
-            if tensor.requires_grad:
-                tensor.retain_grad()
-        results.append((part, output, final))
+        results.append((part, *result))
 
     with hooked(probe.module, (nn.RNNBase,), keep):
         weighted = probe.weighted_sum(*probe.batch())
-    if not weighted.requires_grad:
-        return
-    try:
-        weighted.backward()
-    except RuntimeError:  # `check_gradients` reports it
-        return
-    probe.module.zero_grad()
-    for part, output, final in results:
+    for part, output, state in results:
         is_packed = isinstance(output, PackedSequence)
         data = output.data if is_packed else output
-        gradient = torch.zeros_like(data) if data.grad is None else data.grad
+        final = state[0] if isinstance(state, tuple) else state
+        if not (weighted.requires_grad and data.requires_grad):
+            continue
+        try:
+            gradient, of_final = torch.autograd.grad(
+                weighted, [data, final], retain_graph=True, materialize_grads=True
+            )
+        except RuntimeError:  # `check_gradients` reports it
+            return
         if is_packed:
             gradient, _ = pad_packed_sequence(output._replace(data=gradient), batch_first=True)
         elif gradient.ndim == 3 and not part.batch_first:
             gradient = gradient.transpose(0, 1)
-        of_state = final.grad is not None and bool(final.grad.any())
+        of_state = bool(of_final.any())
         if gradient.shape[0] == len(probe.lengths) and (gradient.any() or of_state):
             yield part, gradient.cpu() != 0, of_state, is_packed
 

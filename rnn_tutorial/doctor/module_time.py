@@ -5,7 +5,7 @@ Part of `module_checks`. Shapes: N batch, T time, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -101,19 +101,15 @@ def check_gradients(probe: Probe) -> Iterator[Finding]:
     if not parameters:
         return
     try:
-        weighted = probe.weighted_sum(*probe.batch())
-        gradients = dict.fromkeys(parameters)
-        if weighted.requires_grad:
-            found = torch.autograd.grad(weighted, list(parameters.values()), allow_unused=True)
-            gradients = dict(zip(parameters, map(_dense, found), strict=True))
+        found = _gradients(probe.weighted_sum(*probe.batch()), list(parameters.values()))
+        gradients = dict(zip(parameters, found, strict=True))
         reached = _steps_with_gradient(probe)
     except RuntimeError as error:
         yield Finding(
             "backward-raises",
             str(error).strip().split("\n")[0],
             "the module computes scores but cannot be trained",
-            "do not change in place what gradients need: collect the steps in a list and "
-            "torch.stack them, instead of writing into a tensor",
+            "do not write into a tensor that gradients need: torch.stack a list of the steps",
         )
         return
     broken = [n for n, g in gradients.items() if g is not None and not g.isfinite().all()]
@@ -128,8 +124,7 @@ def check_gradients(probe: Probe) -> Iterator[Finding]:
     elif any(reached) and (missing := _steps_cut_off(probe, reached)):
         yield Finding(
             "state-detached",
-            f"steps {missing} of {len(reached)}, counted from 0, matter for the scores but their "
-            "tokens get no gradient",
+            f"steps {missing} of {len(reached)}, counted from 0, matter, but get no gradient",
             "the network cannot learn from early tokens: the state is cut off from its history",
             "no detach(), .data or no_grad between the steps of a sequence; it is right between "
             "the batches of one long text, and where you truncate on purpose",
@@ -160,11 +155,8 @@ def _steps_with_gradient(probe: Probe) -> list[bool]:
         others = torch.tensor([i for i in ids if i != marked])
         x, lengths = probe.full_batch(others[probe.tokens % len(others)])
         x[:, step] = marked
-        weighted = probe.weighted_sum(x, lengths)
-        if not weighted.requires_grad:
-            return False
-        (gradient,) = torch.autograd.grad(weighted, [embedding.weight], allow_unused=True)
-        return gradient is not None and bool(_dense(gradient)[marked].any())
+        (gradient,) = _gradients(probe.weighted_sum(x, lengths), [embedding.weight])
+        return gradient is not None and bool(gradient[marked].any())
 
     # Several tokens, because a maximum or a ReLU may block the gradient of one of them.
     tried, steps = ids[:MARKED_TOKENS], range(probe.tokens.shape[1])
@@ -213,8 +205,7 @@ def _check_slopes(
             "gradient-cut",
             f"{_some(cut)} change the scores but get no gradient",
             "they keep their first values for ever: what comes before the cut is not trained",
-            "no detach(), .data, no_grad, .item(), argmax or torch.tensor(...) on the way from "
-            "them to the scores",
+            "no detach(), .data, no_grad, .item(), argmax or torch.tensor(...) on the way",
         )
     elif wrong:
         yield Finding(
@@ -249,8 +240,12 @@ def _contradicts(
     return abs(measured - slope) > 1e-5 * max(abs(measured), abs(slope)) + rounding
 
 
-def _dense(gradient: Tensor | None) -> Tensor | None:
-    return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
+def _gradients(weighted: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
+    """The gradients of a scalar as dense tensors; None where there is none."""
+    if not weighted.requires_grad:
+        return [None] * len(parameters)
+    found = torch.autograd.grad(weighted, parameters, allow_unused=True)
+    return [g.to_dense() if g is not None and g.is_sparse else g for g in found]
 
 
 def _some(names: list[str]) -> str:

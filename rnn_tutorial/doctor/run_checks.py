@@ -20,12 +20,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rnn_tutorial.doctor.evidence import (
-    ENOUGH_STEPS,
-    LONG_SEQUENCES,
-    Evidence,
-    read_evidence,
-)
+from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence, read_evidence
 from rnn_tutorial.doctor.findings import Finding, describe
 from rnn_tutorial.doctor.loop_checks import WIDE_INTERVAL, small_evaluation
 from rnn_tutorial.doctor.states import SATURATED
@@ -59,12 +54,11 @@ def find_divergence(e: Evidence) -> Iterator[Finding]:
 def find_large_updates(e: Evidence) -> Iterator[Finding]:
     if not e.failed_to_learn:
         return
-    ratios, layers = e.of("update_ratio"), e.config["num_layers"]
+    ratios, layers, outcome = e.of("update_ratio"), e.config["num_layers"], _outcome(e)
     if ratios and ratios[0] >= FAST_UPDATE and layers > 1 and not e.config["warmup_step"]:
         yield Finding(
             "missing-warmup",
-            f"{layers} layers, no warmup; the first update moved the weights by {ratios[0]:.1%}, "
-            f"and {_outcome(e)}",
+            f"{layers} layers, no warmup; update 1 moved the weights by {ratios[0]:.1%}, {outcome}",
             "Adam's first updates have full size but rest on one batch: a deep network is lost",
             f"--warmup_step {max(1, e.config['total_steps'] // 10)}",
             "likely",
@@ -77,7 +71,7 @@ def find_large_updates(e: Evidence) -> Iterator[Finding]:
             seen = f"the loss ends at {e.final_loss:.1f}; guessing gives {e.chance_loss:.2f}"
         yield Finding(
             "learning-rate-too-high",
-            f"{seen}, and {_outcome(e)}",
+            f"{seen}, {outcome}",
             "the updates jump over the solution",
             f"{_lower_rate(e, 10)} (a tenth)",
             "likely" if is_worse_than_guessing or ratio >= 5 * FAST_UPDATE else "possible",
@@ -91,7 +85,7 @@ def find_bad_states(e: Evidence) -> Iterator[Finding]:
     if e.states.saturated >= MANY_SATURATED:
         yield Finding(
             "saturated-units",
-            f"{e.states.saturated:.0%} of the hidden states are beyond ±{SATURATED}, and {outcome}",
+            f"{e.states.saturated:.0%} of the hidden states are beyond ±{SATURATED}, {outcome}",
             "tanh is flat there: hardly any gradient gets through",
             "smaller first weights (--init orthogonal or default), less --lr, --weight_decay 0.1",
             "likely",
@@ -99,7 +93,7 @@ def find_bad_states(e: Evidence) -> Iterator[Finding]:
     if e.states.idle >= MANY_IDLE:
         yield Finding(
             "dead-units",
-            f"{e.states.idle:.0%} of the hidden units have one value at every step, and {outcome}",
+            f"{e.states.idle:.0%} of the hidden units have one value at every step, {outcome}",
             "a unit that never changes carries no information and gets no gradient",
             "a lower --lr, less --weight_decay, other first weights (--init); tanh instead of ReLU",
             "likely",
@@ -108,8 +102,7 @@ def find_bad_states(e: Evidence) -> Iterator[Finding]:
     if growth >= EXPLODED:
         yield Finding(
             "exploding-gradient",
-            f"the gradient of the loss with respect to an early state is {growth:.1e} times that "
-            f"with respect to the last state, and {outcome}",
+            f"the gradient at an early state is {growth:.1e} times the last state's, {outcome}",
             "every step back multiplies the gradient: the first steps drown out all others",
             "--max_grad_norm 1, --init orthogonal, or shorter sequences (--max_seq_len)",
             "likely",
@@ -125,8 +118,7 @@ def find_constant_clipping(e: Evidence) -> Iterator[Finding]:
     if share >= ALWAYS:
         yield Finding(
             "gradient-always-clipped",
-            f"{share:.0%} of the logged gradient norms exceed {threshold:g}; their median is "
-            f"{median:.2g}",
+            f"{share:.0%} of the logged gradient norms exceed {threshold:g} (median {median:.2g})",
             "clipping is meant for rare large gradients; here it sets the size of every update",
             f"--max_grad_norm {_round(10 * median):g} (ten times the median), or 0",
         )
@@ -137,8 +129,7 @@ def find_small_updates(e: Evidence) -> Iterator[Finding]:
     if e.failed_to_learn and ratio is not None and ratio < SLOW_UPDATE:
         yield Finding(
             "learning-rate-too-low",
-            f"no logged update moved the weights by more than {ratio:.1e} of their size, and "
-            f"{_outcome(e)}",
+            f"no logged update moved weights by more than {ratio:.1e} of their size, {_outcome(e)}",
             "at this pace the weights hardly move from their first values",
             f"--lr {_round(e.config['lr'] * 10 * SLOW_UPDATE / max(ratio, 1e-12)):g}",
             "likely",
@@ -153,11 +144,10 @@ def find_vanishing_gradient(e: Evidence) -> Iterator[Finding]:
     if reach < VANISHED:
         yield Finding(
             "vanishing-gradient",
-            f"the gradient of the loss with respect to the first of {len(lowest)} states is "
-            f"{reach:.1e} times that with respect to the last, and {_outcome(e)}",
+            f"the gradient at the first of {len(lowest)} states is {reach:.1e} times that at the "
+            f"last, {_outcome(e)}",
             "the answer cannot teach the network what to do with the first tokens",
-            "begin with shorter sequences (--min_seq_len 1), --init orthogonal, or "
-            "--cell lstm --forget_bias 3",
+            "shorter sequences (--min_seq_len 1), --init orthogonal or --cell lstm --forget_bias 3",
             "likely",
         )
 
@@ -167,7 +157,7 @@ def find_missing_lengths(e: Evidence) -> Iterator[Finding]:
     if shortest > 1 and has_rule and (e.failed_to_learn or _is_unstable(e)):
         yield Finding(
             "missing-short-lengths",
-            f"the shortest training sequence has {shortest} tokens, and {_outcome(e)}",
+            f"the shortest training sequence has {shortest} tokens, {_outcome(e)}",
             "the label of a single token names the state that it leads to; without such sequences "
             "each state is seen only through others, and may never become one stable state",
             "--min_seq_len 1",
@@ -179,8 +169,7 @@ def find_chance(e: Evidence) -> Iterator[Finding]:
     if e.failed_to_learn and e.final_loss >= AT_CHANCE * e.chance_loss:
         yield Finding(
             "loss-at-chance",
-            f"after {e.steps:,} updates the loss is {e.final_loss:.3f}; "
-            f"guessing gives {e.chance_loss:.3f}",
+            f"loss after {e.steps:,} updates: {e.final_loss:.3f}; guessing: {e.chance_loss:.3f}",
             "nothing was learned, and no other check says why: suspect data and labels",
             "python -m rnn_tutorial.diagnose --data on your loader; can it fit a single batch?",
         )
@@ -205,8 +194,7 @@ def find_jumps(e: Evidence) -> Iterator[Finding]:
         return
     losses = e.of("loss")
     jumps = [_jump(losses[i - BEFORE : i], losses[i]) for i in range(BEFORE, len(losses))]
-    num_spikes = sum(jump > SPIKE * e.chance_loss for jump in jumps)
-    if num_spikes:
+    if num_spikes := sum(jump > SPIKE * e.chance_loss for jump in jumps):
         yield Finding(
             "loss-spikes",
             f"{num_spikes} of {len(losses)} logged losses jump above the {BEFORE} before them, "
@@ -253,10 +241,10 @@ def _is_unstable(e: Evidence) -> bool:
 
 
 def _outcome(e: Evidence) -> str:
-    """How bad the result is, in a few words."""
+    """How bad the result is, as the end of a sentence."""
     if e.failed_to_learn:
-        return f"after {e.steps:,} updates {e.accuracies[-1]:.0%} of the answers are right"
-    return f"at length {e.asked_length} {e.margins[-1][1]:.0%} of the answers are right"
+        return f"and after {e.steps:,} updates {e.accuracies[-1]:.0%} of the answers are right"
+    return f"and at length {e.asked_length} {e.margins[-1][1]:.0%} of the answers are right"
 
 
 def _last_gradient(e: Evidence) -> float:
@@ -304,8 +292,7 @@ def check_run(evidence: Evidence) -> list[Finding]:
     known = {finding.name for finding in of_data}
     if "shifted-labels" in known:
         return of_data
-    cause = next((finding for check in CAUSES for finding in check(evidence)), None)
-    if cause:
+    if cause := next((finding for check in CAUSES for finding in check(evidence)), None):
         return [*of_data, cause]
     others = (finding for check in OTHERS for finding in check(evidence))
     return of_data + [finding for finding in others if finding.name not in known]
@@ -326,19 +313,16 @@ class Watch:
 
     Reads the metrics of a run after each evaluation: about 20 µs for each logged line. The files
     of a run on labelled examples are looked at once.
-
-    Args:
-        folder: of the run.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = str(folder)
         self._reported: set[str] = set()
         self._latest: Evidence | None = None
 
     def look(self) -> list[str]:
         """A line for each finding that the metrics alone show for the first time."""
-        self._latest = read_evidence(str(self._folder), with_network=False, before=self._latest)
+        self._latest = read_evidence(self._folder, with_network=False, before=self._latest)
         new = [f for f in check_run(self._latest) if f.name not in self._reported]
         self._reported |= {finding.name for finding in new}
         return [f"doctor, so far: {f.name}: {f.seen}; try {f.advice}" for f in new]
@@ -346,7 +330,7 @@ class Watch:
     def report(self) -> None:
         """Print the findings as `python -m rnn_tutorial.diagnose` does."""
         try:
-            evidence = read_evidence(str(self._folder), before=self._latest)
+            evidence = read_evidence(self._folder, before=self._latest)
         except ValueError as error:  # stopped before anything was logged
             print(f"\nDoctor: {error}")
         else:

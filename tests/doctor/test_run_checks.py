@@ -22,13 +22,14 @@ from rnn_tutorial.doctor.evidence import (
 )
 from rnn_tutorial.doctor.run_checks import CAUSES, OTHERS, Watch, check_run, describe_run
 from rnn_tutorial.doctor.states import StateSummary
+from rnn_tutorial.evaluation import scorer
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.recipes import RECIPES
 from rnn_tutorial.tasks import labelled_files
 
 CHANCE = math.log(10)
-SOUND = StateSummary(CHANCE, [[1.0] * 5], 0.1, 0.0)
+SOUND = StateSummary([[1.0] * 5], 0.1, 0.0)
 
 
 def make(
@@ -74,7 +75,7 @@ def stuck(losses=(2.3,) * 5, accuracies=(0.1,) * 5, **options):
 
 
 def seen(norms=(1.0,) * 30, saturated=0.1, idle=0.0):
-    return StateSummary(CHANCE, [list(norms)], saturated, idle)
+    return StateSummary([list(norms)], saturated, idle)
 
 
 def fading(factor):
@@ -210,11 +211,11 @@ def test_health_is_told_from_too_little_to_judge(run, is_judged):
 def test_margins_are_those_of_prefixes_at_doubling_lengths():
     torch.manual_seed(0)
     run, model = make(), RnnClsNet(10, 4, 4, 1, 10)
-    longer = Evidence(run.config, run.metrics, model, None, 30)
+    longer = Evidence(run.config, run.metrics, run.task, model, asked_length=30)
     assert [length for length, _, _ in longer.margins] == [5, 10, 20, 30]
     for _, accuracy, margin in longer.margins:
         assert 0 <= accuracy < 0.3 and margin < 0
-    shorter = Evidence(run.config, run.metrics, model, None, 3)
+    shorter = Evidence(run.config, run.metrics, run.task, model, asked_length=3)
     assert [length for length, _, _ in shorter.margins] == [3]
 
 
@@ -224,13 +225,15 @@ def test_margins_are_those_of_prefixes_at_doubling_lengths():
     {"bidirectional": True}, {"pooling": "mean"}, {"cell": "transformer"},
 ], ids=str)  # fmt: skip
 def test_margins_are_those_of_the_model_on_whole_sequences(options, monkeypatch):
-    monkeypatch.setattr(evidence, "_STRETCH_TOKENS", 600)  # three steps, or some sequences
+    monkeypatch.setattr(scorer, "_STRETCH_TOKENS", 600)  # three steps
+    monkeypatch.setattr(scorer, "_BATCH_TOKENS", 600)  # some sequences
     torch.manual_seed(0)
     options = {"num_layers": 1, **options}
     model = RnnClsNet(vocab_size=10, embed_dim=4, hidden_dim=4, cls_num=10, **options).eval()
-    config = make().config
-    x = torch.from_numpy(evidence._random_digits(200, 23, 9))
-    for length, accuracy, margin in Evidence(config, [], model, None, 23).margins:
+    run = make()
+    x = torch.from_numpy(evidence._random_tokens(200, 23, 10))
+    asked = Evidence(run.config, run.metrics, run.task, model, asked_length=23)
+    for length, accuracy, margin in asked.margins:
         with torch.no_grad():
             scores = model(x[:, :length], torch.full((200,), length))
         right = x[:, :length].sum(dim=1) % 10
@@ -306,7 +309,9 @@ def test_the_files_of_a_watched_run_are_looked_at_once(tmp_path, monkeypatch, ca
 
 
 def test_files_that_are_gone_are_not_held_against_a_run():
-    gone = stuck(train_file="gone.tsv", eval_file="", seed=0)
+    evaluation = {"exact": True, "answers_by_label": {str(i): {"0": 5} for i in range(10)}}
+    gone = stuck(train_file="gone.tsv", eval_file="", seed=0, evaluation=evaluation)
+    assert gone.task is None
     assert [finding.name for finding in check_run(gone)] == ["loss-at-chance"]
 
 
@@ -324,6 +329,7 @@ def test_guessing_the_most_frequent_class_is_no_skill():
 def test_a_length_is_asked_of_digits_only(tmp_path):
     config = stuck(train_file="a.tsv", eval_file="", seed=0).config
     (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.3}\n')
     with pytest.raises(ValueError, match="--length 9 needs"):
         read_evidence(str(tmp_path), 9)
 

