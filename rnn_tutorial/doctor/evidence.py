@@ -102,14 +102,18 @@ class Evidence:
     def label_shares(self) -> Sequence[float]:
         """How frequent each class is in training: equally, if a rule labels random sequences.
 
-        If the files are gone, the labels of the last evaluation are counted instead.
+        If the files are gone, the labels of the last evaluation are counted instead, or else the
+        first loss tells their number: that of a network before its training is about ln C.
         """
         if self.files:
             return self.files.label_shares
         if by_label := (self.evaluation or {}).get("answers_by_label"):
             counts = [sum(answers.values()) for answers in by_label.values()]
             return [count / sum(counts) for count in counts]
-        num_classes = len(self.task.classes) if self.task else 2  # there are two at least
+        if self.task:
+            num_classes = len(self.task.classes)
+        else:
+            num_classes = max(2, round(math.exp(min(self.of("loss")[0], 10))))
         return [1 / num_classes] * num_classes
 
     @property

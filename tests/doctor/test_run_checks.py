@@ -309,9 +309,8 @@ def test_the_files_of_a_watched_run_are_looked_at_once(tmp_path, monkeypatch, ca
 
 
 def test_files_that_are_gone_are_not_held_against_a_run():
-    evaluation = {"exact": True, "answers_by_label": {str(i): {"0": 5} for i in range(10)}}
-    gone = stuck(train_file="gone.tsv", eval_file="", seed=0, evaluation=evaluation)
-    assert gone.task is None
+    gone = stuck(train_file="gone.tsv", eval_file="", seed=0)
+    assert gone.task is None and len(gone.label_shares) == 10
     assert [finding.name for finding in check_run(gone)] == ["loss-at-chance"]
 
 
