@@ -110,10 +110,9 @@ class Evidence:
         if by_label := (self.evaluation or {}).get("answers_by_label"):
             counts = [sum(answers.values()) for answers in by_label.values()]
             return [count / sum(counts) for count in counts]
-        if self.task:
-            num_classes = len(self.task.classes)
-        else:
-            num_classes = max(2, round(math.exp(min(self.of("loss")[0], 10))))
+        first_loss = next(iter(self.of("loss")), 0.0)
+        guessed = max(2, round(math.exp(min(first_loss, 10.0))))
+        num_classes = len(self.task.classes) if self.task else guessed
         return [1 / num_classes] * num_classes
 
     @property
