@@ -90,10 +90,7 @@ def compare_training(budget: Budget) -> dict[str, Any]:
 
 def measure_compilation() -> dict[str, float]:
     """Seconds until the compiled engine has made its first update: nothing cached, then cached."""
-    with (
-        tempfile.TemporaryDirectory() as cache,
-        mock.patch.dict(os.environ, NUMBA_CACHE_DIR=cache),
-    ):
+    with tempfile.TemporaryDirectory() as cache, mock.patch.dict(os.environ, NUMBA_CACHE_DIR=cache):
         cold, cached = (in_fresh_process(_first_update) for _ in range(2))
     return {"cold_seconds": cold, "cached_seconds": cached}
 
