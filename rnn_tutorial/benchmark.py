@@ -28,7 +28,6 @@ from rnn_tutorial.measure.answers import (
 from rnn_tutorial.measure.growth import GROWTH, measure_growth
 from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
 from rnn_tutorial.measure.training import (
-    Budget,
     compare_training,
     compare_whole_runs,
     measure_compilation,
@@ -43,7 +42,8 @@ from rnn_tutorial.settings.config import ENGINES
 
 def measure_training(quick: bool) -> dict[str, Any]:
     """The training step of A, B and C."""
-    results = {"step": compare_training(Budget(3, 0.1) if quick else Budget(15, 0.4))}
+    rounds, seconds = (3, 0.1) if quick else (15, 0.4)
+    results = {"step": compare_training(rounds, seconds)}
     print_comparison("Training step", results["step"], "µs per update", 1e6)
     return results
 
@@ -76,9 +76,8 @@ def measure_prediction(quick: bool) -> dict[str, Any]:
     """The prediction script on a stream against one sequence at a time."""
     num_lines = 20_000 if quick else 1_000_000
     results = {"lines": num_lines, "sequence": compare_prediction(1 if quick else 7, num_lines)}
-    print_comparison(
-        f"Prediction, {num_lines:,} lines", results["sequence"], "µs per sequence", 1e6
-    )
+    title = f"Prediction, {num_lines:,} lines"
+    print_comparison(title, results["sequence"], "µs per sequence", 1e6)
     results["peak_mebibytes"] = measure_stream_memory([num_lines // 10, num_lines])
     for name, peak in results["peak_mebibytes"].items():
         print(f"  peak memory after {name}: {show_mebibytes(peak)} MiB")
@@ -97,20 +96,18 @@ def measure_several_processes() -> dict[str, Any]:
 
 def measure_growth_and_print(quick: bool) -> dict[str, Any]:
     """How updates per second fall as the net, the batch or the sequences grow."""
-    results = measure_growth(Budget(1, 0.05) if quick else Budget(7, 0.2))
+    rounds, seconds = (1, 0.05) if quick else (7, 0.2)
+    results = measure_growth(rounds, seconds)
     print(f"\nUpdates per second (matrix products at {results['matmul_gigaflops']:.0f} GFLOP/s)")
     for setting in GROWTH:
         for value, point in results[setting].items():
-            rates = "  ".join(
-                f"{engine} {point[engine]['median']:>9,.0f}"
-                for engine in ENGINES
-                if engine in point
-            )
-            print(f"  {setting:<12} {value:>5}  {rates}")
+            able = [engine for engine in ENGINES if engine in point]
+            rates = [f"{engine} {point[engine]['median']:>9,.0f}" for engine in able]
+            print(f"  {setting:<12} {value:>5}  {'  '.join(rates)}")
     return results
 
 
-# Sections that --quick shortens, and those that it leaves out.
+# The parts that --quick shortens, and those that it leaves out.
 SHORTENED: dict[str, Callable[[bool], dict[str, Any]]] = {
     "training": measure_training,
     "evaluation": measure_evaluation,
@@ -126,26 +123,16 @@ LEFT_OUT: dict[str, Callable[[], dict[str, Any]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure as the command line says; returns the exit status."""
     parser = CommandLineParser(prog="python -m rnn_tutorial.benchmark", description=__doc__)
-    parser.add_argument(
-        "--only",
-        choices=[*SHORTENED, *LEFT_OUT],
-        action="append",
-        help="measure this part only; may be repeated",
-    )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help=f"shorter and less certain, without {' and '.join(LEFT_OUT)}",
-    )
-    parser.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="write the figures to this file; with --only, the others in it stay",
-    )
+    parts = [*SHORTENED, *LEFT_OUT]
+    repeated = "measure this part only; may be repeated"
+    parser.add_argument("--only", choices=parts, action="append", help=repeated)
+    quick = f"shorter and less certain, without {' and '.join(LEFT_OUT)}"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    kept = "write the figures to this file; with --only, the others in it stay"
+    parser.add_argument("--json", type=Path, metavar="FILE", help=kept)
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw how cost grows")
     flags = parser.parse_args(arguments)
-    names = flags.only or ([*SHORTENED] if flags.quick else [*SHORTENED, *LEFT_OUT])
+    names = flags.only or ([*SHORTENED] if flags.quick else parts)
     results: dict[str, Any] = {"measured": {}}
     try:
         _check(flags, names)
