@@ -45,17 +45,17 @@ class Automaton:
 
     def describe(self) -> str:
         """The transition table, whether it is the machine's, and what the states tell apart."""
-        is_sum = bool(self.machine.moduli)
-        state, token = ("remainder", "digit") if is_sum else ("state", "token")
-        verdict = "is" if self.is_right else "is not"
+        answer, state, token = "Class", "state", "token"
+        if self.machine.moduli:
+            answer, state, token = "Remainder", "remainder", "digit"
         names, tokens = self.machine.classes, self.machine.tokens
         width = max(2, *map(len, names + tokens))
-        answer = "Remainder" if is_sum else "Class"
         lines = [f"{answer} after reading a {token} (rows: {state} before, columns: {token}):"]
         lines.append("     " + " ".join(f"{name:>{width}}" for name in tokens))
         for number, row in enumerate(self.table):
             following = " ".join(f"{names[answer]:>{width}}" for answer in row)
             lines.append(f"{number:>3}: {following}")
+        verdict = "is" if self.is_right else "is not"
         lines.append(
             f"The table {verdict} {self.machine.rule}; of the {len(self.states):,} visited "
             f"states, at least {self.agreement:.2%} of each {state} follow it."

@@ -35,13 +35,8 @@ def measure_growth(rounds: int, seconds: float) -> dict[str, Any]:
         for value in values:
             config = replace(base, **{setting: value})
             times = timed(rounds, candidate_engines(config, seconds, at_once=10))
-            results[setting][value] = {
-                "flops_per_update": flops_per_update(config),
-                **{
-                    engine: spread([1 / t for t in durations])
-                    for engine, durations in times.items()
-                },
-            }
+            rates = {engine: spread([1 / t for t in times[engine]]) for engine in times}
+            results[setting][value] = {"flops_per_update": flops_per_update(config), **rates}
     return results
 
 
