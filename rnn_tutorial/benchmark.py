@@ -19,20 +19,9 @@ from typing import Any
 import torch
 
 from rnn_tutorial.experiments.plots import check_picture, draw_growth
-from rnn_tutorial.measure.answers import (
-    compare_evaluation,
-    compare_prediction,
-    measure_enumerations,
-    measure_stream_memory,
-)
+from rnn_tutorial.measure import answers, training
 from rnn_tutorial.measure.growth import GROWTH, measure_growth
 from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
-from rnn_tutorial.measure.training import (
-    compare_training,
-    compare_whole_runs,
-    measure_compilation,
-    measure_processes,
-)
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import describe_machine
@@ -43,26 +32,27 @@ from rnn_tutorial.settings.config import ENGINES
 def measure_training(quick: bool) -> dict[str, Any]:
     """The training step of A, B and C."""
     rounds, seconds = (3, 0.1) if quick else (15, 0.4)
-    results = {"step": compare_training(rounds, seconds)}
+    results = {"step": training.compare_training(rounds, seconds)}
     print_comparison("Training step", results["step"], "µs per update", 1e6)
     return results
 
 
 def measure_runs() -> dict[str, Any]:
     """What a reader waits for: compilation, and whole runs from start to exit."""
-    results: dict[str, Any] = {"compilation": measure_compilation()}
+    results: dict[str, Any] = {"compilation": training.measure_compilation()}
     text = "\nCompilation: {cold_seconds:.1f} s, cached {cached_seconds:.1f} s"
     print(text.format(**results["compilation"]))
-    results["start to exit"] = {"whole run": compare_whole_runs(rounds=7)}
+    results["start to exit"] = {"whole run": training.compare_whole_runs(rounds=7)}
     print_comparison("From start to exit", results["start to exit"], "s", 1)
     return results
 
 
 def measure_evaluation(quick: bool) -> dict[str, Any]:
     """Exact evaluation against packed batches, and to greater lengths."""
-    results: dict[str, Any] = {"all 111,110 inputs": compare_evaluation(1 if quick else 7)}
-    print_comparison("Evaluation", results["all 111,110 inputs"], "ms", 1e3)
-    results["enumerations"] = measure_enumerations(longest=6 if quick else 7)
+    compared = answers.compare_evaluation(1 if quick else 7)
+    results: dict[str, Any] = {"all 111,110 inputs": compared}
+    print_comparison("Evaluation", compared, "ms", 1e3)
+    results["enumerations"] = answers.measure_enumerations(longest=6 if quick else 7)
     print("\nExact evaluation to greater lengths")
     for name, row in results["enumerations"].items():
         print(
@@ -75,10 +65,10 @@ def measure_evaluation(quick: bool) -> dict[str, Any]:
 def measure_prediction(quick: bool) -> dict[str, Any]:
     """The prediction script on a stream against one sequence at a time."""
     num_lines = 20_000 if quick else 1_000_000
-    results = {"lines": num_lines, "sequence": compare_prediction(1 if quick else 7, num_lines)}
-    title = f"Prediction, {num_lines:,} lines"
-    print_comparison(title, results["sequence"], "µs per sequence", 1e6)
-    results["peak_mebibytes"] = measure_stream_memory([num_lines // 10, num_lines])
+    compared = answers.compare_prediction(1 if quick else 7, num_lines)
+    results = {"lines": num_lines, "sequence": compared}
+    print_comparison(f"Prediction, {num_lines:,} lines", compared, "µs per sequence", 1e6)
+    results["peak_mebibytes"] = answers.measure_stream_memory([num_lines // 10, num_lines])
     for name, peak in results["peak_mebibytes"].items():
         print(f"  peak memory after {name}: {show_mebibytes(peak)} MiB")
     return results
@@ -86,7 +76,7 @@ def measure_prediction(quick: bool) -> dict[str, Any]:
 
 def measure_several_processes() -> dict[str, Any]:
     """From which size on two processes are faster than one."""
-    results = measure_processes((32, 128, 512, 1024), num_steps=80)
+    results = training.measure_processes((32, 128, 512, 1024), num_steps=80)
     print("\nUpdates per second, batch 256, one thread a process")
     for hidden_dim, rates in results.items():
         one, two = rates["one"]["median"], rates["two"]["median"]
@@ -124,12 +114,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure as the command line says; returns the exit status."""
     parser = CommandLineParser(prog="python -m rnn_tutorial.benchmark", description=__doc__)
     parts = [*SHORTENED, *LEFT_OUT]
-    repeated = "measure this part only; may be repeated"
-    parser.add_argument("--only", choices=parts, action="append", help=repeated)
-    quick = f"shorter and less certain, without {' and '.join(LEFT_OUT)}"
-    parser.add_argument("--quick", action="store_true", help=quick)
-    kept = "write the figures to this file; with --only, the others in it stay"
-    parser.add_argument("--json", type=Path, metavar="FILE", help=kept)
+    parser.add_argument(
+        "--only", choices=parts, action="append", help="measure this part only; may be repeated"
+    )
+    shorter = f"shorter and less certain, without {' and '.join(LEFT_OUT)}"
+    parser.add_argument("--quick", action="store_true", help=shorter)
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the figures to this file; with --only, the others in it stay",
+    )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw how cost grows")
     flags = parser.parse_args(arguments)
     names = flags.only or ([*SHORTENED] if flags.quick else parts)

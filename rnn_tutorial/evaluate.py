@@ -60,11 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="score a sample of each of these lengths (default: 5 10 20 … 10000)",
     )
     parser.add_argument(
-        "--num_sequences",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="size of a sample (%(default)s)",
+        "--num_sequences", type=int, default=1000, metavar="N", help="sample size (%(default)s)"
     )
     parser.add_argument(
         "--eval_file", metavar="FILE", help="score these labelled examples (default: the run's own)"
@@ -146,8 +142,18 @@ def _show_lengths(
     exact = evaluate(model, machine, 1, max_len, max_enumerated=sys.maxsize, max_examples=20)
     lengths = tqdm(flags.lengths, leave=False, disable=not sys.stderr.isatty(), unit=" lengths")
     rows = [accuracy_at_length(model, machine, n, flags.num_sequences) for n in lengths]
-    show = _print_lengths_as_json if flags.json else _print_lengths
-    show(checkpoint, task, exact, rows)
+    if flags.json:
+        results = {
+            "checkpoint": str(checkpoint.path),
+            "step": checkpoint.step,
+            "seed": checkpoint.config.get("seed"),
+            "trained_lengths": [task.trained_lengths[0], task.trained_lengths[-1]],
+            "exact": asdict(exact),
+            "lengths": [asdict(row) for row in rows],
+        }
+        print(json.dumps(results))
+    else:
+        _print_lengths(checkpoint, task, exact, rows)
     if figure:
         draw_accuracy_by_length(
             [row.length for row in rows],
@@ -183,21 +189,6 @@ def _print_lengths(
         print(row.describe())
 
 
-def _print_lengths_as_json(
-    checkpoint: Checkpoint, task: Task, exact: Evaluation, rows: Sequence[LengthResult]
-) -> None:
-    """The same as one JSON object."""
-    results = {
-        "checkpoint": str(checkpoint.path),
-        "step": checkpoint.step,
-        "seed": checkpoint.config.get("seed"),
-        "trained_lengths": [task.trained_lengths[0], task.trained_lengths[-1]],
-        "exact": asdict(exact),
-        "lengths": [asdict(row) for row in rows],
-    }
-    print(json.dumps(results))
-
-
 def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:
     """Which label got which answer: as a table, or the most frequent mistakes of many classes."""
     counts = evaluation.answers_by_label
@@ -208,16 +199,16 @@ def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:
         for label, answers in counts.items():
             cells = [f"{answers.get(name, 0):,}" for name in names]
             print("  ".join(f"{cell:>{width}}" for cell in [label, *cells]))
-    else:
-        pairs = [
-            (count, label, answer)
-            for label, answers in counts.items()
-            for answer, count in answers.items()
-            if answer != label
-        ]
-        print("What is mistaken most often:")
-        for count, label, answer in sorted(pairs, key=lambda pair: -pair[0])[:MAX_TABLE]:
-            print(f"  {count:>5,}  {label} for {answer}")
+        return
+    mistakes = [
+        (count, label, answer)
+        for label, answers in counts.items()
+        for answer, count in answers.items()
+        if answer != label
+    ]
+    print("What is mistaken most often:")
+    for count, label, answer in sorted(mistakes, key=lambda mistake: -mistake[0])[:MAX_TABLE]:
+        print(f"  {count:>5,}  {label} for {answer}")
 
 
 def _show_examples(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace) -> None:

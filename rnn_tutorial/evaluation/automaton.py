@@ -78,7 +78,6 @@ def find_automaton(
 
     Args:
         model: in evaluation mode.
-        machine: what the network should compute.
         num_states: number of sequences, P.
         max_seq_len: their greatest length.
 
@@ -148,10 +147,7 @@ def _most_frequent(
 ) -> tuple[np.ndarray, float]:
     """The most frequent class after each state and token, (S, V), and the smallest agreement.
 
-    Args:
-        states: machine states, (P,).
-        following: answers after each token, (P, V).
-        machine: gives S and V.
+    They are counted from machine states, (P,), and the answers after each token, (P, V).
     """
     table = np.zeros((machine.num_states, len(machine.tokens)), np.int64)
     agreement = 1.0
@@ -167,8 +163,7 @@ def _project(hidden: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Hidden states, (P, H), and means, (S, H), in the three main components of the means."""
     middle = np.nanmean(means, axis=0)
     _, _, components = np.linalg.svd(np.nan_to_num(means - middle))  # (H, H)
-    components = components[:3].T
-    return (hidden - middle) @ components, (means - middle) @ components
+    return (hidden - middle) @ components[:3].T, (means - middle) @ components[:3].T
 
 
 def _period_shares(means: np.ndarray) -> dict[int, float]:
@@ -180,7 +175,5 @@ def _period_shares(means: np.ndarray) -> dict[int, float]:
     length = len(means)
     power = (np.abs(np.fft.fft(means, axis=0)) ** 2).sum(axis=1)  # (S,)
     periods = np.array([length // math.gcd(k, length) for k in range(length)])
-    return {
-        int(period): float(power[periods == period].sum() / power[1:].sum())
-        for period in np.unique(periods[1:])
-    }
+    shares = {p: power[periods == p].sum() / power[1:].sum() for p in np.unique(periods[1:])}
+    return {int(period): float(share) for period, share in shares.items()}

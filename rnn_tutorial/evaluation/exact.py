@@ -22,7 +22,7 @@ from torch import Tensor
 from rnn_tutorial.data.streams import EVAL_STREAM, RandomSequences
 from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.machines.machine import Machine, count_sequences, sequence_at
+from rnn_tutorial.machines.machine import Machine, count_sequences, sequences_at
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.steps import empty_state, extend_by_every_token
 
@@ -45,9 +45,6 @@ def evaluate(
     Neither the model's mode nor any random generator is different afterwards.
 
     Args:
-        model: the network, on any device.
-        machine: knows the right answers.
-        min_seq_len, max_seq_len: the lengths.
         max_enumerated: all inputs are scored if there are at most so many.
         max_examples: how many wrong inputs are kept, the shortest first.
 
@@ -59,7 +56,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     exact = count_sequences(len(machine.tokens), min_seq_len, max_seq_len) <= max_enumerated
-    score_all = _score_all if model.has_state else _score_all_from_the_beginning
+    score_all = _score_all if model.has_state else _score_each
     score = score_all if exact else _score_sample
     tally = _Tally(max_examples)
     with torch.no_grad():
@@ -97,8 +94,8 @@ def _score_all(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally
     """Score every input, a chunk of prefixes at a time, so that memory stays bounded."""
     V = len(machine.tokens)
     chunk = max(1, _CHUNK // V)
-    # Prefixes to extend, the longest last: hidden states, (S, P, H), machine states, (P,), index
-    # of the first of them among all prefixes of their length, and that length.
+    # Prefixes to extend, the longest last: hidden states, (S, P, H), machine states, (P,), place
+    # of the first among all prefixes of their length, and that length.
     waiting = [(empty_state(model), np.zeros(1, np.int64), 0, 0)]
     while waiting:
         state, machine_states, first, length = waiting.pop()
@@ -111,25 +108,22 @@ def _score_all(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally
             wrong = _find_wrong(scores, machine.output(machine_states))
             tally.inputs[length] += len(machine_states)
             tally.wrong[length] += len(wrong)
-            for index in wrong[: tally.max_examples].tolist():
-                tally.examples.append(sequence_at(first + index, length, V))
+            places = first + wrong[: tally.max_examples]
+            tally.examples += sequences_at(places, length, V).tolist()
         if length < lengths[-1]:
             for start in range(0, len(machine_states), chunk):
                 part = slice(start, start + chunk)
                 waiting.append((state[:, part], machine_states[part], first + start, length))
 
 
-def _score_all_from_the_beginning(
-    model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally
-) -> None:
-    """Score every input, a chunk of one length at a time."""
+def _score_each(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally) -> None:
+    """Score every input from its beginning, a chunk of one length at a time."""
     V = len(machine.tokens)
     scorer = Scorer(model)
     for length in lengths:
-        powers = V ** np.arange(length - 1, -1, -1)
         for start in range(0, V**length, _CHUNK):
-            indices = np.arange(start, min(start + _CHUNK, V**length))
-            x = indices[:, None] // powers % V  # (N, T), see machine.sequence_at
+            places = np.arange(start, min(start + _CHUNK, V**length))
+            x = sequences_at(places, length, V)  # (N, T)
             flat = x.ravel(), np.full(len(x), length)
             wrong = _find_wrong(scorer.scores(*flat).T, machine.answer(*flat))
             tally.inputs[length] += len(x)

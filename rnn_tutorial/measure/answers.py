@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader
 from rnn_tutorial.data.batches import pad_and_tensor
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo, label, padding_id
-from rnn_tutorial.machines.machine import sequence_at
+from rnn_tutorial.machines.machine import sequences_at
 from rnn_tutorial.measure.timing import against, in_fresh_process, peak_mebibytes, stopwatch, timed
 from rnn_tutorial.measure.training import SIZES
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
@@ -47,7 +48,7 @@ def compare_evaluation(rounds: int) -> dict[str, Any]:
     samples = [
         (digits, length, int(label(digits, 9)))
         for length in range(1, 6)
-        for digits in (sequence_at(place, length, 10) for place in range(10**length))
+        for digits in sequences_at(np.arange(10**length), length, 10).tolist()
     ]
     collate = partial(pad_and_tensor, padding_value=padding_id(9))
     loader = DataLoader(samples, batch_size=256, collate_fn=collate)

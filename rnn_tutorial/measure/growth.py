@@ -22,12 +22,7 @@ GROWTH = {
 
 
 def measure_growth(rounds: int, seconds: float) -> dict[str, Any]:
-    """Updates per second of each engine as one setting grows and the others stay.
-
-    Args:
-        rounds: in which the engines take turns.
-        seconds: that an engine has in a round.
-    """
+    """Updates per second of each engine as one setting grows; each has `seconds` in a round."""
     base = TrainConfig(hidden_dim=64, batch_size=64, device=choose_device("auto", World()))
     results: dict[str, Any] = {"matmul_gigaflops": measure_matmul(rounds)}
     for setting, values in GROWTH.items():

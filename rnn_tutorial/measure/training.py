@@ -33,16 +33,10 @@ SIZES = {
     "A": TrainConfig(),
     "B": TrainConfig(**settings_of({"recipe": "sota"})),
     "C": TrainConfig(  # a net of the size of solved, with weight decay, clipping and noise
-        min_seq_len=1,
-        hidden_dim=128,
-        batch_size=256,
-        lr=0.003,
-        optimizer="adamw",
-        weight_decay=0.3,
-        max_grad_norm=1.0,
-        embed_noise=0.3,
+        min_seq_len=1, hidden_dim=128, batch_size=256, lr=0.003, optimizer="adamw",
+        weight_decay=0.3, max_grad_norm=1.0, embed_noise=0.3,
     ),
-}
+}  # fmt: skip
 
 
 def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterator[int]:
