@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,8 @@ def measure_evaluation(quick: bool) -> dict[str, Any]:
     results["enumerations"] = answers.measure_enumerations(longest=6 if quick else 7)
     print("\nExact evaluation to greater lengths")
     for name, row in results["enumerations"].items():
-        print(
-            f"  {name}: {row['inputs']:,} inputs in {row['seconds']:.2f} s, "
-            f"{show_mebibytes(row['added_peak_mebibytes'])} MiB more"
-        )
+        more = show_mebibytes(row["added_peak_mebibytes"])
+        print(f"  {name}: {row['inputs']:,} inputs in {row['seconds']:.2f} s, {more} MiB more")
     return results
 
 
@@ -98,16 +96,13 @@ def measure_growth_and_print(quick: bool) -> dict[str, Any]:
 
 
 # The parts that --quick shortens, and those that it leaves out.
-SHORTENED: dict[str, Callable[[bool], dict[str, Any]]] = {
+SHORTENED = {
     "training": measure_training,
     "evaluation": measure_evaluation,
     "prediction": measure_prediction,
     "growth": measure_growth_and_print,
 }
-LEFT_OUT: dict[str, Callable[[], dict[str, Any]]] = {
-    "runs": measure_runs,
-    "processes": measure_several_processes,
-}
+LEFT_OUT = {"runs": measure_runs, "processes": measure_several_processes}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -65,9 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--eval_file", metavar="FILE", help="score these labelled examples (default: the run's own)"
     )
-    parser.add_argument(
-        "--automaton", action="store_true", help="show the automaton that it learned"
-    )
+    parser.add_argument("--automaton", action="store_true", help="show the automaton it learned")
     parser.add_argument(
         "--figure",
         type=Path,

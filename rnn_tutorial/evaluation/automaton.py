@@ -110,16 +110,9 @@ def find_automaton(
     for state in visited:
         means[state] = hidden[states == state].mean(axis=0)
     points, centres = _project(hidden, means)
-    return Automaton(
-        machine,
-        table,
-        agreement,
-        is_complete and bool(is_followed.all()),
-        points,
-        states,
-        centres,
-        _period_shares(means) if machine.moduli and is_complete else {},
-    )
+    shares = _period_shares(means) if machine.moduli and is_complete else {}
+    is_right = is_complete and bool(is_followed.all())
+    return Automaton(machine, table, agreement, is_right, points, states, centres, shares)
 
 
 def _answer(scorer: Scorer, flat: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -132,12 +132,7 @@ def _score_each(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tall
 
 
 def _find_wrong(scores: Tensor, classes: np.ndarray) -> np.ndarray:
-    """The indices of the inputs whose right class does not have the highest score of all.
-
-    Args:
-        scores: (C, N); overwritten.
-        classes: right classes, (N,).
-    """
+    """Where the right class, (N,), has not the highest score; overwrites the scores, (C, N)."""
     right = torch.from_numpy(classes).to(scores.device).unsqueeze(0)
     right_scores = scores.gather(0, right).squeeze(0)
     best_others = scores.scatter_(0, right, -math.inf).amax(dim=0)

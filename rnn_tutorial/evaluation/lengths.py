@@ -90,16 +90,14 @@ def accuracy_at_length(
     answers, probabilities = scorer.classify(*flat)
     errors = (answers - machine.answer(*flat))[~np.isnan(probabilities)]
     right = int((errors == 0).sum())
-    flat = adversarial.ravel(), np.full(len(adversarial), length)
-    right_adversarial = scorer.is_right(*flat, machine.answer(*flat))
+    parts = [p for p in machine.moduli if p < len(machine.classes)]
+    right_modulo = {p: int((errors % p == 0).sum()) for p in parts}
+    low, high = wilson_interval(right, num_sequences)
+    num_adversarial = len(adversarial)
+    flat = adversarial.ravel(), np.full(num_adversarial, length)
+    right_adversarial = int(scorer.is_right(*flat, machine.answer(*flat)).sum())
     return LengthResult(
-        length,
-        num_sequences,
-        right,
-        {p: int((errors % p == 0).sum()) for p in machine.moduli if p < len(machine.classes)},
-        *wilson_interval(right, num_sequences),
-        len(adversarial),
-        int(right_adversarial.sum()),
+        length, num_sequences, right, right_modulo, low, high, num_adversarial, right_adversarial
     )
 
 

@@ -141,11 +141,7 @@ class Scorer:
     def _read(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, depth: int) -> Tensor:
         """The final states, (S, N, H), of sequences in descending order of length.
 
-        Args:
-            ids: of all sequences.
-            starts: of these sequences in `ids`, (N,).
-            lengths: (N,).
-            depth: length of the prefixes that are looked up.
+        They start at `starts` in `ids`; their prefixes of length `depth` are looked up.
         """
         unit = max(1, _UNIT_NUMBERS // self._model.rnn.hidden_size)
         idle = np.zeros(-len(lengths) % unit, np.int64)  # rows that fill the last unit

@@ -94,7 +94,7 @@ def prove(model: RnnClsNet, machine: Machine, memory: int | None = None) -> Proo
 
 
 def _grow(net: IntervalNet, states: AbstractStates) -> Proof:
-    """Let the boxes grow from points until each holds all the images that it must, or NotProved."""
+    """Let the boxes grow from points until each holds its images; NotProved if one does not."""
     classes = states.classes
     low, high = _round_outward(states.points, states.points)
     arrivals = [_group(successors) for successors in states.successors.T]
