@@ -87,11 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _show_examples(checkpoint, task, flags)
         else:
             name = "automaton.png" if flags.automaton else "accuracy_by_length.png"
-            figure = flags.figure or (None if flags.json else checkpoint.path.with_name(name))
+            if not flags.json:
+                flags.figure = flags.figure or checkpoint.path.with_name(name)
             show = _show_automaton if flags.automaton else _show_lengths
-            show(checkpoint, task, flags, figure)
-            if figure and not flags.json:
-                print(f"Picture: {figure}")
+            show(checkpoint, task, flags)
+            if not flags.json:
+                print(f"Picture: {flags.figure}")
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return 0
@@ -114,9 +115,7 @@ def _check_flags(flags: argparse.Namespace, given: Sequence[str]) -> None:
         check_picture(flags.figure)
 
 
-def _show_automaton(
-    checkpoint: Checkpoint, task: Task, flags: argparse.Namespace, figure: Path | None
-) -> None:
+def _show_automaton(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace) -> None:
     """Find the automaton, print it, and draw it if there is a place to draw."""
     automaton = find_automaton(load_model(checkpoint).eval(), task.machine)
     if flags.json:
@@ -125,13 +124,11 @@ def _show_automaton(
         print(json.dumps(figures | {"table": automaton.table.tolist()}))
     else:
         print(automaton.describe())
-    if figure:
-        draw_automaton(automaton, 1, figure)
+    if flags.figure:
+        draw_automaton(automaton, 1, flags.figure)
 
 
-def _show_lengths(
-    checkpoint: Checkpoint, task: Task, flags: argparse.Namespace, figure: Path | None
-) -> None:
+def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace) -> None:
     """Score short inputs and samples, print the results, and draw if there is a place to draw."""
     machine, num_tokens = task.machine, len(task.tokens)
     max_len = flags.max_len or longest_enumerable(num_tokens)
@@ -152,7 +149,7 @@ def _show_lengths(
         print(json.dumps(results))
     else:
         _print_lengths(checkpoint, task, exact, rows)
-    if figure:
+    if flags.figure:
         draw_accuracy_by_length(
             [row.length for row in rows],
             [row.right_random / row.num_random for row in rows],
@@ -160,7 +157,7 @@ def _show_lengths(
             [row.high for row in rows],
             task.trained_lengths,
             1 / len(task.classes),
-            figure,
+            flags.figure,
         )
 
 
