@@ -132,7 +132,7 @@ def _score_each(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tall
 
 
 def _find_wrong(scores: Tensor, classes: np.ndarray) -> np.ndarray:
-    """Where the right class, (N,), has not the highest score; overwrites the scores, (C, N)."""
+    """Indices where the right class, (N,), does not score highest; overwrites scores, (C, N)."""
     right = torch.from_numpy(classes).to(scores.device).unsqueeze(0)
     right_scores = scores.gather(0, right).squeeze(0)
     best_others = scores.scatter_(0, right, -math.inf).amax(dim=0)

@@ -61,8 +61,8 @@ def certificate_status(
 ) -> CertificateStatus:
     """Whether the checkpoint is proved right: its certificate is checked if that is cheap.
 
-    The same weights in another network, such as one of ReLU units, are not what was proved, and
-    without a machine, no rule is known.
+    The same weights in another network, such as one of ReLU units, are not what was proved.
+    Without a machine there is no rule that could be proved.
     """
     if machine is None or not model.is_plain:
         return CertificateStatus.ABSENT

@@ -94,7 +94,7 @@ def prove(model: RnnClsNet, machine: Machine, memory: int | None = None) -> Proo
 
 
 def _grow(net: IntervalNet, states: AbstractStates) -> Proof:
-    """Let the boxes grow from points until each holds its images; NotProved if one does not."""
+    """Let the boxes grow until each holds its images; raise NotProved if that fails."""
     classes = states.classes
     low, high = _round_outward(states.points, states.points)
     arrivals = [_group(successors) for successors in states.successors.T]
