@@ -12,28 +12,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rnn_tutorial.experiments.plots import check_picture, draw_growth
-from rnn_tutorial.measure.answers import (
-    compare_evaluation,
-    compare_prediction,
-    measure_enumerations,
-    measure_stream_memory,
-)
+from rnn_tutorial.measure import answers, training
 from rnn_tutorial.measure.growth import GROWTH, measure_growth
 from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
-from rnn_tutorial.measure.training import (
-    Budget,
-    compare_training,
-    compare_whole_runs,
-    measure_compilation,
-    measure_processes,
-)
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import describe_machine
@@ -43,43 +31,42 @@ from rnn_tutorial.settings.config import ENGINES
 
 def measure_training(quick: bool) -> dict[str, Any]:
     """The training step of A, B and C."""
-    results = {"step": compare_training(Budget(3, 0.1) if quick else Budget(15, 0.4))}
+    rounds, seconds = (3, 0.1) if quick else (15, 0.4)
+    results = {"step": training.compare_training(rounds, seconds)}
     print_comparison("Training step", results["step"], "µs per update", 1e6)
     return results
 
 
 def measure_runs() -> dict[str, Any]:
     """What a reader waits for: compilation, and whole runs from start to exit."""
-    results: dict[str, Any] = {"compilation": measure_compilation()}
+    results: dict[str, Any] = {"compilation": training.measure_compilation()}
     text = "\nCompilation: {cold_seconds:.1f} s, cached {cached_seconds:.1f} s"
     print(text.format(**results["compilation"]))
-    results["start to exit"] = {"whole run": compare_whole_runs(rounds=7)}
+    results["start to exit"] = {"whole run": training.compare_whole_runs(rounds=7)}
     print_comparison("From start to exit", results["start to exit"], "s", 1)
     return results
 
 
 def measure_evaluation(quick: bool) -> dict[str, Any]:
     """Exact evaluation against packed batches, and to greater lengths."""
-    results: dict[str, Any] = {"all 111,110 inputs": compare_evaluation(1 if quick else 7)}
-    print_comparison("Evaluation", results["all 111,110 inputs"], "ms", 1e3)
-    results["enumerations"] = measure_enumerations(longest=6 if quick else 7)
+    compared = answers.compare_evaluation(1 if quick else 7)
+    results: dict[str, Any] = {"all 111,110 inputs": compared}
+    print_comparison("Evaluation", compared, "ms", 1e3)
+    results["enumerations"] = answers.measure_enumerations(longest=6 if quick else 7)
     print("\nExact evaluation to greater lengths")
     for name, row in results["enumerations"].items():
-        print(
-            f"  {name}: {row['inputs']:,} inputs in {row['seconds']:.2f} s, "
-            f"{show_mebibytes(row['added_peak_mebibytes'])} MiB more"
-        )
+        more = show_mebibytes(row["added_peak_mebibytes"])
+        print(f"  {name}: {row['inputs']:,} inputs in {row['seconds']:.2f} s, {more} MiB more")
     return results
 
 
 def measure_prediction(quick: bool) -> dict[str, Any]:
     """The prediction script on a stream against one sequence at a time."""
     num_lines = 20_000 if quick else 1_000_000
-    results = {"lines": num_lines, "sequence": compare_prediction(1 if quick else 7, num_lines)}
-    print_comparison(
-        f"Prediction, {num_lines:,} lines", results["sequence"], "µs per sequence", 1e6
-    )
-    results["peak_mebibytes"] = measure_stream_memory([num_lines // 10, num_lines])
+    compared = answers.compare_prediction(1 if quick else 7, num_lines)
+    results = {"lines": num_lines, "sequence": compared}
+    print_comparison(f"Prediction, {num_lines:,} lines", compared, "µs per sequence", 1e6)
+    results["peak_mebibytes"] = answers.measure_stream_memory([num_lines // 10, num_lines])
     for name, peak in results["peak_mebibytes"].items():
         print(f"  peak memory after {name}: {show_mebibytes(peak)} MiB")
     return results
@@ -87,7 +74,7 @@ def measure_prediction(quick: bool) -> dict[str, Any]:
 
 def measure_several_processes() -> dict[str, Any]:
     """From which size on two processes are faster than one."""
-    results = measure_processes((32, 128, 512, 1024), num_steps=80)
+    results = training.measure_processes((32, 128, 512, 1024), num_steps=80)
     print("\nUpdates per second, batch 256, one thread a process")
     for hidden_dim, rates in results.items():
         one, two = rates["one"]["median"], rates["two"]["median"]
@@ -97,46 +84,36 @@ def measure_several_processes() -> dict[str, Any]:
 
 def measure_growth_and_print(quick: bool) -> dict[str, Any]:
     """How updates per second fall as the net, the batch or the sequences grow."""
-    results = measure_growth(Budget(1, 0.05) if quick else Budget(7, 0.2))
+    rounds, seconds = (1, 0.05) if quick else (7, 0.2)
+    results = measure_growth(rounds, seconds)
     print(f"\nUpdates per second (matrix products at {results['matmul_gigaflops']:.0f} GFLOP/s)")
     for setting in GROWTH:
         for value, point in results[setting].items():
-            rates = "  ".join(
-                f"{engine} {point[engine]['median']:>9,.0f}"
-                for engine in ENGINES
-                if engine in point
-            )
-            print(f"  {setting:<12} {value:>5}  {rates}")
+            able = [engine for engine in ENGINES if engine in point]
+            rates = [f"{engine} {point[engine]['median']:>9,.0f}" for engine in able]
+            print(f"  {setting:<12} {value:>5}  {'  '.join(rates)}")
     return results
 
 
-# Sections that --quick shortens, and those that it leaves out.
-SHORTENED: dict[str, Callable[[bool], dict[str, Any]]] = {
+# The parts that --quick shortens, and those that it leaves out.
+SHORTENED = {
     "training": measure_training,
     "evaluation": measure_evaluation,
     "prediction": measure_prediction,
     "growth": measure_growth_and_print,
 }
-LEFT_OUT: dict[str, Callable[[], dict[str, Any]]] = {
-    "runs": measure_runs,
-    "processes": measure_several_processes,
-}
+LEFT_OUT = {"runs": measure_runs, "processes": measure_several_processes}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure as the command line says; returns the exit status."""
     parser = CommandLineParser(prog="python -m rnn_tutorial.benchmark", description=__doc__)
+    parts = [*SHORTENED, *LEFT_OUT]
     parser.add_argument(
-        "--only",
-        choices=[*SHORTENED, *LEFT_OUT],
-        action="append",
-        help="measure this part only; may be repeated",
+        "--only", choices=parts, action="append", help="measure this part only; may be repeated"
     )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help=f"shorter and less certain, without {' and '.join(LEFT_OUT)}",
-    )
+    shorter = f"shorter and less certain, without {' and '.join(LEFT_OUT)}"
+    parser.add_argument("--quick", action="store_true", help=shorter)
     parser.add_argument(
         "--json",
         type=Path,
@@ -145,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw how cost grows")
     flags = parser.parse_args(arguments)
-    names = flags.only or ([*SHORTENED] if flags.quick else [*SHORTENED, *LEFT_OUT])
+    names = flags.only or ([*SHORTENED] if flags.quick else parts)
     results: dict[str, Any] = {"measured": {}}
     try:
         _check(flags, names)

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"{str(checkpoint.path)!r}: only {PLAIN_IN_WORDS} can be certified")
         if flags.check:
             return _check(checkpoint, task)
-        return _prove(checkpoint, task, model, flags.memory, flags.json)
+        return _prove(checkpoint, task, model, flags)
     except (ValueError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
@@ -68,16 +68,14 @@ def _claim(task: Task) -> str:
     return f"right for every sequence of {task.inputs} of every length ≥ 1"
 
 
-def _prove(
-    checkpoint: Checkpoint, task: Task, model: RnnClsNet, memory: int | None, as_json: bool
-) -> int:
+def _prove(checkpoint: Checkpoint, task: Task, model: RnnClsNet, flags: argparse.Namespace) -> int:
     """Prove, say so, and write the certificate."""
     started = time.perf_counter()
     try:
-        proof = prove(model, task.machine, memory)
+        proof = prove(model, task.machine, flags.memory)
     except NotProved as error:
         failure = {"proved": False, "reason": str(error)}
-        print(json.dumps(failure) if as_json else f"NOT PROVED: {error}")
+        print(json.dumps(failure) if flags.json else f"NOT PROVED: {error}")
         return 1
     figures = {
         "proved": True,
@@ -88,7 +86,7 @@ def _prove(
     }
     path = certificate_path(checkpoint.path)
     save_certificate(path, proof, checkpoint.weights)
-    if as_json:
+    if flags.json:
         print(json.dumps(figures))
         return 0
     print(f"PROVED: {_claim(task)}")

@@ -60,18 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="score a sample of each of these lengths (default: 5 10 20 … 10000)",
     )
     parser.add_argument(
-        "--num_sequences",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="size of a sample (%(default)s)",
+        "--num_sequences", type=int, default=1000, metavar="N", help="sample size (%(default)s)"
     )
     parser.add_argument(
         "--eval_file", metavar="FILE", help="score these labelled examples (default: the run's own)"
     )
-    parser.add_argument(
-        "--automaton", action="store_true", help="show the automaton that it learned"
-    )
+    parser.add_argument("--automaton", action="store_true", help="show the automaton it learned")
     parser.add_argument(
         "--figure",
         type=Path,
@@ -93,11 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _show_examples(checkpoint, task, flags)
         else:
             name = "automaton.png" if flags.automaton else "accuracy_by_length.png"
-            figure = flags.figure or (None if flags.json else checkpoint.path.with_name(name))
+            if not flags.json:
+                flags.figure = flags.figure or checkpoint.path.with_name(name)
             show = _show_automaton if flags.automaton else _show_lengths
-            show(checkpoint, task, flags, figure)
-            if figure and not flags.json:
-                print(f"Picture: {figure}")
+            show(checkpoint, task, flags)
+            if not flags.json:
+                print(f"Picture: {flags.figure}")
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return 0
@@ -120,9 +115,7 @@ def _check_flags(flags: argparse.Namespace, given: Sequence[str]) -> None:
         check_picture(flags.figure)
 
 
-def _show_automaton(
-    checkpoint: Checkpoint, task: Task, flags: argparse.Namespace, figure: Path | None
-) -> None:
+def _show_automaton(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace) -> None:
     """Find the automaton, print it, and draw it if there is a place to draw."""
     automaton = find_automaton(load_model(checkpoint).eval(), task.machine)
     if flags.json:
@@ -131,13 +124,11 @@ def _show_automaton(
         print(json.dumps(figures | {"table": automaton.table.tolist()}))
     else:
         print(automaton.describe())
-    if figure:
-        draw_automaton(automaton, 1, figure)
+    if flags.figure:
+        draw_automaton(automaton, 1, flags.figure)
 
 
-def _show_lengths(
-    checkpoint: Checkpoint, task: Task, flags: argparse.Namespace, figure: Path | None
-) -> None:
+def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace) -> None:
     """Score short inputs and samples, print the results, and draw if there is a place to draw."""
     machine, num_tokens = task.machine, len(task.tokens)
     max_len = flags.max_len or longest_enumerable(num_tokens)
@@ -146,9 +137,19 @@ def _show_lengths(
     exact = evaluate(model, machine, 1, max_len, max_enumerated=sys.maxsize, max_examples=20)
     lengths = tqdm(flags.lengths, leave=False, disable=not sys.stderr.isatty(), unit=" lengths")
     rows = [accuracy_at_length(model, machine, n, flags.num_sequences) for n in lengths]
-    show = _print_lengths_as_json if flags.json else _print_lengths
-    show(checkpoint, task, exact, rows)
-    if figure:
+    if flags.json:
+        results = {
+            "checkpoint": str(checkpoint.path),
+            "step": checkpoint.step,
+            "seed": checkpoint.config.get("seed"),
+            "trained_lengths": [task.trained_lengths[0], task.trained_lengths[-1]],
+            "exact": asdict(exact),
+            "lengths": [asdict(row) for row in rows],
+        }
+        print(json.dumps(results))
+    else:
+        _print_lengths(checkpoint, task, exact, rows)
+    if flags.figure:
         draw_accuracy_by_length(
             [row.length for row in rows],
             [row.right_random / row.num_random for row in rows],
@@ -156,7 +157,7 @@ def _show_lengths(
             [row.high for row in rows],
             task.trained_lengths,
             1 / len(task.classes),
-            figure,
+            flags.figure,
         )
 
 
@@ -183,21 +184,6 @@ def _print_lengths(
         print(row.describe())
 
 
-def _print_lengths_as_json(
-    checkpoint: Checkpoint, task: Task, exact: Evaluation, rows: Sequence[LengthResult]
-) -> None:
-    """The same as one JSON object."""
-    results = {
-        "checkpoint": str(checkpoint.path),
-        "step": checkpoint.step,
-        "seed": checkpoint.config.get("seed"),
-        "trained_lengths": [task.trained_lengths[0], task.trained_lengths[-1]],
-        "exact": asdict(exact),
-        "lengths": [asdict(row) for row in rows],
-    }
-    print(json.dumps(results))
-
-
 def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:
     """Which label got which answer: as a table, or the most frequent mistakes of many classes."""
     counts = evaluation.answers_by_label
@@ -208,16 +194,16 @@ def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:
         for label, answers in counts.items():
             cells = [f"{answers.get(name, 0):,}" for name in names]
             print("  ".join(f"{cell:>{width}}" for cell in [label, *cells]))
-    else:
-        pairs = [
-            (count, label, answer)
-            for label, answers in counts.items()
-            for answer, count in answers.items()
-            if answer != label
-        ]
-        print("What is mistaken most often:")
-        for count, label, answer in sorted(pairs, key=lambda pair: -pair[0])[:MAX_TABLE]:
-            print(f"  {count:>5,}  {label} for {answer}")
+        return
+    mistakes = [
+        (count, label, answer)
+        for label, answers in counts.items()
+        for answer, count in answers.items()
+        if answer != label
+    ]
+    print("What is mistaken most often:")
+    for count, label, answer in sorted(mistakes, key=lambda mistake: -mistake[0])[:MAX_TABLE]:
+        print(f"  {count:>5,}  {label} for {answer}")
 
 
 def _show_examples(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace) -> None:

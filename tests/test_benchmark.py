@@ -6,17 +6,19 @@ import os
 import sys
 from importlib.util import find_spec
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
 import train_cls_rnn
 from rnn_tutorial import benchmark
 from rnn_tutorial.experiments import tables
-from rnn_tutorial.measure import timing
-from rnn_tutorial.measure.growth import flops_per_update
+from rnn_tutorial.measure import answers, timing, training
+from rnn_tutorial.measure.growth import GROWTH, flops_per_update
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import against, timed, updates
-from rnn_tutorial.measure.training import Budget, engine_steps
+from rnn_tutorial.measure.training import SIZES, engine_steps
+from rnn_tutorial.runs.provenance import REPOSITORY
 from rnn_tutorial.settings.config import TrainConfig
 
 SMALL = TrainConfig(
@@ -87,8 +89,8 @@ def test_the_loops_count_their_updates(engine):
     assert list(itertools.islice(steps, 4)) == [stride * k for k in range(1, 5)]
 
 
-def test_the_command_measures_draws_and_keeps_the_figures(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "GROWTH", {"hidden_dim": (4, 8), "max_seq_len": (3,)})
+@mock.patch.dict(GROWTH, {"hidden_dim": (4, 8), "max_seq_len": (3,)}, clear=True)
+def test_the_command_measures_draws_and_keeps_the_figures(tmp_path, capsys):
     figure, file = tmp_path / "speed.png", tmp_path / "speed.json"
     earlier = {"measured": {"runs": {"cpu": "another"}}, "runs": {"compilation": {}}}
     file.write_text(json.dumps(earlier))
@@ -129,7 +131,7 @@ def test_what_cannot_end_well_is_refused_before_measuring(
 
 def run_in_this_process(command, **options):
     """What the benchmark starts: the script without torchrun, a few updates of a small net."""
-    script = str(benchmark.REPOSITORY / "train_cls_rnn.py")
+    script = str(REPOSITORY / "train_cls_rnn.py")
     if script in command:
         flags = command[command.index(script) + 1 :]
         small = "--hidden_dim 4 --total_steps 8 --warmup_step 0 --log_every 1 --tracker disabled"
@@ -138,14 +140,15 @@ def run_in_this_process(command, **options):
         assert find_spec(command[-1])
 
 
+@mock.patch.dict(SIZES, {"A": SMALL, "C": SMALL}, clear=True)
 def test_every_section_measures_and_prints(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "SIZES", {"A": SMALL, "C": SMALL})
-    monkeypatch.setattr(benchmark, "Budget", lambda rounds, seconds: Budget(1, 0.0))
-    monkeypatch.setattr(benchmark, "timed", lambda rounds, candidates: timed(1, candidates))
-    monkeypatch.setattr(benchmark, "in_fresh_process", lambda function, *given: function(*given))
+    for module in (answers, training):
+        monkeypatch.setattr(module, "timed", lambda rounds, candidates: timed(1, candidates))
+        monkeypatch.setattr(module, "in_fresh_process", lambda function, *given: function(*given))
+    monkeypatch.setattr(training, "updates", lambda steps, seconds: updates(steps, 0.0))
     launcher = SimpleNamespace(run=run_in_this_process, DEVNULL=None)
-    monkeypatch.setattr(benchmark, "subprocess", launcher)
+    monkeypatch.setattr(training, "subprocess", launcher)
     for name in ("training", "evaluation", "prediction"):
         assert benchmark.SHORTENED[name](True)
     monkeypatch.setenv("NUMBA_CACHE_DIR", "mine")
@@ -161,6 +164,6 @@ def test_every_section_measures_and_prints(monkeypatch, tmp_path, capsys):
 def test_the_memory_of_a_stream_is_that_of_so_many_lines(monkeypatch):
     read = []
     answer_blocks = lambda predictor, blocks, as_json: read.extend(blocks) or ()  # noqa: E731
-    monkeypatch.setattr(benchmark, "answer_blocks", answer_blocks)
-    benchmark._stream_peak(12_000)
+    monkeypatch.setattr(answers, "answer_blocks", answer_blocks)
+    answers._stream_peak(12_000)
     assert [(number, text.count("\n")) for number, text in read] == [(1, 10_000), (10_001, 2_000)]

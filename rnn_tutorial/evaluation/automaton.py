@@ -45,17 +45,17 @@ class Automaton:
 
     def describe(self) -> str:
         """The transition table, whether it is the machine's, and what the states tell apart."""
-        is_sum = bool(self.machine.moduli)
-        state, token = ("remainder", "digit") if is_sum else ("state", "token")
-        verdict = "is" if self.is_right else "is not"
+        answer, state, token = "Class", "state", "token"
+        if self.machine.moduli:
+            answer, state, token = "Remainder", "remainder", "digit"
         names, tokens = self.machine.classes, self.machine.tokens
         width = max(2, *map(len, names + tokens))
-        answer = "Remainder" if is_sum else "Class"
         lines = [f"{answer} after reading a {token} (rows: {state} before, columns: {token}):"]
         lines.append("     " + " ".join(f"{name:>{width}}" for name in tokens))
         for number, row in enumerate(self.table):
             following = " ".join(f"{names[answer]:>{width}}" for answer in row)
             lines.append(f"{number:>3}: {following}")
+        verdict = "is" if self.is_right else "is not"
         lines.append(
             f"The table {verdict} {self.machine.rule}; of the {len(self.states):,} visited "
             f"states, at least {self.agreement:.2%} of each {state} follow it."
@@ -78,7 +78,6 @@ def find_automaton(
 
     Args:
         model: in evaluation mode.
-        machine: what the network should compute.
         num_states: number of sequences, P.
         max_seq_len: their greatest length.
 
@@ -111,16 +110,9 @@ def find_automaton(
     for state in visited:
         means[state] = hidden[states == state].mean(axis=0)
     points, centres = _project(hidden, means)
-    return Automaton(
-        machine,
-        table,
-        agreement,
-        is_complete and bool(is_followed.all()),
-        points,
-        states,
-        centres,
-        _period_shares(means) if machine.moduli and is_complete else {},
-    )
+    shares = _period_shares(means) if machine.moduli and is_complete else {}
+    is_right = is_complete and bool(is_followed.all())
+    return Automaton(machine, table, agreement, is_right, points, states, centres, shares)
 
 
 def _answer(scorer: Scorer, flat: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -148,10 +140,7 @@ def _most_frequent(
 ) -> tuple[np.ndarray, float]:
     """The most frequent class after each state and token, (S, V), and the smallest agreement.
 
-    Args:
-        states: machine states, (P,).
-        following: answers after each token, (P, V).
-        machine: gives S and V.
+    They are counted from machine states, (P,), and the answers after each token, (P, V).
     """
     table = np.zeros((machine.num_states, len(machine.tokens)), np.int64)
     agreement = 1.0
@@ -167,8 +156,7 @@ def _project(hidden: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Hidden states, (P, H), and means, (S, H), in the three main components of the means."""
     middle = np.nanmean(means, axis=0)
     _, _, components = np.linalg.svd(np.nan_to_num(means - middle))  # (H, H)
-    components = components[:3].T
-    return (hidden - middle) @ components, (means - middle) @ components
+    return (hidden - middle) @ components[:3].T, (means - middle) @ components[:3].T
 
 
 def _period_shares(means: np.ndarray) -> dict[int, float]:
@@ -180,7 +168,5 @@ def _period_shares(means: np.ndarray) -> dict[int, float]:
     length = len(means)
     power = (np.abs(np.fft.fft(means, axis=0)) ** 2).sum(axis=1)  # (S,)
     periods = np.array([length // math.gcd(k, length) for k in range(length)])
-    return {
-        int(period): float(power[periods == period].sum() / power[1:].sum())
-        for period in np.unique(periods[1:])
-    }
+    shares = {p: power[periods == p].sum() / power[1:].sum() for p in np.unique(periods[1:])}
+    return {int(period): float(share) for period, share in shares.items()}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from rnn_tutorial.data.streams import EVAL_STREAM, RandomSequences
 from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.machines.machine import Machine, count_sequences, sequence_at
+from rnn_tutorial.machines.machine import Machine, count_sequences, sequences_at
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.steps import empty_state, extend_by_every_token
 
@@ -44,9 +45,6 @@ def evaluate(
     Neither the model's mode nor any random generator is different afterwards.
 
     Args:
-        model: the network, on any device.
-        machine: knows the right answers.
-        min_seq_len, max_seq_len: the lengths.
         max_enumerated: all inputs are scored if there are at most so many.
         max_examples: how many wrong inputs are kept, the shortest first.
 
@@ -58,10 +56,11 @@ def evaluate(
     was_training = model.training
     model.eval()
     exact = count_sequences(len(machine.tokens), min_seq_len, max_seq_len) <= max_enumerated
+    score_all = _score_all if model.has_state else _score_each
+    score = score_all if exact else _score_sample
+    tally = _Tally(max_examples)
     with torch.no_grad():
-        score_all = _score_all if model.has_state else _score_all_from_the_beginning
-        score = score_all if exact else _score_sample
-        tally = score(model, machine, range(min_seq_len, max_seq_len + 1), max_examples)
+        score(model, machine, range(min_seq_len, max_seq_len + 1), tally)
     model.train(was_training)
     return tally.summary(exact, time.perf_counter() - started)
 
@@ -71,19 +70,14 @@ class _Tally:
 
     def __init__(self, max_examples: int) -> None:
         self.max_examples = max_examples
-        self.inputs: dict[int, int] = {}
-        self.wrong: dict[int, int] = {}
+        self.inputs: Counter[int] = Counter()
+        self.wrong: Counter[int] = Counter()
         self.examples: list[list[int]] = []
 
-    def add(self, length: int, num_inputs: int, num_wrong: int) -> None:
-        self.inputs[length] = self.inputs.get(length, 0) + num_inputs
-        self.wrong[length] = self.wrong.get(length, 0) + num_wrong
-
     def summary(self, exact: bool, elapsed_seconds: float) -> Evaluation:
-        by_length = {
-            n: (self.inputs[n] - self.wrong[n]) / self.inputs[n] for n in sorted(self.inputs)
-        }
-        num_inputs, num_wrong = sum(self.inputs.values()), sum(self.wrong.values())
+        inputs, wrong = self.inputs, self.wrong
+        by_length = {n: (inputs[n] - wrong[n]) / inputs[n] for n in sorted(inputs)}
+        num_inputs, num_wrong = inputs.total(), wrong.total()
         if exact:
             accuracy = low = high = sum(by_length.values()) / len(by_length)
         else:  # the sample's lengths already come from the training distribution
@@ -96,13 +90,12 @@ class _Tally:
         )
 
 
-def _score_all(model: RnnClsNet, machine: Machine, lengths: range, max_examples: int) -> _Tally:
+def _score_all(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally) -> None:
     """Score every input, a chunk of prefixes at a time, so that memory stays bounded."""
     V = len(machine.tokens)
     chunk = max(1, _CHUNK // V)
-    tally = _Tally(max_examples)
-    # Prefixes to extend, the longest last: hidden states, (S, P, H), machine states, (P,), index
-    # of the first of them among all prefixes of their length, and that length.
+    # Prefixes to extend, the longest last: hidden states, (S, P, H), machine states, (P,), place
+    # of the first among all prefixes of their length, and that length.
     waiting = [(empty_state(model), np.zeros(1, np.int64), 0, 0)]
     while waiting:
         state, machine_states, first, length = waiting.pop()
@@ -113,42 +106,33 @@ def _score_all(model: RnnClsNet, machine: Machine, lengths: range, max_examples:
             # (With the classes first, both the product and the maximum are faster.)
             scores = torch.addmm(model.fc.bias.unsqueeze(1), model.fc.weight, state[-1].T)
             wrong = _find_wrong(scores, machine.output(machine_states))
-            tally.add(length, len(machine_states), len(wrong))
-            for index in wrong[:max_examples].tolist():
-                tally.examples.append(sequence_at(first + index, length, V))
+            tally.inputs[length] += len(machine_states)
+            tally.wrong[length] += len(wrong)
+            places = first + wrong[: tally.max_examples]
+            tally.examples += sequences_at(places, length, V).tolist()
         if length < lengths[-1]:
             for start in range(0, len(machine_states), chunk):
                 part = slice(start, start + chunk)
                 waiting.append((state[:, part], machine_states[part], first + start, length))
-    return tally
 
 
-def _score_all_from_the_beginning(
-    model: RnnClsNet, machine: Machine, lengths: range, max_examples: int
-) -> _Tally:
-    """Score every input, a chunk of one length at a time."""
+def _score_each(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally) -> None:
+    """Score every input from its beginning, a chunk of one length at a time."""
     V = len(machine.tokens)
     scorer = Scorer(model)
-    tally = _Tally(max_examples)
     for length in lengths:
-        powers = V ** np.arange(length - 1, -1, -1)
         for start in range(0, V**length, _CHUNK):
-            indices = np.arange(start, min(start + _CHUNK, V**length))
-            x = indices[:, None] // powers % V  # (N, T), see machine.sequence_at
+            places = np.arange(start, min(start + _CHUNK, V**length))
+            x = sequences_at(places, length, V)  # (N, T)
             flat = x.ravel(), np.full(len(x), length)
             wrong = _find_wrong(scorer.scores(*flat).T, machine.answer(*flat))
-            tally.add(length, len(x), len(wrong))
-            tally.examples += x[wrong[:max_examples]].tolist()
-    return tally
+            tally.inputs[length] += len(x)
+            tally.wrong[length] += len(wrong)
+            tally.examples += x[wrong[: tally.max_examples]].tolist()
 
 
 def _find_wrong(scores: Tensor, classes: np.ndarray) -> np.ndarray:
-    """The indices of the inputs whose right class does not have the highest score of all.
-
-    Args:
-        scores: (C, N); overwritten.
-        classes: right classes, (N,).
-    """
+    """Indices where the right class, (N,), does not score highest; overwrites scores, (C, N)."""
     right = torch.from_numpy(classes).to(scores.device).unsqueeze(0)
     right_scores = scores.gather(0, right).squeeze(0)
     best_others = scores.scatter_(0, right, -math.inf).amax(dim=0)
@@ -156,24 +140,19 @@ def _find_wrong(scores: Tensor, classes: np.ndarray) -> np.ndarray:
     return (~is_right).nonzero().flatten().cpu().numpy()
 
 
-def _score_sample(model: RnnClsNet, machine: Machine, lengths: range, max_examples: int) -> _Tally:
+def _score_sample(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally) -> None:
     """Score a sample of the training distribution that is the same in every evaluation."""
-    sequences = RandomSequences(
-        len(machine.tokens), lengths[0], lengths[-1], seed=0, stream=EVAL_STREAM
-    )
+    sequences = RandomSequences(len(machine.tokens), lengths[0], lengths[-1], 0, EVAL_STREAM)
     scorer = Scorer(model)
-    tally = _Tally(max_examples)
     for start in range(0, SAMPLE_SIZE, sequences.block_size):
         count = min(sequences.block_size, SAMPLE_SIZE - start)
         x, seq_lengths = sequences.draw(start, count)
         ids = x[np.arange(x.shape[1]) < seq_lengths[:, None]]
         right = scorer.is_right(ids, seq_lengths, machine.answer(ids, seq_lengths))
-        num_inputs, num_wrong = np.bincount(seq_lengths), np.bincount(seq_lengths, ~right)
-        for length in np.unique(seq_lengths).tolist():
-            tally.add(length, int(num_inputs[length]), int(num_wrong[length]))
         wrong = np.flatnonzero(~right)
-        if len(wrong) > max_examples:  # leave out those that are too long to be kept
-            longest_kept = np.sort(seq_lengths[wrong])[max_examples]
+        tally.inputs.update(seq_lengths.tolist())
+        tally.wrong.update(seq_lengths[wrong].tolist())
+        if len(wrong) > tally.max_examples:  # leave out those that are too long to be kept
+            longest_kept = np.sort(seq_lengths[wrong])[tally.max_examples]
             wrong = wrong[seq_lengths[wrong] <= longest_kept]
         tally.examples += [x[i, : seq_lengths[i]].tolist() for i in wrong]
-    return tally

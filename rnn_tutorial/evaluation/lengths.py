@@ -49,7 +49,7 @@ class LengthResult:
         """A row for the table whose head is TABLE_HEAD."""
         partly_right = ""
         if self.right_random < self.num_random and self.right_modulo:
-            counts = (f"{right:,} modulo {p}" for p, right in self.right_modulo.items())
+            counts = [f"{right:,} modulo {p}" for p, right in self.right_modulo.items()]
             partly_right = f"  (right: {', '.join(counts)})"
         return (
             f"{self.length:>6,}  {self.right_random:>6,}/{self.num_random:,}  "
@@ -62,11 +62,7 @@ TABLE_HEAD = "length   random right  95 % interval      adversarial right"
 
 
 def adversarial_sequences(length: int, num_tokens: int) -> np.ndarray:
-    """Each token (or 1,000 of them) repeated, and the first and the last in turn, both ways.
-
-    Returns:
-        Token ids, (R, T).
-    """
+    """Each token (or 1,000 of them) repeated, then the first and the last in turn: ids, (R, T)."""
     last = num_tokens - 1
     repeated = np.linspace(0, last, min(num_tokens, _MAX_REPEATED))
     alternating = np.arange(length) % 2 * last
@@ -83,28 +79,25 @@ def accuracy_at_length(
 
     An answer is wrong, modulo every number, if a score is NaN.
     """
-    num_tokens, num_classes = len(machine.tokens), len(machine.classes)
+    num_tokens = len(machine.tokens)
     generator = np.random.default_rng([0, EXAMINE_STREAM, length])
     token_type = np.min_scalar_type(num_tokens - 1)
     sample = generator.integers(0, num_tokens - 1, (num_sequences, length), token_type, True)
     adversarial = adversarial_sequences(length, num_tokens)
 
     scorer = Scorer(model)
-    lengths = np.full(num_sequences, length)
-    answers, probabilities = scorer.classify(sample.ravel(), lengths)
-    errors = answers - machine.answer(sample.ravel(), lengths)
-    errors = errors[~np.isnan(probabilities)]
-    lengths = np.full(len(adversarial), length)
-    classes = machine.answer(adversarial.ravel(), lengths)
+    flat = sample.ravel(), np.full(num_sequences, length)
+    answers, probabilities = scorer.classify(*flat)
+    errors = (answers - machine.answer(*flat))[~np.isnan(probabilities)]
     right = int((errors == 0).sum())
+    parts = [p for p in machine.moduli if p < len(machine.classes)]
+    right_modulo = {p: int((errors % p == 0).sum()) for p in parts}
+    low, high = wilson_interval(right, num_sequences)
+    num_adversarial = len(adversarial)
+    flat = adversarial.ravel(), np.full(num_adversarial, length)
+    right_adversarial = int(scorer.is_right(*flat, machine.answer(*flat)).sum())
     return LengthResult(
-        length,
-        num_sequences,
-        right,
-        {p: int((errors % p == 0).sum()) for p in machine.moduli if p < num_classes},
-        *wilson_interval(right, num_sequences),
-        len(adversarial),
-        int(scorer.is_right(adversarial.ravel(), lengths, classes).sum()),
+        length, num_sequences, right, right_modulo, low, high, num_adversarial, right_adversarial
     )
 
 

@@ -31,6 +31,8 @@ _PREFIXES_PER_SEQUENCE = 4  # at most: a looked-up state costs a quarter of a st
 _FEW_NUMBERS = 1024  # in the states of a step; below it the loop inside nn.RNN is faster
 _BATCH_TOKENS = 2**14  # of sequences read from their beginning at once
 
+_Groups = Iterator[tuple[np.ndarray, Tensor]]  # indices of sequences, (n,), and what they have
+
 
 class Scorer:
     """A model made ready to score many sequences; several threads may use it at once.
@@ -43,10 +45,8 @@ class Scorer:
         self._model = model
         self._device = model.fc.weight.device
         self._prefixes = _Prefixes(model) if model.has_state else None
-        self._plain_steps = None
-        if model.is_plain and self._device.type == "cpu":
-            with torch.no_grad():
-                self._plain_steps = PlainSteps(model)
+        on_cpu = self._device.type == "cpu"
+        self._plain_steps = PlainSteps(model) if model.is_plain and on_cpu else None
 
     @torch.no_grad()
     def scores(self, ids: np.ndarray, lengths: np.ndarray) -> Tensor:
@@ -101,9 +101,7 @@ class Scorer:
             states[:, torch.from_numpy(group)] = state
         return states
 
-    def _score_groups(
-        self, ids: np.ndarray, lengths: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+    def _score_groups(self, ids: np.ndarray, lengths: np.ndarray) -> _Groups:
         """Groups of sequences: their indices, (n,), and scores, (C, n)."""
         if self._prefixes is None:
             yield from self._score_from_the_beginning(ids, lengths)
@@ -112,9 +110,7 @@ class Scorer:
         for group, state in self._final_state_groups(ids, lengths):
             yield group, torch.addmm(fc.bias.unsqueeze(1), fc.weight, state[-1].T)
 
-    def _score_from_the_beginning(
-        self, ids: np.ndarray, lengths: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+    def _score_from_the_beginning(self, ids: np.ndarray, lengths: np.ndarray) -> _Groups:
         """As `_score_groups`, without states: each group is a padded batch of similar lengths."""
         longest_first = np.argsort(-lengths, kind="stable")
         starts = np.cumsum(lengths) - lengths
@@ -131,9 +127,7 @@ class Scorer:
             yield group, self._model(x, torch.from_numpy(lengths[group])).T
             first += rows
 
-    def _final_state_groups(
-        self, ids: np.ndarray, lengths: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+    def _final_state_groups(self, ids: np.ndarray, lengths: np.ndarray) -> _Groups:
         """Groups of sequences of similar length: indices, (n,), and final states, (S, n, H)."""
         longest_first = np.argsort(-lengths, kind="stable")
         starts = np.cumsum(lengths) - lengths
@@ -147,11 +141,7 @@ class Scorer:
     def _read(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, depth: int) -> Tensor:
         """The final states, (S, N, H), of sequences in descending order of length.
 
-        Args:
-            ids: of all sequences.
-            starts: of these sequences in `ids`, (N,).
-            lengths: (N,).
-            depth: length of the prefixes that are looked up.
+        They start at `starts` in `ids`; their prefixes of length `depth` are looked up.
         """
         unit = max(1, _UNIT_NUMBERS // self._model.rnn.hidden_size)
         idle = np.zeros(-len(lengths) % unit, np.int64)  # rows that fill the last unit
@@ -194,9 +184,8 @@ class _Prefixes:
     def best_length(self, num_sequences: int, longest: int) -> int:
         """How long the looked-up prefixes of so many sequences should be."""
         size, _, hidden = self._states.shape
-        most = min(
-            _PREFIX_NUMBERS // (size * hidden), _PREFIXES_PER_SEQUENCE * num_sequences
-        )  # prefixes of one length
+        fitting = _PREFIX_NUMBERS // (size * hidden)
+        most = min(fitting, _PREFIXES_PER_SEQUENCE * num_sequences)  # prefixes of one length
         length = 0
         while length < longest and self._num_tokens ** (length + 1) <= most:
             length += 1

@@ -41,9 +41,6 @@ class SumModulo(Machine):
     """The machine of the digit sum: its state is the remainder of the digits read so far.
 
     Its tables would have (max_number + 1)² cells; the arithmetic needs none.
-
-    Args:
-        max_number: largest digit.
     """
 
     def __init__(self, max_number: int) -> None:

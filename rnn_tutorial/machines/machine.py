@@ -116,14 +116,10 @@ def count_sequences(num_tokens: int, min_seq_len: int, max_seq_len: int) -> int:
     return sum(num_tokens**length for length in range(min_seq_len, max_seq_len + 1))
 
 
-def sequence_at(index: int, length: int, num_tokens: int) -> list[int]:
-    """The sequence of this length at a place of the lexicographic order.
+def sequences_at(places: np.ndarray, length: int, num_tokens: int) -> np.ndarray:
+    """The sequences of this length at N places of the lexicographic order, int64, (N, length).
 
     Place i of the sequences of length n is the number i written with n digits in base num_tokens:
     place 42 of length 3 is [0, 4, 2] for ten tokens.
     """
-    tokens = []
-    for _ in range(length):
-        index, token = divmod(index, num_tokens)
-        tokens.append(token)
-    return tokens[::-1]
+    return places[:, None] // num_tokens ** np.arange(length - 1, -1, -1) % num_tokens

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader
 from rnn_tutorial.data.batches import pad_and_tensor
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo, label, padding_id
-from rnn_tutorial.machines.machine import sequence_at
+from rnn_tutorial.machines.machine import sequences_at
 from rnn_tutorial.measure.timing import against, in_fresh_process, peak_mebibytes, stopwatch, timed
 from rnn_tutorial.measure.training import SIZES
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
@@ -37,11 +38,9 @@ def _make_model(config: TrainConfig) -> RnnClsNet:
 
 def _make_predictor(config: TrainConfig) -> Predictor:
     """What answers with the first weights of a size."""
-    model, config = _make_model(config), replace(config, device="cpu")
-    record = make_task(config).record
-    return Predictor(
-        Checkpoint(Path(), 0, record, model.arguments, model.state_dict(), asdict(config))
-    )
+    model, record = _make_model(config), make_task(config).record
+    settings = asdict(replace(config, device="cpu"))
+    return Predictor(Checkpoint(Path(), 0, record, model.arguments, model.state_dict(), settings))
 
 
 def compare_evaluation(rounds: int) -> dict[str, Any]:
@@ -49,31 +48,30 @@ def compare_evaluation(rounds: int) -> dict[str, Any]:
     samples = [
         (digits, length, int(label(digits, 9)))
         for length in range(1, 6)
-        for digits in (sequence_at(place, length, 10) for place in range(10**length))
+        for digits in sequences_at(np.arange(10**length), length, 10).tolist()
     ]
     collate = partial(pad_and_tensor, padding_value=padding_id(9))
-    batches = list(DataLoader(samples, batch_size=256, collate_fn=collate))
+    loader = DataLoader(samples, batch_size=256, collate_fn=collate)
+    batches = list(loader)
     results = {}
     for name in ("A", "C"):
         model = _make_model(SIZES[name])
-
-        @torch.no_grad()
-        def score(batches: Iterable[tuple[Tensor, Tensor, Tensor]], model=model) -> int:
-            return sum(
-                int((model(x, seq_lengths).argmax(dim=-1) != targets).sum())
-                for x, seq_lengths, targets in batches
-            )
-
         candidates = {
-            "lists in packed batches": lambda score=score: score(
-                DataLoader(samples, batch_size=256, collate_fn=collate)
-            ),
-            "ready tensors in packed batches": lambda score=score: score(batches),
-            "exact evaluation": lambda model=model: evaluate(model, SumModulo(9), 1, 5),
+            "lists in packed batches": partial(_count_wrong, model, loader),
+            "ready tensors in packed batches": partial(_count_wrong, model, batches),
+            "exact evaluation": partial(evaluate, model, SumModulo(9), 1, 5),
         }
         times = timed(rounds, {k: stopwatch(work) for k, work in candidates.items()})
         results[name] = against(times, "lists in packed batches")
     return results
+
+
+@torch.no_grad()
+def _count_wrong(model: RnnClsNet, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> int:
+    return sum(
+        int((model(x, seq_lengths).argmax(dim=-1) != targets).sum())
+        for x, seq_lengths, targets in batches
+    )
 
 
 def measure_enumerations(longest: int) -> dict[str, Any]:
@@ -114,25 +112,24 @@ def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
         for name in ("A", "C"):
             model, predictor = _make_model(SIZES[name]), _make_predictor(SIZES[name])
             few = sequences[:2000]
-
-            def one_at_a_time(model=model, few=few) -> float:
-                return stopwatch(lambda: [model.predict(digits) for digits in few])() / len(few)
-
-            def stream(as_json: bool, predictor=predictor) -> float:
-                def work() -> None:
-                    with path.open(encoding="utf-8") as lines, Path(os.devnull).open("wb") as sink:
-                        for answered, _ in answer_blocks(predictor, read_blocks(lines), as_json):
-                            sink.write(answered)
-
-                return stopwatch(work)() / num_lines
-
             candidates = {
-                "one at a time": one_at_a_time,
-                "stream, text": partial(stream, False),
-                "stream, --json": partial(stream, True),
+                "one at a time": stopwatch(partial(_predict_each, model, few), len(few)),
+                "stream, text": stopwatch(partial(_stream, predictor, path, False), num_lines),
+                "stream, --json": stopwatch(partial(_stream, predictor, path, True), num_lines),
             }
             results[name] = against(timed(rounds, candidates), "one at a time")
     return results
+
+
+def _predict_each(model: RnnClsNet, sequences: Sequence[list[int]]) -> None:
+    for digits in sequences:
+        model.predict(digits)
+
+
+def _stream(predictor: Predictor, path: Path, as_json: bool) -> None:
+    with path.open(encoding="utf-8") as lines, Path(os.devnull).open("wb") as sink:
+        for answered, _ in answer_blocks(predictor, read_blocks(lines), as_json):
+            sink.write(answered)
 
 
 def measure_stream_memory(numbers_of_lines: Sequence[int]) -> dict[str, float | None]:

@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
-from rnn_tutorial.measure.timing import spread, stopwatch, timed, updates
-from rnn_tutorial.measure.training import Budget, engine_steps
+from rnn_tutorial.measure.timing import spread, stopwatch, timed
+from rnn_tutorial.measure.training import candidate_engines
 from rnn_tutorial.model.steps import add_product
 from rnn_tutorial.runs.processes import World, choose_device
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.training.support import able_engines
 
 GROWTH = {
     "hidden_dim": (16, 32, 64, 128, 256, 512),
@@ -22,23 +21,17 @@ GROWTH = {
 }
 
 
-def measure_growth(budget: Budget) -> dict[str, Any]:
-    """Updates per second of each engine as one setting grows and the others stay."""
+def measure_growth(rounds: int, seconds: float) -> dict[str, Any]:
+    """Updates per second of each engine as one setting grows; each has `seconds` in a round."""
     base = TrainConfig(hidden_dim=64, batch_size=64, device=choose_device("auto", World()))
-    results: dict[str, Any] = {"matmul_gigaflops": measure_matmul(budget.rounds)}
+    results: dict[str, Any] = {"matmul_gigaflops": measure_matmul(rounds)}
     for setting, values in GROWTH.items():
         results[setting] = {}
         for value in values:
             config = replace(base, **{setting: value})
-            candidates = {}
-            for engine in able_engines(config, World()):
-                steps = engine_steps(config, engine, at_once=10)
-                candidates[engine] = updates(steps, budget.seconds)
-            times = timed(budget.rounds, candidates)
-            results[setting][value] = {
-                "flops_per_update": flops_per_update(config),
-                **{engine: spread([1 / t for t in own]) for engine, own in times.items()},
-            }
+            times = timed(rounds, candidate_engines(config, seconds, at_once=10))
+            rates = {engine: spread([1 / t for t in times[engine]]) for engine in times}
+            results[setting][value] = {"flops_per_update": flops_per_update(config), **rates}
     return results
 
 

@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -39,17 +40,14 @@ class _Samples(IterableDataset):
             yield digits, sum(digits) % (config.max_number + 1)
 
 
-class _Collate:
-    """Pads a list of samples to tensors."""
-
-    def __init__(self, padding_value: int) -> None:
-        self._padding_value = padding_value
-
-    def __call__(self, samples: list[tuple[list[int], int]]) -> tuple[Tensor, Tensor, Tensor]:
-        sequences = [torch.tensor(digits) for digits, _ in samples]
-        x = pad_sequence(sequences, batch_first=True, padding_value=self._padding_value)
-        seq_lengths = torch.tensor([len(digits) for digits, _ in samples])
-        return x, seq_lengths, torch.tensor([target for _, target in samples])
+def _collate(
+    samples: list[tuple[list[int], int]], padding_value: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pad a list of samples to tensors."""
+    sequences = [torch.tensor(digits) for digits, _ in samples]
+    x = pad_sequence(sequences, batch_first=True, padding_value=padding_value)
+    seq_lengths = torch.tensor([len(digits) for digits, _ in samples])
+    return x, seq_lengths, torch.tensor([target for _, target in samples])
 
 
 class _Net(nn.Module):
@@ -76,9 +74,8 @@ def textbook_loop(config: TrainConfig) -> Iterator[int]:
     """Train for ever on the CPU or a GPU; yields the number of updates made after each of them."""
     random.seed(config.seed)
     torch.manual_seed(config.seed)
-    loader = DataLoader(
-        _Samples(config), config.batch_size, collate_fn=_Collate(config.max_number + 1)
-    )
+    collate = partial(_collate, padding_value=config.max_number + 1)
+    loader = DataLoader(_Samples(config), config.batch_size, collate_fn=collate)
     net = _Net(config).to(config.device)
     criterion = nn.CrossEntropyLoss()
     optimizer_class = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam

@@ -36,12 +36,8 @@ def timed(rounds: int, candidates: dict[str, Callable[[], float]]) -> dict[str, 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, minimum, maximum and count."""
-    return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-        "n": len(values),
-    }
+    low, high = min(values), max(values)
+    return {"median": statistics.median(values), "min": low, "max": high, "n": len(values)}
 
 
 def against(times: dict[str, list[float]], reference: str) -> dict[str, Any]:
@@ -75,13 +71,13 @@ def updates(steps: Iterator[int], seconds: float) -> Callable[[], float]:
     return measure
 
 
-def stopwatch(work: Callable[[], Any]) -> Callable[[], float]:
-    """A candidate: the seconds that a piece of work takes."""
+def stopwatch(work: Callable[[], Any], units: int = 1) -> Callable[[], float]:
+    """A candidate: the seconds that a piece of work takes, divided by its units."""
 
     def measure() -> float:
         started = time.perf_counter()
         work()
-        return time.perf_counter() - started
+        return (time.perf_counter() - started) / units
 
     return measure
 

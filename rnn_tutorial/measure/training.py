@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,28 +28,15 @@ from rnn_tutorial.training.optimizer import make_optimizer
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 from rnn_tutorial.training.support import able_engines
 
+_SCRIPT = str(REPOSITORY / "train_cls_rnn.py")
 SIZES = {
     "A": TrainConfig(),
     "B": TrainConfig(**settings_of({"recipe": "sota"})),
     "C": TrainConfig(  # a net of the size of solved, with weight decay, clipping and noise
-        min_seq_len=1,
-        hidden_dim=128,
-        batch_size=256,
-        lr=0.003,
-        optimizer="adamw",
-        weight_decay=0.3,
-        max_grad_norm=1.0,
-        embed_noise=0.3,
+        min_seq_len=1, hidden_dim=128, batch_size=256, lr=0.003, optimizer="adamw",
+        weight_decay=0.3, max_grad_norm=1.0, embed_noise=0.3,
     ),
-}
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long to measure: rounds, and the seconds that one candidate gets in a round."""
-
-    rounds: int
-    seconds: float
+}  # fmt: skip
 
 
 def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterator[int]:
@@ -75,25 +62,30 @@ def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterat
         yield step
 
 
-def compare_training(budget: Budget) -> dict[str, Any]:
-    """The textbook loop against each engine on A, B and C."""
+def candidate_engines(
+    config: TrainConfig, seconds: float, at_once: int = 100
+) -> dict[str, Callable[[], float]]:
+    """The engines that can train like this, each as a candidate of `timed`."""
+    return {
+        engine: updates(engine_steps(config, engine, at_once), seconds)
+        for engine in able_engines(config, World())
+    }
+
+
+def compare_training(rounds: int, seconds: float) -> dict[str, Any]:
+    """The textbook loop against each engine on A, B and C; each has `seconds` in a round."""
     results = {}
     for name, config in SIZES.items():
         config = replace(config, device=choose_device("auto", World()))
-        candidates = {"textbook": updates(textbook_loop(config), budget.seconds)}
-        for engine in able_engines(config, World()):
-            steps = engine_steps(config, engine)
-            candidates[engine] = updates(steps, budget.seconds)
-        results[name] = against(timed(budget.rounds, candidates), "textbook")
+        textbook = {"textbook": updates(textbook_loop(config), seconds)}
+        candidates = textbook | candidate_engines(config, seconds)
+        results[name] = against(timed(rounds, candidates), "textbook")
     return results
 
 
 def measure_compilation() -> dict[str, float]:
     """Seconds until the compiled engine has made its first update: nothing cached, then cached."""
-    with (
-        tempfile.TemporaryDirectory() as cache,
-        mock.patch.dict(os.environ, NUMBA_CACHE_DIR=cache),
-    ):
+    with tempfile.TemporaryDirectory() as cache, mock.patch.dict(os.environ, NUMBA_CACHE_DIR=cache):
         cold, cached = (in_fresh_process(_first_update) for _ in range(2))
     return {"cold_seconds": cold, "cached_seconds": cached}
 
@@ -104,55 +96,41 @@ def _first_update() -> float:
 
 def compare_whole_runs(rounds: int) -> dict[str, Any]:
     """From start to exit: the textbook loop on the tutorial's baseline, against the script."""
-
-    def run(*command: str) -> Callable[[], float]:
-        def measure() -> float:
-            with tempfile.TemporaryDirectory() as folder:
-                environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-                started = time.perf_counter()
-                subprocess.run(
-                    [sys.executable, *command],
-                    cwd=folder,
-                    env=environment,
-                    check=True,
-                    stdout=subprocess.DEVNULL,
-                )
-                return time.perf_counter() - started
-
-        return measure
-
-    candidates = {"textbook": run("-m", "rnn_tutorial.measure.textbook")}
-    script = str(REPOSITORY / "train_cls_rnn.py")
+    commands = {"textbook": ["-m", "rnn_tutorial.measure.textbook"]}
     for flags in ("--tracker local", "--tracker disabled", "--tracker disabled --recipe solved"):
-        candidates[f"train_cls_rnn.py {flags}"] = run(script, "--device", "cpu", *flags.split())
+        commands[f"train_cls_rnn.py {flags}"] = [_SCRIPT, "--device", "cpu", *flags.split()]
+    candidates = {name: partial(_run_command, command) for name, command in commands.items()}
     return against(timed(rounds, candidates), "textbook")
+
+
+def _run_command(arguments: Sequence[str]) -> float:
+    """The seconds that Python takes with these arguments, in an empty folder."""
+    command = [sys.executable, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL}
+        return stopwatch(partial(subprocess.run, command, check=True, **options))()
 
 
 def measure_processes(hidden_dims: Sequence[int], num_steps: int) -> dict[str, Any]:
     """Updates per second of one process and of two that divide each batch, one thread each."""
+    two_processes = "-m torch.distributed.run --standalone --nproc_per_node 2"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     results = {}
     for hidden_dim in hidden_dims:
-        flags = {
-            **{"hidden_dim": hidden_dim, "batch_size": 256, "max_seq_len": 3, "engine": "autograd"},
-            **{"total_steps": num_steps, "log_every": num_steps // 8, "tracker": "disabled"},
-            **{"eval_every": num_steps, "save_every": 0, "device": "cpu", "num_threads": 1},
-        }
-        arguments = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+        flags = (
+            f"--hidden_dim {hidden_dim} --batch_size 256 --max_seq_len 3 --engine autograd "
+            f"--total_steps {num_steps} --log_every {num_steps // 8} --eval_every {num_steps} "
+            "--save_every 0 --tracker disabled --device cpu --num_threads 1"
+        )
         rates = {}
-        for processes in (1, 2):
-            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        for name, launcher in (("one", ""), ("two", two_processes)):
             with tempfile.TemporaryDirectory() as folder:
+                command = [*launcher.split(), _SCRIPT, *flags.split(), "--save_dir", folder]
                 subprocess.run(
-                    [
-                        sys.executable,
-                        *(launcher if processes == 2 else []),
-                        *(str(REPOSITORY / "train_cls_rnn.py"), *arguments, "--save_dir", folder),
-                    ],
-                    env=os.environ | {"OMP_NUM_THREADS": "1"},
-                    check=True,
-                    capture_output=True,
+                    [sys.executable, *command], env=environment, check=True, capture_output=True
                 )
                 metrics = Path(folder, "baseline", "metrics.jsonl").read_text().splitlines()
-            rates[processes] = spread([json.loads(m)["steps_per_second"] for m in metrics[2:]])
-        results[str(hidden_dim)] = {"one": rates[1], "two": rates[2]}
+            rates[name] = spread([json.loads(m)["steps_per_second"] for m in metrics[2:]])
+        results[str(hidden_dim)] = rates
     return results

@@ -71,15 +71,15 @@ def extend_by_every_token(model: RnnClsNet, state: Tensor) -> Tensor:
         w_ih, w_hh, b_ih, b_hh = model.rnn.all_weights[layer]
         recurrent = torch.addmm(b_ih + b_hh, state[layer], w_hh.T)  # (P, H)
         x = inputs @ w_ih.T + recurrent.unsqueeze(1)  # (P, V, H)
-        h = tanh(x, out=x)
-        states.append(h.flatten(0, 1))
-        inputs = h
+        inputs = tanh(x, out=x)
+        states.append(inputs.flatten(0, 1))
     return torch.stack(states) if len(states) > 1 else states[0].unsqueeze(0)
 
 
 class PlainSteps:
     """The steps of a plain net for many sequences; layer 0's product with W_ih is looked up."""
 
+    @torch.no_grad()
     def __init__(self, model: RnnClsNet) -> None:
         layers = model.rnn.all_weights
         self._weights = [(w_ih, w_hh) for w_ih, w_hh, _, _ in layers]

@@ -40,10 +40,7 @@ def certificate_path(checkpoint: Path) -> Path:
 
 
 def save_certificate(path: Path, proof: Proof, weights: Mapping[str, Tensor]) -> None:
-    """Write what a proof about a digit sum claims, and for which weights, atomically.
-
-    The file's fields are described in check.py.
-    """
+    """Write what a proof about a digit sum claims, and for which weights; see check.py."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -65,11 +62,7 @@ def certificate_status(
     """Whether the checkpoint is proved right: its certificate is checked if that is cheap.
 
     The same weights in another network, such as one of ReLU units, are not what was proved.
-
-    Args:
-        checkpoint: of the network.
-        model: the network.
-        machine: the rule that it learned, None if no rule is known.
+    Without a machine there is no rule that could be proved.
     """
     if machine is None or not model.is_plain:
         return CertificateStatus.ABSENT

@@ -53,6 +53,8 @@ _NUMPY_TANH_ERROR = 2.0**-50  # of float64's
 _LARGEST_STATE = 1 + 2.0**-20  # of |h|: tanh and its error
 _SMALLEST_NORMAL = 2.0**-126
 
+_Boxes = tuple[np.ndarray, np.ndarray]  # lows and highs, (S, L, H)
+
 
 class InvalidCertificate(Exception):
     """The certificate does not prove the network right; the message says why."""
@@ -94,13 +96,11 @@ def check_certificate(path: Path, weights: Mapping[str, np.ndarray]) -> float:
         InvalidCertificate: a condition of the proof does not hold.
     """
     certificate = _read(path)
-    if str(certificate["weights_hash"]) != _hash(weights):
-        raise InvalidCertificate("it is for other weights")
+    _require(str(certificate["weights_hash"]) == _hash(weights), "it is for other weights")
     embedding, _, _ = _arrange(weights)
     digits, remainders = np.arange(len(embedding)), certificate["residues"]
     _require(certificate["max_number"] == digits[-1], "max_number is not the network's")
-    in_range = (remainders >= 0) & (remainders < len(digits))
-    _require(in_range.all(), "a remainder is not in 0 to max_number")
+    _require(np.isin(remainders, digits).all(), "a remainder is not in 0 to max_number")
     return check_claim(
         Claim(
             machine_states=remainders,
@@ -127,21 +127,15 @@ def check_claim(claim: Claim, weights: Mapping[str, np.ndarray]) -> float:
     _require(claim.expected.shape[1] == num_tokens, "its tokens are not the network's")
     _require(claim.classes.max(initial=0) < len(fc[1]), "its classes are not the network's")
     _require(successors.shape == (num_states, num_tokens), "a state or a successor is missing")
-    _require(
-        low.shape == high.shape == (num_states, len(layers), len(layers[0][1])),
-        "the boxes do not fit the network",
-    )
+    shape = num_states, len(layers), len(layers[0][1])
+    _require(low.shape == high.shape == shape, "the boxes do not fit the network")
     _require(num_states > 0 and (low <= high).all(), "a box is empty or not a number")
-    _require(
-        ((successors >= 0) & (successors < num_states)).all(),
-        "a successor is not one of the abstract states",
-    )
+    is_known = (successors >= 0) & (successors < num_states)
+    _require(is_known.all(), "a successor is not one of the abstract states")
     _require(states[0] == 0, "the empty sequence is not in the machine's first state")
     _require((low[0] <= 0).all() and (high[0] >= 0).all(), "the box of h_0 does not hold it")
-    _require(
-        (states[successors] == claim.expected).all(),
-        "a successor is not in the state that the machine goes to",
-    )
+    is_expected = states[successors] == claim.expected
+    _require(is_expected.all(), "a successor is not in the state that the machine goes to")
     for token in range(num_tokens):
         after = successors[:, token]
         image_low, image_high = _step(embedding[token], layers, low, high)
@@ -149,9 +143,8 @@ def check_claim(claim: Claim, weights: Mapping[str, np.ndarray]) -> float:
             (low[after] <= image_low).all() and (image_high <= high[after]).all(),
             f"token {token} leads out of a box",
         )
-    answered = np.unique(successors)
-    classes = claim.classes[answered]
-    margin = _smallest_margin(*fc, low[answered, -1], high[answered, -1], classes)
+    ends = np.unique(successors)  # of all sequences but the empty one
+    margin = _smallest_margin(*fc, low[ends, -1], high[ends, -1], claim.classes[ends])
     _require(margin > 0, f"a score margin is negative: {margin:.3g}")
     claimed = claim.smallest_margin
     _require(0 < claimed <= margin * (1 + 1e-4), f"it claims a margin of {claimed:.3g}")
@@ -191,8 +184,7 @@ def _hash(weights: Mapping[str, np.ndarray]) -> str:
     sha256 = hashlib.sha256()
     for name in sorted(weights):
         values = weights[name]
-        shape = ", ".join(str(size) for size in values.shape)
-        sha256.update(f"{name} {values.dtype} ({shape}{',' * (values.ndim == 1)})\n".encode())
+        sha256.update(f"{name} {values.dtype} {values.shape}\n".encode())
         sha256.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
     return sha256.hexdigest()
 
@@ -205,8 +197,8 @@ def _arrange(weights: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list, tuple
         for index in range(num_layers)
     ]
     expected = {"embedding.weight", "fc.weight", "fc.bias"}.union(*names)
-    if set(weights) != expected or not num_layers:
-        raise InvalidCertificate("the network is not a plain nn.RNN in one direction")
+    is_plain = set(weights) == expected and num_layers > 0
+    _require(is_plain, "the network is not a plain nn.RNN in one direction")
     hidden = weights["rnn.weight_hh_l0"].shape[1]
     for values in weights.values():
         _require(values.dtype == np.float32, "a weight is not in float32")
@@ -218,28 +210,16 @@ def _arrange(weights: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list, tuple
     return exact["embedding.weight"][:-1], layers, (exact["fc.weight"], exact["fc.bias"])
 
 
-def _step(
-    x: np.ndarray, layers: list, low: np.ndarray, high: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes that hold what float32 may compute from all hidden states of the given boxes.
-
-    Args:
-        x: the embedded token, (E,).
-        layers: weights and biases.
-        low, high: the boxes, (S, L, H).
-    """
+def _step(x: np.ndarray, layers: list, low: np.ndarray, high: np.ndarray) -> _Boxes:
+    """Boxes around what float32 may compute from an embedded token, (E,), and all h in boxes."""
     image_low, image_high = np.empty_like(low), np.empty_like(high)
     input_low = input_high = np.broadcast_to(x, (len(low), len(x)))
     for index, (w_ih, w_hh, b_ih, b_hh) in enumerate(layers):
         from_input = _times(w_ih, input_low, input_high)
         from_state = _times(w_hh, low[:, index], high[:, index])
         largest_input = np.abs(x) if index == 0 else np.full(w_ih.shape[1], _LARGEST_STATE)
-        mass = (
-            np.abs(w_ih) @ largest_input
-            + np.abs(w_hh) @ np.full(w_hh.shape[1], _LARGEST_STATE)
-            + np.abs(b_ih)
-            + np.abs(b_hh)
-        )
+        mass = np.abs(w_ih) @ largest_input + np.abs(w_hh).sum(axis=1) * _LARGEST_STATE
+        mass += np.abs(b_ih) + np.abs(b_hh)
         slack = _rounding(w_ih.shape[1] + w_hh.shape[1] + 2, mass)
         sums = [a + b + b_ih + b_hh for a, b in zip(from_input, from_state, strict=True)]
         tanh_error = _TANH_ERROR + _NUMPY_TANH_ERROR
@@ -249,7 +229,7 @@ def _step(
     return image_low, image_high
 
 
-def _times(weight: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _times(weight: np.ndarray, low: np.ndarray, high: np.ndarray) -> _Boxes:
     """The smallest and largest of weight · h over the boxes: a sum of the ends that matter."""
     positive, negative = np.maximum(weight, 0).T, np.minimum(weight, 0).T
     return low @ positive + high @ negative, high @ positive + low @ negative
@@ -269,9 +249,8 @@ def _smallest_margin(
     weight: np.ndarray, bias: np.ndarray, low: np.ndarray, high: np.ndarray, classes: np.ndarray
 ) -> float:
     """The right score minus any other, at least, over the boxes of the last layer, (S, H)."""
-    slack = _rounding(
-        len(weight[0]) + 1, np.abs(weight).sum(axis=1) * _LARGEST_STATE + np.abs(bias)
-    )
+    mass = np.abs(weight).sum(axis=1) * _LARGEST_STATE + np.abs(bias)
+    slack = _rounding(len(weight[0]) + 1, mass)
     smallest = np.inf
     for right in np.unique(classes):
         rows = classes == right

@@ -64,13 +64,11 @@ class AbstractStates:
 
 
 def explore(
-    net: IntervalNet, machine: Machine, resolution: float, memory: int | None
+    net: IntervalNet, machine: Machine, resolution: float = 0, memory: int | None = None
 ) -> AbstractStates:
     """Follow all sequences until none is new.
 
     Args:
-        net: the network.
-        machine: what it should compute.
         resolution: two sequences in the same machine state share an abstract state if their hidden
             states differ by at most this in every unit.
         memory: or, if given, if their last `memory` tokens agree.
@@ -140,12 +138,7 @@ def _step(net: IntervalNet, points: np.ndarray) -> np.ndarray:
 def _find_near(
     known: np.ndarray, met: np.ndarray, resolution: float
 ) -> tuple[np.ndarray, list[int]]:
-    """Find a known row within `resolution` of each row, or make it known.
-
-    Args:
-        known: hidden states, (S, L, H).
-        met: hidden states, (M, L, H).
-        resolution: largest difference.
+    """Find a known hidden state, (S, L, H), near each that was met, (M, L, H), or make it known.
 
     Returns:
         The places, (M,), in `known` followed by new rows, and which of `met` those are.
@@ -168,12 +161,11 @@ def _find_near(
 
 def _find_equal(known: np.ndarray, met: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """The same for rows that are equal."""
-    _, index, inverse = np.unique(
-        np.vstack([known, met]), axis=0, return_index=True, return_inverse=True
-    )
+    rows = np.vstack([known, met])
+    _, index, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     place = index[inverse.ravel()][len(known) :]  # of the first row that is equal
-    first = np.unique(place[place >= len(known)])
     is_new = place >= len(known)
+    first = np.unique(place[is_new])
     place[is_new] = len(known) + np.searchsorted(first, place[is_new])
     return place, (first - len(known)).tolist()
 

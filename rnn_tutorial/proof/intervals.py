@@ -35,6 +35,8 @@ _LARGEST_WEIGHT = 2.0**32
 # and 2⁻¹⁰ TANH_ERROR, is a thousand times the error of the few float64 operations in each bound.
 _SPARE = 1 + 2.0**-10
 
+Boxes = tuple[np.ndarray, np.ndarray]  # lows and highs, (B, L, H)
+
 
 def rounding_bound(num_terms: int, mass: np.ndarray) -> np.ndarray:
     """How much a float32 sum may err: num_terms products, of absolute values that sum to `mass`."""
@@ -47,7 +49,6 @@ class IntervalNet:
 
     Attributes:
         num_tokens, num_layers, hidden_dim: V, L, H.
-        rounding: bounds for the pre-activations of each layer, (V, H) for layer 0, then (H,).
 
     Raises:
         ValueError: the network is not plain, or not in float32 of finite weights.
@@ -64,7 +65,7 @@ class IntervalNet:
         inputs = _as_float64(model.embedding.weight)[:-1]  # (V, D)
         self.num_tokens = len(inputs)
         self.num_layers, self.hidden_dim = rnn.num_layers, rnn.hidden_size
-        self._layers, self.rounding = [], []
+        self._layers = []
         for index, weights in enumerate(rnn.all_weights):
             w_ih, w_hh, b_ih, b_hh = map(_as_float64, weights)
             mass = LARGEST_STATE * np.abs(w_hh).sum(axis=1) + np.abs(b_ih) + np.abs(b_hh)
@@ -74,32 +75,29 @@ class IntervalNet:
             else:
                 mass = mass + LARGEST_STATE * np.abs(w_ih).sum(axis=1)
                 bias = np.tile(b_ih + b_hh, (self.num_tokens, 1))
-            self._layers.append((w_ih.T, w_hh.T, bias))
-            self.rounding.append(rounding_bound(sum(w_ih.shape[1:] + w_hh.shape[1:]) + 2, mass))
+            rounding = rounding_bound(sum(w_ih.shape[1:] + w_hh.shape[1:]) + 2, mass)
+            self._layers.append((w_ih.T, w_hh.T, bias, np.broadcast_to(rounding, bias.shape)))
         self._fc_weight, self._fc_bias = _as_float64(fc.weight), _as_float64(fc.bias)
         mass = LARGEST_STATE * np.abs(self._fc_weight).sum(axis=1) + np.abs(self._fc_bias)
         self._score_rounding = rounding_bound(self.hidden_dim + 1, mass)  # (C,)
 
-    def images(self, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Boxes of the next hidden states, for token 0, then 1, …: lows and highs, (B, L, H).
+    def images(self, low: np.ndarray, high: np.ndarray) -> Iterator[Boxes]:
+        """Boxes of the next hidden states, for token 0, then 1, ….
 
         A box with centre c and radius r has the pre-activations W c + b ± (|W| r + rounding).
         """
         recurrent = [
-            _multiply(low[:, index], high[:, index], w_hh)
-            for index, (_, w_hh, _) in enumerate(self._layers)
+            _multiply(low[:, index], high[:, index], layer[1])
+            for index, layer in enumerate(self._layers)
         ]
         for token in range(self.num_tokens):
             new_low, new_high = np.empty_like(low), np.empty_like(high)
-            for index, (w_ih, _, bias) in enumerate(self._layers):
+            for index, (w_ih, _, bias, rounding) in enumerate(self._layers):
                 centre, radius = recurrent[index]
-                rounding = self.rounding[index]
-                if index == 0:
-                    rounding = rounding[token]
-                else:
+                if index > 0:
                     c, r = _multiply(new_low[:, index - 1], new_high[:, index - 1], w_ih)
                     centre, radius = centre + c, radius + r
-                centre, radius = centre + bias[token], radius + rounding
+                centre, radius = centre + bias[token], radius + rounding[token]
                 new_low[:, index] = np.tanh(centre - radius) - _SPARE * TANH_ERROR
                 new_high[:, index] = np.tanh(centre + radius) + _SPARE * TANH_ERROR
             yield new_low, new_high

@@ -25,6 +25,7 @@ Shapes: S abstract states, V tokens, C classes, L layers, H hidden.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +34,13 @@ from tqdm import tqdm
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.explore import MAX_NUMBERS, AbstractStates, NotProved, explore
-from rnn_tutorial.proof.intervals import LARGEST_STATE, IntervalNet
+from rnn_tutorial.proof.intervals import LARGEST_STATE, Boxes, IntervalNet
 
 _RESOLUTIONS = (0.3, 0.1, 0.03)  # coarse ones give few states, fine ones small boxes
 _MAX_PASSES = 200
 _OVERSHOOT = 0.1  # boxes grow by so much more than they must, to need fewer passes
+
+_Arrivals = tuple[np.ndarray, np.ndarray, np.ndarray]  # see `_group`
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,9 @@ class Proof:
 
 
 def prove(model: RnnClsNet, machine: Machine, memory: int | None = None) -> Proof:
-    """Prove that the model is right for every sequence of every length.
+    """Prove that the model computes what the machine does for every sequence of every length.
 
     Args:
-        model: the network.
-        machine: what it should compute.
         memory: abstract states are the pairs (machine state, last `memory` tokens); None takes
             hidden states that are nearly the same, at resolutions from coarse to fine.
 
@@ -82,9 +83,9 @@ def prove(model: RnnClsNet, machine: Machine, memory: int | None = None) -> Proo
         num_states = sum(V**length for length in range(memory)) + machine.num_states * V**memory
         if num_states * net.num_layers * net.hidden_dim > MAX_NUMBERS:
             raise ValueError(f"--memory {memory} makes {num_states:,} abstract states, too many")
-        return _grow(net, explore(net, machine, 0, memory))
+        return _grow(net, explore(net, machine, memory=memory))
     for resolution in _RESOLUTIONS:
-        states = explore(net, machine, resolution, memory)
+        states = explore(net, machine, resolution)
         try:
             return _grow(net, states)
         except NotProved as error:
@@ -93,17 +94,12 @@ def prove(model: RnnClsNet, machine: Machine, memory: int | None = None) -> Proo
 
 
 def _grow(net: IntervalNet, states: AbstractStates) -> Proof:
-    """Let the boxes grow from points until each holds all the images that it must.
-
-    Raises:
-        NotProved: a box came to hold wrong answers, or did not stop growing.
-    """
+    """Let the boxes grow until each holds its images; raise NotProved if that fails."""
     classes = states.classes
     low, high = _round_outward(states.points, states.points)
     arrivals = [_group(successors) for successors in states.successors.T]
-    bar = tqdm(
-        range(_MAX_PASSES), f"{len(low):,} states", unit=" passes", leave=False, disable=None
-    )
+    label = f"{len(low):,} states"
+    bar = tqdm(range(_MAX_PASSES), label, unit=" passes", leave=False, disable=None)
     for _ in bar:
         bar.set_postfix_str(f"largest width {(high - low).max():.3g}")
         margins = net.margins(low[1:], high[1:], classes[1:])
@@ -132,22 +128,12 @@ def _grow(net: IntervalNet, states: AbstractStates) -> Proof:
 
 
 def _unite_images(
-    net: IntervalNet,
-    low: np.ndarray,
-    high: np.ndarray,
-    arrivals: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each abstract state, the box around all images that arrive there, (S, L, H).
-
-    Args:
-        net: the network.
-        low, high: the boxes, (S, L, H).
-        arrivals: for each token, what `_group` makes of the successors.
-    """
+    net: IntervalNet, low: np.ndarray, high: np.ndarray, arrivals: Sequence[_Arrivals]
+) -> Boxes:
+    """For each abstract state, the box around all images that arrive there by any token."""
     image_low, image_high = np.full_like(low, np.inf), np.full_like(high, -np.inf)
-    for (order, starts, targets), (new_low, new_high) in zip(
-        arrivals, net.images(low, high), strict=True
-    ):
+    images = net.images(low, high)
+    for (order, starts, targets), (new_low, new_high) in zip(arrivals, images, strict=True):
         new_low = np.minimum.reduceat(new_low[order], starts)
         new_high = np.maximum.reduceat(new_high[order], starts)
         image_low[targets] = np.minimum(image_low[targets], new_low)
@@ -155,14 +141,14 @@ def _unite_images(
     return image_low, image_high
 
 
-def _group(successors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _group(successors: np.ndarray) -> _Arrivals:
     """States in the order of their successors, where each successor starts in it, and which."""
     order = successors.argsort(kind="stable")
     targets, starts = np.unique(successors[order], return_index=True)
     return order, starts, targets
 
 
-def _round_outward(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _round_outward(low: np.ndarray, high: np.ndarray) -> Boxes:
     """Slightly larger boxes of float32 numbers, kept as float64; those of h_0 = 0 stay points."""
     below, above = low.astype(np.float32), high.astype(np.float32)
     below = np.where(below > low, np.nextafter(below, np.float32(-np.inf)), below)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnn_tutorial.machines.digit_sum import SumModulo, label, padding_id
-from rnn_tutorial.machines.machine import Machine, count_sequences, sequence_at
+from rnn_tutorial.machines.machine import Machine, count_sequences, sequences_at
 
 digit_sequences = st.integers(1, 12).flatmap(
     lambda max_number: st.tuples(
@@ -93,8 +93,8 @@ def test_tables_that_are_no_machine_are_refused(tokens, classes, successors, out
 def test_places_enumerate_every_sequence_once_in_order(num_tokens, length):
     brute_force = list(itertools.product(range(num_tokens), repeat=length))
     assert count_sequences(num_tokens, length, length) == len(brute_force)
-    found = [tuple(sequence_at(i, length, num_tokens)) for i in range(len(brute_force))]
-    assert found == brute_force
+    found = sequences_at(np.arange(len(brute_force)), length, num_tokens)
+    assert [tuple(tokens) for tokens in found.tolist()] == brute_force
 
 
 def test_number_of_inputs_of_the_tutorial():

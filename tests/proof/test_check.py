@@ -10,12 +10,7 @@ from networks import DELAY, PAIR, RELABELLED, build_automaton, save, trained, tr
 from rnn_tutorial import certify
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.certificate import as_arrays, certificate_path, save_certificate
-from rnn_tutorial.proof.check import (
-    Claim,
-    InvalidCertificate,
-    check_certificate,
-    check_claim,
-)
+from rnn_tutorial.proof.check import Claim, InvalidCertificate, check_certificate, check_claim
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 
@@ -62,14 +57,8 @@ TAMPERED = {
     "negative residue": (lambda f: f["residues"].__setitem__(-1, -1), "a remainder is not in"),
     "huge max_number": (lambda f: f.update(max_number=10**15), "max_number"),
     "successors": (redirect, "leads out of a box"),
-    "no such successor": (
-        lambda f: f["successors"].__setitem__((1, 0), 10_000),
-        "not one of",
-    ),
-    "negative successor": (
-        lambda f: f["successors"].__setitem__((1, 0), -1),
-        "not one of",
-    ),
+    "no such successor": (lambda f: f["successors"].__setitem__((1, 0), 10_000), "not one of"),
+    "negative successor": (lambda f: f["successors"].__setitem__((1, 0), -1), "not one of"),
     "missing digit": (lambda f: f.update(successors=f["successors"][:, :-1]), "is missing"),
     "missing state": (drop_last_state, "not one of"),
     "missing successors": (lambda f: f.update(successors=f["successors"][:-1]), "is missing"),

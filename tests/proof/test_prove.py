@@ -93,9 +93,8 @@ def test_a_net_that_is_right_until_length_20_is_not_proved():
     assert (model.predict(long) != long.sum(dim=1) % 3).any()
     with pytest.raises(NotProved, match="is answered wrongly") as failure:
         prove(model, SumModulo(2))
-    found = [
-        int(digit) for digit in str(failure.value).split("sequence ")[1].split(" is ")[0].split()
-    ]
+    sequence = str(failure.value).split("sequence ")[1].split(" is ")[0]
+    found = [int(digit) for digit in sequence.split()]
     assert len(found) > 20 and model.predict(found) != sum(found) % 3
     for memory in (1, 3):
         with pytest.raises(NotProved, match="a score margin is negative"):
