@@ -3,10 +3,10 @@
 python predict_cls_rnn.py                               a prompt
 python predict_cls_rnn.py --input "1 2 3"               one answer
 python predict_cls_rnn.py < sequences.txt               one answer a line
-python predict_cls_rnn.py --run_name baseline --json    of a certain run, as JSON
+python predict_cls_rnn.py --run_name baseline --json    from the run of this name, as JSON
 
-A network that was trained with --train_file is asked in the tokens of its examples, and answers
-with their labels.
+A network trained with --train_file takes tokens such as those of its examples, and answers with
+their labels.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where.add_argument(
         "--save_dir",
         metavar="DIR",
-        help="a folder of runs, of which the newest answers, or the folder of a run "
-        "(default: ./output/)",
+        help="a run's folder, or a folder of runs: the newest answers (default: ./output/)",
     )
     where.add_argument("--run_name", metavar="NAME", help="the run (default: the newest)")
     where.add_argument(

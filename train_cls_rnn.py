@@ -1,8 +1,8 @@
-"""Train a recurrent network to answer the sum of a digit sequence modulo 10.
+"""Train a recurrent network to predict the sum of a sequence of digits, modulo 10.
 
     python train_cls_rnn.py                                    the tutorial's baseline
     python train_cls_rnn.py --hidden_dim 32 --num_layers 3     a deeper network
-    python train_cls_rnn.py --resume output/baseline           go on after an interruption
+    python train_cls_rnn.py --resume output/baseline           continue after an interruption
 
 The story, from top to bottom: flags -> task -> model -> optimizer -> engine -> loop.
 """
@@ -17,7 +17,7 @@ from dataclasses import replace
 import torch
 
 from rnn_tutorial.data.streams import BatchLoader, training_stream
-from rnn_tutorial.data.streams import SeqSumModDataset as SeqSumModDataset  # to be imported here
+from rnn_tutorial.data.streams import SeqSumModDataset as SeqSumModDataset  # offered from here too
 from rnn_tutorial.doctor.run_checks import Watch
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.runs.processes import World, find_world, join_world
@@ -39,21 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; returns the exit status."""
     flags = vars(make_parser().parse_args(arguments))
     resume, diagnose = flags.pop("resume"), flags.pop("diagnose")
-    world = find_world()  # the processes of this training, mostly one
-    with refusals(world):
+    world = find_world()  # the processes of this training run, usually just one
+    with exit_on_bad_input(world):
         config = configure(flags, resume, world)
         task = make_task(config)
-        lengths = task.trained_lengths
+        lengths = task.trained_lengths  # of labelled files: those of their examples
         config = replace(config, min_seq_len=lengths[0], max_seq_len=lengths[-1])
     with join_world(world, config.device):
-        with refusals(world):
+        with exit_on_bad_input(world):
             prepare_torch(config)
             run = Run(config, task, world, resume)
             model = make_model(config, len(task.tokens), len(task.classes))
             optimizer = make_optimizer(model.parameters(), config)
             run.restore(model, optimizer)
         watch = Watch(run.folder) if diagnose and world.is_main else None
-        with failures(run):
+        with exit_on_failure(run):
             status = train(run, task, model, optimizer, watch)
         if watch:
             watch.report()
@@ -85,16 +85,18 @@ def train(
     with run.recording(model):
         for steps in run.spans():  # up to the next log, evaluation or checkpoint
             batches = loader.take(len(steps))
-            steps = steps[: len(batches)]
-            # For each batch: zero_grad, forward, loss, backward, clip, step (training/update.py).
+            steps = steps[: len(batches)]  # the loader may have fewer at hand
+            # For each batch: zero_grad, forward, loss, backward, clip, step. Every engine does what
+            # `update` in training/update.py does; with --engine autograd it is that function.
             losses, grad_norm = engine(steps, run.learning_rates(steps), batches, run.must_stop)
-            run.count(losses, grad_norm, batches)
-            if run.evaluates or run.saves:
-                run.observe(run.world.from_main(lambda: task.evaluate(model)))
+            run.record_updates(losses, grad_norm, batches)
+            if run.evaluation_is_due or run.checkpoint_is_due:
+                # The main process evaluates; the others receive its result.
+                run.record_evaluation(run.world.from_main(lambda: task.evaluate(model)))
             run.log(optimizer)
-            if watch and run.evaluates:
-                run.say(watch.look())
-            if run.saves:
+            if watch and run.evaluation_is_due:
+                run.print_lines(watch.look())
+            if run.checkpoint_is_due:
                 run.save(model, optimizer)
     return finish(run, model)
 
@@ -103,28 +105,31 @@ def train(
 
 
 def make_parser() -> CommandLineParser:
-    """The flags: one for each setting, and those that are about the run itself."""
+    """The flags: one for each setting, and a few for the run itself."""
     parser = CommandLineParser(prog=PROGRAM, description=__doc__)
     parser.add_argument(
-        "--list_recipes", action="version", version=describe_recipes(), help="print them and exit"
+        "--list_recipes",
+        action="version",
+        version=describe_recipes(),
+        help="list the recipes and exit",
     )
     parser.add_argument(
         "--resume",
         metavar="RUN_DIR",
-        help=f"go on with an interrupted run; only --{', --'.join(RESUME_FLAGS)} may change",
+        help=f"continue an interrupted run; only --{', --'.join(RESUME_FLAGS)} may change",
     )
     parser.add_argument(
         "--diagnose",
         action="store_true",
-        help="watch the run, and say at its end what is wrong (rnn_tutorial.diagnose)",
+        help="watch for problems and report them at the end (see rnn_tutorial.diagnose)",
     )
     add_config_flags(parser)
     return parser
 
 
 @contextlib.contextmanager
-def refusals(world: World) -> Iterator[None]:
-    """What cannot be trained ends the program with a sentence and exit status 2."""
+def exit_on_bad_input(world: World) -> Iterator[None]:
+    """Turn invalid settings or files into one sentence on stderr and exit status 2."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -132,8 +137,8 @@ def refusals(world: World) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def failures(run: Run) -> Iterator[None]:
-    """A full disk or a lost process ends the program with a sentence and exit status 1."""
+def exit_on_failure(run: Run) -> Iterator[None]:
+    """Turn a full disk or a lost process into one sentence on stderr and exit status 1."""
     try:
         yield
     except OSError as error:

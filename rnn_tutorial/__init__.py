@@ -1,1 +1,1 @@
-"""A recurrent-network tutorial as real software: the parts that the two scripts import."""
+"""A recurrent-network tutorial as real software: commands, and the parts that the scripts use."""

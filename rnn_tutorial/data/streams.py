@@ -124,11 +124,7 @@ class SeqSumModDataset(IterableDataset):
         self.total_samples = total_samples
         self.min_seq_len, self.max_seq_len = min_seq_len, max_seq_len
         self.max_number = max_number
-        self.block_size = self._sequences.block_size
-
-    def draw(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The sequences start .. start + count - 1; see `RandomSequences.draw`."""
-        return self._sequences.draw(start, count)
+        self.draw, self.block_size = self._sequences.draw, self._sequences.block_size
 
     def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
         """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""

@@ -3,7 +3,7 @@
     state 0 --token--> state --token--> … --token--> state -> class
 
 It is a Moore machine: the class depends on the state alone. The machine of the digit sum is in
-digit_sum.py; a table of one's own makes any other:
+digit_sum.py; any other is built from a table:
 
     Machine(("0", "1"), ("even", "odd"), successors=[[0, 1], [1, 0]], outputs=[0, 1])     parity
 
@@ -97,7 +97,7 @@ class Machine:
         starts = (np.cumsum(lengths) - lengths)[longest_first]
         running = np.searchsorted(-lengths[longest_first], -np.arange(lengths.max(initial=0)))
         states = np.zeros(len(lengths), np.int64)
-        for t, n in enumerate(running.tolist()):  # the first n sequences have a token t
+        for t, n in enumerate(running.tolist()):  # the n sequences longer than t are the first
             states[:n] = self.step(states[:n], tokens[starts[:n] + t])
         states[longest_first] = states.copy()
         return states

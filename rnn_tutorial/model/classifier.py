@@ -88,7 +88,11 @@ class RnnClsNet(nn.Module):
 
     @property
     def is_plain(self) -> bool:
-        """True for a stacked Elman network without options: what fast engines and proof know."""
+        """True for a stacked Elman network without options.
+
+        The fast engines and the proof support no other. (Layer norms and residual connections make
+        the layers a type of their own.)
+        """
         rnn = self.rnn
         return (
             (type(rnn) is nn.RNN and rnn.nonlinearity == "tanh" and rnn.bias)
@@ -119,7 +123,9 @@ class RnnClsNet(nn.Module):
         """
         tokens = _pack(x, seq_lengths)  # the valid steps of all rows, (M,)
         embedded = tokens._replace(data=self.embedding(tokens.data))  # (M, E)
-        output, h_n = self.rnn(embedded)  # of every step, (M, F); of each row's last, (L, N, H)
+        # output: the top layer's state at every valid step, (M, F)
+        # h_n: the state of every layer at each row's own last step, (L·D, N, H)
+        output, h_n = self.rnn(embedded)
         return self.fc(self.last_state(output, h_n))  # by default self.fc(h_n[-1])
 
     def last_state(self, output: PackedSequence, h_n: State | None) -> Tensor:
@@ -207,10 +213,9 @@ def load_model(checkpoint: Checkpoint) -> RnnClsNet:
     """
     try:
         model = RnnClsNet(**checkpoint.model)
-    except (RuntimeError, TypeError, AttributeError, LookupError):
-        raise ValueError(f"{str(checkpoint.path)!r}: the weights do not fit the model") from None
-    except ValueError as error:
-        raise ValueError(f"{str(checkpoint.path)!r}: {error}") from None
+    except (TypeError, RuntimeError, AttributeError, LookupError, ValueError) as error:
+        reason = error if isinstance(error, ValueError) else "the weights do not fit the model"
+        raise ValueError(f"{str(checkpoint.path)!r}: {reason}") from None
     load_weights(model, checkpoint)
     return model
 

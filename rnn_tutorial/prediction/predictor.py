@@ -53,6 +53,6 @@ class Predictor:
             questions,
             predictions,
             probabilities,
-            task.machine and task.machine.answer(questions.ids, lengths),
+            None if task.machine is None else task.machine.answer(questions.ids, lengths),
             (lengths >= task.trained_lengths[0]) & (lengths <= task.trained_lengths[-1]),
         )

@@ -13,15 +13,17 @@ import torch
 from rnn_tutorial.prediction.answers import Writer, make_writer
 from rnn_tutorial.prediction.predictor import Predictor
 
-BLOCK_CHARACTERS = 2**18  # of a stream, answered at once
-MAX_THREADS = 4  # a quarter of a small net's work is done under Python's lock
+BLOCK_CHARACTERS = 2**18  # read at once
+MAX_THREADS = 4  # a quarter of the work holds Python's GIL, so more threads do not help
 
 
 def read_blocks(stream: TextIO) -> Iterator[tuple[int, str]]:
     """Blocks of whole lines, each with the number of its first line."""
     number = 1
     while text := stream.read(BLOCK_CHARACTERS) + stream.readline():
-        yield number, text.removeprefix("\ufeff") if number == 1 else text  # some editors' mark
+        if number == 1:
+            text = text.removeprefix("\ufeff")  # the byte order mark of some editors
+        yield number, text
         number += text.count("\n")
 
 

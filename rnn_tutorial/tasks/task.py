@@ -1,4 +1,4 @@
-"""What a training is about, and all that the loop, the checkpoint and prediction know of it.
+"""A task: what is learned, and all that training, checkpoints and prediction know of it.
 
 A task ties together data and evaluation. Its record, plain values, lies in every checkpoint, so
 that whoever loads one knows what the network was trained to do.
@@ -18,7 +18,7 @@ from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.reading import Questions
 
 _SHOWN_TOKENS = 20
-MAX_ROWS = 10  # a table by length or by label of more rows is left out
+MAX_ROWS = 10  # longer tables by length or by label are not printed
 
 
 class Task(Protocol):
@@ -80,7 +80,7 @@ def require_machine(task: Task, wanted: str, path: Path) -> None:
 
 
 def accuracy_by_length(evaluation: Evaluation) -> list[str]:
-    """A line with the accuracy of each length, if it is not too long."""
+    """A line with the accuracy of each length; none if there are too many lengths."""
     by_length = evaluation.accuracy_by_length.items()
     if len(by_length) > MAX_ROWS:
         return []

@@ -25,10 +25,12 @@ from rnn_tutorial.training.cuda_graph import graph_training_step
 from rnn_tutorial.training.objective import Objective, changes_the_loss
 from rnn_tutorial.training.update import update, update_with_options
 
-# engine(steps, learning_rates, batches, must_stop) makes one update for each of K batches and
+# engine(steps, lr, batches, must_stop) makes one update for each of K batches and
 # returns the loss of each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.
 # It may make fewer when must_stop() is true.
-Engine = Callable[[range, Sequence[float], Batches, Callable[[], bool]], tuple[Tensor, Tensor]]
+MustStop = Callable[[], bool]
+Result = tuple[Tensor, Tensor]
+Engine = Callable[[range, Sequence[float], Batches, MustStop], Result]
 
 
 def autograd_engine(
@@ -50,18 +52,13 @@ def autograd_engine(
         (batch,) = passes
         return update(network, optimizer, batch, lr, config.max_grad_norm)
 
-    def engine(
-        steps: range,
-        learning_rates: Sequence[float],
-        batches: Batches,
-        must_stop: Callable[[], bool],
-    ) -> tuple[Tensor, Tensor]:
+    def engine(steps: range, lr: Sequence[float], batches: Batches, must_stop: MustStop) -> Result:
         batches = batches.share(world.rank, world.size)
         parts = (batches.share(i, config.accumulate_steps) for i in range(config.accumulate_steps))
         passes = zip(*(part.pack(config.device) for part in parts), strict=True)
         losses = []
-        for step, lr, batch in zip(steps, learning_rates, passes, strict=True):
-            loss, grad_norm = make_update(step, lr, batch)
+        for step, rate, batch in zip(steps, lr, passes, strict=True):
+            loss, grad_norm = make_update(step, rate, batch)
             losses.append(loss)
             if must_stop():
                 break
@@ -95,16 +92,11 @@ def graph_engine(
 def _many_at_once(train_on: Callable[..., tuple[Tensor, Tensor]], config: TrainConfig) -> Engine:
     """An engine that makes all updates in one call."""
 
-    def engine(
-        steps: range,
-        learning_rates: Sequence[float],
-        batches: Batches,
-        must_stop: Callable[[], bool],
-    ) -> tuple[Tensor, Tensor]:
+    def engine(steps: range, lr: Sequence[float], batches: Batches, must_stop: MustStop) -> Result:
         options = {}
         if config.contraction:
             options["contraction"] = [config.contraction_at(step) for step in steps]
-        losses, grad_norms = train_on(batches, learning_rates, **options)
+        losses, grad_norms = train_on(batches, lr, **options)
         return losses, grad_norms[-1]
 
     return engine

@@ -1,4 +1,4 @@
-"""What options put around the plain forward pass and loss.
+"""The optional extras of the forward pass and the loss.
 
 Noise on the embedded tokens, truncated backpropagation, the contraction penalty, and products in
 bfloat16. Without them, the loss is `cross_entropy(model(tokens), targets)`.
@@ -50,7 +50,7 @@ class Objective(nn.Module):
             if batch.noise is not None:
                 embedded = embedded + config.embed_noise * batch.noise
             embedded = batch.tokens._replace(data=embedded)
-            if self._contraction:
+            if self._contraction:  # which the settings allow only without --bptt_steps
                 scores, penalty = self._contraction(embedded)
                 loss = cross_entropy(scores, batch.targets)
                 return loss + config.contraction_at(step) * penalty
@@ -62,7 +62,7 @@ class Objective(nn.Module):
 
 
 def autocast(config: TrainConfig) -> contextlib.AbstractContextManager:
-    """The products inside are computed in the configuration's precision."""
+    """Matrix products inside are computed in the configuration's precision."""
     if config.precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(torch.device(config.device).type, torch.bfloat16)
@@ -91,10 +91,10 @@ def read_in_segments(model: RnnClsNet, embedded: PackedSequence, bptt_steps: int
     state, finished = None, []
     for sizes, steps, n in zip(segments, data, rows_after, strict=True):
         output, state = model.rnn(PackedSequence(steps, sizes), state)
-        finished.append(model.last_state(output, state)[n:])
+        finished.append(model.last_state(output, state)[n:])  # those rows end in this segment
         state = _detached_rows(state, n)
     states = torch.cat(finished[::-1])  # longest first
-    order = embedded.unsorted_indices
+    order = embedded.unsorted_indices  # back to the order of the batch before packing
     return states if order is None else states[order]
 
 

@@ -139,7 +139,7 @@ class Run:
     def spans(self) -> Iterator[range]:
         """The updates up to the next log, evaluation or checkpoint, until the run is over.
 
-        Fewer may be made: the next span begins where `count` says that the last one ended.
+        Fewer may be made: the next span begins where `record_updates` says that the last one ended.
         """
         while not (self.is_over or self._stopping):
             self._span_started = time.perf_counter()
@@ -150,7 +150,8 @@ class Run:
         if self.step == 0:
             return 1  # the first update is logged
         intervals = config.log_every, config.eval_every, config.save_every or config.total_steps
-        return min(config.total_steps, *(next_multiple(every, self.step) for every in intervals))
+        next_multiples = (self.step + every - self.step % every for every in intervals)
+        return min(config.total_steps, *next_multiples)
 
     def learning_rates(self, steps: range) -> list[float]:
         """The learning rate of each update."""
@@ -160,7 +161,7 @@ class Run:
         """True if Ctrl-C or SIGTERM came; several processes stop together, between two spans."""
         return self.stop.signum is not None and self.world.size == 1
 
-    def count(self, losses: Tensor, grad_norm: Tensor, batches: Batches) -> None:
+    def record_updates(self, losses: Tensor, grad_norm: Tensor, batches: Batches) -> None:
         """Take in the updates that were made.
 
         Args:
@@ -194,13 +195,13 @@ class Run:
         return self.step == self.config.total_steps or self.history.ends(self.config)
 
     @property
-    def evaluates(self) -> bool:
+    def evaluation_is_due(self) -> bool:
         """True if an evaluation is due."""
         is_last = self.step == self.config.total_steps
         return is_last or is_multiple(self.step, self.config.eval_every)
 
     @property
-    def saves(self) -> bool:
+    def checkpoint_is_due(self) -> bool:
         """True if a checkpoint is due, which holds an evaluation too."""
         is_due = is_multiple(self.step, self.config.save_every)
         return is_due or self.is_over or self._stopping or self._is_best
@@ -209,10 +210,10 @@ class Run:
     def _is_best(self) -> bool:
         return self.config.early_stopping_patience > 0 and self.history.best_step == self.step
 
-    def observe(self, evaluation: Evaluation) -> None:
+    def record_evaluation(self, evaluation: Evaluation) -> None:
         """Take in an evaluation; only those that are due decide about the rest of the run."""
         self.evaluation = evaluation
-        if self.evaluates:
+        if self.evaluation_is_due:
             self.history.observe(self.config, self.step, evaluation.accuracy, evaluation.num_wrong)
 
     def log(self, optimizer: torch.optim.Optimizer) -> None:
@@ -229,7 +230,7 @@ class Run:
             metrics["steps_per_second"] = self._steps_since_log / self._seconds_since_log
             self.padding_shares.append(self._padding_share)
             self._steps_since_log, self._seconds_since_log = 0, 0.0
-        if self.evaluates:
+        if self.evaluation_is_due:
             metrics["accuracy"] = self.evaluation.accuracy
             metrics["wrong_inputs"] = self.evaluation.num_wrong
             metrics["accuracy_by_length"] = self.evaluation.accuracy_by_length
@@ -239,7 +240,7 @@ class Run:
             self._tracker.log(numbers, self.step)
             self._progress.report(metrics)
 
-    def say(self, sentences: Sequence[str]) -> None:
+    def print_lines(self, sentences: Sequence[str]) -> None:
         """Print lines, above the progress bar if there is one."""
         for sentence in sentences:
             self._progress.say(sentence)
@@ -272,8 +273,3 @@ class _Diverged(Exception):
 def is_multiple(step: int, every: int) -> bool:
     """True if the step is a multiple of `every`; never if that is 0."""
     return every > 0 and step % every == 0
-
-
-def next_multiple(every: int, step: int) -> int:
-    """The first multiple of `every` beyond the step."""
-    return step + every - step % every

@@ -1,4 +1,4 @@
-"""One update of the weights: the plain one to read first, and the one that options are put around.
+"""One update of the weights: the plain version to read first, then one that supports options.
 
 Shapes: N batch, C classes.
 """
@@ -39,13 +39,13 @@ def update(
     loss = cross_entropy(scores, batch.targets)
     loss.backward()
     grad_norm = clip_gradient(model, max_grad_norm)
-    optimizer.param_groups[0]["lr"] = lr
+    optimizer.param_groups[0]["lr"] = lr  # as the schedule says
     optimizer.step()
     return loss.detach(), grad_norm
 
 
 def clip_gradient(model: nn.Module, max_grad_norm: float) -> Tensor | None:
-    """Scale the gradient down to a 2-norm; returns the norm before, or None if that is 0."""
+    """Scale the gradient down to this 2-norm; returns the norm before, None for max_grad_norm 0."""
     return clip_grad_norm_(model.parameters(), max_grad_norm) if max_grad_norm else None
 
 
@@ -57,7 +57,7 @@ def update_with_options(
     lr: float,
     max_grad_norm: float = 0.0,
 ) -> tuple[Tensor, Tensor | None]:
-    """The same for a batch in several passes, and for a loss that options change.
+    """Like `update`, but with gradient accumulation and with any loss.
 
     Args:
         objective: maps a pass and the step to its loss; see `Objective`.
@@ -73,7 +73,7 @@ def update_with_options(
     optimizer.zero_grad()
     losses = []
     for batch in passes:
-        loss = objective(batch, step) / len(passes)
+        loss = objective(batch, step) / len(passes)  # their sum is the mean over the whole batch
         loss.backward()
         losses.append(loss.detach())
     grad_norm = clip_gradient(objective, max_grad_norm)

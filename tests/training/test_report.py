@@ -30,7 +30,7 @@ def test_the_recipe_that_is_right_is_named_where_it_was_measured(
     torch.manual_seed(0)
     model = RnnClsNet(len(task.tokens), 2, 2, 1, len(task.classes))
     run = Run(config, task, World(), resume=None)
-    run.observe(task.evaluate(model))
+    run.record_evaluation(task.evaluate(model))
     print_summary(run, model, 1.0)
     assert run.evaluation.num_wrong
     assert ("--recipe solved gets none wrong" in capsys.readouterr().out) == is_measured
