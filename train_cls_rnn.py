@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import torch
 
-from rnn_tutorial.data.streams import BatchLoader, training_stream
 from rnn_tutorial.data.streams import SeqSumModDataset as SeqSumModDataset  # offered from here too
+from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.doctor.run_checks import Watch
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.runs.processes import World, find_world, join_world
@@ -74,13 +74,7 @@ def train(
         return 0
     config = run.config
     engine = make_engine(model, optimizer, config, run.world)
-    loader = BatchLoader(
-        training_stream(task.dataset, config),
-        config.sequences_per_update,
-        first_step=run.step,
-        last_step=config.total_steps,
-        num_workers=config.num_workers,
-    )
+    loader = make_loader(task.dataset, config, run.step, config.total_steps)
     print_opening(run, model)
     with run.recording(model):
         for steps in run.spans():  # up to the next log, evaluation or checkpoint

@@ -58,7 +58,7 @@ class Batches:
         seq_lengths: int64, (K, N), descending in each batch.
         targets: int64, (K, N).
         noise: for the embedded tokens: standard normal numbers in the order of a PackedSequence,
-            float32, K tensors (M, E); None if the training adds none.
+            float32, K tensors (M, E); None without noise.
     """
 
     x: Tensor

@@ -186,30 +186,6 @@ class LengthBuckets:
         return self._last[1]
 
 
-class NoisyStream:
-    """A stream's batches with noise for their embedded tokens.
-
-    Args:
-        stream: whose batches.
-        seed: of the noise.
-        embed_dim: E.
-    """
-
-    def __init__(self, stream: BatchStream, seed: int, embed_dim: int) -> None:
-        self.block_size = stream.block_size
-        self._stream = stream
-        self._seed, self._embed_dim = seed, embed_dim
-
-    def draw_batches(self, first: int, count: int, batch_size: int) -> Batches:
-        """The batches first .. first + count - 1 of the stream, `batch_size` samples each."""
-        batches = self._stream.draw_batches(first, count, batch_size)
-        noise = [
-            draw_noise(self._seed, first + k, lengths, self._embed_dim)
-            for k, lengths in enumerate(batches.seq_lengths)
-        ]
-        return replace(batches, noise=noise)
-
-
 def draw_noise(seed: int, step: int, seq_lengths: Tensor, embed_dim: int) -> Tensor:
     """Noise for the embedded inputs of one batch: a function of (seed, step), like the batch.
 
@@ -227,16 +203,19 @@ def draw_noise(seed: int, step: int, seq_lengths: Tensor, embed_dim: int) -> Ten
     return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
 
+def add_noise(batches: Batches, first_step: int, seed: int, embed_dim: int) -> Batches:
+    """The batches of the steps from first_step on, with noise for their embedded tokens."""
+    noise = [
+        draw_noise(seed, first_step + k, lengths, embed_dim)
+        for k, lengths in enumerate(batches.seq_lengths)
+    ]
+    return replace(batches, noise=noise)
+
+
 def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
     """Seed of the dropout of one update in one process, so that a resumed run drops the same."""
     sequence = np.random.SeedSequence([seed, DROPOUT_STREAM, step, rank])
     return int(sequence.generate_state(1, np.uint64)[0])
-
-
-def training_stream(dataset: BatchStream, config: TrainConfig) -> BatchStream:
-    """The batches to train on: a dataset's, bucketed and with noise as the configuration says."""
-    stream = LengthBuckets(dataset, config.seed) if config.bucket_by_length else dataset
-    return NoisyStream(stream, config.seed, config.embed_dim) if config.embed_noise else stream
 
 
 class BatchLoader:
@@ -248,6 +227,7 @@ class BatchLoader:
         first_step: number of the first batch.
         last_step: number of the batch to stop before.
         num_workers: processes that draw ahead; 0 draws in this process. The batches are the same.
+        noise: seed and E of noise for the embedded tokens, which this process draws; or None.
     """
 
     def __init__(
@@ -257,7 +237,9 @@ class BatchLoader:
         first_step: int,
         last_step: int,
         num_workers: int = 0,
+        noise: tuple[int, int] | None = None,
     ) -> None:
+        self._step, self._noise = first_step, noise
         loader = DataLoader(
             _ChunkStream(stream, batch_size, first_step, last_step),
             batch_size=None,  # the stream makes whole batches itself
@@ -277,7 +259,20 @@ class BatchLoader:
         if not self._rest:
             self._rest = next(self._chunks)
         taken, self._rest = self._rest[:at_most], self._rest[at_most:]
+        if self._noise:
+            taken = add_noise(taken, self._step, *self._noise)
+        self._step += len(taken)
         return taken
+
+
+def make_loader(
+    dataset: BatchStream, config: TrainConfig, first_step: int, last_step: int
+) -> BatchLoader:
+    """The batches to train on: a dataset's, bucketed and with noise as the configuration says."""
+    stream = LengthBuckets(dataset, config.seed) if config.bucket_by_length else dataset
+    noise = (config.seed, config.embed_dim) if config.embed_noise else None
+    size, workers = config.sequences_per_update, config.num_workers
+    return BatchLoader(stream, size, first_step, last_step, workers, noise)
 
 
 class _ChunkStream(IterableDataset):

@@ -1,1 +1,1 @@
-"""The doctor: why a network does not learn, seen in a run, a module, data or a training step."""
+"""The doctor: finds out why a network does not learn, from its run, module, data or loop."""

@@ -1,4 +1,4 @@
-"""Measurements for the tutorial that take longer than a test: many seeds, other libraries.
+"""Long measurements for the tutorial, their tables and figures, and the faults shown to the doctor.
 
 python -m rnn_tutorial.experiments list
 python -m rnn_tutorial.experiments run solved --num_seeds 20

@@ -1,1 +1,1 @@
-"""Finite-state machines: the rules that give every sequence its right answer."""
+"""Finite-state machines: rules, such as the digit sum, that give each sequence its right answer."""

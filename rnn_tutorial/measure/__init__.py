@@ -1,1 +1,1 @@
-"""Measuring speed: the textbook training loop, and timing side by side."""
+"""Measuring speed: the textbook training loop, and candidates timed side by side."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from rnn_tutorial.data.streams import BatchLoader, training_stream
+from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import against, in_fresh_process, spread, stopwatch, timed, updates
 from rnn_tutorial.model.classifier import make_model
@@ -46,8 +46,7 @@ def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterat
     model = make_model(config, len(task.tokens), len(task.classes))
     optimizer = make_optimizer(model.parameters(), config)
     make_updates = make_engine(model, optimizer, config, World())
-    stream = training_stream(task.dataset, config)
-    loader = BatchLoader(stream, config.sequences_per_update, 0, 10**9)
+    loader = make_loader(task.dataset, config, 0, 10**9)
     history = EvaluationHistory()
     step = 0
     while True:

@@ -1,1 +1,1 @@
-"""What surrounds a run: its folder, checkpoints, metrics, terminal, processes, versions."""
+"""Around a run: its folder, checkpoints, metrics, terminal, processes, library versions."""

@@ -1,1 +1,1 @@
-"""How the weights change: the update, the engines that make it, optimizer, learning rate."""
+"""How a network is trained: update, engines, optimizer, learning rate, and the run around them."""

@@ -18,8 +18,8 @@ from rnn_tutorial.data.streams import (
     POOL_SIZE,
     BatchLoader,
     LengthBuckets,
-    NoisyStream,
     SeqSumModDataset,
+    add_noise,
     draw_noise,
 )
 
@@ -248,7 +248,7 @@ def test_the_share_of_padding_is_counted_by_hand():
 
 
 def test_passes_divide_a_batch_and_its_noise():
-    batches = NoisyStream(SeqSumModDataset(max_number=9), 0, 3).draw_batches(5, 2, 12)
+    batches = add_noise(SeqSumModDataset(max_number=9).draw_batches(5, 2, 12), 5, 0, 3)
     assert torch.equal(batches.noise[1], draw_noise(0, 6, batches.seq_lengths[1], 3))
     whole, _ = batches.pack()
     passes = [batches.share(index, 4).pack()[0] for index in range(4)]
@@ -268,10 +268,15 @@ def test_passes_divide_a_batch_and_its_noise():
     assert sorted(row for one in passes for row in rows(*one)) == expected
 
 
-def test_noise_does_not_change_the_batches():
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_loader_adds_the_noise_of_each_step_and_leaves_the_batches(num_workers):
     dataset = SeqSumModDataset(max_number=9)
-    plain, noisy = (s.draw_batches(3, 4, 6) for s in (dataset, NoisyStream(dataset, 1, 2)))
-    for one, other in zip(numbers_of(plain), numbers_of(noisy), strict=True):
-        assert torch.equal(one, other)
-    lengths = [len(noise) for noise in noisy.noise]
-    assert lengths == plain.seq_lengths.sum(dim=1).tolist()
+    loader = BatchLoader(dataset, 6, 3, 9, num_workers, noise=(1, 2))
+    plain = dataset.draw_batches(3, 6, 6)
+    expected = add_noise(plain, 3, 1, 2).noise
+    taken = [loader.take(4), loader.take(4)]
+    drawn = [noise for batches in taken for noise in batches.noise]
+    assert all(torch.equal(one, other) for one, other in zip(drawn, expected, strict=True))
+    columns = zip(*map(numbers_of, taken), strict=True)
+    for parts, wanted in zip(columns, numbers_of(plain), strict=True):
+        assert torch.equal(torch.cat(parts), wanted)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from rnn_tutorial.data.streams import NoisyStream, SeqSumModDataset
+from rnn_tutorial.data.streams import SeqSumModDataset, add_noise
 from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 
@@ -138,7 +138,7 @@ def test_a_batch_that_cannot_be_divided_is_refused_once(start_two, tmp_path):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_shares_are_a_partition_of_the_batch_and_its_noise(size):
-    batches = NoisyStream(SeqSumModDataset(max_number=9), 0, 2).draw_batches(0, 3, 12)
+    batches = add_noise(SeqSumModDataset(max_number=9).draw_batches(0, 3, 12), 0, 0, 2)
     shares = [batches.share(rank, size) for rank in range(size)]
     for name in ("x", "seq_lengths", "targets"):
         whole = sorted(str(row) for rows in getattr(batches, name).tolist() for row in rows)

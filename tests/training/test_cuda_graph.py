@@ -20,7 +20,7 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from rnn_tutorial.data.streams import NoisyStream, SeqSumModDataset
+from rnn_tutorial.data.streams import SeqSumModDataset, add_noise
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.training import cuda_graph
@@ -85,9 +85,9 @@ def draw_steps(case, count):
     config = TrainConfig(**case)
     limits = (config.min_seq_len, config.max_seq_len, config.max_number)
     dataset = SeqSumModDataset(None, *limits, seed=config.seed)
-    if config.embed_noise:
-        dataset = NoisyStream(dataset, config.seed, config.embed_dim)
     batches = dataset.draw_batches(0, count, config.batch_size)
+    if config.embed_noise:
+        batches = add_noise(batches, 0, config.seed, config.embed_dim)
     return batches, [2.0 ** -(7 + step % 4) for step in range(count)]
 
 

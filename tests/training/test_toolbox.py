@@ -8,7 +8,7 @@ from conftest import TRAIN_QUICKLY, make_digit_model
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial.data.streams import training_stream
+from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
@@ -237,8 +237,7 @@ def test_small_passes_make_the_update_of_one_large_batch(tmp_path, monkeypatch):
 
 def first_batch(config):
     """The first batch of the digit sum, packed."""
-    stream = training_stream(make_task(config).dataset, config)
-    (batch,) = stream.draw_batches(0, 1, 64).pack()
+    (batch,) = make_task(config).dataset.draw_batches(0, 1, 64).pack()
     return batch
 
 
@@ -352,8 +351,8 @@ def test_padding_is_logged_and_bucketing_lowers_it(tmp_path, capsys):
         run = train(tmp_path / bucket, *flags)
         logged = [record["padding_share"] for record in read_metrics(run)]
         config = TrainConfig(**json.loads((run / "config.json").read_text()))
-        stream = training_stream(make_task(config).dataset, config)
-        lengths = stream.draw_batches(0, 40, 16).seq_lengths
+        loader = make_loader(make_task(config).dataset, config, 0, 40)
+        lengths = loader.take(40).seq_lengths
         expected = [1 - n.float().mean().item() / n.max().item() for n in lengths]
         assert logged == pytest.approx(expected)
         shares[bucket] = sum(logged) / len(logged)
