@@ -45,8 +45,9 @@ def versions(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
         "platform": platform.platform(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "openblas_coretype": variables.get("OPENBLAS_CORETYPE", "by the processor"),
+        "torch": torch.__version__,  # with the kind of its build, such as +cu130
     }
-    for name in ("torch", "numpy", "numba", "scipy"):
+    for name in ("numpy", "numba", "scipy"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
