@@ -13,6 +13,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import torch
 
@@ -144,7 +145,7 @@ def exit_on_failure(run: Run) -> Iterator[None]:
         fail(run.world, 1, f"another process was lost ({reason}); {resume_hint(run.folder)}")
 
 
-def fail(world: World, status: int, sentence: object) -> None:
+def fail(world: World, status: int, sentence: object) -> NoReturn:
     """Print why, once for all processes, and exit."""
     if world.is_main:
         print(f"{PROGRAM}: error: {sentence}", file=sys.stderr)

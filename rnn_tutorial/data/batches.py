@@ -11,8 +11,8 @@ of its lengths), E embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -71,10 +71,8 @@ class Batches:
 
     def __getitem__(self, steps: slice) -> Batches:
         """Some of the K batches."""
-        return Batches(*(None if part is None else part[steps] for part in self._parts()))
-
-    def _parts(self) -> list[Any]:
-        return [getattr(self, field.name) for field in fields(self)]
+        noise = None if self.noise is None else self.noise[steps]
+        return Batches(self.x[steps], self.seq_lengths[steps], self.targets[steps], noise)
 
     def share(self, index: int, count: int) -> Batches:
         """Every count-th row of each batch from row `index` on, still longest first.

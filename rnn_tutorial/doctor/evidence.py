@@ -248,7 +248,7 @@ def read_files(task: Task | None) -> Files | None:
     if task is None or task.machine is not None:
         return None
     try:
-        split = task.examples
+        split = task.read_examples()
     except ValueError:
         return None
     classes = {name: i for i, name in enumerate({*split[0].labels, *split[1].labels})}

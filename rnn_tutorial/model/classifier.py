@@ -36,7 +36,7 @@ class RnnClsNet(nn.Module):
         nonlinearity: "tanh" or "relu", of cell "rnn".
         bidirectional: read the sequence in both directions; D is 2 then, else 1.
         dropout: probability of a zero in the input of each layer above the first, while training;
-            for a Transformer see layers.py.
+            for a Transformer see transformer.py.
         pooling: what the classifier reads: "last", the state at the end of the sequence (of both
             directions, each at its own end), or "mean", "max" or "attention" over all valid steps.
         layer_norm: normalize the input of each layer above the first.

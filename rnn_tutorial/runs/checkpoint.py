@@ -135,7 +135,7 @@ def _task_of_format_1(
         "kind": "labelled files",
         "tokens": examples["vocabulary"],
         "classes": examples["class_names"],
-        "fingerprint": examples["fingerprint"],
+        "fingerprint": examples.get("fingerprint", ""),
         **lengths,
     }
 

@@ -22,7 +22,7 @@ class DigitSum:
     """Endless random digits to train on, every possible input to evaluate on; see `Task`."""
 
     kind = "digit sum"
-    source = "the digit sum"
+    source = "the range of the lengths or digits"
 
     def __init__(self, min_seq_len: int, max_seq_len: int, max_number: int, seed: int) -> None:
         self.machine = SumModulo(max_number)

@@ -23,14 +23,13 @@ from rnn_tutorial.data.examples import (
     read_examples,
     read_split,
 )
+from rnn_tutorial.evaluation.exact import MAX_EXAMPLES
 from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.reading import WordReader
 from rnn_tutorial.tasks.task import MAX_ROWS, accuracy_by_length, shorten
-
-MAX_EXAMPLES = 5  # answered wrongly, that an evaluation keeps
 
 
 class LabelledFiles:
@@ -70,7 +69,9 @@ class LabelledFiles:
         self.read, self.read_lines = reader.read, reader.read_lines
         self._split = split
         self._train_file, self._eval_file, self._seed = split
-        self.source = f"--train_file {self._train_file!r} or --eval_file {self._eval_file!r}"
+        self.source = f"--train_file {self._train_file!r}"
+        if self._eval_file:
+            self.source += f" or --eval_file {self._eval_file!r}"
 
     @classmethod
     def from_config(cls, config: TrainConfig) -> LabelledFiles:
@@ -82,7 +83,10 @@ class LabelledFiles:
         sizes = [len(tokens) for tokens in trained.tokens]
         lengths = range(min(sizes), max(sizes) + 1)
         task = cls(vocabulary, lengths, _fingerprint(trained, evaluated), split)
-        task.examples = trained, evaluated
+        # What is needed of the training examples; as texts they would fill the memory.
+        task.dataset = ExampleDataset(trained, vocabulary, config.seed)
+        task._training_labels = len(trained), label_shares(trained)
+        task._evaluated = evaluated
         return task
 
     @classmethod
@@ -94,11 +98,10 @@ class LabelledFiles:
         if not all(type(name) is str for name in names) or not are_sizes:
             raise ValueError(f"names that are not texts, or lengths from {sizes[0]} to {sizes[1]}")
         vocabulary = Vocabulary(record["tokens"], record["classes"])
-        split = config["train_file"], config["eval_file"], config["seed"]
+        split = config.get("train_file", ""), config.get("eval_file", ""), config.get("seed", 0)
         return cls(vocabulary, range(sizes[0], sizes[1] + 1), record["fingerprint"], split)
 
-    @cached_property
-    def examples(self) -> tuple[Examples, Examples]:
+    def read_examples(self) -> tuple[Examples, Examples]:
         """To train on and to evaluate on; ValueError if a file is refused or has changed."""
         examples = read_split(*self._split)
         if _fingerprint(*examples) != self.record["fingerprint"]:
@@ -111,33 +114,37 @@ class LabelledFiles:
     @cached_property
     def dataset(self) -> ExampleDataset:
         """The endless stream of training examples."""
-        return ExampleDataset(self.examples[0], self.vocabulary, self._seed)
+        return ExampleDataset(self.read_examples()[0], self.vocabulary, self._seed)
+
+    @cached_property
+    def _evaluated(self) -> Examples:
+        return self.read_examples()[1]
+
+    @cached_property
+    def _training_labels(self) -> tuple[int, dict[str, float]]:
+        trained, _ = self.read_examples()
+        return len(trained), label_shares(trained)  # how many there are, how frequent each label
 
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """Accuracy on the examples to evaluate on."""
-        return evaluate_examples(model, self.examples[1], self.vocabulary)
+        return evaluate_examples(model, self._evaluated, self.vocabulary)
 
     def evaluate_file(self, model: RnnClsNet, path: str, max_examples: int) -> Evaluation:
-        """Accuracy on the examples of a file, or on the task's own if the path is empty.
-
-        Raises:
-            ValueError: the file is refused, or has a label that training has not seen.
-        """
-        examples = read_examples(path, "--eval_file") if path else self.examples[1]
+        """Accuracy on a file's examples, or the task's own for ""; ValueError if one is refused."""
+        examples = read_examples(path, "--eval_file") if path else self._evaluated
         self.vocabulary.check_labels(examples, "--eval_file")
         return evaluate_examples(model, examples, self.vocabulary, max_examples)
 
     def introduce(self) -> str:
         """What is learned from, and what a network that only guesses would score."""
-        trained, evaluated = self.examples
-        shares = label_shares(trained)
+        num_trained, shares = self._training_labels
         name, share = next(iter(shares.items()))
         split = f"of {self._eval_file}" if self._eval_file else "held out from it at random"
         return (
             f"chance is a loss of {guessing_loss(shares.values()):.3f}, "
             f"accuracy {share:.1%} (always {name!r})\n"
-            f"Data: {len(trained):,} examples of {self._train_file}, evaluated on "
-            f"{len(evaluated):,} {split}; {len(self.classes):,} classes, "
+            f"Data: {num_trained:,} examples of {self._train_file}, evaluated on "
+            f"{len(self._evaluated):,} {split}; {len(self.classes):,} classes, "
             f"{len(self.tokens) - 1:,} different tokens"
         )
 
@@ -177,9 +184,10 @@ def evaluate_examples(
 
     answers_by_label = {label: {} for label in sorted(set(examples.labels))}
     by_length, wrong = {}, []
-    columns = examples.lines, examples.labels, examples.tokens, answers, is_right.tolist()
-    for line, label, tokens, answer, right in zip(*columns, strict=True):
-        name = vocabulary.class_names[answer]
+    names = np.array(vocabulary.class_names, object)[answers]
+    names[np.isnan(probabilities)] = "not a number"
+    columns = examples.lines, examples.labels, examples.tokens, names, is_right.tolist()
+    for line, label, tokens, name, right in zip(*columns, strict=True):
         counts = answers_by_label[label]
         counts[name] = counts.get(name, 0) + 1
         by_length.setdefault(len(tokens), []).append(right)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import get_total_norm
 
-from rnn_tutorial.data.batches import Batches, PackedBatch
+from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.data.streams import dropout_seed
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.processes import World
@@ -42,23 +42,18 @@ def autograd_engine(
     if world.size > 1:
         network = DistributedDataParallel(network)
 
-    def make_update(
-        step: int, lr: float, passes: Sequence[PackedBatch]
-    ) -> tuple[Tensor, Tensor | None]:
-        if config.dropout:
-            torch.manual_seed(dropout_seed(config.seed, step, world.rank))
-        if with_options:
-            return update_with_options(network, optimizer, passes, step, lr, config.max_grad_norm)
-        (batch,) = passes
-        return update(network, optimizer, batch, lr, config.max_grad_norm)
-
     def engine(steps: range, lr: Sequence[float], batches: Batches, must_stop: MustStop) -> Result:
         batches = batches.share(world.rank, world.size)
         parts = (batches.share(i, config.accumulate_steps) for i in range(config.accumulate_steps))
-        passes = zip(*(part.pack(config.device) for part in parts), strict=True)
-        losses = []
-        for step, rate, batch in zip(steps, lr, passes, strict=True):
-            loss, grad_norm = make_update(step, rate, batch)
+        packed = zip(*(part.pack(config.device) for part in parts), strict=True)
+        losses, clip = [], config.max_grad_norm
+        for step, rate, passes in zip(steps, lr, packed, strict=True):
+            if config.dropout:
+                torch.manual_seed(dropout_seed(config.seed, step, world.rank))
+            if with_options:
+                loss, grad_norm = update_with_options(network, optimizer, passes, step, rate, clip)
+            else:
+                loss, grad_norm = update(network, optimizer, passes[0], rate, clip)
             losses.append(loss)
             if must_stop():
                 break

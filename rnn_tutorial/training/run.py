@@ -88,11 +88,19 @@ class Run:
             )
 
     def restore(self, model: RnnClsNet, optimizer: torch.optim.Optimizer) -> None:
-        """Go on from the latest checkpoint, if there is one; ValueError if it does not fit."""
+        """Go on from the latest checkpoint, if there is one; ValueError if it does not fit.
+
+        The configuration is recorded then; OSError if that is not possible.
+        """
         checkpoint = self._checkpoint
+        if checkpoint is not None:
+            load_weights(model, checkpoint)
+        if self.is_finished:
+            return
+        if self.world.is_main:
+            write_json(self.folder / CONFIG_FILE, asdict(self.config))
         if checkpoint is None:
             return
-        load_weights(model, checkpoint)
         optimizer.load_state_dict(checkpoint.optimizer)
         self.step, self._seconds_before = checkpoint.step, checkpoint.elapsed_seconds
         self.evaluation = Evaluation(**checkpoint.evaluation)
@@ -119,7 +127,6 @@ class Run:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.stop)
             if self.world.is_main:
-                write_json(self.folder / CONFIG_FILE, asdict(self.config))
                 self._tracker = start_tracker(
                     self.config.tracker,
                     run_name=self.config.run_name,
@@ -203,8 +210,12 @@ class Run:
     @property
     def checkpoint_is_due(self) -> bool:
         """True if a checkpoint is due, which holds an evaluation too."""
+        return self._is_saved_by_step or self._is_best
+
+    @property
+    def _is_saved_by_step(self) -> bool:
         is_due = is_multiple(self.step, self.config.save_every)
-        return is_due or self.is_over or self._stopping or self._is_best
+        return is_due or self.is_over or self._stopping
 
     @property
     def _is_best(self) -> bool:
@@ -262,7 +273,7 @@ class Run:
         if self._is_best:
             save_checkpoint(self.folder, self.step, is_best=True, **content)
         # The best is written first: a later checkpoint says that it exists.
-        if is_multiple(self.step, self.config.save_every) or self.is_over or self._stopping:
+        if self._is_saved_by_step:
             save_checkpoint(self.folder, self.step, **content)
 
 

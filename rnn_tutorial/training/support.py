@@ -15,8 +15,7 @@ from rnn_tutorial.training.optimizer import is_adamw
 
 def able_engines(config: TrainConfig, world: World) -> list[str]:
     """The engines that can train this, the fastest first."""
-    names = [name for name in ENGINES if name != "auto"]
-    return [name for name in names if unsupported_reason(name, config, world) is None]
+    return [name for name in ENGINES[1:] if unsupported_reason(name, config, world) is None]
 
 
 def unsupported_reason(engine: str, config: TrainConfig, world: World) -> str | None:

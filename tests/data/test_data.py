@@ -268,11 +268,11 @@ def test_passes_divide_a_batch_and_its_noise():
     assert sorted(row for one in passes for row in rows(*one)) == expected
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_loader_adds_the_noise_of_each_step_and_leaves_the_batches(num_workers):
+@pytest.mark.parametrize(("num_workers", "batch_size"), [(0, 6), (2, 6), (2, 1)])
+def test_a_loader_adds_the_noise_of_each_step_and_leaves_the_batches(num_workers, batch_size):
     dataset = SeqSumModDataset(max_number=9)
-    loader = BatchLoader(dataset, 6, 3, 9, num_workers, noise=(1, 2))
-    plain = dataset.draw_batches(3, 6, 6)
+    loader = BatchLoader(dataset, batch_size, 3, 9, num_workers, noise=(1, 2))
+    plain = dataset.draw_batches(3, 6, batch_size)
     expected = add_noise(plain, 3, 1, 2).noise
     taken = [loader.take(4), loader.take(4)]
     drawn = [noise for batches in taken for noise in batches.noise]
