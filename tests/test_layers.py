@@ -46,9 +46,9 @@ def project_imports(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_a_module_imports_from_its_own_folder_or_from_layers_below(path):
     for imported in project_imports(path):
-        same_folder = imported.parent == path.parent and path.parent.parent != REPOSITORY.parent
         is_below = layer_of(imported) < layer_of(path)
-        assert is_below or (same_folder and layer_of(path) < LAYERS.index("commands")), imported
+        is_in_a_part = layer_of(path) < LAYERS.index("commands")  # commands and scripts stand alone
+        assert is_below or (is_in_a_part and imported.parent == path.parent), imported
 
 
 def test_imports_within_a_folder_go_in_no_circle():

@@ -69,7 +69,7 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
         ValueError: no such run, a damaged one, or a flag that may not change.
     """
     if not (folder / CONFIG_FILE).is_file():
-        raise ValueError(f"--resume {str(folder)!r} is no folder of a run: it has no {CONFIG_FILE}")
+        raise ValueError(f"--resume {str(folder)!r} is not the folder of a run: no {CONFIG_FILE}")
     recorded = read_json(folder / CONFIG_FILE)
     config = config_from_dict(recorded, str(folder / CONFIG_FILE))
     evaluations_count = (
