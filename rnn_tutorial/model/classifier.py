@@ -88,17 +88,20 @@ class RnnClsNet(nn.Module):
 
     @property
     def is_plain(self) -> bool:
-        """True for a stacked Elman network without options.
+        """True for a stacked Elman network without options: the proof supports no other."""
+        return self.is_stack and type(self.rnn) is nn.RNN
 
-        The fast engines and the proof support no other. (Layer norms and residual connections make
-        the layers a type of their own.)
+    @property
+    def is_stack(self) -> bool:
+        """True for a stack of PyTorch's recurrent layers in one direction, read at its last step.
+
+        Layer norms and residual connections make the layers a type of their own.
         """
         rnn = self.rnn
-        return (
-            (type(rnn) is nn.RNN and rnn.nonlinearity == "tanh" and rnn.bias)
-            and not (rnn.bidirectional or rnn.dropout)
-            and self.arguments["pooling"] == "last"
-        )
+        if type(rnn) not in (nn.RNN, nn.GRU, nn.LSTM) or self.arguments["pooling"] != "last":
+            return False
+        is_tanh = type(rnn) is not nn.RNN or rnn.nonlinearity == "tanh"
+        return is_tanh and rnn.bias and not (rnn.bidirectional or rnn.dropout or rnn.proj_size)
 
     @property
     def has_state(self) -> bool:

@@ -17,6 +17,7 @@ from rnn_tutorial.settings.model_options import (
     PLAIN,
     PLAIN_IN_WORDS,
     POOLINGS,
+    STACK_CELLS,
     check_model_options,
 )
 from rnn_tutorial.settings.recipes import RECIPES
@@ -312,6 +313,11 @@ class TrainConfig:
     def is_plain(self) -> bool:
         """True if the model's options all have their defaults."""
         return self.model_options() == PLAIN
+
+    @property
+    def is_stack(self) -> bool:
+        """True if the model's options all have their defaults, but for the cell of its layers."""
+        return self.cell in STACK_CELLS and self.model_options() == PLAIN | {"cell": self.cell}
 
     @property
     def sequences_per_update(self) -> int:

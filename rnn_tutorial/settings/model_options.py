@@ -11,7 +11,7 @@ CELLS = ("rnn", "gru", "lstm", "transformer")
 NONLINEARITIES = ("tanh", "relu")
 POOLINGS = ("last", "mean", "max", "attention")
 
-# The options of a plain network: the fast engines and the proof support no other.
+# The options of a plain network: the engine on a GPU and the proof support no other.
 PLAIN = {
     "cell": "rnn",
     "nonlinearity": "tanh",
@@ -23,6 +23,12 @@ PLAIN = {
 }
 PLAIN_IN_WORDS = (
     "a tanh RNN of one direction, read at its last step, with nothing between its layers"
+)
+# What the compiled engine trains: plain but for the cell, which is one of these.
+STACK_CELLS = ("rnn", "gru", "lstm")
+STACK_IN_WORDS = (
+    "a tanh RNN, a GRU or an LSTM of one direction, read at its last step, with nothing between "
+    "its layers"
 )
 
 

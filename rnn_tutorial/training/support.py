@@ -9,7 +9,7 @@ import torch
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import ENGINES, TrainConfig
-from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
+from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS, STACK_IN_WORDS
 from rnn_tutorial.training.optimizer import is_adamw
 
 
@@ -30,16 +30,18 @@ def unsupported_reason(engine: str, config: TrainConfig, world: World) -> str | 
         return "it computes in float32"
     if not is_adamw(config):
         return "its optimizer is adamw, or adam without --weight_decay"
-    if not config.is_plain:
-        return f"it trains only {PLAIN_IN_WORDS}"
     if config.bptt_steps:
         return "it has no truncated backpropagation"
     if engine == "compiled":
+        if not config.is_stack:
+            return f"it trains only {STACK_IN_WORDS}"
         if config.device != "cpu":
             return "it computes on the CPU only"
         return missing_libraries()
     if not config.device.startswith("cuda"):
         return "it needs a CUDA GPU"
+    if not config.is_plain:
+        return f"it trains only {PLAIN_IN_WORDS}"
     if config.bucket_by_length:
         return "it pads every batch to --max_seq_len, whatever --bucket_by_length sorts"
     return "it has no contraction penalty" if config.contraction else None
@@ -53,8 +55,10 @@ def missing_libraries() -> str | None:
 
 def check_supported(model: RnnClsNet, optimizer: torch.optim.Optimizer, engine: str) -> None:
     """Raise ValueError if one of the fast engines cannot train the model with the optimizer."""
-    if not model.is_plain:
-        raise ValueError(f"the {engine} engine trains only {PLAIN_IN_WORDS}")
+    if engine == "compiled" and not model.is_stack:
+        raise ValueError(f"the compiled engine trains only {STACK_IN_WORDS}")
+    if engine == "graph" and not model.is_plain:
+        raise ValueError(f"the graph engine trains only {PLAIN_IN_WORDS}")
     if not isinstance(optimizer, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
         raise ValueError(f"the {engine} engine needs an AdamW with one group of parameters")
     if optimizer.defaults["amsgrad"] or optimizer.defaults["maximize"]:

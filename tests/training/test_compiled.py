@@ -20,21 +20,32 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnn_tutorial.data.batches import Batches
+from rnn_tutorial.kernels.activations import tanh
+from rnn_tutorial.kernels.compiler import compiled
+from rnn_tutorial.kernels.update import train
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.training import compiled
 from rnn_tutorial.training.compiled import compile_training_step
 
 numba = pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
 PLAIN = SimpleNamespace(
-    vocab=10, embed=5, hidden=8, layers=1, batch=6, longest=5,
+    cell="rnn", vocab=10, embed=5, hidden=8, layers=1, batch=6, longest=5,
     embed_noise=0.0, max_grad_norm=0.0, weight_decay=0.0, contraction=0.0,
 )  # fmt: skip
 
 
+CELLS = ["rnn", "gru", "lstm"]
+
+
 def case(**changes):
     return SimpleNamespace(**(vars(PLAIN) | changes))
+
+
+def with_cell(case, cell):
+    """The same with other layers; the contraction penalty is for nn.RNN."""
+    contraction = case.contraction if cell == "rnn" else 0.0
+    return SimpleNamespace(**(vars(case) | {"cell": cell, "contraction": contraction}))
 
 
 ALL_AT_ONCE = case(
@@ -43,6 +54,7 @@ ALL_AT_ONCE = case(
 )  # fmt: skip
 cases = st.builds(
     case,
+    cell=st.sampled_from(CELLS),
     vocab=st.integers(2, 12),
     embed=st.integers(1, 20),
     hidden=st.integers(1, 40),
@@ -52,12 +64,13 @@ cases = st.builds(
     embed_noise=st.sampled_from([0.0, 0.3]),
     max_grad_norm=st.sampled_from([0.0, 0.01, 100.0]),
     contraction=st.sampled_from([0.0, 0.5]),
-)
+).map(lambda case: with_cell(case, case.cell))
 
 
 def make_model(case, dtype=torch.float32, seed=0):
     torch.manual_seed(seed)
-    model = RnnClsNet(case.vocab, case.embed, case.hidden, case.layers, case.vocab).to(dtype)
+    sizes = case.vocab, case.embed, case.hidden, case.layers, case.vocab
+    model = RnnClsNet(*sizes, cell=case.cell).to(dtype)
     return model, torch.optim.AdamW(model.parameters(), weight_decay=case.weight_decay)
 
 
@@ -101,8 +114,8 @@ def autograd_loss(case, model, steps):
     if batches.noise is not None:
         embedded = embedded + case.embed_noise * batches.noise[0].to(embedded.dtype)
     inputs = PackedSequence(embedded, *ids[1:])
-    _, h_n = model.rnn(inputs)
-    loss = cross_entropy(model.fc(h_n[-1]), batches.targets[0])
+    state = model.last_state(*model.rnn(inputs))
+    loss = cross_entropy(model.fc(state), batches.targets[0])
     for layer in range(case.layers if contraction[0] else 0):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         weights = {f"{name}_l0": getattr(model.rnn, f"{name}_l{layer}") for name in names}
@@ -261,12 +274,11 @@ def test_autograd_goes_on_where_the_compiled_engine_stopped():
 
 
 def test_float32_tanh_errs_by_less_than_the_stated_bound():
-    @compiled._compile
+    @compiled
     def tanh_of_all(x, y):
         for i in range(len(x)):
-            y[i] = compiled_tanh(x[i])
+            y[i] = tanh(x[i])
 
-    compiled_tanh = compiled._tanh
     largest = np.float32(30).view(np.int32)
     x = np.arange(0, largest, 499, np.int32).view(np.float32)  # every 499th float32 from 0 to 30
     x = np.concatenate([x, -x, np.float32([np.inf, -np.inf])])
@@ -291,7 +303,7 @@ def test_numbers_that_are_none_show_in_the_loss():
 def test_without_a_writable_directory_nothing_is_kept(monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_LOCATOR_CLASSES", "ZipCacheLocator")
     with pytest.raises(RuntimeError, match="no locator"):
-        compiled._train.enable_caching()
+        train.enable_caching()
     make_engine(PLAIN)
 
 

@@ -1,0 +1,136 @@
+"""A layer of nn.RNN by hand: the way forward, and backpropagation through time.
+
+    h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh),  h_{-1} = 0
+
+Shapes: see update.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rnn_tutorial.kernels.activations import tanh
+from rnn_tutorial.kernels.arrays import add_rows
+from rnn_tutorial.kernels.compiler import kernel
+
+GATES = 1  # blocks of H rows in W_ih and W_hh
+
+
+class RnnTrace(NamedTuple):
+    """What the way forward leaves for the way back, and room to compute in."""
+
+    states: np.ndarray  # h, (L, M, H)
+    recurrent: np.ndarray  # W_hh h_{t-1} of a step; on the way back W_hhᵀ d_a_{t+1}, (N, H)
+    outer: np.ndarray  # d_a_t h_{t-1}ᵀ of a step, (H, H)
+    slopes: np.ndarray  # Σ over the states of 1 - h_i², (H,)
+    reaches: np.ndarray  # Σ_j |W_hh[i, j]|, (H,)
+
+    @classmethod
+    def make(cls, L: int, M: int, N: int, H: int, dtype: np.dtype) -> RnnTrace:
+        """Room for batches of at most M valid steps."""
+        shapes = (L, M, H), (N, H), (H, H), (H,), (H,)
+        return cls(*(np.empty(shape, dtype) for shape in shapes))
+
+
+@kernel
+def forward(trace, index, inputs, weights, starts):
+    """The states of layer `index` at all steps.
+
+    Args:
+        trace: its states of the layer receive h.
+        index: of the layer.
+        inputs: x, (M, D).
+        weights: the layer's W_ih, W_hh, b_ih, b_hh.
+        starts: first row of each time step, (T + 1,).
+    """
+    W_ih, W_hh, b_ih, b_hh = weights
+    states, recurrent = trace.states[index][: len(inputs)], trace.recurrent
+    H = W_hh.shape[1]
+    np.dot(inputs, W_ih.T, states)  # needs no h, so all time steps at once: (M, D) x (D, H)
+    recurrent[:] = 0
+    for t in range(len(starts) - 1):
+        start, rows = starts[t], starts[t + 1] - starts[t]
+        if t > 0:
+            before = starts[t - 1]
+            np.dot(states[before : before + rows], W_hh.T, recurrent[:rows])  # (n_t, H) x (H, H)
+        for i in range(rows):
+            for j in range(H):
+                states[start + i, j] = tanh(
+                    states[start + i, j] + (b_ih[j] + b_hh[j]) + recurrent[i, j]
+                )
+
+
+@kernel
+def backward(trace, index, inputs, weights, starts, d_states, d_weights):
+    """Backpropagation through time, from the last step down.
+
+        d_a_t = d_h_t · (1 - h_t²), with a_t what tanh is taken of
+        d_W_hh += d_a_t h_{t-1}ᵀ
+        d_h_{t-1} += W_hhᵀ d_a_t
+
+    and then, all time steps at once, d_W_ih = Σ d_a_t x_tᵀ and d_b_ih = d_b_hh = Σ d_a_t.
+
+    Args:
+        trace: as `forward` has left it.
+        index, inputs, weights, starts: as there.
+        d_states: what d_h gets from above, (M, H).
+        d_weights: receives the gradients of the weights; zero so far except for d_W_hh.
+
+    Returns:
+        d_a, (M, H), which is also what d_states becomes.
+
+    Source: Werbos, Backpropagation through time: what it does and how to do it, 1990.
+    """
+    _, W_hh, _, _ = weights
+    d_W_ih, d_W_hh, d_b_ih, d_b_hh = d_weights
+    states, d_next, outer = trace.states[index], trace.recurrent, trace.outer
+    H = W_hh.shape[1]
+    d_next[:] = 0
+    for t in range(len(starts) - 2, -1, -1):
+        start, end = starts[t], starts[t + 1]
+        rows = end - start
+        for i in range(rows):
+            for j in range(H):
+                h, d_h = states[start + i, j], d_states[start + i, j] + d_next[i, j]
+                d_states[start + i, j] = d_h - d_h * h * h
+        if t > 0:
+            before = starts[t - 1]
+            np.dot(d_states[start:end], W_hh, d_next[:rows])  # (n_t, H) x (H, H)
+            np.dot(d_states[start:end].T, states[before : before + rows], outer)
+            for i in range(H):
+                for j in range(H):
+                    d_W_hh[i, j] += outer[i, j]
+    np.dot(d_states.T, inputs, d_W_ih)  # (H, M) x (M, D)
+    add_rows(d_states, d_b_ih)
+    for j in range(len(d_b_ih)):
+        d_b_hh[j] = d_b_ih[j]
+    return d_states
+
+
+@kernel
+def contract(trace, index, W_hh, factor, d_states, d_W_hh):
+    """factor · mean over visited states and units i of (1 - h_i²) Σ_j |W_hh[i, j]|.
+
+    The sum bounds row i of the Jacobian ∂h_t/∂h_{t-1}: where it is small, states draw together.
+    Its gradients are added to d_states, (M, H), and d_W_hh, (H, H).
+    """
+    M, H = d_states.shape
+    states, slopes, reaches = trace.states[index], trace.slopes, trace.reaches
+    real = d_states.dtype.type
+    weight, one = real(factor / (M * H)), real(1)
+    for i in range(H):
+        slopes[i] = reaches[i] = 0
+        for j in range(H):
+            reaches[i] += abs(W_hh[i, j])
+    for m in range(M):
+        for i in range(H):
+            h = states[m, i]
+            slopes[i] += one - h * h
+            d_states[m, i] -= (weight + weight) * reaches[i] * h
+    for i in range(H):
+        for j in range(H):
+            pull = weight * slopes[i]
+            d_W_hh[i, j] += pull if W_hh[i, j] > 0 else -pull if W_hh[i, j] < 0 else real(0)
+    return weight * np.dot(slopes, reaches)

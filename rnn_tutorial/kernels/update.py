@@ -1,0 +1,320 @@
+"""Many updates in one call: batches in, trained weights out, every formula by hand.
+
+    ids -> embed -> layer 0 -> … -> layer L-1 -> last valid state -> scores -> cross-entropy
+    the same way back (backpropagation through time) -> clip -> AdamW -> the next batch
+
+Valid steps are packed as in PackedSequence: all rows at t = 0, then those that still run at t = 1,
+and so on. Rows are sorted by descending length, so the n_t rows that run at t are the first n_t.
+Where time does not matter, packing turns many small matrix products into a single large one.
+
+Shapes: K steps (batches), N batch, T time, M valid steps of a batch (the sum of its lengths),
+E embedding, D input of a layer (E or H), H hidden, G gates of a cell, L layers, C classes,
+V vocabulary. `d_a` is the gradient of the loss with respect to `a`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from rnn_tutorial.kernels import gru, lstm, rnn
+from rnn_tutorial.kernels.arrays import add_rows, scatter_rows
+from rnn_tutorial.kernels.compiler import by_type, compiled, kernel
+from rnn_tutorial.kernels.gru import GruTrace
+from rnn_tutorial.kernels.lstm import LstmTrace
+from rnn_tutorial.kernels.rnn import RnnTrace
+
+# By the name of a cell: what its layers leave for the way back, and the blocks of its matrices.
+TRACES = {"rnn": RnnTrace, "gru": GruTrace, "lstm": LstmTrace}
+GATES = {"rnn": rnn.GATES, "gru": gru.GATES, "lstm": lstm.GATES}
+
+
+class Sizes(NamedTuple):
+    """The sizes of a model."""
+
+    V: int
+    E: int
+    H: int
+    G: int
+    L: int
+    C: int
+
+
+class Room(NamedTuple):
+    """Where a batch is computed; made once for many batches, of at most M valid steps."""
+
+    gradients: np.ndarray  # of all parameters, flat
+    ids: np.ndarray  # (M,)
+    starts: np.ndarray  # (T + 1,)
+    ends: np.ndarray  # each row's last valid step, (N,)
+    embedded: np.ndarray  # (M, E)
+    last: np.ndarray  # the states that are classified, (N, H)
+    scores: np.ndarray  # (N, C)
+    d_scores: np.ndarray  # (N, C)
+    d_last: np.ndarray  # (N, H)
+    d_states: np.ndarray  # (M, H)
+    d_inputs: np.ndarray  # (M, H)
+    d_by_id: np.ndarray  # (V + 1, G·H)
+
+    @classmethod
+    def make(cls, sizes: Sizes, M: int, N: int, T: int, parameters: np.ndarray) -> Room:
+        """Room for N rows of at most T steps, M in all."""
+        V, E, H, G, _, C = sizes
+        positions = [np.empty(size, np.int64) for size in (M, T + 1, N)]
+        shapes = (M, E), (N, H), (N, C), (N, C), (N, H), (M, H), (M, H), (V + 1, G * H)
+        numbers = [np.empty(shape, parameters.dtype) for shape in shapes]
+        return cls(np.empty_like(parameters), *positions, *numbers)
+
+    def fits(self, M: int, N: int, T: int) -> bool:
+        """True if batches of N rows and at most T steps, M in all, can be computed here."""
+        return M <= len(self.ids) and N == len(self.ends) and T < len(self.starts)
+
+
+# ---- what depends on the cell ----
+
+_CELLS = {RnnTrace: rnn, GruTrace: gru, LstmTrace: lstm}
+
+
+def _forward(trace, index, inputs, weights, starts):
+    """The states of layer `index`; see rnn.py."""
+
+
+def _backward(trace, index, inputs, weights, starts, d_states, d_weights):
+    """Backpropagation through layer `index`; see rnn.py."""
+
+
+def _contract(trace, index, W_hh, factor, d_states, d_W_hh):
+    """The contraction penalty, which is for nn.RNN; see rnn.py."""
+
+
+@by_type(_forward)
+def _forward_of(trace, index, inputs, weights, starts):
+    return _CELLS[trace.instance_class].forward
+
+
+@by_type(_backward)
+def _backward_of(trace, index, inputs, weights, starts, d_states, d_weights):
+    return _CELLS[trace.instance_class].backward
+
+
+@by_type(_contract)
+def _contract_of(trace, index, W_hh, factor, d_states, d_W_hh):
+    if trace.instance_class is RnnTrace:
+        return rnn.contract
+    return lambda trace, index, W_hh, factor, d_states, d_W_hh: 0.0
+
+
+# ---- training ----
+
+
+@compiled
+def train(
+    memory,
+    step,
+    sizes,
+    batches,
+    noise,
+    learning_rates,
+    contraction,
+    max_grad_norm,
+    hyperparameters,
+    room,
+    trace,
+    losses,
+    grad_norms,
+):
+    """K times: gradients, clipping, AdamW.
+
+    Args:
+        memory: all parameters in one flat array, and AdamW's two moving averages likewise.
+        step: steps taken before.
+        sizes: of the model.
+        batches: x (K, N, T), seq_lengths (K, N), targets (K, N).
+        noise: for the embedded tokens of all batches, (ΣM, E), or (0, E).
+        learning_rates, contraction: of each step, (K,).
+        max_grad_norm: 0 is no clipping.
+        hyperparameters: beta1, beta2, eps, weight_decay.
+        room, trace: to compute in.
+        losses, grad_norms: receive those of each step, (K,).
+    """
+    parameters, gradients = memory[0], room.gradients
+    x, seq_lengths, targets = batches
+    real = parameters.dtype.type
+    first = 0  # row of the noise
+    for k in range(len(x)):
+        M = _pack(x[k], seq_lengths[k], room)
+        end = min(first + M, len(noise))
+        losses[k] = _loss_and_gradients(
+            parameters, sizes, M, seq_lengths[k], targets[k], noise[first:end], contraction[k],
+            room, trace,
+        )  # fmt: skip
+        first = end
+        grad_norms[k] = math.sqrt(np.dot(gradients, gradients))
+        if max_grad_norm > 0:
+            scale = real(min(1.0, max_grad_norm / (grad_norms[k] + 1e-6)))
+            for i in range(len(gradients)):
+                gradients[i] *= scale
+        _adamw(memory, gradients, step + k + 1, learning_rates[k], hyperparameters)
+
+
+@kernel
+def _adamw(memory, gradients, step, learning_rate, hyperparameters):
+    """Weight decay p ← p - lr·wd·p, then Adam p ← p - lr · m̂ / (√v̂ + eps).
+
+    With m ← β1 m + (1 - β1) g, v ← β2 v + (1 - β2) g², m̂ = m / (1 - β1ᵗ), v̂ = v / (1 - β2ᵗ).
+
+    Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2.
+    """
+    parameters, exp_avg, exp_avg_sq = memory
+    beta1, beta2, eps, weight_decay = hyperparameters
+    # In the parameters' own precision: one float64 would turn the whole loop into float64.
+    real = parameters.dtype.type
+    keep1, add1, keep2, add2 = real(beta1), real(1 - beta1), real(beta2), real(1 - beta2)
+    decay = real(1 - learning_rate * weight_decay)
+    rate = real(learning_rate / (1 - beta1**step))
+    scale = real(1 / math.sqrt(1 - beta2**step))
+    tiny = real(eps)
+    for i in range(len(parameters)):
+        g = gradients[i]
+        exp_avg[i] = keep1 * exp_avg[i] + add1 * g
+        exp_avg_sq[i] = keep2 * exp_avg_sq[i] + add2 * g * g
+        direction = exp_avg[i] / (math.sqrt(exp_avg_sq[i]) * scale + tiny)
+        parameters[i] = decay * parameters[i] - rate * direction
+
+
+# ---- one batch: loss and gradients ----
+
+
+@kernel
+def _loss_and_gradients(
+    parameters, sizes, M, seq_lengths, targets, noise, contraction, room, trace
+):
+    """The loss of a packed batch; `room.gradients` receives its gradient."""
+    V, E, H, L = sizes.V, sizes.E, sizes.H, sizes.L
+    gradients = room.gradients
+    embedding, layers, W, b = _split(parameters, sizes)
+    d_embedding, d_layers, d_W, d_b = _split(gradients, sizes)
+    ids, starts, embedded = room.ids[:M], room.starts[: seq_lengths[0] + 1], room.embedded[:M]
+    ends, last, scores, d_scores = room.ends, room.last, room.scores, room.d_scores
+
+    # Forward.
+    _embed(embedding, ids, noise, embedded)
+    inputs = embedded
+    for index in range(L):
+        _forward(trace, index, inputs, _layer(layers, index, sizes), starts)
+        inputs = trace.states[index][:M]
+    for n in range(len(ends)):
+        ends[n] = starts[seq_lengths[n] - 1] + n
+        for j in range(H):
+            last[n, j] = inputs[ends[n], j]
+    np.dot(last, W.T, scores)  # (N, H) x (H, C)
+    for n in range(len(scores)):
+        for c in range(len(b)):
+            scores[n, c] += b[c]
+    loss = _cross_entropy(scores, targets, d_scores)
+
+    # Backward: the same in reverse.
+    gradients[:] = 0
+    np.dot(d_scores.T, last, d_W)  # (C, N) x (N, H)
+    add_rows(d_scores, d_b)
+    d_states, d_inputs = room.d_states[:M], room.d_inputs[:M]
+    d_states[:] = 0
+    np.dot(d_scores, W, room.d_last)  # (N, C) x (C, H)
+    scatter_rows(room.d_last, ends, d_states)
+    d_a = d_states
+    for index in range(L - 1, -1, -1):
+        inputs = trace.states[index - 1][:M] if index > 0 else embedded
+        weights, d_weights = _layer(layers, index, sizes), _layer(d_layers, index, sizes)
+        if contraction > 0:
+            loss += _contract(trace, index, weights[1], contraction, d_states, d_weights[1])
+        d_a = _backward(trace, index, inputs, weights, starts, d_states, d_weights)  # (M, G·H)
+        if index > 0:
+            np.dot(d_a, weights[0], d_inputs)  # (M, G·H) x (G·H, H)
+            d_states, d_inputs = d_inputs, d_states
+    d_by_id = room.d_by_id  # Σ d_a over the steps of each id
+    d_by_id[:] = 0
+    scatter_rows(d_a, ids, d_by_id)
+    # Through layer 0's W_ih, (V, G·H) x (G·H, E); row V, the padding, gets no gradient.
+    np.dot(d_by_id[:V], _layer(layers, 0 * L, sizes)[0], d_embedding[:V])
+    return loss
+
+
+@kernel
+def _split(flat, sizes):
+    """Views of embedding (V + 1, E), all layers (flat), weight (C, H) and bias (C,) of fc."""
+    V, E, H, G, L, C = sizes
+    layers = (V + 1) * E
+    W = layers + G * H * (E + H + 2) + (L - 1) * G * H * (H + H + 2)
+    b = W + C * H
+    return flat[:layers].reshape(V + 1, E), flat[layers:W], flat[W:b].reshape(C, H), flat[b:]
+
+
+@kernel
+def _layer(layers, index, sizes):
+    """Views of a layer's W_ih (G·H, D), W_hh (G·H, H), b_ih (G·H,) and b_hh (G·H,)."""
+    E, H, rows = sizes.E, sizes.H, sizes.G * sizes.H
+    D = E if index == 0 else H
+    W_ih = 0 if index == 0 else rows * (E + H + 2) + (index - 1) * rows * (H + H + 2)
+    W_hh = W_ih + rows * D
+    b_ih = W_hh + rows * H
+    b_hh = b_ih + rows
+    return (
+        layers[W_ih:W_hh].reshape(rows, D),
+        layers[W_hh:b_ih].reshape(rows, H),
+        layers[b_ih:b_hh],
+        layers[b_hh : b_hh + rows],
+    )
+
+
+@kernel
+def _pack(x, seq_lengths, room):
+    """Pack the ids of a batch: step t is room.ids[room.starts[t] : room.starts[t + 1]].
+
+    Returns:
+        M, the number of its valid steps.
+    """
+    ids, starts = room.ids, room.starts
+    rows = len(seq_lengths)
+    starts[0] = 0
+    for t in range(seq_lengths[0]):
+        while seq_lengths[rows - 1] <= t:
+            rows -= 1
+        starts[t + 1] = starts[t] + rows
+        for row in range(rows):
+            ids[starts[t] + row] = x[row, t]
+    return starts[seq_lengths[0]]
+
+
+@kernel
+def _embed(embedding, ids, noise, embedded):
+    """Rows of the embedding, with noise if there is any, (M, E)."""
+    for m in range(len(ids)):
+        for e in range(embedded.shape[1]):
+            embedded[m, e] = embedding[ids[m], e]
+    for m in range(len(noise)):
+        for e in range(embedded.shape[1]):
+            embedded[m, e] += noise[m, e]
+
+
+@kernel
+def _cross_entropy(scores, targets, d_scores):
+    """Mean of -log softmax(scores)[target].
+
+    d_scores, (N, C), receives the gradient (softmax(scores) - one_hot(target)) / N.
+    """
+    N, C = scores.shape
+    loss = 0.0
+    for n in range(N):
+        largest = scores[n, 0]
+        for c in range(1, C):
+            largest = max(largest, scores[n, c])
+        total = 0.0
+        for c in range(C):
+            d_scores[n, c] = math.exp(scores[n, c] - largest)
+            total += d_scores[n, c]
+        loss += math.log(total) + largest - scores[n, targets[n]]
+        for c in range(C):
+            d_scores[n, c] = (d_scores[n, c] / total - (c == targets[n])) / N
+    return loss / N
