@@ -5,7 +5,15 @@ Loops compile faster than NumPy's functions, and a product and a sum in one loop
 
 from __future__ import annotations
 
+import numpy as np
+
 from rnn_tutorial.kernels.compiler import kernel
+
+
+@kernel
+def multiply(a, b, product):
+    """product = a b, for what is called from Python: compiled there, it would be so once more."""
+    np.dot(a, b, product)
 
 
 @kernel
@@ -14,6 +22,14 @@ def add_rows(matrix, total):
     for i in range(matrix.shape[0]):
         for j in range(matrix.shape[1]):
             total[j] += matrix[i, j]
+
+
+@kernel
+def transpose(matrix, transposed):
+    """transposed[j, i] = matrix[i, j]; products with what lies in order are faster."""
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            transposed[j, i] = matrix[i, j]
 
 
 @kernel

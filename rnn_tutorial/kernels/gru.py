@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_tutorial.kernels.activations import sigmoid, tanh
-from rnn_tutorial.kernels.arrays import add_rows
+from rnn_tutorial.kernels.arrays import add_rows, transpose
 from rnn_tutorial.kernels.compiler import kernel
+from rnn_tutorial.kernels.room import Sizes
 
 GATES = 3  # blocks of H rows in W_ih and W_hh
 
@@ -31,15 +32,19 @@ class GruTrace(NamedTuple):
     before: np.ndarray  # h_{t-1} of each step, (L, M, H)
     gates: np.ndarray  # r, z, n; on the way back their d_a, (L, M, 3H)
     memories: np.ndarray  # W_hn h_{t-1} + b_hn, (L, M, H)
+    W_ih_T: np.ndarray  # the transpose of a layer's W_ih, (E or H, 3H)
+    W_hh_T: np.ndarray  # and of its W_hh, (H, 3H)
     recurrent: np.ndarray  # W_hh h_{t-1} of a step, (N, 3H)
     d_recurrent: np.ndarray  # gradient by that and the bias b_hh, (M, 3H)
     d_next: np.ndarray  # of the loss by h_t through later steps, (N, H)
 
     @classmethod
-    def make(cls, L: int, M: int, N: int, H: int, dtype: np.dtype) -> GruTrace:
-        """Room for batches of at most M valid steps."""
+    def make(cls, sizes: Sizes, M: int, N: int, dtype: np.dtype) -> GruTrace:
+        """Room for batches of N rows and at most M valid steps."""
+        E, H, L = sizes.E, sizes.H, sizes.L
         of_steps = (L, M, H), (L, M, H), (L, M, 3 * H), (L, M, H)
-        shapes = *of_steps, (N, 3 * H), (M, 3 * H), (N, H)
+        transposes = (max(E, H), 3 * H), (H, 3 * H)
+        shapes = *of_steps, *transposes, (N, 3 * H), (M, 3 * H), (N, H)
         return cls(*(np.empty(shape, dtype) for shape in shapes))
 
 
@@ -50,7 +55,10 @@ def forward(trace, index, inputs, weights, starts):
     H = W_hh.shape[1]
     states, before, gates = trace.states[index], trace.before[index], trace.gates[index]
     memories, recurrent = trace.memories[index], trace.recurrent
-    np.dot(inputs, W_ih.T, gates[: len(inputs)])  # (M, D) x (D, 3H)
+    W_ih_T, W_hh_T = trace.W_ih_T[: W_ih.shape[1]], trace.W_hh_T
+    transpose(W_ih, W_ih_T)
+    transpose(W_hh, W_hh_T)
+    np.dot(inputs, W_ih_T, gates[: len(inputs)])  # (M, D) x (D, 3H)
     recurrent[:] = 0
     before[: starts[1]] = 0
     for t in range(len(starts) - 1):
@@ -59,7 +67,7 @@ def forward(trace, index, inputs, weights, starts):
             for i in range(end - start):
                 for j in range(H):
                     before[start + i, j] = states[starts[t - 1] + i, j]
-            np.dot(before[start:end], W_hh.T, recurrent[: end - start])  # (n_t, H) x (H, 3H)
+            np.dot(before[start:end], W_hh_T, recurrent[: end - start])  # (n_t, H) x (H, 3H)
         for i in range(start, end):
             gate, products = gates[i], recurrent[i - start]
             for j in range(2 * H):

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_tutorial.kernels.activations import sigmoid, tanh
-from rnn_tutorial.kernels.arrays import add_rows
+from rnn_tutorial.kernels.arrays import add_rows, transpose
 from rnn_tutorial.kernels.compiler import kernel
+from rnn_tutorial.kernels.room import Sizes
 
 GATES = 4  # blocks of H rows in W_ih and W_hh
 
@@ -32,15 +33,19 @@ class LstmTrace(NamedTuple):
     cells: np.ndarray  # c, (L, M, H)
     cells_before: np.ndarray  # c_{t-1} of each step, (L, M, H)
     shown: np.ndarray  # tanh(c), (L, M, H)
+    W_ih_T: np.ndarray  # the transpose of a layer's W_ih, (E or H, 4H)
+    W_hh_T: np.ndarray  # and of its W_hh, (H, 4H)
     recurrent: np.ndarray  # W_hh h_{t-1} of a step, (N, 4H)
     d_next: np.ndarray  # of the loss by h_t through later steps, (N, H)
     d_cells: np.ndarray  # of the loss by c_t, (N, H)
 
     @classmethod
-    def make(cls, L: int, M: int, N: int, H: int, dtype: np.dtype) -> LstmTrace:
-        """Room for batches of at most M valid steps."""
+    def make(cls, sizes: Sizes, M: int, N: int, dtype: np.dtype) -> LstmTrace:
+        """Room for batches of N rows and at most M valid steps."""
+        E, H, L = sizes.E, sizes.H, sizes.L
         of_steps = (L, M, H), (L, M, H), (L, M, 4 * H), (L, M, H), (L, M, H), (L, M, H)
-        shapes = *of_steps, (N, 4 * H), (N, H), (N, H)
+        transposes = (max(E, H), 4 * H), (H, 4 * H)
+        shapes = *of_steps, *transposes, (N, 4 * H), (N, H), (N, H)
         return cls(*(np.empty(shape, dtype) for shape in shapes))
 
 
@@ -52,7 +57,10 @@ def forward(trace, index, inputs, weights, starts):
     states, before, gates = trace.states[index], trace.before[index], trace.gates[index]
     cells, cells_before, shown = trace.cells[index], trace.cells_before[index], trace.shown[index]
     recurrent = trace.recurrent
-    np.dot(inputs, W_ih.T, gates[: len(inputs)])  # (M, D) x (D, 4H)
+    W_ih_T, W_hh_T = trace.W_ih_T[: W_ih.shape[1]], trace.W_hh_T
+    transpose(W_ih, W_ih_T)
+    transpose(W_hh, W_hh_T)
+    np.dot(inputs, W_ih_T, gates[: len(inputs)])  # (M, D) x (D, 4H)
     recurrent[:] = 0
     before[: starts[1]] = 0
     cells_before[: starts[1]] = 0
@@ -63,7 +71,7 @@ def forward(trace, index, inputs, weights, starts):
                 for j in range(H):
                     before[start + i, j] = states[starts[t - 1] + i, j]
                     cells_before[start + i, j] = cells[starts[t - 1] + i, j]
-            np.dot(before[start:end], W_hh.T, recurrent[: end - start])  # (n_t, H) x (H, 4H)
+            np.dot(before[start:end], W_hh_T, recurrent[: end - start])  # (n_t, H) x (H, 4H)
         for row in range(start, end):
             gate, products = gates[row], recurrent[row - start]
             for j in range(4 * H):

@@ -14,6 +14,7 @@ import numpy as np
 from rnn_tutorial.kernels.activations import tanh
 from rnn_tutorial.kernels.arrays import add_rows
 from rnn_tutorial.kernels.compiler import kernel
+from rnn_tutorial.kernels.room import Sizes
 
 GATES = 1  # blocks of H rows in W_ih and W_hh
 
@@ -28,8 +29,9 @@ class RnnTrace(NamedTuple):
     reaches: np.ndarray  # Σ_j |W_hh[i, j]|, (H,)
 
     @classmethod
-    def make(cls, L: int, M: int, N: int, H: int, dtype: np.dtype) -> RnnTrace:
-        """Room for batches of at most M valid steps."""
+    def make(cls, sizes: Sizes, M: int, N: int, dtype: np.dtype) -> RnnTrace:
+        """Room for batches of N rows and at most M valid steps."""
+        H, L = sizes.H, sizes.L
         shapes = (L, M, H), (N, H), (H, H), (H,), (H,)
         return cls(*(np.empty(shape, dtype) for shape in shapes))
 

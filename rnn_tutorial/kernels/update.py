@@ -15,12 +15,11 @@ V vocabulary. `d_a` is the gradient of the loss with respect to `a`.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from rnn_tutorial.kernels import gru, lstm, rnn
-from rnn_tutorial.kernels.arrays import add_rows, scatter_rows
+from rnn_tutorial.kernels.arrays import add_rows, multiply, scatter_rows
 from rnn_tutorial.kernels.compiler import by_type, compiled, kernel
 from rnn_tutorial.kernels.gru import GruTrace
 from rnn_tutorial.kernels.lstm import LstmTrace
@@ -29,47 +28,6 @@ from rnn_tutorial.kernels.rnn import RnnTrace
 # By the name of a cell: what its layers leave for the way back, and the blocks of its matrices.
 TRACES = {"rnn": RnnTrace, "gru": GruTrace, "lstm": LstmTrace}
 GATES = {"rnn": rnn.GATES, "gru": gru.GATES, "lstm": lstm.GATES}
-
-
-class Sizes(NamedTuple):
-    """The sizes of a model."""
-
-    V: int
-    E: int
-    H: int
-    G: int
-    L: int
-    C: int
-
-
-class Room(NamedTuple):
-    """Where a batch is computed; made once for many batches, of at most M valid steps."""
-
-    gradients: np.ndarray  # of all parameters, flat
-    ids: np.ndarray  # (M,)
-    starts: np.ndarray  # (T + 1,)
-    ends: np.ndarray  # each row's last valid step, (N,)
-    embedded: np.ndarray  # (M, E)
-    last: np.ndarray  # the states that are classified, (N, H)
-    scores: np.ndarray  # (N, C)
-    d_scores: np.ndarray  # (N, C)
-    d_last: np.ndarray  # (N, H)
-    d_states: np.ndarray  # (M, H)
-    d_inputs: np.ndarray  # (M, H)
-    d_by_id: np.ndarray  # (V + 1, G·H)
-
-    @classmethod
-    def make(cls, sizes: Sizes, M: int, N: int, T: int, parameters: np.ndarray) -> Room:
-        """Room for N rows of at most T steps, M in all."""
-        V, E, H, G, _, C = sizes
-        positions = [np.empty(size, np.int64) for size in (M, T + 1, N)]
-        shapes = (M, E), (N, H), (N, C), (N, C), (N, H), (M, H), (M, H), (V + 1, G * H)
-        numbers = [np.empty(shape, parameters.dtype) for shape in shapes]
-        return cls(np.empty_like(parameters), *positions, *numbers)
-
-    def fits(self, M: int, N: int, T: int) -> bool:
-        """True if batches of N rows and at most T steps, M in all, can be computed here."""
-        return M <= len(self.ids) and N == len(self.ends) and T < len(self.starts)
 
 
 # ---- what depends on the cell ----
@@ -139,24 +97,60 @@ def train(
         room, trace: to compute in.
         losses, grad_norms: receive those of each step, (K,).
     """
-    parameters, gradients = memory[0], room.gradients
     x, seq_lengths, targets = batches
-    real = parameters.dtype.type
-    first = 0  # row of the noise
+    embedding, layers, W, b = _split(memory[0], sizes)
+    d_embedding, d_layers, d_W, d_b = _split(room.gradients, sizes)
+    noise_row = 0
     for k in range(len(x)):
         M = _pack(x[k], seq_lengths[k], room)
-        end = min(first + M, len(noise))
-        losses[k] = _loss_and_gradients(
-            parameters, sizes, M, seq_lengths[k], targets[k], noise[first:end], contraction[k],
-            room, trace,
-        )  # fmt: skip
-        first = end
-        grad_norms[k] = math.sqrt(np.dot(gradients, gradients))
-        if max_grad_norm > 0:
-            scale = real(min(1.0, max_grad_norm / (grad_norms[k] + 1e-6)))
-            for i in range(len(gradients)):
-                gradients[i] *= scale
-        _adamw(memory, gradients, step + k + 1, learning_rates[k], hyperparameters)
+        ids, starts = room.ids[:M], room.starts[: seq_lengths[k, 0] + 1]
+        embedded, d_states, d_inputs = room.embedded[:M], room.d_states[:M], room.d_inputs[:M]
+        room.gradients[:] = 0
+
+        # Forward, and back to the states that are classified.
+        noise_end = min(noise_row + M, len(noise))
+        _embed(embedding, ids, noise[noise_row:noise_end], embedded)
+        noise_row = noise_end
+        inputs = embedded
+        for index in range(sizes.L):
+            _forward(trace, index, inputs, _layer(layers, index, sizes), starts)
+            inputs = trace.states[index][:M]
+        _take_last(inputs, seq_lengths[k], starts, room)
+        loss = _classify(W, b, targets[k], d_W, d_b, room)
+
+        # Backward through the layers.
+        d_states[:] = 0
+        scatter_rows(room.d_last, room.ends, d_states)
+        for index in range(sizes.L - 1, -1, -1):
+            inputs = trace.states[index - 1][:M] if index > 0 else embedded
+            weights, d_weights = _layer(layers, index, sizes), _layer(d_layers, index, sizes)
+            if contraction[k] > 0:
+                W_hh, d_W_hh = weights[1], d_weights[1]
+                loss += _contract(trace, index, W_hh, contraction[k], d_states, d_W_hh)
+            d_a = _backward(trace, index, inputs, weights, starts, d_states, d_weights)  # (M, G·H)
+            if index > 0:
+                multiply(d_a, weights[0], d_inputs)  # (M, G·H) x (G·H, H)
+                d_states, d_inputs = d_inputs, d_states
+        _embed_backward(d_a, ids, weights[0], d_embedding, room)
+
+        # Update.
+        losses[k], grad_norms[k] = loss, _clip(room.gradients, max_grad_norm)
+        _adamw(memory, room.gradients, step + k + 1, learning_rates[k], hyperparameters)
+
+
+@kernel
+def _clip(gradients, max_grad_norm):
+    """Scale the gradients down to the 2-norm max_grad_norm, if they are longer and it is not 0.
+
+    Returns:
+        Their 2-norm before.
+    """
+    grad_norm = math.sqrt(np.dot(gradients, gradients))
+    if max_grad_norm > 0:
+        scale = gradients.dtype.type(min(1.0, max_grad_norm / (float(grad_norm) + 1e-6)))
+        for i in range(len(gradients)):
+            gradients[i] *= scale
+    return grad_norm
 
 
 @kernel
@@ -184,61 +178,7 @@ def _adamw(memory, gradients, step, learning_rate, hyperparameters):
         parameters[i] = decay * parameters[i] - rate * direction
 
 
-# ---- one batch: loss and gradients ----
-
-
-@kernel
-def _loss_and_gradients(
-    parameters, sizes, M, seq_lengths, targets, noise, contraction, room, trace
-):
-    """The loss of a packed batch; `room.gradients` receives its gradient."""
-    V, E, H, L = sizes.V, sizes.E, sizes.H, sizes.L
-    gradients = room.gradients
-    embedding, layers, W, b = _split(parameters, sizes)
-    d_embedding, d_layers, d_W, d_b = _split(gradients, sizes)
-    ids, starts, embedded = room.ids[:M], room.starts[: seq_lengths[0] + 1], room.embedded[:M]
-    ends, last, scores, d_scores = room.ends, room.last, room.scores, room.d_scores
-
-    # Forward.
-    _embed(embedding, ids, noise, embedded)
-    inputs = embedded
-    for index in range(L):
-        _forward(trace, index, inputs, _layer(layers, index, sizes), starts)
-        inputs = trace.states[index][:M]
-    for n in range(len(ends)):
-        ends[n] = starts[seq_lengths[n] - 1] + n
-        for j in range(H):
-            last[n, j] = inputs[ends[n], j]
-    np.dot(last, W.T, scores)  # (N, H) x (H, C)
-    for n in range(len(scores)):
-        for c in range(len(b)):
-            scores[n, c] += b[c]
-    loss = _cross_entropy(scores, targets, d_scores)
-
-    # Backward: the same in reverse.
-    gradients[:] = 0
-    np.dot(d_scores.T, last, d_W)  # (C, N) x (N, H)
-    add_rows(d_scores, d_b)
-    d_states, d_inputs = room.d_states[:M], room.d_inputs[:M]
-    d_states[:] = 0
-    np.dot(d_scores, W, room.d_last)  # (N, C) x (C, H)
-    scatter_rows(room.d_last, ends, d_states)
-    d_a = d_states
-    for index in range(L - 1, -1, -1):
-        inputs = trace.states[index - 1][:M] if index > 0 else embedded
-        weights, d_weights = _layer(layers, index, sizes), _layer(d_layers, index, sizes)
-        if contraction > 0:
-            loss += _contract(trace, index, weights[1], contraction, d_states, d_weights[1])
-        d_a = _backward(trace, index, inputs, weights, starts, d_states, d_weights)  # (M, G·H)
-        if index > 0:
-            np.dot(d_a, weights[0], d_inputs)  # (M, G·H) x (G·H, H)
-            d_states, d_inputs = d_inputs, d_states
-    d_by_id = room.d_by_id  # Σ d_a over the steps of each id
-    d_by_id[:] = 0
-    scatter_rows(d_a, ids, d_by_id)
-    # Through layer 0's W_ih, (V, G·H) x (G·H, E); row V, the padding, gets no gradient.
-    np.dot(d_by_id[:V], _layer(layers, 0 * L, sizes)[0], d_embedding[:V])
-    return loss
+# ---- parts of a batch ----
 
 
 @kernel
@@ -299,14 +239,29 @@ def _embed(embedding, ids, noise, embedded):
 
 
 @kernel
-def _cross_entropy(scores, targets, d_scores):
-    """Mean of -log softmax(scores)[target].
+def _take_last(states, seq_lengths, starts, room):
+    """The states of the last layer at each row's last valid step: where they are, and what."""
+    ends, last = room.ends, room.last
+    for n in range(len(ends)):
+        ends[n] = starts[seq_lengths[n] - 1] + n
+        for j in range(last.shape[1]):
+            last[n, j] = states[ends[n], j]
 
-    d_scores, (N, C), receives the gradient (softmax(scores) - one_hot(target)) / N.
+
+@kernel
+def _classify(W, b, targets, d_W, d_b, room):
+    """The mean of -log softmax(scores)[target], where scores = last Wᵀ + b, and its gradients.
+
+    With d_scores = (softmax(scores) - one_hot(target)) / N, (N, C), room.d_last receives
+    d_scores W, (N, H), and d_W and d_b those of the classifier.
     """
+    scores, d_scores = room.scores, room.d_scores
     N, C = scores.shape
+    np.dot(room.last, W.T, scores)  # (N, H) x (H, C)
     loss = 0.0
     for n in range(N):
+        for c in range(C):
+            scores[n, c] += b[c]
         largest = scores[n, 0]
         for c in range(1, C):
             largest = max(largest, scores[n, c])
@@ -317,4 +272,16 @@ def _cross_entropy(scores, targets, d_scores):
         loss += math.log(total) + largest - scores[n, targets[n]]
         for c in range(C):
             d_scores[n, c] = (d_scores[n, c] / total - (c == targets[n])) / N
+    np.dot(d_scores, W, room.d_last)  # (N, C) x (C, H)
+    np.dot(d_scores.T, room.last, d_W)  # (C, N) x (N, H)
+    add_rows(d_scores, d_b)
     return loss / N
+
+
+@kernel
+def _embed_backward(d_a, ids, W_ih, d_embedding, room):
+    """The gradient of the embedding through layer 0's W_ih; the padding's, row V, stays 0."""
+    V = len(d_embedding) - 1
+    room.d_by_id[:] = 0
+    scatter_rows(d_a, ids, room.d_by_id)  # Σ d_a over the steps of each id
+    np.dot(room.d_by_id[:V], W_ih, d_embedding[:V])  # (V, G·H) x (G·H, E)

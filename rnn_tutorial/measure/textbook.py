@@ -51,13 +51,14 @@ def _collate(
 
 
 class _Net(nn.Module):
-    """Embedding -> packed nn.RNN -> Linear on the last layer's last state."""
+    """Embedding -> packed nn.RNN, nn.GRU or nn.LSTM -> Linear on the last layer's last state."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         classes = config.max_number + 1
         self.embedding = nn.Embedding(classes + 1, config.embed_dim, padding_idx=classes)
-        self.rnn = nn.RNN(config.embed_dim, config.hidden_dim, config.num_layers, batch_first=True)
+        layers = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[config.cell]
+        self.rnn = layers(config.embed_dim, config.hidden_dim, config.num_layers, batch_first=True)
         self.fc = nn.Linear(config.hidden_dim, classes)
         self.embed_noise = config.embed_noise
 
@@ -67,6 +68,7 @@ class _Net(nn.Module):
             embedded = embedded + self.embed_noise * torch.randn_like(embedded)
         packed = pack_padded_sequence(embedded, seq_lengths, batch_first=True, enforce_sorted=False)
         _, h_n = self.rnn(packed)
+        h_n = h_n[0] if isinstance(h_n, tuple) else h_n  # an LSTM's state is (h, c)
         return self.fc(h_n[-1])
 
 

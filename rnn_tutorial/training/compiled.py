@@ -1,8 +1,8 @@
 """The compiled engine: many updates a call, by hand, without autograd.
 
-What kernels/ computes replaces `loss.backward()`, `clip_grad_norm_` and `optimizer.step()`. It works
-in place on the memory of the nn.Module and of its optimizer, so that everything else (evaluation,
-checkpoints, going on with autograd) meets a usual PyTorch model.
+What kernels/ computes replaces `loss.backward()`, `clip_grad_norm_` and `optimizer.step()`. It
+works in place on the memory of the nn.Module and of its optimizer, so that everything else
+(evaluation, checkpoints, going on with autograd) meets a usual PyTorch model.
 
 Shapes: K steps (batches), N batch, T time, M valid steps of a batch (the sum of its lengths),
 E embedding, C classes, V vocabulary.
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.data.batches import Batches
-from rnn_tutorial.kernels.update import GATES, TRACES, Room, Sizes, train
+from rnn_tutorial.kernels.room import Room, Sizes
+from rnn_tutorial.kernels.update import GATES, TRACES, train
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.training.support import check_supported, missing_libraries
 
@@ -100,7 +101,8 @@ def compile_training_step(
         _, N, T = arrays[0].shape
         M = int(arrays[1].sum(axis=1).max())
         if room is None or not room.fits(M, N, T):
-            room, trace = Room.make(sizes, M, N, T, values), make_trace(sizes.L, M, N, sizes.H, values.dtype)
+            room = Room.make(sizes, M, N, T, values)
+            trace = make_trace(sizes, M, N, values.dtype)
         group = optimizer.param_groups[0]
         losses, grad_norms = np.empty(len(arrays[0])), np.empty(len(arrays[0]))
         train(
