@@ -57,11 +57,11 @@ SECTIONS = {
 
 _SOLVED = ("--recipe", "solved")
 _SHORTER = (
-    *(*_SOLVED, "--engine", "autograd", "--hidden_dim", "64", "--batch_size", "128"),
+    *(*_SOLVED, "--hidden_dim", "64", "--batch_size", "128"),
     *("--total_steps", "2000", "--warmup_step", "200", "--lr", "0.003"),
 )
 _DIRECTIONS = {"one direction": (), "two directions": ("--bidirectional",)}
-_OTHERS = (*_SOLVED, "--engine", "autograd", "--total_steps", "3000")
+_OTHERS = (*_SOLVED, "--total_steps", "3000")
 # Each has about as many parameters as the network of the recipe.
 _ALIKE = {
     "rnn": ("--cell", "rnn", "--hidden_dim", "128"),

@@ -71,11 +71,11 @@ def candidate_engines(
     }
 
 
-def compare_training(rounds: int, seconds: float) -> dict[str, Any]:
+def compare_training(rounds: int, seconds: float, cell: str = "rnn") -> dict[str, Any]:
     """The textbook loop against each engine on A, B and C; each has `seconds` in a round."""
     results = {}
     for name, config in SIZES.items():
-        config = replace(config, device=choose_device("auto", World()))
+        config = replace(config, cell=cell, device=choose_device("auto", World()))
         textbook = {"textbook": updates(textbook_loop(config), seconds)}
         candidates = textbook | candidate_engines(config, seconds)
         results[name] = against(timed(rounds, candidates), "textbook")

@@ -19,7 +19,16 @@ TRAINING_CODE = (
     "train_cls_rnn.py",
     *(
         f"rnn_tutorial/{folder}"
-        for folder in ("settings", "machines", "data", "model", "evaluation", "tasks", "training")
+        for folder in (
+            "settings",
+            "machines",
+            "data",
+            "model",
+            "evaluation",
+            "tasks",
+            "kernels",
+            "training",
+        )
     ),
 )
 

@@ -185,7 +185,9 @@ def test_gradients_equal_autograds(dtype, tolerance, case, seed):
     [PLAIN, case(weight_decay=0.3), case(layers=3, hidden=12, max_grad_norm=0.1), ALL_AT_ONCE],
     ids=["plain", "decay", "deep_clipped", "all_at_once"],
 )
-def test_a_hundred_steps_follow_autograd_and_torchs_adamw(case, dtype, tolerance):
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_hundred_steps_follow_autograd_and_torchs_adamw(cell, case, dtype, tolerance):
+    case = with_cell(case, cell)
     steps = draw_steps(case, 100)
     model, optimizer, advance = make_engine(case, dtype)
     losses, grad_norms = advance(*steps)
@@ -201,7 +203,9 @@ def test_a_hundred_steps_follow_autograd_and_torchs_adamw(case, dtype, tolerance
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", [PLAIN, ALL_AT_ONCE], ids=["plain", "all_at_once"])
-def test_steps_are_the_same_however_many_a_call(case, dtype):
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_are_the_same_however_many_a_call(cell, case, dtype):
+    case = with_cell(case, cell)
     steps = draw_steps(case, 20)
     ends = {}
     for cuts in ([0, 20], [0, 7, 20], [0, *range(1, 21)], [0, 20]):
@@ -211,8 +215,36 @@ def test_steps_are_the_same_however_many_a_call(case, dtype):
         assert_identical(ends[tuple(cuts)], ends[0, 20])
 
 
-def test_a_large_net_trains_the_same_twice():
-    large = case(hidden=128, batch=256, embed=10, embed_noise=0.3, max_grad_norm=1.0)
+@pytest.mark.parametrize("cell", CELLS)
+def test_after_a_thousand_updates_the_weights_are_autograds(cell):
+    case = with_cell(ALL_AT_ONCE, cell)
+    steps = draw_steps(case, 1000)
+    # In float64: a thousand updates make float32's rounding errors a thousand times as large.
+    model, _, advance = make_engine(case, torch.float64)
+    losses, _ = advance(*steps)
+    reference, reference_optimizer = make_model(case, torch.float64)
+    wanted_losses, _ = autograd_advance(case, reference, reference_optimizer, steps)
+    assert losses.tolist() == pytest.approx(wanted_losses, rel=1e-9)
+    for parameter, wanted in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_batches_that_need_more_room_get_it(cell):
+    wide, long = case(cell=cell, batch=9, longest=2), case(cell=cell, longest=7)
+    model, _, advance = make_engine(wide, torch.float64)
+    reference, reference_optimizer = make_model(wide, torch.float64)
+    for seed, changed in enumerate((long, wide, long, case(cell=cell, longest=6))):
+        steps = draw_steps(changed, 2, seed)
+        advance(*steps)
+        autograd_advance(changed, reference, reference_optimizer, steps)
+    for parameter, wanted in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter, wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_large_net_trains_the_same_twice(cell):
+    large = case(cell=cell, hidden=128, batch=256, embed=10, embed_noise=0.3, max_grad_norm=1.0)
     steps = draw_steps(large, 10)
     runs = []
     for _ in range(2):
@@ -239,14 +271,16 @@ def test_model_and_optimizer_are_worked_on_in_place():
 
 
 @pytest.mark.parametrize("first_engine", ["compiled", "autograd"])
-def test_a_checkpoint_continues_bit_for_bit(first_engine):
-    steps = draw_steps(ALL_AT_ONCE, 12)
-    model, optimizer = make_model(ALL_AT_ONCE)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_checkpoint_continues_bit_for_bit(cell, first_engine):
+    everything = with_cell(ALL_AT_ONCE, cell)
+    steps = draw_steps(everything, 12)
+    model, optimizer = make_model(everything)
     if first_engine == "autograd":
-        autograd_advance(ALL_AT_ONCE, model, optimizer, cut(steps, 0, 5))
-        advance = compile_training_step(*settings_of(ALL_AT_ONCE, model, optimizer))
+        autograd_advance(everything, model, optimizer, cut(steps, 0, 5))
+        advance = compile_training_step(*settings_of(everything, model, optimizer))
     else:
-        advance = compile_training_step(*settings_of(ALL_AT_ONCE, model, optimizer))
+        advance = compile_training_step(*settings_of(everything, model, optimizer))
         advance(*cut(steps, 0, 5))
     checkpoint = io.BytesIO()
     torch.save([model.state_dict(), optimizer.state_dict()], checkpoint)
@@ -254,10 +288,10 @@ def test_a_checkpoint_continues_bit_for_bit(first_engine):
 
     checkpoint.seek(0)
     weights, optimizer_state = torch.load(checkpoint, weights_only=True)
-    resumed, resumed_optimizer = make_model(ALL_AT_ONCE, seed=1)
+    resumed, resumed_optimizer = make_model(everything, seed=1)
     resumed.load_state_dict(weights)
     resumed_optimizer.load_state_dict(optimizer_state)
-    compile_training_step(*settings_of(ALL_AT_ONCE, resumed, resumed_optimizer))(*cut(steps, 5, 12))
+    compile_training_step(*settings_of(everything, resumed, resumed_optimizer))(*cut(steps, 5, 12))
     assert_identical(snapshot(resumed, resumed_optimizer), snapshot(model, optimizer))
 
 
@@ -339,14 +373,14 @@ def test_only_what_is_supported_is_accepted():
     model, optimizer = make_model(PLAIN)
     assert compile_training_step(model, optimizer)
     for wrong in (
-        nn.GRU(5, 8),
         nn.RNN(5, 8, nonlinearity="relu"),
-        nn.RNN(5, 8, bidirectional=True),
+        nn.GRU(5, 8, bidirectional=True),
+        nn.LSTM(5, 8, proj_size=3),
         nn.RNN(5, 8, 2, dropout=0.1),
         nn.RNN(5, 8, bias=False),
     ):
         model.rnn = wrong
-        assert "only a tanh RNN of one direction" in refusal(model, optimizer)
+        assert "only a tanh RNN, a GRU or an LSTM" in refusal(model, optimizer)
     model, _ = make_model(PLAIN)
     assert "AdamW" in refusal(model, torch.optim.SGD(model.parameters()))
     assert "amsgrad" in refusal(model, torch.optim.AdamW(model.parameters(), amsgrad=True))
