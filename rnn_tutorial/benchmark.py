@@ -5,7 +5,8 @@
     python -m rnn_tutorial.benchmark --json FILE         keep the figures
 
 The candidates take turns, round after round (timing.py). Every cost of a step is counted: drawing
-the batch, noise, learning rate, update.
+the batch, noise, learning rate, update. The first line compares the matrix products of the
+compiled engine with PyTorch's, and says where OpenBLAS's kernels are slow for this processor.
 """
 
 from __future__ import annotations
