@@ -5,7 +5,8 @@
     python -m rnn_tutorial.benchmark --json FILE         keep the figures
 
 The candidates take turns, round after round (timing.py). Every cost of a step is counted: drawing
-the batch, noise, learning rate, update.
+the batch, noise, learning rate, update. The first line compares the matrix products of the
+compiled engine with PyTorch's, and says where OpenBLAS's kernels are slow for this processor.
 """
 
 from __future__ import annotations
@@ -21,12 +22,21 @@ import torch
 from rnn_tutorial.experiments.plots import check_picture, draw_growth
 from rnn_tutorial.measure import answers, training
 from rnn_tutorial.measure.growth import GROWTH, measure_growth
+from rnn_tutorial.measure.products import compare_products, describe_products
 from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import ENGINES
+
+
+def measure_products() -> dict[str, Any] | None:
+    """The compiled engine's matrix products against PyTorch's."""
+    products = compare_products()
+    if products:
+        print(describe_products(products))
+    return products
 
 
 def measure_training(quick: bool) -> dict[str, Any]:
@@ -132,9 +142,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     torch.set_num_threads(choose_num_threads())
     command = " ".join([parser.prog, *(sys.argv[1:] if arguments is None else arguments)])
+    how = {"command": command, **describe_machine(), "products": measure_products()}
     for name in names:
         results[name] = SHORTENED[name](flags.quick) if name in SHORTENED else LEFT_OUT[name]()
-        results["measured"][name] = {"command": command, **describe_machine()}
+        results["measured"][name] = how
     try:
         if flags.json:
             write_json(flags.json, results)

@@ -13,8 +13,9 @@ import pytest
 import train_cls_rnn
 from rnn_tutorial import benchmark
 from rnn_tutorial.experiments import tables
-from rnn_tutorial.measure import answers, timing, training
+from rnn_tutorial.measure import answers, products, timing, training
 from rnn_tutorial.measure.growth import GROWTH, flops_per_update
+from rnn_tutorial.measure.products import compare_products, describe_products
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import against, timed, updates
 from rnn_tutorial.measure.training import SIZES, engine_steps
@@ -82,6 +83,31 @@ def test_operations_of_an_update_are_counted_by_hand():
     assert flops_per_update(config) == 3 * 2 * (steps * (first + second) + outputs * scores)
 
 
+@pytest.mark.parametrize(
+    "engine, variables, advice",
+    [
+        (61, {"OPENBLAS_CORETYPE": "Haswell"}, None),
+        (59, {"OPENBLAS_CORETYPE": "Prescott"}, "Unset OPENBLAS_CORETYPE, which is 'Prescott'."),
+        (59, {}, "OpenBLAS chose the kernels by itself: a newer SciPy may choose better ones"),
+    ],
+)
+def test_slow_kernels_are_told_with_what_to_do(engine, variables, advice):
+    rates = {"engine_gigaflops": engine, "pytorch_gigaflops": 100}
+    told = describe_products({"openblas_kernels": "Katmai", **rates}, variables)
+    first, *warning = told.splitlines()
+    assert "PyTorch 100 GFLOP/s, compiled engine" in first and "kernels: Katmai)" in first
+    assert len(warning) == (advice is not None) and (advice or "") in told
+
+
+def test_the_rates_of_products_are_measured_here_and_the_kernels_named(monkeypatch):
+    measured = compare_products(rounds=3)
+    assert measured["engine_gigaflops"] > 0.1 and measured["pytorch_gigaflops"] > 0.1
+    if sys.platform == "linux":  # where SciPy's packages bring OpenBLAS
+        assert measured["openblas_kernels"].isalnum()
+    monkeypatch.setattr(products, "missing_libraries", lambda: "scipy not installed")
+    assert compare_products() is None
+
+
 @pytest.mark.parametrize("engine", ["textbook", "autograd", "compiled"])
 def test_the_loops_count_their_updates(engine):
     steps = textbook_loop(SMALL) if engine == "textbook" else engine_steps(SMALL, engine, at_once=5)
@@ -104,7 +130,9 @@ def test_the_command_measures_draws_and_keeps_the_figures(tmp_path, capsys):
     assert how["command"] == " ".join(["python -m rnn_tutorial.benchmark", *flags])
     assert results["growth"]["hidden_dim"]["4"]["compiled"]["median"] > 0
     assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size < 200_000
-    assert "hidden_dim       4  compiled" in capsys.readouterr().out
+    assert how["products"]["engine_gigaflops"] > 0
+    printed = capsys.readouterr().out
+    assert "Matrix products, 256×128 by" in printed and "hidden_dim       4  compiled" in printed
 
 
 @pytest.mark.parametrize(

@@ -111,10 +111,10 @@ def test_the_screen_tells_the_story(run_script, tmp_path):
     assert lines[-1] == "Ask it: python predict_cls_rnn.py --save_dir output/baseline"
 
 
-def test_nothing_is_overwritten(run_script, tmp_path):
-    for _ in range(2):
-        run_script("train_cls_rnn.py", *TRAIN_QUICKLY, cwd=tmp_path)
-    assert sorted(p.name for p in (tmp_path / "output").iterdir()) == ["baseline", "baseline-2"]
+def test_nothing_is_overwritten(tmp_path):
+    for name in ("run", "run-2"):
+        assert train(tmp_path).name == name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2"]
 
 
 # ---- what changes the weights and what does not ----

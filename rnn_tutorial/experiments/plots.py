@@ -77,7 +77,7 @@ def draw_accuracy_by_length(
     """Accuracy with its interval against length, trained range shaded, chance dashed."""
     figure, axes = new_figure(7, 3.6)
     axes.axvspan(trained_lengths[0], trained_lengths[-1], color=SKY, alpha=0.3, label="trained")
-    errors = [np.subtract(accuracy, low), np.subtract(high, accuracy)]
+    errors = np.abs(np.subtract([low, high], accuracy))  # (2, lengths): below and above
     axes.errorbar(lengths, accuracy, yerr=errors, marker="o", color=BLUE, label="accuracy")
     axes.axhline(chance, **CHANCE_LINE, label="chance")
     axes.set(xscale="log", ylim=(-0.03, 1.05), xlabel="length of the sequence", ylabel="accuracy")
