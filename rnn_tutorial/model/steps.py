@@ -77,19 +77,56 @@ def extend_by_every_token(model: RnnClsNet, state: Tensor) -> Tensor:
 
 
 class PlainSteps:
-    """The steps of a plain net for many sequences; layer 0's product with W_ih is looked up."""
+    """The steps of a plain net for many sequences; layer 0's product with W_ih is looked up.
+
+    A step adds what the layer before it, and the token in layer 0, give to what the state before it
+    gives: its recurrent part, W_hh h + b. Where many sequences go on from one state, this part
+    is computed once for all of them.
+    """
 
     @torch.no_grad()
     def __init__(self, model: RnnClsNet) -> None:
         layers = model.rnn.all_weights
         self._weights = [(w_ih, w_hh) for w_ih, w_hh, _, _ in layers]
         self._biases = [b_ih + b_hh for _, _, b_ih, b_hh in layers]  # (H,) each
-        self._inputs = model.embedding.weight[:-1] @ layers[0][0].T + self._biases[0]  # (V, H)
+        self._inputs = model.embedding.weight[:-1] @ layers[0][0].T  # (V, H)
+        self._biased_inputs = self._inputs + self._biases[0]
+
+    def recurrent_part(self, state: Tensor) -> Tensor:
+        """What such states give to the next step, (L, N, H)."""
+        return torch.stack(
+            [
+                add_product(bias.expand_as(h), h, w_hh)
+                for h, (_, w_hh), bias in zip(state, self._weights, self._biases, strict=True)
+            ]
+        )
+
+    def finish_in_place(self, recurrent: Tensor, tokens: Tensor) -> Tensor:
+        """Make of recurrent parts, (L, N, H), the states after a token each, (N,)."""
+        recurrent[0] += self._inputs.index_select(0, tokens)
+        tanh(recurrent[0], out=recurrent[0])
+        for layer in range(1, len(recurrent)):
+            x = add_product(recurrent[layer], recurrent[layer - 1], self._weights[layer][0])
+            tanh(x, out=recurrent[layer])
+        return recurrent
+
+    def extend_by_every_token(self, recurrent: Tensor) -> Tensor:
+        """From the recurrent parts after P prefixes to those after each of V tokens more.
+
+        Args:
+            recurrent: (L, P, H).
+
+        Returns:
+            Of prefix 0 with tokens 0, 1, …, then prefix 1, …: (L, P·V, H).
+        """
+        tokens = torch.arange(len(self._inputs)).repeat(recurrent.shape[1])
+        rows = recurrent.repeat_interleave(len(self._inputs), dim=1)
+        return self.recurrent_part(self.finish_in_place(rows, tokens))
 
     def advance_in_place(self, state: Tensor, ids: Tensor, n: int) -> None:
         """Update the first n of the states, (L, N, H), by the tokens `ids`, (T, N)."""
         for tokens in ids:
-            x = self._inputs.index_select(0, tokens)  # (N, H)
+            x = self._biased_inputs.index_select(0, tokens)  # (N, H)
             for layer, (w_ih, w_hh) in enumerate(self._weights):
                 if layer > 0:
                     x = add_product(self._biases[layer].expand_as(x), state[layer - 1], w_ih)
