@@ -64,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.input is None and sys.stdin is None:
             raise ValueError("standard input is closed; give --input")
         if not 0 <= flags.num_threads <= 1024:
-            allowed = "a whole number from 0 to 1024"
-            raise ValueError(f"--num_threads {flags.num_threads} is not {allowed}")
+            given = f"--num_threads {flags.num_threads}"
+            raise ValueError(f"{given} is not a whole number from 0 to 1024")
         predictor = Predictor(find_network(flags.checkpoint, flags.save_dir, flags.run_name))
         if flags.input is not None:
             return answer_once(predictor, flags.input, flags.json)

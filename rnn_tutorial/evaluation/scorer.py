@@ -1,8 +1,8 @@
 """Score many sequences of any lengths, fast, in memory that does not grow with their length.
 
 A net with a state reads its sequences in descending order of length: those that are still running
-at a step are then the first rows of the state, and no step is spent on padding. The states after
-short prefixes are computed once and looked up. On a CPU a plain net then takes one matrix product
+at a step are then the first rows of the state, and no step is spent on padding. What is known after
+short prefixes is computed once and looked up. On a CPU a plain net then takes one matrix product
 for each step and layer, in place; every other net is advanced by its modules. A net without a
 state reads padded batches of sequences of similar length.
 
@@ -65,8 +65,8 @@ class Scorer:
         Args:
             ids: token ids of all sequences, one after the other, whole numbers in [0, V), (M,).
             lengths: tokens of each sequence, int64, (N,), each at least 1; they sum to M.
-            num_before: how many sequences of the same stream came before: the longer it is, the
-                longer are the prefixes that it pays to keep.
+            num_before: sequences of the same stream that came before. The more, the longer are the
+                prefixes that are worth computing.
 
         Returns:
             Classes, int64, (N,), and probabilities, float32, (N,). If a score of a sequence is NaN,
@@ -176,8 +176,8 @@ class Scorer:
 class _Prefixes:
     """What is kept of all prefixes up to some length, computed when it is first asked for.
 
-    That is the state after each prefix; of a plain net on a CPU the recurrent part that this state
-    gives to the next step (see `PlainSteps`), so that one token more costs no product.
+    It is the state after each; for a plain net on a CPU the recurrent part of the step that follows
+    (see `PlainSteps`), so that the next token costs no product.
 
     The prefixes are the nodes of a tree with V children each, the empty one first: those of node i
     are V·i + 1, …, V·i + V.
@@ -197,8 +197,7 @@ class _Prefixes:
     def best_length(self, num_sequences: int, longest: int) -> int:
         """How long the looked-up prefixes of so many sequences should be.
 
-        There are at most as many of one length as sequences: to compute each of them costs about
-        as much as the step that a sequence then saves.
+        There are never more of one length than sequences: each costs about the step that it saves.
         """
         size, _, hidden = self._kept.shape
         room = _PREFIX_NUMBERS // (size * hidden) - 1  # the empty one is kept, too
@@ -211,10 +210,12 @@ class _Prefixes:
     def look_up(
         self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, depth: int
     ) -> tuple[Tensor, int]:
-        """The states of sequences after their first t tokens or all, (S, N, H); and t.
+        """Look up the prefixes of length `depth` of sequences in descending order of length.
 
-        The sequences start at `starts` in `ids` and are in descending order of length; prefixes of
-        length `depth` are looked up.
+        The sequences start at `starts` in `ids`.
+
+        Returns:
+            The states after their first t tokens, or all of them, (S, N, H); and t.
         """
         kept = self._up_to(depth)
         if not self._plain_steps:

@@ -79,9 +79,8 @@ def extend_by_every_token(model: RnnClsNet, state: Tensor) -> Tensor:
 class PlainSteps:
     """The steps of a plain net for many sequences; layer 0's product with W_ih is looked up.
 
-    A step adds what the layer before it, and the token in layer 0, give to what the state before it
-    gives: its recurrent part, W_hh h + b. Where many sequences go on from one state, this part
-    is computed once for all of them.
+    The recurrent part of a step, W_hh h with the bias (layer 0 has it in its inputs), does not
+    depend on the token. Where many sequences go on from the same state, it is computed once.
     """
 
     @torch.no_grad()
@@ -89,20 +88,16 @@ class PlainSteps:
         layers = model.rnn.all_weights
         self._weights = [(w_ih, w_hh) for w_ih, w_hh, _, _ in layers]
         self._biases = [b_ih + b_hh for _, _, b_ih, b_hh in layers]  # (H,) each
-        self._inputs = model.embedding.weight[:-1] @ layers[0][0].T  # (V, H)
-        self._biased_inputs = self._inputs + self._biases[0]
+        self._inputs = model.embedding.weight[:-1] @ layers[0][0].T + self._biases[0]  # (V, H)
+        self._biases[0] = torch.zeros_like(self._biases[0])
 
     def recurrent_part(self, state: Tensor) -> Tensor:
-        """What such states give to the next step, (L, N, H)."""
-        return torch.stack(
-            [
-                add_product(bias.expand_as(h), h, w_hh)
-                for h, (_, w_hh), bias in zip(state, self._weights, self._biases, strict=True)
-            ]
-        )
+        """Of the steps that follow such states, (L, N, H)."""
+        layers = zip(state, self._weights, self._biases, strict=True)
+        return torch.stack([add_product(b.expand_as(h), h, w_hh) for h, (_, w_hh), b in layers])
 
     def finish_in_place(self, recurrent: Tensor, tokens: Tensor) -> Tensor:
-        """Make of recurrent parts, (L, N, H), the states after a token each, (N,)."""
+        """Turn recurrent parts, (L, N, H), into the states after a token each, (N,)."""
         recurrent[0] += self._inputs.index_select(0, tokens)
         tanh(recurrent[0], out=recurrent[0])
         for layer in range(1, len(recurrent)):
@@ -111,13 +106,10 @@ class PlainSteps:
         return recurrent
 
     def extend_by_every_token(self, recurrent: Tensor) -> Tensor:
-        """From the recurrent parts after P prefixes to those after each of V tokens more.
-
-        Args:
-            recurrent: (L, P, H).
+        """One step from the recurrent parts after P prefixes, (L, P, H), by each of V tokens.
 
         Returns:
-            Of prefix 0 with tokens 0, 1, …, then prefix 1, …: (L, P·V, H).
+            Those after prefix 0 with tokens 0, 1, …, then prefix 1, …: (L, P·V, H).
         """
         tokens = torch.arange(len(self._inputs)).repeat(recurrent.shape[1])
         rows = recurrent.repeat_interleave(len(self._inputs), dim=1)
@@ -126,7 +118,7 @@ class PlainSteps:
     def advance_in_place(self, state: Tensor, ids: Tensor, n: int) -> None:
         """Update the first n of the states, (L, N, H), by the tokens `ids`, (T, N)."""
         for tokens in ids:
-            x = self._biased_inputs.index_select(0, tokens)  # (N, H)
+            x = self._inputs.index_select(0, tokens)  # (N, H)
             for layer, (w_ih, w_hh) in enumerate(self._weights):
                 if layer > 0:
                     x = add_product(self._biases[layer].expand_as(x), state[layer - 1], w_ih)
