@@ -183,6 +183,7 @@ class _Prefixes:
     are V·i + 1, …, V·i + V.
     """
 
+    @torch.no_grad()
     def __init__(self, model: RnnClsNet, plain_steps: PlainSteps | None) -> None:
         self._num_tokens = model.arguments["vocab_size"]
         self._plain_steps = plain_steps
