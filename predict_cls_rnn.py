@@ -19,9 +19,16 @@ from collections.abc import Sequence
 from rnn_tutorial.prediction.answers import make_writer
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.prompt import answer_prompt
-from rnn_tutorial.prediction.streams import answer_blocks, read_blocks, show
+from rnn_tutorial.prediction.streams import (
+    MAX_THREADS,
+    answer_blocks,
+    choose_stream_threads,
+    read_blocks,
+    show,
+)
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
+from rnn_tutorial.runs.processes import describe_threads
 from rnn_tutorial.runs.terminal import CommandLineParser
 
 
@@ -41,6 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what = parser.add_argument_group("what to answer")
     what.add_argument("--input", metavar="TOKENS", help='answer these, such as "1 2 3"')
     what.add_argument("--json", action="store_true", help="print each answer as a JSON object")
+    what.add_argument(
+        "--num_threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="CPU threads for standard input; 0 takes OMP_NUM_THREADS, or one a core if it is not "
+        f"set, at most {MAX_THREADS}",
+    )
     flags = parser.parse_args(arguments)
 
     try:
@@ -48,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError("standard output is closed")
         if flags.input is None and sys.stdin is None:
             raise ValueError("standard input is closed; give --input")
+        if not 0 <= flags.num_threads <= 1024:
+            given = f"--num_threads {flags.num_threads}"
+            raise ValueError(f"{given} is not a whole number from 0 to 1024")
         predictor = Predictor(find_network(flags.checkpoint, flags.save_dir, flags.run_name))
         if flags.input is not None:
             return answer_once(predictor, flags.input, flags.json)
@@ -57,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if sys.stdin.isatty():
         return answer_prompt(predictor, flags.json)
-    return answer_stream(predictor, flags.json)
+    return answer_stream(predictor, flags.json, flags.num_threads or choose_stream_threads())
 
 
 def find_network(checkpoint: str | None, save_dir: str | None, run_name: str | None) -> Checkpoint:
@@ -89,11 +107,11 @@ def answer_once(predictor: Predictor, text: str, as_json: bool) -> int:
     return 0
 
 
-def answer_stream(predictor: Predictor, as_json: bool) -> int:
+def answer_stream(predictor: Predictor, as_json: bool, num_threads: int) -> int:
     """Answer standard input line by line; a bad line is reported and the others are answered."""
-    print(predictor.introduce(), file=sys.stderr)
-    status = 0
-    for answered, refusals in answer_blocks(predictor, read_blocks(sys.stdin), as_json):
+    print(f"{predictor.introduce()}; {describe_threads(num_threads)}", file=sys.stderr)
+    status, blocks = 0, read_blocks(sys.stdin)
+    for answered, refusals in answer_blocks(predictor, blocks, as_json, num_threads):
         show(answered)
         for number, why in refusals.items():
             print(f"line {number}: {why}", file=sys.stderr)

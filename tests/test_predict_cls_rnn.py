@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import pty
@@ -56,6 +57,30 @@ def test_it_says_for_which_run_step_seed_and_accuracy_it_speaks(run_script, trai
     evaluation = Evaluation(**load_checkpoint(run / "model_step_40.pt").evaluation)
     assert done.stderr == (
         f"output/baseline at step 40, seed 0, trained on lengths 2 to 4: {evaluation.describe()}\n"
+    )
+
+
+def test_it_says_how_many_threads_answer_a_stream(trained_folder, capsys, monkeypatch):
+    used = []
+
+    def answer_blocks(predictor, blocks, as_json, num_threads):
+        used.append(num_threads)
+        return []
+
+    monkeypatch.setattr(predict_cls_rnn, "answer_blocks", answer_blocks)
+    monkeypatch.setattr(predict_cls_rnn, "choose_stream_threads", lambda: 4)
+    for flags, threads in (((), 4), (("--num_threads", "0"), 4), (("--num_threads", "7"), 7)):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("1 2\n"))
+        assert predict_cls_rnn.main(["--save_dir", str(trained_folder / "output"), *flags]) == 0
+        assert capsys.readouterr().err.endswith(f" inputs wrong; {threads} threads\n")
+        assert used.pop() == threads
+
+
+@pytest.mark.parametrize("value", ["-1", "1025"])
+def test_an_odd_number_of_threads_is_refused(value, capsys):
+    assert predict_cls_rnn.main(["--num_threads", value]) == 2
+    assert capsys.readouterr().err == (
+        f"predict_cls_rnn.py: error: --num_threads {value} is not a whole number from 0 to 1024\n"
     )
 
 

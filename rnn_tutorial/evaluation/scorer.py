@@ -1,8 +1,8 @@
 """Score many sequences of any lengths, fast, in memory that does not grow with their length.
 
 A net with a state reads its sequences in descending order of length: those that are still running
-at a step are then the first rows of the state, and no step is spent on padding. The states after
-short prefixes are computed once and looked up. On a CPU a plain net then takes one matrix product
+at a step are then the first rows of the state, and no step is spent on padding. What is known after
+short prefixes is computed once and looked up. On a CPU a plain net then takes one matrix product
 for each step and layer, in place; every other net is advanced by its modules. A net without a
 state reads padded batches of sequences of similar length.
 
@@ -13,6 +13,7 @@ Shapes: N sequences, M tokens of all of them, n sequences of a group, T steps, S
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -26,8 +27,7 @@ _GROUP_NUMBERS = 2**18  # in a layer's states of one group of sequences: they st
 _SCORE_NUMBERS = 2**24  # in the scores of one group: 64 MiB
 _UNIT_NUMBERS = 2**14  # steps are for multiples of so many: each new shape costs oneDNN 0.5 ms
 _STRETCH_TOKENS = 2**14  # read at once: bounds the memory of a sequence of any length
-_PREFIX_NUMBERS = 2**22  # at most, in the states of the longest prefixes: 16 MiB
-_PREFIXES_PER_SEQUENCE = 4  # at most: a looked-up state costs a quarter of a step, or less
+_PREFIX_NUMBERS = 2**24  # at most, in what is kept of all prefixes: 64 MiB
 _FEW_NUMBERS = 1024  # in the states of a step; below it the loop inside nn.RNN is faster
 _BATCH_TOKENS = 2**14  # of sequences read from their beginning at once
 
@@ -44,9 +44,9 @@ class Scorer:
     def __init__(self, model: RnnClsNet) -> None:
         self._model = model
         self._device = model.fc.weight.device
-        self._prefixes = _Prefixes(model) if model.has_state else None
         on_cpu = self._device.type == "cpu"
         self._plain_steps = PlainSteps(model) if model.is_plain and on_cpu else None
+        self._prefixes = _Prefixes(model, self._plain_steps) if model.has_state else None
 
     @torch.no_grad()
     def scores(self, ids: np.ndarray, lengths: np.ndarray) -> Tensor:
@@ -57,12 +57,16 @@ class Scorer:
         return scores.T
 
     @torch.no_grad()
-    def classify(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def classify(
+        self, ids: np.ndarray, lengths: np.ndarray, num_before: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The most probable class of each sequence, and its probability.
 
         Args:
             ids: token ids of all sequences, one after the other, whole numbers in [0, V), (M,).
             lengths: tokens of each sequence, int64, (N,), each at least 1; they sum to M.
+            num_before: sequences of the same stream that came before. The more, the longer are the
+                prefixes that are worth computing.
 
         Returns:
             Classes, int64, (N,), and probabilities, float32, (N,). If a score of a sequence is NaN,
@@ -70,7 +74,7 @@ class Scorer:
         """
         classes = np.empty(len(lengths), np.int64)
         probabilities = np.empty(len(lengths), np.float32)
-        for group, scores in self._score_groups(ids, lengths):
+        for group, scores in self._score_groups(ids, lengths, num_before):
             best = scores.softmax(dim=0).max(dim=0)  # classes first: 20 times faster
             classes[group] = best.indices.cpu().numpy()
             probabilities[group] = best.values.cpu().numpy()
@@ -95,19 +99,19 @@ class Scorer:
             raise ValueError(
                 "only a recurrent net of one direction, read at its last step, has a state"
             )
-        size, _, hidden = self._prefixes.states(0).shape
+        size, _, hidden = empty_state(self._model).shape
         states = torch.empty(size, len(lengths), hidden, device=self._device)
         for group, state in self._final_state_groups(ids, lengths):
             states[:, torch.from_numpy(group)] = state
         return states
 
-    def _score_groups(self, ids: np.ndarray, lengths: np.ndarray) -> _Groups:
+    def _score_groups(self, ids: np.ndarray, lengths: np.ndarray, num_before: int = 0) -> _Groups:
         """Groups of sequences: their indices, (n,), and scores, (C, n)."""
         if self._prefixes is None:
             yield from self._score_from_the_beginning(ids, lengths)
             return
         fc = self._model.fc
-        for group, state in self._final_state_groups(ids, lengths):
+        for group, state in self._final_state_groups(ids, lengths, num_before):
             yield group, torch.addmm(fc.bias.unsqueeze(1), fc.weight, state[-1].T)
 
     def _score_from_the_beginning(self, ids: np.ndarray, lengths: np.ndarray) -> _Groups:
@@ -127,15 +131,19 @@ class Scorer:
             yield group, self._model(x, torch.from_numpy(lengths[group])).T
             first += rows
 
-    def _final_state_groups(self, ids: np.ndarray, lengths: np.ndarray) -> _Groups:
+    def _final_state_groups(
+        self, ids: np.ndarray, lengths: np.ndarray, num_before: int = 0
+    ) -> _Groups:
         """Groups of sequences of similar length: indices, (n,), and final states, (S, n, H)."""
-        longest_first = np.argsort(-lengths, kind="stable")
+        longest = int(lengths.max())
+        small = np.min_scalar_type(longest)  # NumPy sorts numbers of 16 bits fastest
+        longest_first = np.argsort((longest - lengths).astype(small), kind="stable")
         starts = np.cumsum(lengths) - lengths
-        num_states = len(lengths) * self._model.rnn.hidden_size
-        num_scores = len(lengths) * self._model.fc.out_features
-        num_groups = max(-(-num_states // _GROUP_NUMBERS), -(-num_scores // _SCORE_NUMBERS))
-        depth = self._prefixes.best_length(len(lengths), int(lengths.max()))
-        for group in np.array_split(longest_first, num_groups):
+        depth = self._prefixes.best_length(num_before + len(lengths), longest)
+        most_rows = _SCORE_NUMBERS // self._model.fc.out_features
+        rows = max(1, min(_GROUP_NUMBERS // self._model.rnn.hidden_size, most_rows))
+        for first in range(0, len(lengths), rows):
+            group = longest_first[first : first + rows]
             yield group, self._read(ids, starts[group], lengths[group], depth)
 
     def _read(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, depth: int) -> Tensor:
@@ -143,14 +151,12 @@ class Scorer:
 
         They start at `starts` in `ids`; their prefixes of length `depth` are looked up.
         """
-        unit = max(1, _UNIT_NUMBERS // self._model.rnn.hidden_size)
-        idle = np.zeros(-len(lengths) % unit, np.int64)  # rows that fill the last unit
-        prefixes = np.append(self._prefixes.find(ids, starts, lengths, depth), idle)
-        starts = np.append(starts, idle)
-        prefixes = torch.from_numpy(prefixes).to(self._device)
-        state = self._prefixes.states(depth).index_select(1, prefixes)
-        t = depth
-        last_rows = np.append(np.flatnonzero(np.diff(lengths)), len(lengths) - 1)  # of each length
+        num_sequences, unit = len(lengths), max(1, _UNIT_NUMBERS // self._model.rnn.hidden_size)
+        last_rows = np.append(np.flatnonzero(np.diff(lengths)), num_sequences - 1)  # of each length
+        idle = -num_sequences % unit  # more rows, which fill the last unit
+        starts = np.append(starts, np.repeat(starts[-1], idle))
+        lengths = np.append(lengths, np.repeat(lengths[-1], idle))
+        state, t = self._prefixes.look_up(ids, starts, lengths, depth)
         for row in last_rows[::-1].tolist():
             n, end = row + 1, int(lengths[row])  # until step `end`, the first n rows run
             by_modules = not self._plain_steps or n * state.shape[-1] < _FEW_NUMBERS
@@ -164,53 +170,88 @@ class Scorer:
                 else:
                     self._plain_steps.advance_in_place(state[:, :rows], tokens, n)
                 t += len(steps)
-        return state[:, : len(lengths)]
+        return state[:, :num_sequences]
 
 
 class _Prefixes:
-    """The states after all prefixes up to some length, computed when they are first asked for.
+    """What is kept of all prefixes up to some length, computed when it is first asked for.
+
+    It is the state after each; for a plain net on a CPU the recurrent part of the step that follows
+    (see `PlainSteps`), so that the next token costs no product.
 
     The prefixes are the nodes of a tree with V children each, the empty one first: those of node i
     are V·i + 1, …, V·i + V.
     """
 
-    def __init__(self, model: RnnClsNet) -> None:
-        self._model = model
+    @torch.no_grad()
+    def __init__(self, model: RnnClsNet, plain_steps: PlainSteps | None) -> None:
         self._num_tokens = model.arguments["vocab_size"]
-        self._states = empty_state(model)  # (S, P, H)
+        self._plain_steps = plain_steps
+        self._kept = empty_state(model)  # (S, P, H)
+        self._extend = partial(extend_by_every_token, model)
+        if plain_steps:
+            self._kept = plain_steps.recurrent_part(self._kept)
+            self._extend = plain_steps.extend_by_every_token
         self._length = 0
         self._lock = Lock()
 
     def best_length(self, num_sequences: int, longest: int) -> int:
-        """How long the looked-up prefixes of so many sequences should be."""
-        size, _, hidden = self._states.shape
-        fitting = _PREFIX_NUMBERS // (size * hidden)
-        most = min(fitting, _PREFIXES_PER_SEQUENCE * num_sequences)  # prefixes of one length
-        length = 0
-        while length < longest and self._num_tokens ** (length + 1) <= most:
-            length += 1
+        """How long the looked-up prefixes of so many sequences should be.
+
+        There are never more of one length than sequences: each costs about the step that it saves.
+        """
+        size, _, hidden = self._kept.shape
+        room = _PREFIX_NUMBERS // (size * hidden) - 1  # the empty one is kept, too
+        length, of_this_length = 0, self._num_tokens
+        while length < longest and of_this_length <= min(room, num_sequences):
+            length, room = length + 1, room - of_this_length
+            of_this_length *= self._num_tokens
         return length
 
+    def look_up(
+        self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, depth: int
+    ) -> tuple[Tensor, int]:
+        """Look up the prefixes of length `depth` of sequences in descending order of length.
+
+        The sequences start at `starts` in `ids`.
+
+        Returns:
+            The states after their first t tokens, or all of them, (S, N, H); and t.
+        """
+        kept = self._up_to(depth)
+        if not self._plain_steps:
+            nodes = torch.from_numpy(self._find(ids, starts, lengths, depth))
+            return kept.index_select(1, nodes.to(kept.device)), depth
+        nodes = torch.from_numpy(self._find(ids, starts, lengths - 1, depth))
+        tokens = ids[starts + np.minimum(lengths - 1, depth)].astype(np.int32)
+        recurrent = kept.index_select(1, nodes)
+        return self._plain_steps.finish_in_place(recurrent, torch.from_numpy(tokens)), depth + 1
+
     @torch.no_grad()
-    def states(self, length: int) -> Tensor:
-        """The states after all prefixes up to this length, and maybe longer ones, (S, P, H)."""
+    def _up_to(self, length: int) -> Tensor:
+        """What is kept of all prefixes up to this length, and maybe longer ones, (S, P, H)."""
         with self._lock:
             while self._length < length:
-                longest = self._states[:, -(self._num_tokens**self._length) :]
-                extended = extend_by_every_token(self._model, longest)
-                self._states = torch.cat([self._states, extended], dim=1)
+                parents = self._kept[:, -(self._num_tokens**self._length) :]
+                size, num_kept, hidden = self._kept.shape
+                more = parents.shape[1] * self._num_tokens
+                kept = parents.new_empty(size, num_kept + more, hidden)
+                kept[:, :num_kept] = self._kept
+                chunk = max(1, _GROUP_NUMBERS // (self._num_tokens * hidden))
+                for part in parents.split(chunk, dim=1):
+                    end = num_kept + part.shape[1] * self._num_tokens
+                    kept[:, num_kept:end] = self._extend(part)
+                    num_kept = end
+                self._kept = kept
                 self._length += 1
-            return self._states
+            return self._kept
 
-    def find(
-        self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, length: int
+    def _find(
+        self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, depth: int
     ) -> np.ndarray:
-        """The node of each sequence's prefix of this length, or of a shorter sequence, (N,).
-
-        The sequences start at `starts` in `ids` and are in descending order of length.
-        """
+        """The node of each sequence's prefix of this length, or of a shorter sequence, (N,)."""
         node = np.zeros(len(lengths), np.int64)
-        for t in range(length):
+        for t in range(depth):
             n = np.count_nonzero(lengths > t)
-            node[:n] = node[:n] * self._num_tokens + 1 + ids[starts[:n] + t]
+            node[:n] = node[:n] * self._num_tokens + 1 + ids.take(starts[:n] + t)
         return node

@@ -24,9 +24,9 @@ from rnn_tutorial.measure.timing import against, in_fresh_process, peak_mebibyte
 from rnn_tutorial.measure.training import SIZES
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.prediction.predictor import Predictor
-from rnn_tutorial.prediction.streams import answer_blocks, read_blocks
+from rnn_tutorial.prediction.streams import answer_blocks, choose_stream_threads, read_blocks
 from rnn_tutorial.runs.checkpoint import Checkpoint
-from rnn_tutorial.runs.processes import choose_num_threads
+from rnn_tutorial.runs.processes import choose_num_threads, describe_threads
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.choose import make_task
 
@@ -99,7 +99,8 @@ def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
     """Seconds a sequence of length 1 to 20: one at a time through the model, and as a stream.
 
     The stream is what predict_cls_rnn.py does with its standard input: read lines, parse them,
-    answer, write lines; its start-up is not counted.
+    answer, write lines; its start-up is not counted. It is answered by one thread, and by as many
+    as the script takes of itself.
     """
     generator = random.Random(0)
     sequences = [
@@ -112,11 +113,12 @@ def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
         for name in ("A", "C"):
             model, predictor = _make_model(SIZES[name]), _make_predictor(SIZES[name])
             few = sequences[:2000]
-            candidates = {
-                "one at a time": stopwatch(partial(_predict_each, model, few), len(few)),
-                "stream, text": stopwatch(partial(_stream, predictor, path, False), num_lines),
-                "stream, --json": stopwatch(partial(_stream, predictor, path, True), num_lines),
-            }
+            candidates = {"one at a time": stopwatch(partial(_predict_each, model, few), len(few))}
+            for threads in sorted({1, choose_stream_threads()}):
+                for kind in ("text", "--json"):
+                    work = partial(_stream, predictor, path, kind == "--json", threads)
+                    described = f"stream, {kind}, {describe_threads(threads)}"
+                    candidates[described] = stopwatch(work, num_lines)
             results[name] = against(timed(rounds, candidates), "one at a time")
     return results
 
@@ -126,9 +128,9 @@ def _predict_each(model: RnnClsNet, sequences: Sequence[list[int]]) -> None:
         model.predict(digits)
 
 
-def _stream(predictor: Predictor, path: Path, as_json: bool) -> None:
+def _stream(predictor: Predictor, path: Path, as_json: bool, num_threads: int) -> None:
     with path.open(encoding="utf-8") as lines, Path(os.devnull).open("wb") as sink:
-        for answered, _ in answer_blocks(predictor, read_blocks(lines), as_json):
+        for answered, _ in answer_blocks(predictor, read_blocks(lines), as_json, num_threads):
             sink.write(answered)
 
 
@@ -143,6 +145,6 @@ def _stream_peak(num_lines: int) -> float | None:
     blocks = (
         (done + 1, line * min(10_000, num_lines - done)) for done in range(0, num_lines, 10_000)
     )
-    for _ in answer_blocks(predictor, blocks, False):
+    for _ in answer_blocks(predictor, blocks, False, choose_stream_threads()):
         pass
     return peak_mebibytes()

@@ -77,7 +77,11 @@ def extend_by_every_token(model: RnnClsNet, state: Tensor) -> Tensor:
 
 
 class PlainSteps:
-    """The steps of a plain net for many sequences; layer 0's product with W_ih is looked up."""
+    """The steps of a plain net for many sequences; layer 0's product with W_ih is looked up.
+
+    The recurrent part of a step, W_hh h with the bias (layer 0 has it in its inputs), does not
+    depend on the token. Where many sequences go on from the same state, it is computed once.
+    """
 
     @torch.no_grad()
     def __init__(self, model: RnnClsNet) -> None:
@@ -85,6 +89,31 @@ class PlainSteps:
         self._weights = [(w_ih, w_hh) for w_ih, w_hh, _, _ in layers]
         self._biases = [b_ih + b_hh for _, _, b_ih, b_hh in layers]  # (H,) each
         self._inputs = model.embedding.weight[:-1] @ layers[0][0].T + self._biases[0]  # (V, H)
+        self._biases[0] = torch.zeros_like(self._biases[0])
+
+    def recurrent_part(self, state: Tensor) -> Tensor:
+        """Of the steps that follow such states, (L, N, H)."""
+        layers = zip(state, self._weights, self._biases, strict=True)
+        return torch.stack([add_product(b.expand_as(h), h, w_hh) for h, (_, w_hh), b in layers])
+
+    def finish_in_place(self, recurrent: Tensor, tokens: Tensor) -> Tensor:
+        """Turn recurrent parts, (L, N, H), into the states after a token each, (N,)."""
+        recurrent[0] += self._inputs.index_select(0, tokens)
+        tanh(recurrent[0], out=recurrent[0])
+        for layer in range(1, len(recurrent)):
+            x = add_product(recurrent[layer], recurrent[layer - 1], self._weights[layer][0])
+            tanh(x, out=recurrent[layer])
+        return recurrent
+
+    def extend_by_every_token(self, recurrent: Tensor) -> Tensor:
+        """One step from the recurrent parts after P prefixes, (L, P, H), by each of V tokens.
+
+        Returns:
+            Those after prefix 0 with tokens 0, 1, …, then prefix 1, …: (L, P·V, H).
+        """
+        tokens = torch.arange(len(self._inputs)).repeat(recurrent.shape[1])
+        rows = recurrent.repeat_interleave(len(self._inputs), dim=1)
+        return self.recurrent_part(self.finish_in_place(rows, tokens))
 
     def advance_in_place(self, state: Tensor, ids: Tensor, n: int) -> None:
         """Update the first n of the states, (L, N, H), by the tokens `ids`, (T, N)."""

@@ -42,8 +42,7 @@ def join_lines(
 ) -> bytes:
     """Write each line: its text before the tokens, its tokens, and its text after them.
 
-    Only the tokens differ in number from line to line. So it is marked which bytes of the result
-    they fill; those bytes and all others are then filled in order, each at once.
+    Only the tokens differ in number from line to line, so the place of each column is known.
 
     Args:
         before: (N,), or one text for all lines.
@@ -55,16 +54,22 @@ def join_lines(
     table, last_table = tables
     tokens, last = table.take(ids), np.cumsum(lengths) - 1
     tokens[last] = last_table.take(ids.take(last))
-    around = put_side_by_side(before, after)
-    widths = np.broadcast_arrays(
-        around.itemsize - after.itemsize, lengths * tokens.itemsize, after.itemsize
-    )
-    parts = np.tile([False, True, False], len(lengths))  # of each line: before, tokens, after
-    is_token = np.repeat(parts, np.stack(widths, axis=1).ravel())
-    text = np.empty(len(is_token), np.uint8)
-    text[is_token] = tokens.view(np.uint8)
-    text[~is_token] = around.view(np.uint8)
+    before = np.broadcast_to(before, after.shape)
+    around = before.itemsize + after.itemsize  # bytes of a line
+    text = np.zeros(tokens.nbytes + len(lengths) * around, np.uint8)
+    left = np.arange(len(lengths)) * around + before.itemsize  # such bytes, left of the tokens
+    ends = np.cumsum(lengths) * tokens.itemsize  # of the tokens, without those bytes
+    _write(text, np.append(0, ends[:-1]) + left - before.itemsize, before)
+    _write(text, np.arange(len(ids)) * tokens.itemsize + np.repeat(left, lengths), tokens)
+    _write(text, ends + left, after)
     return text[text != 0].tobytes()
+
+
+def _write(text: np.ndarray, places: np.ndarray, column: np.ndarray) -> None:
+    """Put each text of a column, (N,), at its place in a text, as many bytes as it is wide."""
+    width = column.itemsize
+    windows = np.ndarray(len(text) - width + 1, column.dtype, text, strides=(1,))
+    windows[places] = column
 
 
 def format_numbers(numbers: np.ndarray) -> np.ndarray:

@@ -45,10 +45,10 @@ class Predictor:
             + _CERTIFICATES[certificate_status(checkpoint, self.model, self.task.machine)]
         )
 
-    def answer(self, questions: Questions) -> Answers:
-        """Answer questions, at least one."""
+    def answer(self, questions: Questions, num_before: int = 0) -> Answers:
+        """Answer questions, at least one, before which about so many were asked in the stream."""
         task, lengths = self.task, questions.lengths
-        predictions, probabilities = self._scorer.classify(questions.ids, lengths)
+        predictions, probabilities = self._scorer.classify(questions.ids, lengths, num_before)
         return Answers(
             questions,
             predictions,

@@ -12,9 +12,15 @@ import torch
 
 from rnn_tutorial.prediction.answers import Writer, make_writer
 from rnn_tutorial.prediction.predictor import Predictor
+from rnn_tutorial.runs.processes import choose_num_threads, count_cores
 
 BLOCK_CHARACTERS = 2**18  # read at once
-MAX_THREADS = 4  # a quarter of the work holds Python's GIL, so more threads do not help
+MAX_THREADS = 4  # unless more are asked for: part of the work holds Python's GIL
+
+
+def choose_stream_threads() -> int:
+    """OMP_NUM_THREADS if it is set, else one thread a core; at most MAX_THREADS."""
+    return min(choose_num_threads(default=count_cores()), MAX_THREADS)
 
 
 def read_blocks(stream: TextIO) -> Iterator[tuple[int, str]]:
@@ -28,22 +34,22 @@ def read_blocks(stream: TextIO) -> Iterator[tuple[int, str]]:
 
 
 def answer_blocks(
-    predictor: Predictor, blocks: Iterable[tuple[int, str]], as_json: bool
+    predictor: Predictor, blocks: Iterable[tuple[int, str]], as_json: bool, num_threads: int = 1
 ) -> Iterator[tuple[bytes, dict[int, str]]]:
-    """Answer blocks of lines, one for each of torch's threads at a time.
+    """Answer blocks of lines, one for each thread at a time.
 
-    A thread is kept busier by a block of its own than by its share of every small product.
+    A thread is kept busier by a block of its own than by its share of every small product. The
+    answers are the same, to the last bit, with any number of threads.
 
     Yields:
         The answers in a block, as lines; and by the number of each other line, why it has none.
     """
     writer = make_writer(predictor.task, as_json)
-    threads = min(torch.get_num_threads(), MAX_THREADS)
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         answers = deque()
         for number, text in blocks:
             answers.append(pool.submit(_answer_block, predictor, writer, number, text))
-            if len(answers) > threads:
+            if len(answers) > num_threads:
                 yield answers.popleft().result()
         while answers:
             yield answers.popleft().result()
@@ -52,8 +58,9 @@ def answer_blocks(
 def _answer_block(
     predictor: Predictor, writer: Writer, first_number: int, text: str
 ) -> tuple[bytes, dict[int, str]]:
-    questions = predictor.task.read_lines(text)
-    answered = writer.write(predictor.answer(questions), first_number) if questions else b""
+    questions, answered = predictor.task.read_lines(text), b""
+    if questions:
+        answered = writer.write(predictor.answer(questions, first_number - 1), first_number)
     return answered, {first_number + line: why for line, why in questions.refusals.items()}
 
 

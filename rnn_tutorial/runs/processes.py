@@ -109,6 +109,18 @@ def choose_device(name: str, world: World) -> str:
     return name
 
 
-def choose_num_threads() -> int:
+def choose_num_threads(default: int = 1) -> int:
     """OMP_NUM_THREADS if it is set, else 1: small networks are slower with more threads."""
-    return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else 1
+    return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else default
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on Windows and macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe_threads(num_threads: int) -> str:
+    """In words: "1 thread", "2 threads"."""
+    return "1 thread" if num_threads == 1 else f"{num_threads} threads"

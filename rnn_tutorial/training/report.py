@@ -19,6 +19,7 @@ from rnn_tutorial.runs.folder import (
     latest_checkpoint,
     write_json,
 )
+from rnn_tutorial.runs.processes import describe_threads
 from rnn_tutorial.runs.provenance import versions
 from rnn_tutorial.training.run import Run
 from rnn_tutorial.training.support import unsupported_reason
@@ -29,7 +30,7 @@ def print_opening(run: Run, model: RnnClsNet) -> None:
     if not run.world.is_main:
         return
     config = run.config
-    threads = "1 thread" if config.num_threads == 1 else f"{config.num_threads} threads"
+    threads = describe_threads(config.num_threads)
     start = f"resumed at step {run.step:,}" if run.step else "new run"
     engine = config.engine
     if engine == "autograd" and (reason := unsupported_reason("compiled", config, run.world)):

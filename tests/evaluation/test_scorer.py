@@ -106,6 +106,32 @@ def test_several_threads_may_score_at_once():
     assert all(np.array_equal(a, b) for a, b in zip(answers, expected, strict=True))
 
 
+@pytest.mark.parametrize("options", [{}, {"num_layers": 3}, {"cell": "gru"}], ids=str)
+def test_a_long_stream_looks_up_longer_prefixes_for_the_same_answers(options, monkeypatch):
+    monkeypatch.setattr(scorer, "_GROUP_NUMBERS", 200)  # several groups, and parts of a table
+    torch.manual_seed(0)
+    model = RnnClsNet(**{"vocab_size": 4, "embed_dim": 4, "hidden_dim": 6, "num_layers": 1,
+                         "cls_num": 4} | options).eval()  # fmt: skip
+    dice = np.random.default_rng(0)
+    sequences = flat([dice.integers(0, 4, n) for n in dice.integers(1, 9, 100)])
+    kept, ready = [], Scorer(model)
+    for num_before in (0, 200, 1000):
+        classes, probabilities = ready.classify(*sequences, num_before=num_before)
+        kept.append(ready._prefixes._kept.shape[1])
+        expected = Scorer(model).scores(*sequences).softmax(dim=1).max(dim=1)
+        assert np.array_equal(classes, expected.indices.numpy())
+        assert np.allclose(probabilities, expected.values.numpy(), atol=1e-6)
+    assert kept == [1 + 4 + 16 + 64, 1 + 4 + 16 + 64 + 256, 1 + 4 + 16 + 64 + 256 + 1024]
+
+
+def test_what_is_kept_of_prefixes_is_bounded(monkeypatch):
+    monkeypatch.setattr(scorer, "_PREFIX_NUMBERS", 6 * 2 * (1 + 10 + 100))
+    model = make_model()  # two layers of 6 units, ten tokens
+    ready = Scorer(model)
+    ready.classify(*flat([[1, 2, 3, 4]]), num_before=10**9)
+    assert ready._prefixes._kept.numel() == scorer._PREFIX_NUMBERS
+
+
 def test_one_token_and_long_sequences():
     model = make_model(max_number=0)
     sequences = [[0] * length for length in (1, 2, 50)]

@@ -1,7 +1,9 @@
-"""Streams of any bytes: every line is answered or refused, in order."""
+"""Streams of any bytes: every line is answered or refused, in order, by any number of threads."""
 
 import io
 import json
+import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,12 @@ from hypothesis import strategies as st
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.prediction import streams
 from rnn_tutorial.prediction.predictor import Predictor
-from rnn_tutorial.prediction.streams import answer_blocks, read_blocks
+from rnn_tutorial.prediction.streams import (
+    MAX_THREADS,
+    answer_blocks,
+    choose_stream_threads,
+    read_blocks,
+)
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.tasks.digit_lines import parse_sequence
 
@@ -80,3 +87,40 @@ def test_any_bytes_are_answered_or_refused_as_one_by_one(
         sum(digits) % (max_number + 1) for digits in expected.values()
     ]
     assert refusals == refused
+
+
+def test_any_number_of_threads_gives_the_same_bytes():
+    dice = random.Random(0)
+    lines = [" ".join(dice.choices("0123456789", k=dice.randint(1, 9))) for _ in range(3000)]
+    blocks = [
+        (n + 1, "".join(f"{line}\n" for line in lines[n : n + 500])) for n in range(0, 3000, 500)
+    ]
+    answered = [
+        list(answer_blocks(make_predictor(9), blocks, as_json=True, num_threads=num_threads))
+        for num_threads in (1, 2, 5)
+    ]
+    assert len(answered[0]) == len(blocks)
+    assert answered[0] == answered[1] == answered[2]
+
+
+def test_as_many_blocks_are_answered_at_a_time_as_there_are_threads():
+    predictor, meeting = make_predictor(9), threading.Barrier(3)
+    read_lines = predictor.task.read_lines
+
+    def meet(text):
+        meeting.wait(timeout=10)  # raises if not three come
+        return read_lines(text)
+
+    predictor.task.read_lines = meet
+    blocks = [(number, "1 2\n") for number in range(1, 7)]
+    assert len(list(answer_blocks(predictor, blocks, as_json=False, num_threads=3))) == 6
+
+
+def test_a_stream_has_a_thread_for_each_core_unless_it_is_told_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for cores, expected in ((1, 1), (3, 3), (64, MAX_THREADS)):
+        monkeypatch.setattr(streams, "count_cores", lambda cores=cores: cores)
+        assert choose_stream_threads() == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # which torch reads when it starts
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert choose_stream_threads() == 2
