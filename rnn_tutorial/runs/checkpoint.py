@@ -29,7 +29,8 @@ from rnn_tutorial.runs.folder import (
     write_atomically,
 )
 
-FORMAT = "rnn_tutorial checkpoint 2"
+FORMAT = "rnn_tutorial checkpoint 3"
+_FORMAT_2 = "rnn_tutorial checkpoint 2"  # without the identity of its run
 _FORMAT_1 = "rnn_tutorial checkpoint 1"  # its tasks are described by config and `examples`
 
 
@@ -44,6 +45,8 @@ class Checkpoint:
         model: the arguments of RnnClsNet.
         weights: the state_dict: `embedding.*`, `rnn.*`, `fc.*`, and `attention.*` if it pools so.
         config: the training configuration.
+        run_id: the identity of the run, as in config.json; None in files of format 1 and 2 and of
+            the published scripts.
         optimizer: the optimizer's state_dict; None in files of the published scripts.
         evaluation: the fields of Evaluation at that step; None in files of the published scripts.
         history: the fields of EvaluationHistory at that step.
@@ -56,6 +59,7 @@ class Checkpoint:
     model: dict[str, Any]
     weights: dict[str, Tensor]
     config: dict[str, Any]
+    run_id: str | None = None
     optimizer: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     history: dict[str, Any] = field(default_factory=dict)
@@ -96,6 +100,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     known = content if isinstance(content, dict) else {}
     if known.get("format") == _FORMAT_1:
         known = _upgrade(known, path)
+    if known.get("format") == _FORMAT_2:
+        known = known | {"format": FORMAT, "run_id": None}
     if known.get("format") == FORMAT and known.keys() >= _FIELDS:
         return Checkpoint(path, **{name: known[name] for name in _FIELDS})
     if "embedding.weight" in known:
@@ -114,14 +120,14 @@ def load_run(run: str) -> Checkpoint:
 
 
 def _upgrade(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The content of a file of format 1 as one of this format."""
+    """The content of a file of format 1 as one of format 2."""
     content = {"standing": {}, "examples": None} | content
     history, examples = content.pop("standing"), content.pop("examples")
     try:
         task = _task_of_format_1(content["config"], examples)
     except (LookupError, TypeError):
         raise ValueError(f"{str(path)!r}: the recorded settings do not fit its weights") from None
-    return content | {"format": FORMAT, "task": task, "history": history}
+    return content | {"format": _FORMAT_2, "task": task, "history": history}
 
 
 def _task_of_format_1(

@@ -1,6 +1,6 @@
 """The folder of one run: its files, written so that a kill at any moment leaves them whole.
 
-output/baseline/config.json            the configuration
+output/baseline/config.json            the run's identity and its configuration
 output/baseline/metrics.jsonl          every logged value, one JSON object per step
 output/baseline/model_step_20000.pt    checkpoints
 output/baseline/model_best.pt          the best checkpoint, with --early_stopping_patience
@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ def claim_run_folder(save_dir: str, run_name: str) -> Path:
             raise ValueError(
                 f"--save_dir {save_dir!r} is not a folder that can be written to: {error.strerror}"
             ) from None
+
+
+def new_run_id() -> str:
+    """A random name that tells a run from every other, even from one with the same settings."""
+    return uuid.uuid4().hex
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

@@ -71,6 +71,7 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
     if not (folder / CONFIG_FILE).is_file():
         raise ValueError(f"--resume {str(folder)!r} is not the folder of a run: no {CONFIG_FILE}")
     recorded = read_json(folder / CONFIG_FILE)
+    recorded.pop("run_id", None)
     config = config_from_dict(recorded, str(folder / CONFIG_FILE))
     evaluations_count = (
         config.scheduler == "plateau" or config.early_stopping_patience or config.stop_when_exact

@@ -27,6 +27,8 @@ from rnn_tutorial.runs.folder import (
     MetricsFile,
     claim_run_folder,
     latest_checkpoint,
+    new_run_id,
+    read_json,
     write_json,
 )
 from rnn_tutorial.runs.processes import World
@@ -50,6 +52,9 @@ class Run:
     Attributes:
         config: with the name that the folder got.
         folder: of the run.
+        run_id: its identity, which config.json and every checkpoint record, and which stays the
+            same when it is resumed. A run that has none, because it was begun before runs had
+            one, gets it when it is resumed.
         step: updates made so far.
         evaluation: the latest, or None.
         history: what the evaluations have shown.
@@ -64,11 +69,14 @@ class Run:
     def __init__(self, config: TrainConfig, task: Task, world: World, resume: str | None) -> None:
         if resume:
             self.folder = Path(resume)
+            recorded = read_json(self.folder / CONFIG_FILE).get("run_id")
         else:
             self.folder = world.from_main(
                 lambda: claim_run_folder(config.save_dir, config.run_name)
             )
             config = replace(config, run_name=self.folder.name)
+            recorded = None
+        self.run_id: str = recorded or world.from_main(new_run_id)
         self.config, self.task, self.world = config, task, world
         self.step = 0
         self.evaluation: Evaluation | None = None
@@ -98,7 +106,7 @@ class Run:
         if self.is_finished:
             return
         if self.world.is_main:
-            write_json(self.folder / CONFIG_FILE, asdict(self.config))
+            write_json(self.folder / CONFIG_FILE, {"run_id": self.run_id, **asdict(self.config)})
         if checkpoint is None:
             return
         optimizer.load_state_dict(checkpoint.optimizer)
@@ -265,6 +273,7 @@ class Run:
             "model": model.arguments,
             "weights": model.state_dict(),
             "config": asdict(self.config),
+            "run_id": self.run_id,
             "optimizer": optimizer.state_dict(),
             "evaluation": asdict(self.evaluation),
             "history": asdict(self.history),
