@@ -22,7 +22,7 @@ from rnn_tutorial.prediction.prompt import answer_prompt
 from rnn_tutorial.prediction.streams import answer_blocks, read_blocks, show
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.terminal import CommandLineParser, spare_the_garbage_collector
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,6 +102,7 @@ def answer_stream(predictor: Predictor, as_json: bool) -> int:
 
 
 if __name__ == "__main__":
+    spare_the_garbage_collector()
     for stream in filter(None, (sys.stdin, sys.stdout)):  # None is one that is closed
         stream.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
     try:

@@ -22,7 +22,7 @@ from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.doctor.run_checks import Watch
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.runs.processes import World, find_world, join_world
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.terminal import CommandLineParser, spare_the_garbage_collector
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.recipes import describe_recipes
 from rnn_tutorial.tasks.choose import make_task
@@ -153,4 +153,5 @@ def fail(world: World, status: int, sentence: object) -> NoReturn:
 
 
 if __name__ == "__main__":
+    spare_the_garbage_collector()
     sys.exit(main())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import signal
 import sys
 import time
@@ -23,6 +25,22 @@ class CommandLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
+
+
+def spare_the_garbage_collector() -> None:
+    """Let it pass over what is imported by now, and at exit over everything.
+
+    Python searches all objects for garbage before it ends, and PyTorch has so many that this takes
+    half a second.
+    """
+    gc.freeze()
+    atexit.register(gc.freeze)
+
+
+def say(sentence: str) -> None:
+    """Print a line at once, above the progress bar if one is shown."""
+    tqdm.write(sentence)
+    sys.stdout.flush()
 
 
 class Progress:
@@ -69,10 +87,6 @@ class Progress:
         else:
             shown = "  ".join(f"{name} {figure}" for name, figure in figures.items())
             print(f"step {self._step}/{self._total_steps}  {shown}", flush=True)
-
-    def say(self, sentence: str) -> None:
-        """Print a line, above the bar if a bar is shown."""
-        tqdm.write(sentence)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -21,8 +21,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -30,22 +28,13 @@ from torch import Tensor
 
 from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.training.compiler import OPTIONS, compile_function, keep_compiled, numba
 from rnn_tutorial.training.support import check_supported, missing_libraries
 
-Advance = Callable[..., tuple[Tensor, Tensor]]
-
-if find_spec("numba"):
-    import numba
+if numba:
     from numba.extending import overload
 
-    # "contract" lets a·b + c round once instead of twice; nothing else is reordered.
-    _OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy"}
-    _compile = partial(numba.njit, nogil=True, **_OPTIONS)
-else:
-    numba = None
-
-    def _compile(function: Callable) -> Callable:
-        return function
+Advance = Callable[..., tuple[Tensor, Tensor]]
 
 
 # ---- what the training script calls ----
@@ -135,10 +124,7 @@ def _prepare_numba() -> None:
     """Give BLAS as many threads as torch has, and keep on disk what numba compiles."""
     # OpenBLAS reads this when scipy loads it; by itself it takes every core.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(torch.get_num_threads()))
-    try:
-        _train.enable_caching()
-    except RuntimeError:
-        return  # no directory is writable: every process compiles for itself
+    keep_compiled(_train)
 
 
 def _state_of(parameter: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -202,7 +188,7 @@ def _check(
 # ---- training ----
 
 
-@_compile
+@compile_function
 def _train(
     memory,
     step,
@@ -254,7 +240,7 @@ def _train(
     return losses, grad_norms
 
 
-@_compile
+@compile_function
 def _adamw(memory, gradients, step, learning_rate, hyperparameters):
     """Weight decay p ← p - lr·wd·p, then Adam p ← p - lr · m̂ / (√v̂ + eps).
 
@@ -282,7 +268,7 @@ def _adamw(memory, gradients, step, learning_rate, hyperparameters):
 # ---- one batch: loss and gradients ----
 
 
-@_compile
+@compile_function
 def _loss_and_gradients(parameters, gradients, sizes, batch, noise, contraction):
     """The loss of a batch; `gradients` receives its gradient."""
     V, E, H, L, _ = sizes
@@ -327,7 +313,7 @@ def _loss_and_gradients(parameters, gradients, sizes, batch, noise, contraction)
     return loss
 
 
-@_compile
+@compile_function
 def _split(flat, sizes):
     """Views of embedding (V + 1, E), all layers (flat), weight (C, H) and bias (C,) of fc."""
     V, E, H, L, C = sizes
@@ -337,7 +323,7 @@ def _split(flat, sizes):
     return flat[:layers].reshape(V + 1, E), flat[layers:W], flat[W:b].reshape(C, H), flat[b:]
 
 
-@_compile
+@compile_function
 def _layer(layers, index, E, H):
     """Views of a layer's W_ih (H, D), W_hh (H, H), b_ih (H,) and b_hh (H,)."""
     D = E if index == 0 else H
@@ -353,7 +339,7 @@ def _layer(layers, index, E, H):
     )
 
 
-@_compile
+@compile_function
 def _pack(x, seq_lengths):
     """Ids of the valid steps, time by time, (M,); step t is ids[starts[t]:starts[t + 1]]."""
     longest, rows = seq_lengths[0], len(seq_lengths)
@@ -368,7 +354,7 @@ def _pack(x, seq_lengths):
     return ids, starts
 
 
-@_compile
+@compile_function
 def _embed(embedding, ids, noise):
     """Rows of the embedding, with noise if there is any, (M, E)."""
     normal, embed_noise = noise
@@ -378,7 +364,7 @@ def _embed(embedding, ids, noise):
     return embedded
 
 
-@_compile
+@compile_function
 def _forward(inputs, weights, starts, states):
     """h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh) for all t, with h_{-1} = 0.
 
@@ -402,7 +388,7 @@ def _forward(inputs, weights, starts, states):
                 states[start + i, j] = _tanh(states[start + i, j] + bias[j] + recurrent[i, j])
 
 
-@_compile
+@compile_function
 def _cross_entropy(scores, targets, d_scores):
     """Mean of -log softmax(scores)[target].
 
@@ -422,7 +408,7 @@ def _cross_entropy(scores, targets, d_scores):
     return loss / N
 
 
-@_compile
+@compile_function
 def _backward(inputs, W_hh, d_weights, starts, states, d_states):
     """Backpropagation through time of one layer.
 
@@ -465,7 +451,7 @@ def _backward(inputs, W_hh, d_weights, starts, states, d_states):
     d_b_hh += d_b_ih
 
 
-@_compile
+@compile_function
 def _contract(states, W_hh, factor, d_states, d_W_hh):
     """factor · mean over visited states and units i of (1 - h_i²) Σ_j |W_hh[i, j]|.
 
@@ -491,7 +477,7 @@ def _contract(states, W_hh, factor, d_states, d_W_hh):
     return weight * np.dot(slopes, reaches)
 
 
-@_compile
+@compile_function
 def _sum_rows(matrix, total):
     """total[j] += Σ_i matrix[i, j]."""
     for i in range(matrix.shape[0]):
@@ -499,7 +485,7 @@ def _sum_rows(matrix, total):
             total[j] += matrix[i, j]
 
 
-@_compile
+@compile_function
 def _add_rows(total, positions, matrix):
     """total[positions[i]] += matrix[i] for all i."""
     for i in range(len(positions)):
@@ -540,6 +526,6 @@ def _rational_tanh(x):
 
 if numba:
 
-    @overload(_tanh, jit_options=_OPTIONS)
+    @overload(_tanh, jit_options=OPTIONS)
     def _tanh_for(x):
         return _rational_tanh if x == numba.float32 else lambda x: math.tanh(x)

@@ -32,7 +32,7 @@ from rnn_tutorial.runs.folder import (
     write_json,
 )
 from rnn_tutorial.runs.processes import World
-from rnn_tutorial.runs.terminal import Progress, StopSignals
+from rnn_tutorial.runs.terminal import Progress, StopSignals, say
 from rnn_tutorial.runs.tracking import start_tracker
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.task import Task
@@ -262,7 +262,7 @@ class Run:
     def print_lines(self, sentences: Sequence[str]) -> None:
         """Print lines, above the progress bar if there is one."""
         for sentence in sentences:
-            self._progress.say(sentence)
+            say(sentence)
 
     def save(self, model: RnnClsNet, optimizer: torch.optim.Optimizer) -> None:
         """Write the checkpoints that are due."""

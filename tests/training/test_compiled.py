@@ -23,6 +23,7 @@ from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.training import compiled
 from rnn_tutorial.training.compiled import compile_training_step
+from rnn_tutorial.training.compiler import compile_function
 
 numba = pytest.importorskip("numba")
 pytest.importorskip("scipy")
@@ -261,7 +262,7 @@ def test_autograd_goes_on_where_the_compiled_engine_stopped():
 
 
 def test_float32_tanh_errs_by_less_than_the_stated_bound():
-    @compiled._compile
+    @compile_function
     def tanh_of_all(x, y):
         for i in range(len(x)):
             y[i] = compiled_tanh(x[i])
@@ -286,13 +287,6 @@ def test_numbers_that_are_none_show_in_the_loss():
         model.rnn.weight_hh_l0[0, 0] = torch.nan
     losses, grad_norms = advance(*draw_steps(PLAIN, 1))
     assert losses.isnan().all() and grad_norms.isnan().all()
-
-
-def test_without_a_writable_directory_nothing_is_kept(monkeypatch):
-    monkeypatch.setattr(numba.config, "CACHE_LOCATOR_CLASSES", "ZipCacheLocator")
-    with pytest.raises(RuntimeError, match="no locator"):
-        compiled._train.enable_caching()
-    make_engine(PLAIN)
 
 
 @pytest.mark.parametrize("missing", ["numba", "scipy"])

@@ -1,0 +1,134 @@
+"""The compiler of the compiled engine: numba, its options, and the files that keep its work.
+
+numba takes those files as they are: one that a power cut left empty stops every later training,
+and one with a flipped bit computes nonsense. So `KernelCache` takes the place of numba's own
+cache. Each of its files begins with a SHA-256; one that does not match is compiled anew, and a
+folder that cannot be written to costs the time of compiling, not the training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from rnn_tutorial.runs.terminal import say
+
+# "contract" lets a·b + c round once instead of twice; nothing else is reordered.
+OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
+
+if find_spec("numba"):
+    import numba
+else:
+    numba = None
+
+
+def compile_function(function: Callable, **options: Any) -> Callable:
+    """A function that numba compiles when it is first called; as it is where numba is missing."""
+    return numba.njit(nogil=True, **OPTIONS, **options)(function) if numba else function
+
+
+def keep_compiled(*functions: Any) -> None:
+    """Keep on disk what numba compiles of these functions, and say so when it has to compile.
+
+    Args:
+        functions: made by `compile_function` and called from Python. What they call in turn is
+            kept with them.
+    """
+    for function in functions:
+        if not isinstance(function._cache, KernelCache):
+            function._cache = KernelCache(function.py_func)  # as numba's enable_caching() does
+
+
+class KernelCache:
+    """Keeps what numba compiled of one function: a file for each signature and kind of processor.
+
+    The folder is the one that numba would take: NUMBA_CACHE_DIR if it is set, else the module's
+    __pycache__, else one of the user's own. Without a folder every process compiles for itself.
+
+    Args:
+        function: the plain Python function.
+    """
+
+    def __init__(self, function: FunctionType) -> None:
+        from numba.core.caching import CompileResultCacheImpl
+
+        self._stamp = hashlib.sha256(_sources(function).encode()).digest()
+        try:
+            self._files = CompileResultCacheImpl(function)
+        except RuntimeError:
+            self._files = None
+
+    @property
+    def cache_path(self) -> str | None:
+        """The folder."""
+        return self._files and self._files.locator.get_cache_path()
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """What was compiled for this signature; None, and a line that says so, if numba has to."""
+        target.refresh()  # numba's own functions, for what is loaded and for what is compiled
+        if self._files is None:
+            say("compiling the training loop (each time: no folder to keep it in)")
+            return None
+        if content := self._read(self._path(signature, target.codegen())):
+            return self._files.rebuild(target, pickle.loads(content))
+        say("compiling the training loop (once)")
+        return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep what was compiled; a sentence on stderr if that is not possible."""
+        if self._files is None or not self._files.check_cachable(compiled):
+            return
+        from numba.core.serialize import dumps
+
+        content = dumps(self._files.reduce(compiled))
+        path = self._path(signature, compiled.codegen)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(self._digest(content) + content)
+            temporary.replace(path)
+        except OSError as error:
+            reason = error.strerror or error
+            print(f"the compiled training loop cannot be kept: {reason}: {path}", file=sys.stderr)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _path(self, signature: Any, codegen: Any) -> Path:
+        from llvmlite import __version__ as llvmlite_version
+
+        key = signature, codegen.magic_tuple(), numba.__version__, llvmlite_version
+        name = f"{self._files.filename_base}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
+        return Path(self.cache_path, f"{name}.nbc")
+
+    def _read(self, path: Path) -> bytes | None:
+        """What a file holds; None if there is none, or it is damaged or of other sources."""
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        digest, content = content[:32], content[32:]
+        return content if digest == self._digest(content) else None
+
+    def _digest(self, content: bytes) -> bytes:
+        return hashlib.sha256(self._stamp + content).digest()
+
+
+def _sources(function: FunctionType) -> str:
+    """The modules in which a function and those that it calls by name are written."""
+    functions, modules = [function], {}
+    for caller in functions:  # which grows
+        module = inspect.getmodule(caller)
+        modules[module.__name__] = module
+        for name in caller.__code__.co_names:
+            called = caller.__globals__.get(name)
+            called = getattr(called, "py_func", called)
+            if isinstance(called, FunctionType) and called not in functions:
+                functions.append(called)
+    return "".join(inspect.getsource(module) for module in modules.values())
