@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = train(run, task, model, optimizer, watch)
         if watch:
             watch.report()
+        run.close()
         return status
 
 

@@ -33,7 +33,7 @@ from rnn_tutorial.runs.folder import (
 )
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.terminal import Progress, StopSignals, say
-from rnn_tutorial.runs.tracking import start_tracker
+from rnn_tutorial.runs.tracking import Tracker, start_tracker
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.task import Task
 from rnn_tutorial.training.optimizer import update_ratio
@@ -83,6 +83,7 @@ class Run:
         self.history = EvaluationHistory()
         self.padding_shares: list[float] = []
         self.stop = StopSignals()
+        self._tracker = Tracker()
         self._stopping = self.diverged = False
         self._seconds_before = 0.0  # of training, in earlier processes
         self._started = time.perf_counter()
@@ -139,9 +140,11 @@ class Run:
                     self.config.tracker,
                     run_name=self.config.run_name,
                     config=asdict(self.config) | {"model_parameters": count_parameters(model)},
+                    run_id=self.run_id,
+                    is_resumed=self.step > 0,
+                    say=say,
                 )
-                stack.callback(self._tracker.finish)
-                print(self._tracker.notice, flush=True)
+                stack.callback(self._tracker.end)
                 self._metrics_file = stack.enter_context(
                     contextlib.closing(MetricsFile(self.folder, self.step))
                 )
@@ -150,6 +153,11 @@ class Run:
                 )
             with contextlib.suppress(_Diverged):
                 yield
+
+    def close(self) -> None:
+        """Wait until SwanLab has saved its records, after everything else is done and said."""
+        with self.stop if self._stopping else contextlib.nullcontext():
+            self._tracker.finish()
 
     def spans(self) -> Iterator[range]:
         """The updates up to the next log, evaluation or checkpoint, until the run is over.
