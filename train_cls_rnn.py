@@ -22,12 +22,13 @@ from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.doctor.run_checks import Watch
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.runs.processes import World, find_world, join_world
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.terminal import CommandLineParser, shown
+from rnn_tutorial.settings.config import RESUME_FLAGS
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.recipes import describe_recipes
 from rnn_tutorial.tasks.choose import make_task
 from rnn_tutorial.tasks.task import Task
-from rnn_tutorial.training.configure import RESUME_FLAGS, configure, prepare_torch
+from rnn_tutorial.training.configure import configure, prepare_torch
 from rnn_tutorial.training.engines import make_engine
 from rnn_tutorial.training.optimizer import make_optimizer
 from rnn_tutorial.training.report import finish, prediction_hint, print_opening, resume_hint
@@ -71,7 +72,7 @@ def train(
     """Train from where the run stands to its end; returns the exit status."""
     if run.is_finished:
         if run.world.is_main:
-            print(f"Run {run.folder} is finished. {prediction_hint(run.folder)}")
+            print(f"Run {shown(run.folder)} is finished. {prediction_hint(run.folder)}")
         return 0
     config = run.config
     engine = make_engine(model, optimizer, config, run.world)
@@ -148,7 +149,7 @@ def exit_on_failure(run: Run) -> Iterator[None]:
 def fail(world: World, status: int, sentence: object) -> NoReturn:
     """Print why, once for all processes, and exit."""
     if world.is_main:
-        print(f"{PROGRAM}: error: {sentence}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {shown(sentence)}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -24,6 +24,7 @@ from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence,
 from rnn_tutorial.doctor.findings import Finding, describe
 from rnn_tutorial.doctor.loop_checks import WIDE_INTERVAL, small_evaluation
 from rnn_tutorial.doctor.states import SATURATED
+from rnn_tutorial.runs.terminal import shown
 
 AT_CHANCE = 0.95  # of the loss of guessing
 FAR_ABOVE_CHANCE = 1.5  # times the loss of guessing: a network this wrong is also sure of it
@@ -332,6 +333,6 @@ class Watch:
         try:
             evidence = read_evidence(self._folder, before=self._latest)
         except ValueError as error:  # stopped before anything was logged
-            print(f"\nDoctor: {error}")
+            print(f"\nDoctor: {shown(error)}")
         else:
             print(f"\nDoctor: {describe_run(evidence, check_run(evidence))}")

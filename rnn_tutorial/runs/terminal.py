@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 import time
@@ -11,6 +12,14 @@ from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
 from tqdm import tqdm
+
+# Control characters, marks that reorder text, line separators, half characters.
+_UNSHOWN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: object) -> str:
+    """A line of text in which what a terminal would obey, such as an escape, is only visible."""
+    return _UNSHOWN.sub(lambda match: repr(match[0])[1:-1], str(text))
 
 
 class CommandLineParser(argparse.ArgumentParser):
@@ -22,7 +31,7 @@ class CommandLineParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {shown(' '.join(message.split()))} (see --help)\n")
 
 
 class Progress:
