@@ -112,7 +112,6 @@ _DAMAGED = (
     RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError,
     TypeError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
 )  # fmt: skip
-_FIELDS = {field.name for field in fields(Checkpoint)} - {"path"}
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:
@@ -164,8 +163,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if known.get("format") != FORMAT:
         raise DamagedCheckpoint(f"{shown} is not a checkpoint of this project")
     values = {name: value for name, value in known.items() if name not in ("format", "sha256")}
-    if lacking := sorted(_FIELDS - values.keys()):
-        raise DamagedCheckpoint(f"{shown} is damaged: it lacks {', '.join(lacking)}")
     try:
         checkpoint = build(Checkpoint, {"path": path, **values}, f"{shown} is damaged")
         _check_content(checkpoint)

@@ -138,10 +138,10 @@ def check_belongs(checkpoint: Checkpoint) -> None:
     if not is_run_folder(path.parent):
         return
     run_id, config = read_config(path.parent)
-    if checkpoint.optimizer is None:
+    if checkpoint.optimizer is None or checkpoint.evaluation is None:
         raise ValueError(
-            f"{str(path)!r} is a checkpoint of the published scripts, not of the run "
-            f"{config.run_name!r} in its folder"
+            f"{str(path)!r} is not of the run {config.run_name!r} in its folder: it has no state "
+            "of an optimizer or no evaluation"
         )
     _check_same_run(run_id, config, checkpoint.run_id, checkpoint.config, path)
     if checkpoint.step > config.total_steps:
