@@ -312,7 +312,7 @@ def describe_run(evidence: Evidence, findings: Sequence[Finding]) -> str:
 class Watch:
     """The doctor beside a running training: what it suspects, and in the end what it finds.
 
-    Reads the metrics of a run after each evaluation: about 20 µs for each logged line. The files
+    Reads the metrics of a run after each evaluation: about 25 µs for each logged line. The files
     of a run on labelled examples are looked at once.
     """
 

@@ -11,11 +11,13 @@ that predict_cls_rnn.py may take to start.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 import reprlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -58,86 +60,91 @@ def check_record(values: Any, schema: type, source: str) -> None:
         ValueError: a field is missing, unknown, or not what it may be; names source and field.
     """
     try:
-        _check(values, schema, "it")
+        _checker(schema)(values, "")
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
 
 
-def _check(value: Any, kind: Any, name: str) -> None:
-    """Raise ValueError if a value is not of this kind; `name` says where it stands."""
-    if is_typeddict(kind) or dataclasses.is_dataclass(kind):
-        _check_fields(value, kind, name)
-    elif get_origin(kind) is Annotated:
-        plain, (low, high) = get_args(kind)
-        _check(value, plain, name)
-        if not low <= value <= high:
-            bounds = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-            raise ValueError(f"{name} {value!r} is not {bounds}")
-    elif not _is(value, kind):
-        raise ValueError(f"{name} {reprlib.repr(value)} is not {_in_words(kind)}")
-    elif get_origin(kind) in (list, dict):
-        *of_keys, of_values = get_args(kind)
-        items = value.items() if of_keys else enumerate(value)
-        for key, item in items:
-            place = f"{name}[{reprlib.repr(key)}]"
-            if of_keys:
-                _check(key, of_keys[0], f"{place}: its key")
-            _check(item, of_values, place)
-
-
-def _check_fields(values: Any, schema: type, name: str) -> None:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{name} {reprlib.repr(values)} is not an object")
-    kinds = _kinds(schema)
-    if is_typeddict(schema):
-        required = schema.__required_keys__
-    else:
-        missing = dataclasses.MISSING
-        required = {
-            field.name
-            for field in dataclasses.fields(schema)
-            if field.default is missing and field.default_factory is missing
-        }
-    inside = "" if name == "it" else f"{name}: "
-    for odd, names in (
-        ("lacks", [field for field in kinds if field in required and field not in values]),
-        ("has the unknown", [field for field in values if field not in kinds]),
-    ):
-        if names:
-            raise ValueError(f"{inside}it {odd} {', '.join(map(reprlib.repr, names[:5]))}")
-    for field, value in values.items():
-        _check(value, kinds[field], f"{inside}{field}")
-
-
 @functools.cache
+def _checker(kind: Any) -> Callable[[Any, str], None]:
+    """A function that raises ValueError if a value is not of a kind; it gets the value's name."""
+    if is_typeddict(kind) or dataclasses.is_dataclass(kind):
+        return functools.partial(_check_fields, _kinds(kind), _required(kind))
+    if get_origin(kind) is Annotated:
+        return functools.partial(_check_bounds, *get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        return functools.partial(_check_options, kind)
+    if get_origin(kind) in (list, dict):
+        return functools.partial(_check_items, kind)
+    return functools.partial(_check_plain, kind)
+
+
+def _check_fields(kinds: Mapping[str, Any], required: set[str], values: Any, name: str) -> None:
+    _check_plain(dict, values, name)
+    inside = f"{name}: " if name else ""
+    if not required <= values.keys() <= kinds.keys():
+        missing = ", ".join(sorted(required - values.keys()))
+        unknown = ", ".join(reprlib.repr(field) for field in values if field not in kinds)
+        raise ValueError(inside + (f"it lacks {missing}" if missing else f"it has {unknown}"))
+    for field, value in values.items():
+        _checker(kinds[field])(value, f"{inside}{field}")
+
+
+def _check_bounds(kind: Any, bounds: tuple[float, float], value: Any, name: str) -> None:
+    _checker(kind)(value, name)
+    low, high = bounds
+    if not low <= value <= high:
+        words = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        raise ValueError(f"{name} {value!r} is not {words}")
+
+
+def _check_options(kind: Any, value: Any, name: str) -> None:
+    for option in get_args(kind):
+        with contextlib.suppress(ValueError):
+            return _checker(option)(value, name)
+    words = " or ".join(dict.fromkeys(map(_in_words, get_args(kind))))
+    raise ValueError(f"{name} {reprlib.repr(value)} is not {words}")
+
+
+def _check_items(kind: Any, value: Any, name: str) -> None:
+    _check_plain(get_origin(kind), value, name)
+    *of_keys, of_values = map(_checker, get_args(kind))
+    for key, item in value.items() if of_keys else enumerate(value):
+        place = f"{name}[{reprlib.repr(key)}]"
+        if of_keys:
+            of_keys[0](key, f"a key of {name},")
+        of_values(item, place)
+
+
+def _check_plain(kind: Any, value: Any, name: str) -> None:
+    if kind is Any:
+        return
+    if kind is float:
+        is_right = type(value) in (float, int) and abs(value) <= sys.float_info.max
+    else:  # True is no number; a state_dict may be an OrderedDict
+        is_right = type(value) is kind or (kind not in (int, list) and isinstance(value, kind))
+    if not is_right:
+        raise ValueError(f"{name or 'it'} {reprlib.repr(value)} is not {_in_words(kind)}")
+
+
 def _kinds(schema: type) -> dict[str, Any]:
     """What each field of a schema may be."""
     return get_type_hints(schema, include_extras=True)
 
 
-def _is(value: Any, kind: Any) -> bool:
-    """True if a value is of a kind, but for what lists and objects hold."""
-    if kind is Any:
-        return True
-    if get_origin(kind) in (Union, UnionType):
-        return any(_fits(value, option) for option in get_args(kind))
-    if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    plain = get_origin(kind) or kind
-    return type(value) is plain if plain in (int, bool, str, list) else isinstance(value, plain)
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    try:
-        _check(value, kind, "it")
-    except ValueError:
-        return False
-    return True
+def _required(schema: type) -> set[str]:
+    """The fields that must be there."""
+    if is_typeddict(schema):
+        return set(schema.__required_keys__)
+    missing = dataclasses.MISSING
+    return {
+        field.name
+        for field in dataclasses.fields(schema)
+        if field.default is missing and field.default_factory is missing
+    }
 
 
 def _in_words(kind: Any) -> str:
-    if get_origin(kind) in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_in_words(option) for option in get_args(kind)))
     if get_origin(kind) is Annotated:
         return _in_words(get_args(kind)[0])
     plain = get_origin(kind) or kind

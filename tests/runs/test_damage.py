@@ -104,7 +104,7 @@ def check(ask, healthy, runs, run, command, named):
     if status == 2:
         (sentence,) = err.splitlines()
         assert named in sentence and not out, sentence
-        assert len(sentence) < 600
+        assert len(sentence) < 900
         assert content(run) == before
         return sentence
     if command == "resume":
@@ -192,7 +192,7 @@ def test_another_file_in_its_place(kind, file, ask, healthy, runs, run):
 
 
 @pytest.mark.parametrize("file", [CONFIG, METRICS, LAST])
-@pytest.mark.parametrize("place", range(40))
+@pytest.mark.parametrize("place", range(24))
 def test_a_flipped_bit(place, file, ask, healthy, runs, run):
     generator = random.Random(f"{file} {place}")
     damaged = bytearray((run / file).read_bytes())
@@ -204,7 +204,7 @@ def test_a_flipped_bit(place, file, ask, healthy, runs, run):
 
 # ---- one field ----
 
-WRONG = [None, [], {}, "text", -1, 0.5, 1e300, True, float("nan"), "\x1b[2J"]
+WRONG = [None, [], {}, "text", -1, 0.5, 1e300, 10**400, True, float("nan"), "\x1b[2J"]
 
 
 @pytest.mark.parametrize("name", [setting.name for setting in fields(TrainConfig)] + ["run_id"])
@@ -289,7 +289,7 @@ def test_an_edited_checkpoint_whose_hash_is_right(name, ask, healthy, runs, run)
             is_part = isinstance(value, dict) and value
             edited = whole | {name: whole[name] | value if is_part else value}
             save_checkpoint(run, step, **edited)
-        for command in ("resume", "predict", "diagnose", "evaluate"):
+        for command in ("predict", "diagnose", "resume"):
             check(ask, healthy, runs, run, command, LAST)
 
 
