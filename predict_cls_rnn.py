@@ -20,9 +20,10 @@ from rnn_tutorial.prediction.answers import make_writer
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.prompt import answer_prompt
 from rnn_tutorial.prediction.streams import answer_blocks, read_blocks, show
-from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
+from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
-from rnn_tutorial.runs.terminal import CommandLineParser, spare_the_garbage_collector
+from rnn_tutorial.runs.saved_run import load_checked
+from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.input is not None:
             return answer_once(predictor, flags.input, flags.json)
     except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
         return 2
 
     if sys.stdin.isatty():
@@ -68,12 +69,12 @@ def find_network(checkpoint: str | None, save_dir: str | None, run_name: str | N
     """
     if checkpoint is None:
         folder = "./output/" if save_dir is None else save_dir
-        return load_checkpoint(find_checkpoint(folder, run_name))
+        return load_checked(find_checkpoint(folder, run_name))
     for flag, value in (("--save_dir", save_dir), ("--run_name", run_name)):
         if value is not None:
             raise ValueError(f"--checkpoint says which network; leave out {flag} {value!r}")
     try:
-        return load_checkpoint(checkpoint)
+        return load_checked(checkpoint)
     except ValueError as error:
         raise ValueError(f"--checkpoint: {error}") from None
 
@@ -96,7 +97,7 @@ def answer_stream(predictor: Predictor, as_json: bool) -> int:
     for answered, refusals in answer_blocks(predictor, read_blocks(sys.stdin), as_json):
         show(answered)
         for number, why in refusals.items():
-            print(f"line {number}: {why}", file=sys.stderr)
+            print(f"line {number}: {shown(why)}", file=sys.stderr)
             status = 1
     return status
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
+import re
 import signal
 import sys
 import time
@@ -13,6 +14,14 @@ from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
 from tqdm import tqdm
+
+# Control characters, marks that reorder text, line separators, half characters.
+_UNSHOWN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: object) -> str:
+    """A line of text in which what a terminal would obey, such as an escape, is only visible."""
+    return _UNSHOWN.sub(lambda match: repr(match[0])[1:-1], str(text))
 
 
 class CommandLineParser(argparse.ArgumentParser):
@@ -24,7 +33,7 @@ class CommandLineParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {shown(' '.join(message.split()))} (see --help)\n")
 
 
 def spare_the_garbage_collector() -> None:

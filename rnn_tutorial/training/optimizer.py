@@ -111,6 +111,19 @@ class LeanAdamW(torch.optim.AdamW):
         )
 
 
+def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], source: str) -> None:
+    """Give an optimizer the state_dict of a checkpoint; ValueError if it does not fit; names it."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    try:
+        for number, values in state["state"].items():
+            shapes = {value.shape for value in values.values() if isinstance(value, Tensor)}
+            if not shapes <= {torch.Size(), parameters[number].shape}:
+                raise ValueError
+        optimizer.load_state_dict(dict(state))
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+        raise ValueError(f"{source} is damaged: the optimizer does not fit the model") from None
+
+
 def update_ratio(optimizer: torch.optim.Optimizer, learning_rate: float) -> float:
     """How far the last update moved the weights, relative to the weights themselves.
 
