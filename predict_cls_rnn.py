@@ -26,10 +26,11 @@ from rnn_tutorial.prediction.streams import (
     read_blocks,
     show,
 )
-from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
+from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
 from rnn_tutorial.runs.processes import describe_threads
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.saved_run import load_checked
+from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.input is not None:
             return answer_once(predictor, flags.input, flags.json)
     except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
         return 2
 
     if sys.stdin.isatty():
@@ -86,12 +87,12 @@ def find_network(checkpoint: str | None, save_dir: str | None, run_name: str | N
     """
     if checkpoint is None:
         folder = "./output/" if save_dir is None else save_dir
-        return load_checkpoint(find_checkpoint(folder, run_name))
+        return load_checked(find_checkpoint(folder, run_name))
     for flag, value in (("--save_dir", save_dir), ("--run_name", run_name)):
         if value is not None:
             raise ValueError(f"--checkpoint says which network; leave out {flag} {value!r}")
     try:
-        return load_checkpoint(checkpoint)
+        return load_checked(checkpoint)
     except ValueError as error:
         raise ValueError(f"--checkpoint: {error}") from None
 
@@ -114,12 +115,13 @@ def answer_stream(predictor: Predictor, as_json: bool, num_threads: int) -> int:
     for answered, refusals in answer_blocks(predictor, blocks, as_json, num_threads):
         show(answered)
         for number, why in refusals.items():
-            print(f"line {number}: {why}", file=sys.stderr)
+            print(f"line {number}: {shown(why)}", file=sys.stderr)
             status = 1
     return status
 
 
 if __name__ == "__main__":
+    spare_the_garbage_collector()
     for stream in filter(None, (sys.stdin, sys.stdout)):  # None is one that is closed
         stream.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
     try:

@@ -22,12 +22,13 @@ from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.doctor.run_checks import Watch
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.runs.processes import World, find_world, join_world
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
+from rnn_tutorial.settings.config import RESUME_FLAGS
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.recipes import describe_recipes
 from rnn_tutorial.tasks.choose import make_task
 from rnn_tutorial.tasks.task import Task
-from rnn_tutorial.training.configure import RESUME_FLAGS, configure, prepare_torch
+from rnn_tutorial.training.configure import configure, prepare_torch
 from rnn_tutorial.training.engines import make_engine
 from rnn_tutorial.training.optimizer import make_optimizer
 from rnn_tutorial.training.report import finish, prediction_hint, print_opening, resume_hint
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = train(run, task, model, optimizer, watch)
         if watch:
             watch.report()
+        run.close()
         return status
 
 
@@ -71,7 +73,7 @@ def train(
     """Train from where the run stands to its end; returns the exit status."""
     if run.is_finished:
         if run.world.is_main:
-            print(f"Run {run.folder} is finished. {prediction_hint(run.folder)}")
+            print(f"Run {shown(run.folder)} is finished. {prediction_hint(run.folder)}")
         return 0
     config = run.config
     engine = make_engine(model, optimizer, config, run.world)
@@ -133,24 +135,33 @@ def exit_on_bad_input(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def exit_on_failure(run: Run) -> Iterator[None]:
-    """Turn a full disk or a lost process into one sentence on stderr and exit status 1."""
+    """Turn a full disk or memory or a lost process into one sentence on stderr and status 1."""
     try:
         yield
-    except OSError as error:
+    except (OSError, ImportError) as error:
         fail(run.world, 1, f"{error}; {resume_hint(run.folder)}")
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            fail(run.world, 1, f"there is not enough memory; {resume_hint(run.folder)}")
         if run.world.size == 1:
             raise
         reason = str(error).partition("\n")[0]
         fail(run.world, 1, f"another process was lost ({reason}); {resume_hint(run.folder)}")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if Python's memory is used up, or PyTorch's on the CPU or a GPU."""
+    used_up = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return used_up or "can't allocate memory" in str(error)
+
+
 def fail(world: World, status: int, sentence: object) -> NoReturn:
     """Print why, once for all processes, and exit."""
     if world.is_main:
-        print(f"{PROGRAM}: error: {sentence}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {shown(sentence)}", file=sys.stderr)
     sys.exit(status)
 
 
 if __name__ == "__main__":
+    spare_the_garbage_collector()
     sys.exit(main())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,8 +20,10 @@ from rnn_tutorial.proof.certificate import as_arrays, certificate_path, save_cer
 from rnn_tutorial.proof.check import InvalidCertificate, check_certificate
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import prove
-from rnn_tutorial.runs.checkpoint import Checkpoint, load_run
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.checkpoint import Checkpoint
+from rnn_tutorial.runs.folder import check_regular
+from rnn_tutorial.runs.saved_run import load_run
+from rnn_tutorial.runs.terminal import CommandLineParser, shown
 from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check(checkpoint, task)
         return _prove(checkpoint, task, model, flags)
     except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
         return 2
 
 
@@ -95,22 +98,23 @@ def _prove(checkpoint: Checkpoint, task: Task, model: RnnClsNet, flags: argparse
         f"{proof.smallest_margin:.3g}, largest box width {proof.largest_width:.3g}, "
         f"{figures['seconds']:.1f} s"
     )
-    print(f"Certificate: {path}")
+    print(f"Certificate: {shown(path)}")
     return 0
 
 
 def _check(checkpoint: Checkpoint, task: Task) -> int:
     """Check the certificate beside the checkpoint."""
     path = certificate_path(checkpoint.path)
-    if not path.exists():
+    if not os.path.lexists(path):
         raise ValueError(f"there is no certificate {str(path)!r}; leave out --check to make one")
+    check_regular(path)
     try:
         margin = check_certificate(path, as_arrays(checkpoint.weights))
     except InvalidCertificate as error:
-        print(f"REFUSED: {path}: {error}")
+        print(f"REFUSED: {shown(path)}: {shown(error)}")
         return 1
     print(f"CHECKED: {_claim(task)}")
-    print(f"{path} holds for these weights, with a smallest score margin of {margin:.3g}")
+    print(f"{shown(path)} holds for these weights, with a smallest score margin of {margin:.3g}")
     return 0
 
 

@@ -32,9 +32,10 @@ from rnn_tutorial.evaluation.lengths import (
 from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.experiments.plots import check_picture, draw_accuracy_by_length, draw_automaton
 from rnn_tutorial.model.classifier import load_model
-from rnn_tutorial.runs.checkpoint import Checkpoint, load_run
+from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.processes import choose_num_threads
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.saved_run import load_run
+from rnn_tutorial.runs.terminal import CommandLineParser, shown
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
 
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show = _show_automaton if flags.automaton else _show_lengths
             show(checkpoint, task, flags)
             if not flags.json:
-                print(f"Picture: {flags.figure}")
+                print(f"Picture: {shown(flags.figure)}")
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return 0
@@ -167,7 +168,7 @@ def _print_lengths(
     """Exact accuracy on short inputs, some wrong ones, and a table of the samples."""
     machine, lengths = task.machine, task.trained_lengths
     print(
-        f"{checkpoint.path}: seed {checkpoint.config.get('seed', '?')}, "
+        f"{shown(checkpoint.path)}: seed {checkpoint.config.get('seed', '?')}, "
         f"trained on lengths {lengths[0]} to {lengths[-1]}"
     )
     print(
@@ -189,11 +190,12 @@ def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:
     counts = evaluation.answers_by_label
     if len(names) <= MAX_TABLE:
         print("Answers to the examples of each label (rows: label, columns: answer):")
-        width = max(len(name) for name in [*names, f"{evaluation.num_inputs:,}"])
-        print("  ".join(f"{name:>{width}}" for name in ["", *names]))
+        visible = [shown(name) for name in names]
+        width = max(len(name) for name in [*visible, f"{evaluation.num_inputs:,}"])
+        print("  ".join(f"{name:>{width}}" for name in ["", *visible]))
         for label, answers in counts.items():
             cells = [f"{answers.get(name, 0):,}" for name in names]
-            print("  ".join(f"{cell:>{width}}" for cell in [label, *cells]))
+            print("  ".join(f"{cell:>{width}}" for cell in [shown(label), *cells]))
         return
     mistakes = [
         (count, label, answer)
@@ -203,7 +205,7 @@ def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:
     ]
     print("What is mistaken most often:")
     for count, label, answer in sorted(mistakes, key=lambda mistake: -mistake[0])[:MAX_TABLE]:
-        print(f"  {count:>5,}  {label} for {answer}")
+        print(f"  {count:>5,}  {shown(label)} for {shown(answer)}")
 
 
 def _show_examples(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace) -> None:
@@ -213,9 +215,10 @@ def _show_examples(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace
     if flags.json:
         print(json.dumps({"checkpoint": str(checkpoint.path)} | asdict(evaluation)))
         return
-    print(f"{checkpoint.path}: seed {checkpoint.config['seed']}, {evaluation.describe()}")
+    seed = checkpoint.config.get("seed", "?")
+    print(f"{shown(checkpoint.path)}: seed {seed}, {evaluation.describe()}")
     for line in task.describe_results(model, evaluation):
-        print(line)
+        print(shown(line))
     print_confusions(task.classes, evaluation)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rnn_tutorial import evaluate
+from rnn_tutorial.runs.checkpoint import save_checkpoint
 
 
 def refusal(capsys, *arguments):
@@ -27,8 +28,8 @@ def changed_checkpoint(trained_folder, tmp_path):
         run = trained_folder / "output" / "baseline"
         content = torch.load(run / "model_step_40.pt", weights_only=True)
         content["weights"] |= weights
-        torch.save(content, tmp_path / "model_step_40.pt")
-        return tmp_path / "model_step_40.pt"
+        del content["format"], content["sha256"]
+        return save_checkpoint(tmp_path, **content)
 
     return write
 

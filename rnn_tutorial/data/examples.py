@@ -22,6 +22,7 @@ import numpy as np
 
 from rnn_tutorial.data.batches import Batches, longest_first
 from rnn_tutorial.data.streams import EVAL_STREAM, TRAIN_STREAM
+from rnn_tutorial.runs.folder import read_file
 
 UNKNOWN = "<unk>"  # stands for every token that does not occur in training; its id is 0
 MAX_TOKENS = 65_536  # different tokens; as many as --max_number allows
@@ -65,10 +66,9 @@ def read_examples(path: str, flag: str) -> Examples:
         ValueError: the file cannot be read or is empty, or a line is malformed; names the line.
     """
     try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"{flag} {path!r} cannot be read: {reason}") from None
+        content = read_file(Path(path))
+    except ValueError as error:
+        raise ValueError(f"{flag} {error}") from None
     if not content:
         raise ValueError(f"{flag} {path!r} is empty; expected lines of the form label<TAB>tokens")
     examples = Examples(path, [], [], [])

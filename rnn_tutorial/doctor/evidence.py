@@ -5,14 +5,13 @@ Shapes: N sequences, T steps, C classes.
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,19 @@ from rnn_tutorial.data.examples import guessing_loss, label_shares
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.loop_checks import check_data
 from rnn_tutorial.doctor.states import StateSummary, summarize_states
+from rnn_tutorial.evaluation.result import recorded_evaluation
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.model.transformer import TransformerLayers
-from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import (
-    CONFIG_FILE,
     METRICS_FILE,
     find_checkpoint,
+    is_run_folder,
     latest_checkpoint,
-    read_json,
 )
+from rnn_tutorial.runs.saved_run import load_checked, read_config, read_metrics
+from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.choose import load_task, make_task
 from rnn_tutorial.tasks.task import Task
 
@@ -41,10 +42,6 @@ ENOUGH_STEPS = 1000  # updates after the warmup; by then half of the seeds of `s
 LONG_SEQUENCES = 200  # at the asked length: when all are right the 95 % interval begins at 98 %
 MAX_LENGTH = 100_000  # the longest that may be asked: 160 MB of sequences, read in seconds
 _BATCH_SIZE, _MAX_STEPS = 64, 200  # sequences that the states are looked at with; their longest
-_SETTINGS = (
-    "min_seq_len", "max_seq_len", "max_number", "num_layers", "lr", "min_lr", "warmup_step",
-    "total_steps", "max_grad_norm",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -203,42 +200,41 @@ def read_evidence(
             allowed.
     """
     folder, checkpoint = Path(run), None
-    if folder.is_file():
-        checkpoint = load_checkpoint(folder)
+    if os.path.lexists(folder) and not folder.is_dir():
+        checkpoint = load_checked(folder)
         folder = folder.parent
-    elif not (folder / CONFIG_FILE).is_file():
+    elif not is_run_folder(folder):
         folder = find_checkpoint(run, flag="RUN").parent
-    config = read_json(folder / CONFIG_FILE)
-    missing = [name for name in _SETTINGS if name not in config]
-    if missing:
-        raise ValueError(f"{str(folder / CONFIG_FILE)!r} lacks the settings {', '.join(missing)}")
+    _, settings = read_config(folder)
     if asked_length and asked_length > MAX_LENGTH:
         raise ValueError(
             f"--length {asked_length} is too long to try; allowed is up to {MAX_LENGTH:,}; "
             "python -m rnn_tutorial.certify proves what holds at every length"
         )
-    metrics = read_metrics(folder, checkpoint.step if checkpoint else math.inf)
+    metrics = _logged_metrics(folder, checkpoint)
     if with_network and not checkpoint and (path := latest_checkpoint(folder)):
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checked(path)
+        read_metrics(folder, checkpoint)
     if before:
         task, files = before.task, before.files
     else:
-        task = load_task(checkpoint) if checkpoint else read_task(config)
+        task = load_task(checkpoint) if checkpoint else read_task(settings)
         files = read_files(task)
     if asked_length and (task is None or task.machine is None):
         raise ValueError(
             f"--length {asked_length} needs a rule that labels sequences of any length; this run "
-            f"learned from labelled examples, {config['train_file']!r}"
+            f"learned from labelled examples, {settings.train_file!r}"
         )
     model = checkpoint and load_model(checkpoint).eval()
-    evaluation = checkpoint and checkpoint.evaluation
-    return Evidence(config, metrics, task, model, evaluation, asked_length, files)
+    evaluation = checkpoint and recorded_evaluation(checkpoint)
+    evaluation = evaluation and asdict(evaluation)
+    return Evidence(asdict(settings), metrics, task, model, evaluation, asked_length, files)
 
 
-def read_task(config: Mapping[str, Any]) -> Task | None:
+def read_task(config: TrainConfig) -> Task | None:
     """The task that recorded settings describe; None if its files are gone."""
     try:
-        return make_task(SimpleNamespace(**{"train_file": "", "seed": 0} | config))
+        return make_task(config)
     except ValueError:
         return None
 
@@ -261,27 +257,13 @@ def read_files(task: Task | None) -> Files | None:
     return Files([*label_shares(split[0]).values()], findings)
 
 
-def read_metrics(folder: Path, until: float = math.inf) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl up to a step; a half-written last line is skipped.
-
-    Raises:
-        ValueError: there are none, or another line is damaged.
-    """
+def _logged_metrics(folder: Path, checkpoint: Checkpoint | None) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, up to a checkpoint if one is named; ValueError without any."""
     path = folder / METRICS_FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ValueError(f"{str(path)!r} is missing: there is nothing to diagnose before training")
-    lines = path.read_bytes().splitlines(keepends=True)
-    if lines and not lines[-1].endswith(b"\n"):
-        lines.pop()
-    metrics = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            values = json.loads(line)
-            if values["step"] <= until:
-                metrics.append(values)
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{str(path)!r}: line {number} is damaged") from None
+    metrics = read_metrics(folder, checkpoint)
     if not metrics:
-        before = f" up to step {until}" if lines else ""
+        before = f" up to step {checkpoint.step}" if checkpoint else ""
         raise ValueError(f"{str(path)!r} is empty{before}: there is nothing to diagnose yet")
     return metrics

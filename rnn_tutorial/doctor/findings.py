@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rnn_tutorial.runs.terminal import shown
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -31,8 +33,8 @@ def describe(findings: Sequence[Finding]) -> str:
         return "No findings."
     return "\n".join(
         f"{finding.name} ({finding.confidence})\n"
-        f"  seen: {finding.seen}\n"
+        f"  seen: {shown(finding.seen)}\n"
         f"  means: {finding.meaning}\n"
-        f"  try: {finding.advice}"
+        f"  try: {shown(finding.advice)}"
         for finding in findings
     )

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from rnn_tutorial.runs.checkpoint import Checkpoint
+from rnn_tutorial.runs.schema import Count, Positive, Share, Size, build
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -25,16 +28,16 @@ class Evaluation:
         answers_by_label: of examples from a file: for each label, how many got which answer.
     """
 
-    accuracy: float
-    num_inputs: int
-    num_wrong: int
-    accuracy_by_length: dict[int, float]
+    accuracy: Share
+    num_inputs: Size
+    num_wrong: Count
+    accuracy_by_length: dict[int, Share]
     wrong_examples: list[list[int]] | list[dict[str, Any]]
     exact: bool
-    low: float
-    high: float
-    elapsed_seconds: float
-    answers_by_label: dict[str, dict[str, int]] | None = None
+    low: Share
+    high: Share
+    elapsed_seconds: Positive
+    answers_by_label: dict[str, dict[str, Count]] | None = None
 
     def describe(self) -> str:
         """One sentence for the screen."""
@@ -51,6 +54,14 @@ class Evaluation:
             f"accuracy {self.accuracy:.2%}, 95 % interval [{self.low:.2%}, {self.high:.2%}]: "
             f"{self.num_wrong:,} wrong of {scored}"
         )
+
+
+def recorded_evaluation(checkpoint: Checkpoint) -> Evaluation | None:
+    """The evaluation in a checkpoint, if it has one; ValueError if it is damaged."""
+    if checkpoint.evaluation is None:
+        return None
+    source = f"{str(checkpoint.path)!r} is damaged: evaluation"
+    return build(Evaluation, checkpoint.evaluation, source)
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

@@ -37,7 +37,7 @@ from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.experiments.module_faults import HEALTHY_MODULES, MODULE_FAULTS, VOCAB_SIZE
 from rnn_tutorial.model.classifier import make_model
 from rnn_tutorial.runs.checkpoint import save_checkpoint
-from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, write_json
+from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, new_run_id, write_json
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version
 from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import TrainConfig
@@ -161,8 +161,8 @@ def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
         for name, parameter in model.rnn.named_parameters():
             parameter.mul_(case.scale if "weight" in name else 1)
             parameter.add_(case.shift if "bias" in name else 0)
-    folder = claim_run_folder(config.save_dir, config.run_name)
-    write_json(folder / CONFIG_FILE, asdict(config))
+    folder, run_id = claim_run_folder(config.save_dir, config.run_name), new_run_id()
+    write_json(folder / CONFIG_FILE, {"run_id": run_id, **asdict(config)})
     save_checkpoint(
         folder,
         0,
@@ -170,6 +170,7 @@ def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
         model=model.arguments,
         weights=model.state_dict(),
         config=asdict(config),
+        run_id=run_id,
         optimizer=make_optimizer(model.parameters(), config).state_dict(),
         evaluation=asdict(task.evaluate(model)),
         history=asdict(EvaluationHistory()),

@@ -20,7 +20,7 @@ import numpy as np
 
 from rnn_tutorial.kernels import gru, lstm, rnn
 from rnn_tutorial.kernels.arrays import add_rows, multiply, scatter_rows
-from rnn_tutorial.kernels.compiler import by_type, compiled, kernel
+from rnn_tutorial.kernels.compiler import by_type, compile_function, kernel
 from rnn_tutorial.kernels.gru import GruTrace
 from rnn_tutorial.kernels.lstm import LstmTrace
 from rnn_tutorial.kernels.rnn import RnnTrace
@@ -67,7 +67,7 @@ def _contract_of(trace, index, W_hh, factor, d_states, d_W_hh):
 # ---- training ----
 
 
-@compiled
+@compile_function
 def train(
     memory,
     step,

@@ -214,11 +214,14 @@ def load_model(checkpoint: Checkpoint) -> RnnClsNet:
     Raises:
         ValueError: the weights are not those of such a model.
     """
+    sizes, num_weights = checkpoint.model, sum(map(Tensor.numel, checkpoint.weights.values()))
+    at_least = sizes["num_layers"] * sizes["hidden_dim"] ** 2, sizes["vocab_size"]
+    if max(at_least) > num_weights:  # before memory is asked for that no machine has
+        raise ValueError(f"{str(checkpoint.path)!r}: the weights do not fit the model")
     try:
-        model = RnnClsNet(**checkpoint.model)
-    except (TypeError, RuntimeError, AttributeError, LookupError, ValueError) as error:
-        reason = error if isinstance(error, ValueError) else "the weights do not fit the model"
-        raise ValueError(f"{str(checkpoint.path)!r}: {reason}") from None
+        model = RnnClsNet(**sizes)
+    except ValueError as error:
+        raise ValueError(f"{str(checkpoint.path)!r}: {error}") from None
     load_weights(model, checkpoint)
     return model
 
@@ -227,7 +230,7 @@ def load_weights(model: RnnClsNet, checkpoint: Checkpoint) -> None:
     """Give a model the weights of a checkpoint; ValueError if they do not fit it."""
     try:
         model.load_state_dict(checkpoint.weights)
-    except (RuntimeError, TypeError, AttributeError, LookupError):
+    except RuntimeError:
         raise ValueError(f"{str(checkpoint.path)!r}: the weights do not fit the model") from None
 
 

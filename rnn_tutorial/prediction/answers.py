@@ -21,6 +21,7 @@ from rnn_tutorial.prediction.columns import (
     make_table,
     put_side_by_side,
 )
+from rnn_tutorial.runs.terminal import shown
 from rnn_tutorial.tasks.reading import Questions
 from rnn_tutorial.tasks.task import Task
 
@@ -79,6 +80,7 @@ class TextWriter:
     """
 
     def __init__(self, tokens: Sequence[str], classes: Sequence[str]) -> None:
+        tokens, classes = (list(map(shown, names)) for names in (tokens, classes))
         self._tokens = make_table(f"{name} " for name in tokens), make_table(tokens)
         self._predictions = make_table(f" -> {name} with probability " for name in classes)
         self._probabilities = make_table(f"{i / 10}%; right is " for i in range(1001))
@@ -175,5 +177,6 @@ class WordWriter:
                 notes = f"  (unknown: {' '.join(unknown)})" if unknown else ""
                 notes += "" if is_trained else f"  (never trained on length {len(words)})"
                 text = " ".join(words)
-                lines.append(f"{text} -> {name} with probability {probability:.1%}{notes}")
+                line = f"{text} -> {name} with probability {probability:.1%}{notes}"
+                lines.append(shown(line))
         return "\n".join([*lines, ""]).encode()

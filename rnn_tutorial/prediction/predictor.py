@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.evaluation.result import recorded_evaluation
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.prediction.answers import Answers
 from rnn_tutorial.proof.certificate import CertificateStatus, certificate_status
 from rnn_tutorial.runs.checkpoint import Checkpoint
+from rnn_tutorial.runs.terminal import shown
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.reading import Questions
 from rnn_tutorial.tasks.task import Task
@@ -31,15 +32,15 @@ class Predictor:
         self.model = load_model(checkpoint).eval()
         self.task: Task = load_task(checkpoint)
         self._checkpoint = checkpoint
+        self._recorded = recorded_evaluation(checkpoint)  # the published scripts record none
         self._scorer = Scorer(self.model)
 
     def introduce(self) -> str:
         """Which run, step and seed answers, and how far it can be trusted."""
         checkpoint, lengths = self._checkpoint, self.task.trained_lengths
-        recorded = checkpoint.evaluation  # the published scripts record none
-        evaluation = Evaluation(**recorded) if recorded else self.task.evaluate(self.model)
+        evaluation = self._recorded or self.task.evaluate(self.model)
         return (
-            f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
+            f"{shown(checkpoint.path.parent)} at step {checkpoint.step:,}, "
             f"seed {checkpoint.config.get('seed', 'unknown')}, trained on lengths {lengths[0]} to "
             f"{lengths[-1]}: {evaluation.describe()}"
             + _CERTIFICATES[certificate_status(checkpoint, self.model, self.task.machine)]

@@ -8,6 +8,7 @@ import importlib
 from rnn_tutorial.prediction.answers import make_writer
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.streams import show
+from rnn_tutorial.runs.terminal import shown
 
 
 def answer_prompt(predictor: Predictor, as_json: bool) -> int:
@@ -28,6 +29,6 @@ def answer_prompt(predictor: Predictor, as_json: bool) -> int:
         try:
             question = predictor.task.read(text)
         except ValueError as error:
-            print(error)
+            print(shown(error))
         else:
             show(writer.write(predictor.answer(question)))

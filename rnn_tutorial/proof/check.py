@@ -167,6 +167,7 @@ def _require(condition: bool, otherwise: str) -> None:
 
 def _read(path: Path, names: Collection[str] = tuple(_TYPES)) -> dict[str, np.ndarray]:
     """These fields of the file, of the right types and numbers of dimensions."""
+    _require(not path.exists() or path.is_file(), "it is not a regular file")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             _require(set(archive.files) == set(_TYPES), "its fields are not those of a certificate")

@@ -1,1 +1,1 @@
-"""Around a run: its folder, checkpoints, metrics, terminal, processes, library versions."""
+"""Around a run: its folder, checkpoints, metrics, terminal, processes; README.md promises what."""

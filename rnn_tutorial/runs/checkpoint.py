@@ -3,6 +3,9 @@
 A checkpoint holds everything that prediction and resuming need: the task, the model's arguments
 and weights, the configuration, the optimizer's state, the step and the evaluation at that step. The
 training data needs no state, because batch i is a function of (seed, i).
+
+It also holds the identity of its run, and a SHA-256 over all of this: PyTorch does not notice a
+flipped bit.
 """
 
 from __future__ import annotations
@@ -10,14 +13,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
+import os
 import pickle
 import re
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -25,12 +32,44 @@ from torch import Tensor
 from rnn_tutorial.runs.folder import (
     BEST_FILE,
     checkpoint_path,
-    find_checkpoint,
+    read_file,
+    step_in_name,
     write_atomically,
 )
+from rnn_tutorial.runs.schema import Count, Positive, Size, build
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.fields import check_bounds
 
-FORMAT = "rnn_tutorial checkpoint 2"
+FORMAT = "rnn_tutorial checkpoint 3"
+_FORMAT_2 = "rnn_tutorial checkpoint 2"  # without the identity of its run and without a hash
 _FORMAT_1 = "rnn_tutorial checkpoint 1"  # its tasks are described by config and `examples`
+
+
+class _Sizes(TypedDict):
+    vocab_size: Size
+    embed_dim: Size
+    hidden_dim: Size
+    num_layers: Annotated[int, (1, 999)]
+    cls_num: Size
+
+
+class ModelArguments(_Sizes, total=False):
+    """The arguments of RnnClsNet; the options are checked where it is made."""
+
+    cell: str
+    nonlinearity: str
+    bidirectional: bool
+    dropout: float
+    pooling: str
+    layer_norm: bool
+    residual: bool
+
+
+class OptimizerState(TypedDict):
+    """The state_dict of an optimizer."""
+
+    state: dict[int, dict[str, Any]]
+    param_groups: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +83,8 @@ class Checkpoint:
         model: the arguments of RnnClsNet.
         weights: the state_dict: `embedding.*`, `rnn.*`, `fc.*`, and `attention.*` if it pools so.
         config: the training configuration.
+        run_id: the identity of the run, as in config.json; None in files of format 1 and 2 and of
+            the published scripts.
         optimizer: the optimizer's state_dict; None in files of the published scripts.
         evaluation: the fields of Evaluation at that step; None in files of the published scripts.
         history: the fields of EvaluationHistory at that step.
@@ -51,19 +92,26 @@ class Checkpoint:
     """
 
     path: Path
-    step: int
+    step: Count
     task: dict[str, Any]
-    model: dict[str, Any]
+    model: ModelArguments
     weights: dict[str, Tensor]
     config: dict[str, Any]
-    optimizer: dict[str, Any] | None = None
+    run_id: str | None = None
+    optimizer: OptimizerState | None = None
     evaluation: dict[str, Any] | None = None
     history: dict[str, Any] = field(default_factory=dict)
-    elapsed_seconds: float = 0.0
+    elapsed_seconds: Positive = 0.0
 
 
-_DAMAGED = (pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError, TypeError)
-_FIELDS = {field.name for field in fields(Checkpoint)} - {"path"}
+class DamagedCheckpoint(ValueError):
+    """A file that is not what was once written, or nothing that this project writes."""
+
+
+_DAMAGED = (
+    RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError,
+    TypeError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:
@@ -76,10 +124,23 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def content_hash(content: Mapping[str, Any]) -> str:
+    """SHA-256 over all that a checkpoint holds, as JSON with a hash for each tensor."""
+    text = json.dumps(content, sort_keys=True, default=_tensor_hash)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _tensor_hash(tensor: Tensor) -> str:
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError("a tensor of more numbers than memory holds")
+    return weights_hash({"": tensor})
+
+
 def save_checkpoint(folder: Path, step: int, is_best: bool = False, **content: Any) -> Path:
     """Write the checkpoint of a step, or the best one; the keywords are fields of Checkpoint."""
+    content = {"format": FORMAT, "step": step, **content}
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "step": step, **content}, buffer)
+    torch.save({**content, "sha256": content_hash(content)}, buffer)
     path = folder / BEST_FILE if is_best else checkpoint_path(folder, step)
     write_atomically(path, buffer.getvalue())
     return path
@@ -89,39 +150,76 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Load a checkpoint of this project, or one of the published scripts with its `args.pt`.
 
     Raises:
-        ValueError: no such file, a damaged or foreign one, or one that asks to execute code.
+        ValueError: no such file, or none that may be opened.
+        DamagedCheckpoint: the file is damaged or foreign, or it asks to execute code.
     """
     path = Path(path)
+    shown = repr(str(path))
     content = _load_plain(path)
     known = content if isinstance(content, dict) else {}
-    if known.get("format") == _FORMAT_1:
-        known = _upgrade(known, path)
-    if known.get("format") == FORMAT and known.keys() >= _FIELDS:
-        return Checkpoint(path, **{name: known[name] for name in _FIELDS})
-    if "embedding.weight" in known:
+    if "format" not in known and "embedding.weight" in known:
         return _published_checkpoint(path, content)
-    raise ValueError(f"{str(path)!r} is not a checkpoint of this project")
-
-
-def load_run(run: str) -> Checkpoint:
-    """The checkpoint that RUN means: a file, or what `find_checkpoint` finds in a folder.
-
-    Raises:
-        ValueError: there is none, or it is refused; see `load_checkpoint`.
-    """
-    is_file = Path(run).is_file()
-    return load_checkpoint(run if is_file else find_checkpoint(run, flag="RUN"))
-
-
-def _upgrade(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The content of a file of format 1 as one of this format."""
-    content = {"standing": {}, "examples": None} | content
-    history, examples = content.pop("standing"), content.pop("examples")
+    known = _as_newest(known, shown)
+    if known.get("format") != FORMAT:
+        raise DamagedCheckpoint(f"{shown} is not a checkpoint of this project")
+    values = {name: value for name, value in known.items() if name not in ("format", "sha256")}
     try:
-        task = _task_of_format_1(content["config"], examples)
-    except (LookupError, TypeError):
-        raise ValueError(f"{str(path)!r}: the recorded settings do not fit its weights") from None
-    return content | {"format": FORMAT, "task": task, "history": history}
+        checkpoint = build(Checkpoint, {"path": path, **values}, f"{shown} is damaged")
+        _check_content(checkpoint)
+    except ValueError as error:
+        raise DamagedCheckpoint(str(error)) from None
+    return checkpoint
+
+
+def _as_newest(content: dict[str, Any], shown: str) -> dict[str, Any]:
+    """The content of a file of any format as one of the newest; one with a hash is checked."""
+    if "sha256" in content or content.get("format") == FORMAT:
+        hashed = {name: value for name, value in content.items() if name != "sha256"}
+        try:
+            is_whole = content_hash(hashed) == content.get("sha256")
+        except (*_DAMAGED, RecursionError):
+            is_whole = False
+        if not is_whole:
+            raise DamagedCheckpoint(f"{shown} is damaged: its content does not have its SHA-256")
+    if content.get("format") == _FORMAT_1:
+        content = {"standing": {}, "examples": None} | content
+        history, examples = content.pop("standing"), content.pop("examples")
+        try:
+            task = _task_of_format_1(content["config"], examples)
+        except (LookupError, TypeError):
+            raise DamagedCheckpoint(f"{shown} is damaged: its settings name no task") from None
+        content |= {"format": _FORMAT_2, "task": task, "history": history}
+    if content.get("format") == _FORMAT_2:
+        content = content | {"format": FORMAT, "run_id": None}
+    return content
+
+
+def _check_content(checkpoint: Checkpoint) -> None:
+    """Raise ValueError if values that have the right types do not go together."""
+    shown, step = repr(str(checkpoint.path)), step_in_name(checkpoint.path)
+    if step not in (None, checkpoint.step):
+        raise ValueError(f"{shown} holds step {checkpoint.step}, not the one of its name")
+    for name, tensor in checkpoint.weights.items():
+        if tensor.dtype != torch.float32 or not _is_plain(tensor):
+            raise ValueError(f"{shown} is damaged: weights {name!r} are not numbers in float32")
+    for setting in fields(TrainConfig):
+        if setting.name in checkpoint.config:
+            value = checkpoint.config[setting.name]
+            try:
+                check_bounds(setting, value)
+            except ValueError as error:
+                raise ValueError(f"{shown} is damaged: config: {error}") from None
+            if checkpoint.model.get(setting.name, value) != value:
+                raise ValueError(
+                    f"{shown} is damaged: its model has {setting.name} "
+                    f"{checkpoint.model[setting.name]!r}, its config {value!r}"
+                )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """True for a tensor that is just numbers in a row in memory."""
+    is_here = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    return is_here and tensor.is_contiguous()
 
 
 def _task_of_format_1(
@@ -142,26 +240,34 @@ def _task_of_format_1(
 
 def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
     """Load tensors, plain values and the allowed classes; refuse everything else."""
-    shown = repr(str(path))
+    shown, content = repr(str(path)), read_file(path)
     try:
+        _check_archive(content)
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
             warnings.simplefilter("ignore")  # of foreign formats; they are refused anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ValueError(f"{shown} cannot be read: {error.strerror or error}") from None
-    except (RuntimeError, *_DAMAGED) as error:
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
         asked = re.search(r"GLOBAL:? ([\w.]+)", str(error))
         if not asked:
-            raise ValueError(f"{shown} is damaged or no checkpoint") from None
-        raise ValueError(
+            raise DamagedCheckpoint(f"{shown} is damaged or no checkpoint") from None
+        raise DamagedCheckpoint(
             f"{shown} is refused: loading it would call {asked[1]}, "
             "and a checkpoint needs tensors and plain values only"
         ) from None
 
 
+def _check_archive(content: bytes) -> None:
+    """Check the CRC of each part of an archive, which PyTorch writes but does not check."""
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if archive.testzip() is not None:
+                raise ValueError
+
+
 def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
     """A state_dict of the published scripts, whose settings lie beside it in `args.pt`."""
     config = _load_namespace(path.with_name("args.pt"))
+    shown = repr(str(path))
     try:
         embedding, fc = weights["embedding.weight"], weights["fc.weight"]
         model = {
@@ -173,23 +279,24 @@ def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
         }
         step = int(path.stem.rpartition("_")[2])
         task = _task_of_format_1(config)
+        values = {"step": step, "task": task, "model": model, "weights": weights, "config": config}
     except (LookupError, ValueError, AttributeError):
-        raise ValueError(f"{str(path)!r} is not a checkpoint of the published scripts") from None
-    return Checkpoint(path, step, task, model, weights, config)
+        raise ValueError(f"{shown} is not a checkpoint of the published scripts") from None
+    return build(Checkpoint, {"path": path, **values}, shown)
 
 
 def _load_namespace(path: Path) -> dict[str, Any]:
     """The settings in a pickled argparse.Namespace, written by torch.save or by pickle."""
-    if not path.exists():
+    if not os.path.lexists(path):
         raise ValueError(
             f"{str(path)!r} is missing: weights of the published scripts need it beside them"
         )
-    if zipfile.is_zipfile(path):
+    content = read_file(path)
+    if zipfile.is_zipfile(io.BytesIO(content)):
         namespace = _load_plain(path, [argparse.Namespace])
     else:
         try:
-            with path.open("rb") as file:
-                namespace = _NamespaceUnpickler(file).load()
+            namespace = _NamespaceUnpickler(io.BytesIO(content)).load()
         except _DAMAGED as error:
             raise ValueError(f"{str(path)!r} is refused: {error}") from None
     if type(namespace) is not argparse.Namespace:

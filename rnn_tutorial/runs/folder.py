@@ -1,6 +1,8 @@
 """The folder of one run: its files, written so that a kill at any moment leaves them whole.
 
-output/baseline/config.json            the configuration
+README.md says what is promised after a crash, a damaged file, a hostile file.
+
+output/baseline/config.json            the run's identity and its configuration
 output/baseline/metrics.jsonl          every logged value, one JSON object per step
 output/baseline/model_step_20000.pt    checkpoints
 output/baseline/model_best.pt          the best checkpoint, with --early_stopping_patience
@@ -12,14 +14,35 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import re
+import stat
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from rnn_tutorial.runs.schema import Count, Positive, Share, Size, check_record
 
 CONFIG_FILE, METRICS_FILE, RESULT_FILE = "config.json", "metrics.jsonl", "result.json"
 BEST_FILE = "model_best.pt"
+_TEMPORARY = re.compile(r"\.(config\.json|metrics\.jsonl|result\.json|model_\w+\.pt)\.\w*\.?tmp")
+
+
+class MetricsLine(TypedDict, total=False):
+    """What a line of metrics.jsonl may hold; `step` must be there."""
+
+    step: Size
+    loss: float | None  # None: not a finite number
+    current_lr: Positive
+    grad_norm: Positive
+    padding_share: Share
+    update_ratio: Positive
+    steps_per_second: Positive
+    accuracy: Share
+    wrong_inputs: Count
+    accuracy_by_length: dict[str, Share]
 
 
 def claim_run_folder(save_dir: str, run_name: str) -> Path:
@@ -43,33 +66,48 @@ def claim_run_folder(save_dir: str, run_name: str) -> Path:
             ) from None
 
 
+def new_run_id() -> str:
+    """A random name that tells a run from every other, even from one with the same settings."""
+    return uuid.uuid4().hex
+
+
 def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step is kept."""
     return folder / f"model_step_{step}.pt"
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that a run wrote last, or None.
+def is_run_folder(folder: Path) -> bool:
+    """True if a folder has a configuration, whatever that is."""
+    return folder.is_dir() and os.path.lexists(folder / CONFIG_FILE)
+
+
+def step_in_name(path: Path) -> int | None:
+    """The step that the name of a checkpoint says, or None if it says none."""
+    match = re.fullmatch(r"model_step_(0|[1-9][0-9]*)\.pt", path.name)
+    return int(match[1]) if match else None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run by step, the one that it wrote last at first.
 
     One folder of this project holds one run, so the highest step is the last. A folder of the
     published scripts may mix several runs, so there it is the file written last.
     """
-    found = {
-        int(match[1]): path
-        for path in folder.iterdir()
-        if (match := re.fullmatch(r"model_step_([0-9]+)\.pt", path.name))
-    }
-    if not found:
-        return None
-    if (folder / CONFIG_FILE).exists():
-        return found[max(found)]
-    return found[max(found, key=lambda step: (found[step].stat().st_mtime_ns, step))]
+    found = {path: step for path in folder.iterdir() if (step := step_in_name(path)) is not None}
+    if is_run_folder(folder):
+        return sorted(found, key=found.get, reverse=True)
+    return sorted(found, key=lambda path: (path.lstat().st_mtime_ns, found[path]), reverse=True)
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that a run wrote last, or None."""
+    return next(iter(checkpoints(folder)), None)
 
 
 def best_or_latest(folder: Path) -> Path | None:
     """The checkpoint that speaks for a run: the best if the run keeps it, else the latest."""
     best = folder / BEST_FILE
-    return best if best.is_file() else latest_checkpoint(folder)
+    return best if os.path.lexists(best) else latest_checkpoint(folder)
 
 
 def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--save_dir") -> Path:
@@ -92,21 +130,52 @@ def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--s
     if found := best_or_latest(folder):
         return found
     runs = [] if run_name else [run for run in folder.iterdir() if run.is_dir()]
-    checkpoints = [path for run in runs if (path := latest_checkpoint(run) or best_or_latest(run))]
-    if not checkpoints:
+    found = [path for run in runs if (path := latest_checkpoint(run) or best_or_latest(run))]
+    if not found:
         raise ValueError(
             f"{flag}: no checkpoint (model_step_N.pt) in {str(folder)!r}; "
             "train a model first: python train_cls_rnn.py"
         )
-    newest = max(checkpoints, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
+    newest = max(found, key=lambda path: (path.lstat().st_mtime_ns, path.parent.name))
     return best_or_latest(newest.parent)
+
+
+def check_regular(path: Path) -> None:
+    """Raise ValueError unless a path is that of a regular file, or of a link to one.
+
+    Asked before a file is opened: opening a FIFO waits for its writer, and a device may never end.
+    """
+    try:
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise ValueError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a NUL in the name
+        raise ValueError(f"{str(path)!r} cannot be read: {error}") from None
+    if not is_regular:
+        raise ValueError(f"{str(path)!r} is not a regular file")
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a regular file; ValueError if it is none or cannot be read."""
+    check_regular(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in the folder of a run."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and (path.is_symlink() or path.is_file()):
+            path.unlink()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, whenever the process dies."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:  # x: never into a file or a link that is there
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -132,14 +201,40 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; ValueError if the file is missing or holds something else."""
+    content = read_file(path)
     try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "damaged JSON"
-        raise ValueError(f"{str(path)!r} cannot be read: {reason}") from None
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{str(path)!r} cannot be read: damaged JSON") from None
     if not isinstance(values, dict):
         raise ValueError(f"{str(path)!r} holds no JSON object")
     return values
+
+
+def metrics_until(folder: Path, last: float = math.inf) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl up to a step; a half-written last line is skipped.
+
+    Raises:
+        ValueError: another line is damaged, or its step is not greater than the one before.
+    """
+    path = folder / METRICS_FILE
+    lines = read_file(path).splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    metrics, step = [], 0
+    for number, line in enumerate(lines, start=1):
+        place = f"{str(path)!r}, line {number}"
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            raise ValueError(f"{place} is damaged: no JSON") from None
+        check_record(values, MetricsLine, place)
+        if values.get("step", 0) <= step:
+            raise ValueError(f"{place}: it needs a step greater than {step}")
+        step = values["step"]
+        if step <= last:
+            metrics.append(values)
+    return metrics
 
 
 class MetricsFile:
@@ -153,9 +248,9 @@ class MetricsFile:
 
     def __init__(self, folder: Path, step: int) -> None:
         path = folder / METRICS_FILE
-        if path.exists():
-            lines = path.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if (s := _step_of(line)) is not None and s <= step]
+        if os.path.lexists(path):
+            lines = read_file(path).splitlines(keepends=True)
+            kept = lines[: len(metrics_until(folder, step))]
             if kept != lines:
                 write_atomically(path, b"".join(kept))
         self._file = path.open("a", encoding="utf-8")
@@ -167,11 +262,3 @@ class MetricsFile:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _step_of(line: bytes) -> int | None:
-    """The step of a whole metrics line, or None."""
-    try:
-        return json.loads(line)["step"] if line.endswith(b"\n") else None
-    except (ValueError, KeyError, TypeError):
-        return None

@@ -102,7 +102,7 @@ def choose_device(name: str, world: World) -> str:
         name = f"cuda:{world.local_rank}"
     try:
         torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except Exception:  # each of PyTorch's backends fails in its own way
         raise ValueError(
             f"--device {name!r} cannot be used on this machine; auto and cpu always work"
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import shlex
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,15 +53,19 @@ def _serve() -> None:
             target=_exit_after_training, args=(training["orphan_seconds"],), daemon=True
         ).start()
         run, reply = _start_run(output, **json.loads(lines.readline()))
-        print(json.dumps(reply), file=replies)
+        _answer(replies, reply)
         if run is not None:
             _record(run, lines, output)
-        print("{}", file=replies)
+        _answer(replies, {})
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            print(json.dumps({"error": str(error) or type(error).__name__}), file=replies)
+        _answer(replies, {"error": str(error) or type(error).__name__})
     finally:
         os._exit(0)
+
+
+def _answer(replies: io.TextIOBase, reply: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # the training may be dead; what it sent is recorded
+        print(json.dumps(reply), file=replies)
 
 
 def _exit_after_training(orphan_seconds: float) -> None:
@@ -72,38 +78,61 @@ def _exit_after_training(orphan_seconds: float) -> None:
 
 
 def _start_run(
-    output: _SwanLabOutput, choice: str, run_name: str, config: dict[str, Any]
+    output: _SwanLabOutput,
+    choice: str,
+    run_name: str,
+    config: dict[str, Any],
+    run_id: str,
+    is_resumed: bool,
 ) -> tuple[swanlab.Run | None, dict[str, Any]]:
-    """Choose the mode and start the run; returns it and the answer that `start_tracker` reads."""
+    """Choose the mode and start the run; returns it and the answer that `Tracker` reads."""
     import swanlab
 
     settings = swanlab.Settings()
     mode, reasons = _choose_mode(choice, settings)
     if mode == "disabled":
         return None, {"mode": mode, "reasons": reasons}
-    try:  # SwanLab may refuse its default project, which is named after the directory
-        run = swanlab.init(
-            mode=mode,
-            project=settings.project.name or "rnn_tutorial",
-            name=run_name,
-            config=config,
-            settings=swanlab.Settings(
-                interactive=False,
-                terminal={"proxy_type": "none"},
-                # These cost half a second at the start and a thread, and nobody asked for them.
-                probe=dict.fromkeys(("hardware", "monitor", "requirements", "conda", "git"), False),
-            ),
-        )
+    init = functools.partial(
+        swanlab.init,
+        mode=mode,
+        # SwanLab may refuse its default project, which is named after the directory
+        project=settings.project.name or "rnn_tutorial",
+        name=run_name,
+        config=config,
+        id=run_id or None,
+        settings=swanlab.Settings(
+            interactive=False,
+            terminal={"proxy_type": "none"},
+            # These cost half a second at the start and a thread, and nobody asked for them.
+            probe=dict.fromkeys(("hardware", "monitor", "requirements", "conda", "git"), False),
+        ),
+    )
+    try:
+        run, reason = _resume(init, mode) if is_resumed else (init(resume="allow"), None)
         if mode != "online":
             output.check()
     except Exception as error:
         raise RuntimeError(f"{mode} failed: {error}") from error
+    upload = shlex.join(["swanlab", "sync", *(["--id", run_id] if run_id else []), str(run.dir)])
     views = {
         "online": lambda: run.url,
         "local": lambda: f"`{_watch_command(settings.log_dir)}` shows the curves",
-        "offline": lambda: f"`swanlab sync {shlex.quote(str(run.dir))}` uploads it later",
+        "offline": lambda: f"`{upload}` uploads it later",
     }
+    reasons += [reason] if reason else []
     return run, {"mode": mode, "reasons": reasons, "view": views[mode](), "run_dir": str(run.dir)}
+
+
+def _resume(init: Callable[..., swanlab.Run], mode: str) -> tuple[swanlab.Run, str]:
+    """Go on with the experiment of a run that is resumed, where SwanLab can; and what it did."""
+    if mode == "online":
+        with contextlib.suppress(RuntimeError):  # there is none of this identity
+            return init(resume="must"), "the same experiment goes on"
+        return init(resume="allow"), "a new experiment: there is no earlier one here"
+    run = init(resume="allow")
+    if mode == "offline":
+        return run, "the same experiment once it is uploaded"
+    return run, "a new experiment: this mode cannot go on with an earlier one"
 
 
 def _choose_mode(choice: str, settings: swanlab.Settings) -> tuple[str, list[str]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
+import re
 import signal
 import sys
 import time
@@ -11,6 +14,14 @@ from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
 from tqdm import tqdm
+
+# Control characters, marks that reorder text, line separators, half characters.
+_UNSHOWN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: object) -> str:
+    """A line of text in which what a terminal would obey, such as an escape, is only visible."""
+    return _UNSHOWN.sub(lambda match: repr(match[0])[1:-1], str(text))
 
 
 class CommandLineParser(argparse.ArgumentParser):
@@ -22,7 +33,23 @@ class CommandLineParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {shown(' '.join(message.split()))} (see --help)\n")
+
+
+def spare_the_garbage_collector() -> None:
+    """Let it pass over what is imported by now, and at exit over everything.
+
+    Python searches all objects for garbage before it ends, and PyTorch has so many that this takes
+    half a second.
+    """
+    gc.freeze()
+    atexit.register(gc.freeze)
+
+
+def say(sentence: str) -> None:
+    """Print a line at once, above the progress bar if one is shown."""
+    tqdm.write(sentence)
+    sys.stdout.flush()
 
 
 class Progress:
@@ -69,10 +96,6 @@ class Progress:
         else:
             shown = "  ".join(f"{name} {figure}" for name, figure in figures.items())
             print(f"step {self._step}/{self._total_steps}  {shown}", flush=True)
-
-    def say(self, sentence: str) -> None:
-        """Print a line, above the bar if a bar is shown."""
-        tqdm.write(sentence)
 
     def close(self) -> None:
         if self._bar is not None:

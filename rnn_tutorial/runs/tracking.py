@@ -5,14 +5,16 @@ threads behind. So it runs in a separate process, the worker (swanlab_worker.py)
 training only writes lines:
 
     training                              worker
-    start_tracker  -- settings ------->   swanlab.init
-                   <- mode, view ------
+    start_tracker  -- settings ------->   swanlab.init, beside the training
     Tracker.log    -- step, values --->   run.log
+                   <- mode, view ------   at any time in between
     Tracker.finish -- null ----------->   run.finish
                    <- {}: everything is saved
 
-A worker that fails answers with the error, and one that hangs is killed; the training continues in
-both cases. A worker whose training died sees the end of its input and closes the run.
+The training looks for answers whenever it logs, and waits for them only in `finish`. A worker that
+fails answers with the error, and one that hangs is killed; the training continues in both cases.
+The worker of a mode that does not start is replaced by that of the next mode, which gets everything
+that was logged so far. A worker whose training died sees the end of its input and closes the run.
 """
 
 from __future__ import annotations
@@ -26,36 +28,87 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 _WORKER_SCRIPT = Path(__file__).with_name("swanlab_worker.py")
 _FALLBACK = {"auto": "local", "online": "local", "local": "offline", "offline": "disabled"}
-_START_SECONDS = 20.0  # for all that happens before the first step
+_START_SECONDS = 20.0  # for a mode to start
 _FINISH_SECONDS = {"online": 10.0, "local": 60.0, "offline": 60.0}  # a disk does finish
-_ORPHAN_SECONDS = 60.0  # for the worker to close the run if the training died
+_ORPHAN_SECONDS = 60.0  # for the worker to close the run if the training has ended
+_SILENT_SECONDS = 2.0  # until a wait is explained
+
+
+def start_tracker(
+    choice: str,
+    *,
+    run_name: str,
+    config: Mapping[str, Any],
+    run_id: str = "",
+    is_resumed: bool = False,
+    say: Callable[[str], object] = print,
+) -> Tracker:
+    """Start recording a run, in the best mode that works here; does not wait for it.
+
+    Args:
+        choice: "online", "local", "offline", "disabled" or "auto". "auto" follows SwanLab's
+            settings (environment, files) if they name a mode; otherwise it is online if you are
+            logged in and the cloud answers, else local. A mode that does not work is replaced:
+            online by local, local (which needs the dashboard package) by offline, offline by
+            disabled.
+        run_name: the run's name in SwanLab.
+        config: plain values to keep with the run, including the seed.
+        run_id: the run's identity; its experiment in SwanLab gets it too.
+        is_resumed: True if an earlier process has begun the run. It goes on in the same
+            experiment where SwanLab can.
+        say: gets one line when the mode is known: the mode, why it was chosen, and how to view
+            the run.
+    """
+    run = {"run_name": run_name, "config": dict(config), "run_id": run_id, "is_resumed": is_resumed}
+    tracker = Tracker(run, say)
+    if choice != "disabled" and importlib.util.find_spec("swanlab") is None:
+        tracker.start("disabled", "not installed: pip install 'swanlab[dashboard]'")
+    else:
+        tracker.start(choice)
+    return tracker
 
 
 class Tracker:
     """Records the metrics of a run; `Tracker()` records nothing.
 
     Attributes:
-        mode: "online", "local" or "offline"; "disabled" if nothing is recorded.
-        notice: one line for the screen: the mode, why it was chosen, and how to view the run.
+        mode: "online", "local" or "offline"; "starting" until it is known, "disabled" if nothing is
+            recorded.
     """
 
     def __init__(
-        self,
-        mode: str = "disabled",
-        notice: str = "SwanLab: disabled",
-        worker: _Worker | None = None,
-        run_dir: str = "",
-    ):
-        self.mode = mode
-        self.notice = notice
-        self._worker = worker
-        self._run_dir = run_dir
+        self, run: Mapping[str, Any] | None = None, say: Callable[[str], object] = print
+    ) -> None:
+        self.mode = "disabled"
+        self._run, self._say = run, say
+        self._reasons: list[str] = []
+        self._worker: _Worker | None = None
+        self._unconfirmed: list[Any] = []  # what was sent to a worker that may not start
+        self._run_dir = "unknown"
+
+    def start(self, choice: str, *reasons: str) -> None:
+        """Start a worker for this mode, or for the next one that works; do not wait for it."""
+        self._reasons += reasons
+        self._choice = choice
+        if choice == "disabled":
+            self._begin("disabled", [])
+            return
+        try:
+            self._worker = _Worker()
+        except OSError as error:
+            self.start(_FALLBACK[choice], _one_line(error))
+            return
+        self.mode = "starting"
+        self._worker.expect(_START_SECONDS)
+        for message in ({"choice": choice, **self._run}, *self._unconfirmed):
+            self._worker.send(message)
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Record metrics without waiting; the first failure prints a warning and ends recording.
@@ -70,79 +123,84 @@ class Tracker:
         try:
             numbers = {name: float(value) for name, value in values.items()}
             finite = {name: number for name, number in numbers.items() if math.isfinite(number)}
-            self._worker.check()
-            self._worker.send([operator.index(step), finite])
+            self._send([operator.index(step), finite])
+            self._take_answer(wait=False)
         except Exception as error:
-            self._worker.close()
-            self.mode, self._worker = "disabled", None
+            self._close("disabled")
             _warn(f"SwanLab stopped ({_one_line(error)}); training continues without it")
 
+    def end(self) -> None:
+        """Tell SwanLab that nothing more will be logged, so that it can begin to finish."""
+        if self._worker is not None:
+            self._send(None)
+
     def finish(self) -> None:
-        """Save what was recorded, within a time limit; further calls do nothing."""
-        worker, self._worker = self._worker, None
-        if worker is None:
+        """Wait until everything is saved, within a time limit, or until Ctrl-C."""
+        if self._worker is None:
             return
+        self.end()
+        explain = threading.Timer(_SILENT_SECONDS, _warn, ["Waiting for SwanLab (Ctrl-C: do not)"])
+        explain.start()
         try:
-            worker.send(None)
-            worker.receive(_FINISH_SECONDS[self.mode])
+            while self.mode == "starting":
+                self._take_answer(wait=True)
+            if self._worker is not None:
+                self._worker.expect(_FINISH_SECONDS[self.mode])
+                self._take_answer(wait=True)
+        except KeyboardInterrupt:  # the worker is left to finish by itself
+            self._worker = None
+            _warn(f"SwanLab is not waited for; its records: {self._run_dir}")
         except Exception as error:
             _warn(f"SwanLab did not finish ({_one_line(error)}); records so far: {self._run_dir}")
         finally:
-            worker.close()
+            explain.cancel()
+            explain.join()
+            self._close(self.mode)
 
+    def _send(self, message: Any) -> None:
+        if self.mode == "starting":
+            self._unconfirmed.append(message)
+        self._worker.send(message)
 
-def start_tracker(choice: str, *, run_name: str, config: Mapping[str, Any]) -> Tracker:
-    """Start recording a run, in the best mode that works here.
+    def _take_answer(self, wait: bool) -> None:
+        """Take in what the worker answers, if it does; if it fails at the start, try the next mode.
 
-    Args:
-        choice: "online", "local", "offline", "disabled" or "auto". "auto" follows SwanLab's
-            settings (environment, files) if they name a mode; otherwise it is online if you are
-            logged in and the cloud answers, else local. A mode that does not work is replaced:
-            online by local, local (which needs the dashboard package) by offline, offline by
-            disabled.
-        run_name: the run's name in SwanLab.
-        config: plain values to keep with the run, including the seed.
-
-    Returns:
-        A tracker whose `mode` and `notice` say what was chosen and why.
-    """
-    reasons = []
-    if choice != "disabled" and importlib.util.find_spec("swanlab") is None:
-        reasons.append("not installed: pip install 'swanlab[dashboard]'")
-        choice = "disabled"
-    while choice != "disabled":
+        Raises:
+            RuntimeError: the worker failed later.
+        """
         try:
-            worker, reply = _start_worker(choice, run_name, config)
-        except Exception as error:
-            reasons.append(_one_line(error))
-            choice = _FALLBACK[choice]
-            continue
-        choice = reply["mode"]
-        reasons += reply["reasons"]
-        if choice != "disabled":
-            notice = f"SwanLab: {choice}{_because(reasons)}: {reply['view']}"
-            return Tracker(choice, notice, worker, reply["run_dir"])
-        worker.close()
-    return Tracker(notice=f"SwanLab: disabled{_because(reasons)}")
+            reply = self._worker.receive(wait)
+        except RuntimeError as error:
+            if self.mode != "starting":
+                raise
+            self._close("disabled")
+            self.start(_FALLBACK[self._choice], _one_line(error))
+            return
+        if reply and self.mode == "starting":
+            self._begin(**reply)
 
+    def _begin(self, mode: str, reasons: list[str], view: str = "", run_dir: str = "") -> None:
+        """The mode is known now."""
+        self.mode, self._run_dir = mode, run_dir
+        self._unconfirmed.clear()
+        reasons = self._reasons + reasons
+        because = f" ({'; '.join(reasons)})" if reasons else ""
+        self._say(f"SwanLab: {mode}{because}" + (f": {view}" if view else ""))
+        if mode == "disabled":
+            self._close(mode)
+        else:
+            self._worker.expect(math.inf)
 
-def _start_worker(
-    choice: str, run_name: str, config: Mapping[str, Any]
-) -> tuple[_Worker, dict[str, Any]]:
-    """A worker that has started the run, and its answer."""
-    worker = _Worker()
-    try:
-        worker.send({"choice": choice, "run_name": run_name, "config": dict(config)})
-        return worker, worker.receive(_START_SECONDS)
-    except BaseException:
-        worker.close()
-        raise
+    def _close(self, mode: str) -> None:
+        worker, self._worker, self.mode = self._worker, None, mode
+        if worker is not None:
+            worker.close()
 
 
 class _Worker:
     """The process in which SwanLab runs, as seen by the training. Only `receive` ever waits."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, _WORKER_SCRIPT, *sys.argv],  # SwanLab keeps the command line
             stdin=subprocess.PIPE,
@@ -163,24 +221,26 @@ class _Worker:
     def send(self, message: Any) -> None:
         self._outbox.put(json.dumps(message, default=str))
 
-    def receive(self, timeout: float) -> dict[str, Any]:
-        """The worker's next answer.
+    def expect(self, seconds: float) -> None:
+        """From now on, the next answer is due within this time."""
+        self._seconds, self._deadline = seconds, time.monotonic() + seconds
+
+    def receive(self, wait: bool) -> dict[str, Any] | None:
+        """The worker's next answer; None if there is none yet and it is not waited for.
 
         Raises:
             RuntimeError: the worker failed or did not answer in time.
         """
+        left = max(0.0, self._deadline - time.monotonic())
         try:
-            reply = self._inbox.get(timeout=timeout)
+            reply = self._inbox.get(timeout=left if wait else 0)
         except queue.Empty:
-            raise RuntimeError(f"no answer within {timeout:g} s") from None
+            if left and not wait:
+                return None
+            raise RuntimeError(f"no answer within {self._seconds:g} s") from None
         if "error" in reply:
             raise RuntimeError(reply["error"])
         return reply
-
-    def check(self) -> None:
-        """Raise RuntimeError if the worker has failed since its last answer."""
-        if not self._inbox.empty():
-            self.receive(0)
 
     def close(self) -> None:
         """Kill the process, whatever it is doing."""
@@ -206,10 +266,6 @@ class _Worker:
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"
-
-
-def _because(reasons: list[str]) -> str:
-    return f" ({'; '.join(reasons)})" if reasons else ""
 
 
 def _warn(line: str) -> None:

@@ -28,6 +28,12 @@ OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULERS = ("cosine", "constant", "step", "plateau")
 TRACKERS = ("auto", "online", "local", "offline", "disabled")
+# What may differ when a run is resumed: these change the weights by rounding at most.
+# (Files may have moved; that their examples are the same is checked.)
+RESUME_FLAGS = (
+    "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "num_threads",
+    "train_file", "eval_file",
+)  # fmt: skip
 
 _data, _model, _optimization, _schedule, _output, _machine = (
     partial(setting_field, group)
@@ -341,7 +347,8 @@ def config_from_dict(settings: Mapping[str, Any], source: str) -> TrainConfig:
     """
     names = {setting.name for setting in fields(TrainConfig)}
     if set(settings) != names:
-        odd = ", ".join(sorted(names.symmetric_difference(settings)))
+        odd = sorted(names.symmetric_difference(settings))
+        odd = ", ".join(odd[:8]) + ", …" * (len(odd) > 8)
         raise ValueError(f"{source} does not fit this version; missing or unknown settings: {odd}")
     try:
         return TrainConfig(**settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rnn_tutorial.runs.checkpoint import Checkpoint
+from rnn_tutorial.runs.schema import check_record
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.digit_sum import DigitSum
 from rnn_tutorial.tasks.labelled_files import LabelledFiles
@@ -18,13 +19,15 @@ def make_task(config: TrainConfig) -> Task:
 
 def load_task(checkpoint: Checkpoint) -> Task:
     """The task that a checkpoint has learned; ValueError if its record does not fit the model."""
-    try:
-        task = _KINDS[checkpoint.task["kind"]].from_record(checkpoint.task, checkpoint.config)
-        sizes = checkpoint.model["vocab_size"], checkpoint.model["cls_num"]
-        if sizes != (len(task.tokens), len(task.classes)):
-            raise ValueError(f"{sizes} tokens and classes")
-    except (LookupError, TypeError, AttributeError, ValueError):
-        raise ValueError(
-            f"{str(checkpoint.path)!r}: the recorded settings do not fit its weights"
-        ) from None
+    record, source = checkpoint.task, f"{str(checkpoint.path)!r} is damaged: task"
+    kinds = [task for kind, task in _KINDS.items() if kind == record.get("kind")]
+    if not kinds:
+        raise ValueError(f"{source}: kind {record.get('kind')!r} is not one of {', '.join(_KINDS)}")
+    check_record(record, kinds[0].Record, source)
+    if record["min_seq_len"] > record["max_seq_len"]:
+        raise ValueError(f"{source}: its shortest sequences are longer than its longest")
+    task = kinds[0].from_record(record, checkpoint.config)
+    sizes = checkpoint.model["vocab_size"], checkpoint.model["cls_num"]
+    if sizes != (len(task.tokens), len(task.classes)):
+        raise ValueError(f"{source}: its tokens and classes do not fit the weights")
     return task

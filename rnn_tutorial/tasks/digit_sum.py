@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from rnn_tutorial.data.streams import SeqSumModDataset
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import overrides_recipe
 from rnn_tutorial.tasks.digit_lines import DigitReader, describe_digits
@@ -20,6 +21,14 @@ from rnn_tutorial.tasks.task import accuracy_by_length, shorten
 
 class DigitSum:
     """Endless random digits to train on, every possible input to evaluate on; see `Task`."""
+
+    class Record(TypedDict):
+        """What a checkpoint records of the task."""
+
+        kind: str
+        max_number: Annotated[int, (1, 65_535)]
+        min_seq_len: Size
+        max_seq_len: Size
 
     kind = "digit sum"
     source = "the range of the lengths or digits"
@@ -47,10 +56,8 @@ class DigitSum:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], config: Mapping[str, Any]) -> DigitSum:
-        """The task of a checkpoint; ValueError if its record is not one."""
+        """The task of a checkpoint, whose `record` is a Record."""
         sizes = [record[name] for name in ("min_seq_len", "max_seq_len", "max_number")]
-        if not all(type(size) is int and size >= 1 for size in sizes) or sizes[0] > sizes[1]:
-            raise ValueError(f"lengths from {sizes[0]} to {sizes[1]}, digits up to {sizes[2]}")
         return cls(*sizes, config.get("seed", 0))
 
     @cached_property

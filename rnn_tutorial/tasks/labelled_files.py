@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from rnn_tutorial.evaluation.exact import MAX_EXAMPLES
 from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.schema import Size
+from rnn_tutorial.runs.terminal import shown
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.reading import WordReader
 from rnn_tutorial.tasks.task import MAX_ROWS, accuracy_by_length, shorten
@@ -41,6 +43,16 @@ class LabelledFiles:
         fingerprint: SHA-256 of all examples.
         split: train_file, eval_file and seed, from which `read_split` makes the examples.
     """
+
+    class Record(TypedDict):
+        """What a checkpoint records of the task."""
+
+        kind: str
+        tokens: list[str]
+        classes: list[str]
+        fingerprint: str
+        min_seq_len: Size
+        max_seq_len: Size
 
     kind = "labelled files"
     machine = None
@@ -91,15 +103,11 @@ class LabelledFiles:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], config: Mapping[str, Any]) -> LabelledFiles:
-        """The task of a checkpoint; ValueError if its record is not one. Reads no file yet."""
-        names = [*record["tokens"], *record["classes"]]
-        sizes = record["min_seq_len"], record["max_seq_len"]
-        are_sizes = all(type(size) is int for size in sizes) and 1 <= sizes[0] <= sizes[1]
-        if not all(type(name) is str for name in names) or not are_sizes:
-            raise ValueError(f"names that are not texts, or lengths from {sizes[0]} to {sizes[1]}")
+        """The task of a checkpoint, whose `record` is a Record. Reads no file yet."""
+        lengths = range(record["min_seq_len"], record["max_seq_len"] + 1)
         vocabulary = Vocabulary(record["tokens"], record["classes"])
         split = config.get("train_file", ""), config.get("eval_file", ""), config.get("seed", 0)
-        return cls(vocabulary, range(sizes[0], sizes[1] + 1), record["fingerprint"], split)
+        return cls(vocabulary, lengths, record["fingerprint"], split)
 
     def read_examples(self) -> tuple[Examples, Examples]:
         """To train on and to evaluate on; ValueError if a file is refused or has changed."""
@@ -139,11 +147,11 @@ class LabelledFiles:
         """What is learned from, and what a network that only guesses would score."""
         num_trained, shares = self._training_labels
         name, share = next(iter(shares.items()))
-        split = f"of {self._eval_file}" if self._eval_file else "held out from it at random"
+        split = f"of {shown(self._eval_file)}" if self._eval_file else "held out from it at random"
         return (
             f"chance is a loss of {guessing_loss(shares.values()):.3f}, "
             f"accuracy {share:.1%} (always {name!r})\n"
-            f"Data: {num_trained:,} examples of {self._train_file}, evaluated on "
+            f"Data: {num_trained:,} examples of {shown(self._train_file)}, evaluated on "
             f"{len(self._evaluated):,} {split}; {len(self.classes):,} classes, "
             f"{len(self.tokens) - 1:,} different tokens"
         )

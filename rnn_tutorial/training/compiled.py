@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.data.batches import Batches
+from rnn_tutorial.kernels.compiler import keep_compiled
 from rnn_tutorial.kernels.room import Room, Sizes
 from rnn_tutorial.kernels.update import GATES, TRACES, train
 from rnn_tutorial.model.classifier import RnnClsNet
@@ -131,10 +132,7 @@ def _prepare_numba() -> None:
     """Give BLAS as many threads as torch has, and keep on disk what numba compiles."""
     # OpenBLAS reads this when scipy loads it; by itself it takes every core.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(torch.get_num_threads()))
-    try:
-        train.enable_caching()
-    except RuntimeError:
-        return  # no directory is writable: every process compiles for itself
+    keep_compiled(train)
 
 
 def _state_of(parameter: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

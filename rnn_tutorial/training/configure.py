@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rnn_tutorial.runs.folder import CONFIG_FILE, read_json
+from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
-from rnn_tutorial.settings.config import TrainConfig, config_from_dict
+from rnn_tutorial.runs.saved_run import read_config
+from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig
 from rnn_tutorial.settings.fields import as_flag
 from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.training.support import able_engines, unsupported_reason
-
-# What may differ when a run is resumed: these change the weights by rounding at most.
-# (Files may have moved; that their examples are the same is checked.)
-RESUME_FLAGS = (
-    "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "num_threads",
-    "train_file", "eval_file",
-)  # fmt: skip
 
 
 def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainConfig:
@@ -68,10 +62,10 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
     Raises:
         ValueError: no such run, a damaged one, or a flag that may not change.
     """
-    if not (folder / CONFIG_FILE).is_file():
+    if not is_run_folder(folder):
         raise ValueError(f"--resume {str(folder)!r} is not the folder of a run: no {CONFIG_FILE}")
-    recorded = read_json(folder / CONFIG_FILE)
-    config = config_from_dict(recorded, str(folder / CONFIG_FILE))
+    _, config = read_config(folder)
+    recorded = asdict(config)
     evaluations_count = (
         config.scheduler == "plateau" or config.early_stopping_patience or config.stop_when_exact
     )

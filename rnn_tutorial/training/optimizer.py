@@ -7,6 +7,7 @@ the tensors of every parameter anew each time, although they never change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -55,6 +56,12 @@ class LeanAdamW(torch.optim.AdamW):
     Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
     """
 
+    # PyTorch wraps these methods so that torch.compile leaves them alone, and the first call of the
+    # wrapper imports the compiler, for more than a second. The methods themselves need none of it.
+    add_param_group = unwrap(torch.optim.AdamW.add_param_group)
+    state_dict = unwrap(torch.optim.AdamW.state_dict)
+    _load = unwrap(torch.optim.AdamW.load_state_dict)
+
     def __init__(
         self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0
     ) -> None:
@@ -75,7 +82,7 @@ class LeanAdamW(torch.optim.AdamW):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
+        self._load(state_dict)
         self._collect()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -102,6 +109,19 @@ class LeanAdamW(torch.optim.AdamW):
             amsgrad=False,
             maximize=False,
         )
+
+
+def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], source: str) -> None:
+    """Give an optimizer the state_dict of a checkpoint; ValueError if it does not fit; names it."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    try:
+        for number, values in state["state"].items():
+            shapes = {value.shape for value in values.values() if isinstance(value, Tensor)}
+            if not shapes <= {torch.Size(), parameters[number].shape}:
+                raise ValueError
+        optimizer.load_state_dict(dict(state))
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+        raise ValueError(f"{source} is damaged: the optimizer does not fit the model") from None
 
 
 def update_ratio(optimizer: torch.optim.Optimizer, learning_rate: float) -> float:

@@ -21,6 +21,7 @@ from rnn_tutorial.runs.folder import (
 )
 from rnn_tutorial.runs.processes import describe_threads
 from rnn_tutorial.runs.provenance import versions
+from rnn_tutorial.runs.terminal import shown
 from rnn_tutorial.training.run import Run
 from rnn_tutorial.training.support import unsupported_reason
 
@@ -35,9 +36,12 @@ def print_opening(run: Run, model: RnnClsNet) -> None:
     engine = config.engine
     if engine == "autograd" and (reason := unsupported_reason("compiled", config, run.world)):
         engine += f" (compiled would be faster, but {reason})"
+    for sentence in run.damage:
+        before = "its start" if run.step == 0 else f"step {run.step:,}"
+        print(f"{shown(sentence)}; the run goes on from {before} and writes that file anew")
     print(
-        f"Run {run.folder} ({start}), seed {config.seed}, device {config.device}, {threads}, "
-        f"engine {engine}"
+        f"Run {shown(run.folder)} ({start}), seed {config.seed}, device {config.device}, "
+        f"{threads}, engine {engine}"
     )
     print(f"Model of {count_parameters(model):,} parameters; {run.task.introduce()}")
 
@@ -70,14 +74,14 @@ def print_summary(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
         print(f"Padding: {mean:.1%} of the logged batches.")
     print(f"In the end: {evaluation.describe()}")
     for line in run.task.describe_results(model, evaluation):
-        print(line)
+        print(shown(line))
     if evaluation.num_wrong and (advice := run.task.advise(config)):
         print(advice)
-    print(f"Checkpoint: {checkpoint_path(run.folder, run.step)}")
+    print(f"Checkpoint: {shown(checkpoint_path(run.folder, run.step))}")
     if config.early_stopping_patience:
         print(
-            f"Best checkpoint: {run.folder / BEST_FILE}, accuracy {history.best_accuracy:.4%} at "
-            f"step {history.best_step:,}; predictions use it"
+            f"Best checkpoint: {shown(run.folder / BEST_FILE)}, accuracy "
+            f"{history.best_accuracy:.4%} at step {history.best_step:,}; predictions use it"
         )
     print(prediction_hint(run.folder))
 
@@ -86,6 +90,7 @@ def write_result(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
     """Write result.json: the final figures and what they were measured on."""
     config, history, evaluation = run.config, run.history, run.evaluation
     result = {
+        "run_id": run.run_id,
         "config": asdict(config),
         "seed": config.seed,
         "steps": run.step,
@@ -109,7 +114,7 @@ def report_divergence(run: Run) -> None:
     checkpoint = latest_checkpoint(run.folder) or best_or_latest(run.folder)
     print(
         f"train_cls_rnn.py: the loss or its gradient is not a finite number at step {run.step:,}; "
-        f"last good checkpoint: {checkpoint or 'none yet'}. "
+        f"last good checkpoint: {shown(checkpoint or 'none yet')}. "
         "Try a lower --lr, --max_grad_norm 1, or a --warmup_step.",
         file=sys.stderr,
     )
@@ -117,12 +122,12 @@ def report_divergence(run: Run) -> None:
 
 def prediction_hint(folder: Path) -> str:
     """The command that asks a trained network."""
-    return f"Ask it: python predict_cls_rnn.py --save_dir {_typed(folder)}"
+    return f"Ask it: python predict_cls_rnn.py --save_dir {shown(_typed(folder))}"
 
 
 def resume_hint(folder: Path) -> str:
     """The command that resumes a run."""
-    return f"go on with: python train_cls_rnn.py --resume {_typed(folder)}"
+    return f"go on with: python train_cls_rnn.py --resume {shown(_typed(folder))}"
 
 
 def _typed(folder: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -18,23 +19,27 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.data.batches import Batches, padding_share
-from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.evaluation.result import Evaluation, recorded_evaluation
 from rnn_tutorial.model.classifier import RnnClsNet, count_parameters, load_weights
-from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
+from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import (
     CONFIG_FILE,
-    RESULT_FILE,
+    METRICS_FILE,
     MetricsFile,
     claim_run_folder,
-    latest_checkpoint,
+    new_run_id,
+    remove_leftovers,
     write_json,
 )
+from rnn_tutorial.runs.lock import FolderLock
 from rnn_tutorial.runs.processes import World
-from rnn_tutorial.runs.terminal import Progress, StopSignals
-from rnn_tutorial.runs.tracking import start_tracker
+from rnn_tutorial.runs.saved_run import find_resume_point, read_config, read_metrics, read_result
+from rnn_tutorial.runs.schema import build
+from rnn_tutorial.runs.terminal import Progress, StopSignals, say
+from rnn_tutorial.runs.tracking import Tracker, start_tracker
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.task import Task
-from rnn_tutorial.training.optimizer import update_ratio
+from rnn_tutorial.training.optimizer import load_state, update_ratio
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 
 
@@ -50,15 +55,22 @@ class Run:
     Attributes:
         config: with the name that the folder got.
         folder: of the run.
+        run_id: its identity, which config.json and every checkpoint record, and which stays the
+            same when it is resumed. A run that has none, because it was begun before runs had
+            one, gets it when it is resumed.
         step: updates made so far.
         evaluation: the latest, or None.
         history: what the evaluations have shown.
         padding_shares: of the logged batches.
         diverged: True if a loss or a gradient was not a finite number.
         stop: the signal that asked for the end, if one came.
+        damage: of each checkpoint that is damaged, and was passed over for one before it, what is
+            wrong with it.
+        is_finished: True if an earlier process has brought the run to its end.
 
     Raises:
-        ValueError: the folder cannot be made, or its checkpoint is damaged or of another task.
+        ValueError: the folder cannot be made, another process trains the run, its files are damaged
+            or do not fit together, or its checkpoint is of another task.
     """
 
     def __init__(self, config: TrainConfig, task: Task, world: World, resume: str | None) -> None:
@@ -75,17 +87,32 @@ class Run:
         self.history = EvaluationHistory()
         self.padding_shares: list[float] = []
         self.stop = StopSignals()
+        self._tracker = Tracker()
         self._stopping = self.diverged = False
         self._seconds_before = 0.0  # of training, in earlier processes
         self._started = time.perf_counter()
         self._steps_since_log, self._seconds_since_log = 0, 0.0
-        path = latest_checkpoint(self.folder)
-        self._checkpoint = load_checkpoint(path) if path else None
-        if self._checkpoint and self._checkpoint.task != task.record:
+        self._checkpoint, self.damage, self.is_finished, recorded = None, [], False, None
+        self._lock = FolderLock(self.folder) if world.is_main else None
+        if resume:
+            recorded = self._read_folder()
+        self.run_id: str = recorded or world.from_main(new_run_id)
+
+    def _read_folder(self) -> str | None:
+        """Find out where the run stands; returns its identity, if it has one."""
+        run_id, _ = read_config(self.folder)
+        checkpoint, self.damage = find_resume_point(self.folder)
+        if os.path.lexists(self.folder / METRICS_FILE):
+            read_metrics(self.folder, checkpoint)
+        result = read_result(self.folder, checkpoint)
+        self.is_finished = result is not None and not self.damage
+        if checkpoint and checkpoint.task != self.task.record:
             raise ValueError(
-                f"{task.source} has changed since {str(path)!r} was written; a run goes on with "
-                "the same examples"
+                f"{self.task.source} has changed since {str(checkpoint.path)!r} was written; a run "
+                "goes on with the same examples"
             )
+        self._checkpoint = checkpoint
+        return run_id
 
     def restore(self, model: RnnClsNet, optimizer: torch.optim.Optimizer) -> None:
         """Go on from the latest checkpoint, if there is one; ValueError if it does not fit.
@@ -97,19 +124,17 @@ class Run:
             load_weights(model, checkpoint)
         if self.is_finished:
             return
+        if checkpoint is not None:
+            shown = repr(str(checkpoint.path))
+            load_state(optimizer, checkpoint.optimizer, shown)
+            self.step, self._seconds_before = checkpoint.step, checkpoint.elapsed_seconds
+            self.evaluation = recorded_evaluation(checkpoint)
+            self.history = build(
+                EvaluationHistory, checkpoint.history, f"{shown} is damaged: history"
+            )
         if self.world.is_main:
-            write_json(self.folder / CONFIG_FILE, asdict(self.config))
-        if checkpoint is None:
-            return
-        optimizer.load_state_dict(checkpoint.optimizer)
-        self.step, self._seconds_before = checkpoint.step, checkpoint.elapsed_seconds
-        self.evaluation = Evaluation(**checkpoint.evaluation)
-        self.history = EvaluationHistory(**checkpoint.history)
-
-    @property
-    def is_finished(self) -> bool:
-        """True if an earlier process has brought the run to its end."""
-        return (self.folder / RESULT_FILE).exists()
+            remove_leftovers(self.folder)
+            write_json(self.folder / CONFIG_FILE, {"run_id": self.run_id, **asdict(self.config)})
 
     @property
     def elapsed_seconds(self) -> float:
@@ -131,9 +156,11 @@ class Run:
                     self.config.tracker,
                     run_name=self.config.run_name,
                     config=asdict(self.config) | {"model_parameters": count_parameters(model)},
+                    run_id=self.run_id,
+                    is_resumed=self.step > 0,
+                    say=say,
                 )
-                stack.callback(self._tracker.finish)
-                print(self._tracker.notice, flush=True)
+                stack.callback(self._tracker.end)
                 self._metrics_file = stack.enter_context(
                     contextlib.closing(MetricsFile(self.folder, self.step))
                 )
@@ -142,6 +169,11 @@ class Run:
                 )
             with contextlib.suppress(_Diverged):
                 yield
+
+    def close(self) -> None:
+        """Wait until SwanLab has saved its records, after everything else is done and said."""
+        with self.stop if self._stopping else contextlib.nullcontext():
+            self._tracker.finish()
 
     def spans(self) -> Iterator[range]:
         """The updates up to the next log, evaluation or checkpoint, until the run is over.
@@ -254,7 +286,7 @@ class Run:
     def print_lines(self, sentences: Sequence[str]) -> None:
         """Print lines, above the progress bar if there is one."""
         for sentence in sentences:
-            self._progress.say(sentence)
+            say(sentence)
 
     def save(self, model: RnnClsNet, optimizer: torch.optim.Optimizer) -> None:
         """Write the checkpoints that are due."""
@@ -265,6 +297,7 @@ class Run:
             "model": model.arguments,
             "weights": model.state_dict(),
             "config": asdict(self.config),
+            "run_id": self.run_id,
             "optimizer": optimizer.state_dict(),
             "evaluation": asdict(self.evaluation),
             "history": asdict(self.history),

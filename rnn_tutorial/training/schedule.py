@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rnn_tutorial.runs.schema import Count
 from rnn_tutorial.settings.config import TrainConfig
 
 
@@ -29,11 +30,11 @@ class EvaluationHistory:
     """
 
     best_accuracy: float = -1.0
-    best_step: int = 0
-    since_best: int = 0
-    exact_streak: int = 0
-    plateau: int = 0
-    lr_falls: int = 0
+    best_step: Count = 0
+    since_best: Count = 0
+    exact_streak: Count = 0
+    plateau: Count = 0
+    lr_falls: Count = 0
 
     def observe(self, config: TrainConfig, step: int, accuracy: float, num_wrong: int) -> None:
         """Take in the evaluation after `step` updates."""

@@ -97,7 +97,7 @@ def test_a_malformed_file_is_refused_by_line(content, tmp_path):
 
 @pytest.mark.parametrize("name", ["absent.tsv", ".", "nul\0"])
 def test_a_file_that_cannot_be_read_is_refused(name):
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match=r"cannot be read|is not a regular file"):
         read_examples(name, "--train_file")
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from rnn_tutorial.doctor.evidence import (
     Evidence,
     read_evidence,
     read_files,
-    read_metrics,
     read_task,
 )
 from rnn_tutorial.doctor.run_checks import CAUSES, OTHERS, Watch, check_run, describe_run
@@ -25,6 +25,7 @@ from rnn_tutorial.doctor.states import StateSummary
 from rnn_tutorial.evaluation import scorer
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import RECIPES
 from rnn_tutorial.tasks import labelled_files
 
@@ -45,10 +46,7 @@ def make(
     **settings,
 ):
     """A run that learned, but for what is given."""
-    config = {
-        "min_seq_len": 1, "max_seq_len": 5, "max_number": 9, "num_layers": 1, "lr": 0.001,
-        "min_lr": 0.0001, "warmup_step": 0, "total_steps": 5000, "max_grad_norm": 0.0, **settings,
-    }  # fmt: skip
+    config = TrainConfig(**{"min_seq_len": 1, "total_steps": 5000, **settings})
     metrics = [
         {
             "step": steps * (i + 1) // len(losses),
@@ -62,7 +60,9 @@ def make(
         line["accuracy"] = accuracy
     model = RnnClsNet(10, 2, 2, 1, 10) if margins else None
     task = read_task(config)
-    made = Evidence(config, metrics, task, model, evaluation, asked_length, read_files(task))
+    made = Evidence(
+        asdict(config), metrics, task, model, evaluation, asked_length, read_files(task)
+    )
     made.__dict__["states"] = states
     if margins:
         made.__dict__["margins"] = margins
@@ -339,16 +339,17 @@ def test_a_length_is_asked_of_digits_only(tmp_path):
 
 
 def test_a_half_written_line_is_left_out_and_a_damaged_one_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(make().config))
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "loss": 2.3}\n{"step": 2, "lo')
-    assert read_metrics(tmp_path) == [{"step": 1, "loss": 2.3}]
+    assert read_evidence(str(tmp_path)).metrics == [{"step": 1, "loss": 2.3}]
     path.write_text('{"step": 1}\nloss\n{"step": 2}\n')
     with pytest.raises(ValueError, match="line 2 is damaged"):
-        read_metrics(tmp_path)
+        read_evidence(str(tmp_path))
     for text in ("", '{"step"'):
         path.write_text(text)
         with pytest.raises(ValueError, match="empty"):
-            read_metrics(tmp_path)
+            read_evidence(str(tmp_path))
 
 
 def test_a_checkpoint_that_is_named_is_diagnosed_as_of_its_step(trained_folder):
@@ -359,15 +360,13 @@ def test_a_checkpoint_that_is_named_is_diagnosed_as_of_its_step(trained_folder):
         checkpoint = load_checkpoint(folder / f"model_step_{step}.pt")
         assert torch.equal(found.model.fc.weight, checkpoint.weights["fc.weight"])
         assert found.evaluation == checkpoint.evaluation
-    with pytest.raises(ValueError, match="empty up to step 0"):
-        read_metrics(folder, 0)
 
 
 def test_a_run_that_has_not_begun_is_refused(tmp_path):
     with pytest.raises(ValueError, match="RUN"):
         read_evidence(str(tmp_path / "nowhere"))
     (tmp_path / "config.json").write_text(json.dumps({"lr": 0.1}))
-    with pytest.raises(ValueError, match="lacks the settings min_seq_len"):
+    with pytest.raises(ValueError, match="missing or unknown settings: accumulate_steps, "):
         read_evidence(str(tmp_path))
 
 

@@ -39,6 +39,7 @@ def save(folder, model, /, **changes):
         "model": ARGUMENTS,
         "weights": model.state_dict(),
         "config": CONFIG,
+        "run_id": "7c" * 16,
         "optimizer": torch.optim.AdamW(model.parameters()).state_dict(),
         "evaluation": {"accuracy": 0.5},
         "history": {"exact_streak": 2},
@@ -119,7 +120,8 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, layo
     if layout == "zip":
         torch.save(payload, path)
     elif layout == "zip in weights":
-        save(tmp_path, RnnClsNet(**ARGUMENTS), evaluation={"accuracy": payload}).rename(path)
+        content = torch.load(save(tmp_path, RnnClsNet(**ARGUMENTS)))
+        torch.save(content | {"evaluation": {"accuracy": payload}}, path)
     elif layout == "old torch":
         torch.save({"a": payload}, path, _use_new_zipfile_serialization=False)
     else:
@@ -142,7 +144,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, layo
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path, changes):
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match=r"do not fit|is damaged: "):
         load_model(load_checkpoint(save(tmp_path, RnnClsNet(**ARGUMENTS), **changes)))
 
 
@@ -156,7 +158,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, changes):
     ],
 )
 def test_a_task_that_does_not_fit_is_refused(tmp_path, task):
-    with pytest.raises(ValueError, match="do not fit its weights"):
+    with pytest.raises(ValueError, match=r"is damaged: (task|weights|its model)|'args' lacks"):
         load_task(load_checkpoint(save(tmp_path, RnnClsNet(**ARGUMENTS), task=task)))
 
 
@@ -181,7 +183,7 @@ def test_published_weights_without_their_settings_are_refused(tmp_path):
 )
 def test_published_settings_that_do_not_fit_are_refused(tmp_path, changes):
     path = publish(tmp_path, RnnClsNet(**ARGUMENTS), **changes)
-    with pytest.raises(ValueError, match="do not fit its weights"):
+    with pytest.raises(ValueError, match=r"is damaged: (task|weights|its model)|'args' lacks"):
         load_task(load_checkpoint(path))
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pty
+import shlex
 import signal
 import socket
 import subprocess
@@ -72,15 +73,23 @@ def fake_swanlab(tmp_path, monkeypatch):
     return install
 
 
-def start(choice="local"):
-    return start_tracker(choice, run_name="baseline", config={"seed": 7, "lr": 0.001})
+def start(choice="local", **run):
+    """A tracker whose mode is known."""
+    said = []
+    tracker = start_tracker(
+        choice, run_name="baseline", config={"seed": 7, "lr": 0.001}, say=said.append, **run
+    )
+    while tracker.mode == "starting":
+        tracker._take_answer(wait=True)
+    (tracker.notice,) = said
+    return tracker
 
 
-def track(choice="local", steps=3):
+def track(choice="local", steps=range(3), **run):
     """A whole training run as SwanLab sees it; the mode that it began with, and its notice."""
-    tracker = start(choice)
+    tracker = start(choice, **run)
     mode = tracker.mode
-    for step in range(steps):
+    for step in steps:
         tracker.log({"loss": 1 / (1 + step)}, step)
     tracker.finish()
     return mode, tracker.notice
@@ -183,7 +192,7 @@ def test_a_log_directory_elsewhere_is_named(tmp_path, monkeypatch):
 def test_disabled_starts_nothing(monkeypatch):
     monkeypatch.setattr(tracking.subprocess, "Popen", None)
     assert track("disabled") == ("disabled", "SwanLab: disabled")
-    assert (Tracker().mode, Tracker().notice) == ("disabled", "SwanLab: disabled")
+    assert Tracker().mode == "disabled"
 
 
 def test_importing_the_module_costs_nothing():
@@ -234,6 +243,7 @@ class Cloud(http.server.ThreadingHTTPServer):
     def __init__(self, status=201):
         super().__init__(("127.0.0.1", 0), CloudHandler)
         self.status = status
+        self.experiment = None  # the identity of one that exists
         self.received = []
         self.talking = threading.Event()
         self.talking.set()
@@ -267,7 +277,11 @@ class CloudHandler(http.server.BaseHTTPRequestHandler):
             "group": {"username": "ada"},
             "_count": {"experiments": 0},
         },
-        "project/ada/rnn_tutorial/experiment": {"cuid": "e1", "name": "baseline"},
+        "project/ada/rnn_tutorial/experiment": {
+            "cuid": "e1",
+            "name": "baseline",
+            "createdAt": "2026-01-01T00:00:00.000Z",
+        },
     }
 
     def do_HEAD(self):
@@ -277,17 +291,31 @@ class CloudHandler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.server.received.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         self.server.talking.wait()
-        answer = json.dumps(self.answers.get(self.path.removeprefix("/api/"), {})).encode()
-        self.send_response(self.server.status)
+        where, _, last = self.path.removeprefix("/api/").rpartition("/")
+        if where.endswith("/runs") and last != self.server.experiment:
+            self.send_error(404, "Not Found")
+            return
+        goes_on = last == "experiment" and self.server.experiment
+        self.answer(200 if goes_on else self.server.status, self.answers.get(f"{where}/{last}", {}))
+
+    def answer(self, status, content):
+        content = json.dumps(content).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(content)
 
     do_GET = do_PUT = do_POST
 
     def log_message(self, *_):
         pass
+
+
+def posted_points(cloud):
+    """Name, step and value of each number that the cloud received."""
+    bodies = [json.loads(body) for body in cloud.received if b'"metrics"' in body]
+    return [(p["key"], p["index"], p["data"]) for body in bodies for p in body["metrics"]]
 
 
 @pytest.fixture
@@ -331,12 +359,15 @@ def test_a_wrong_key_is_local_and_says_why(login, capfd):
 
 
 def test_a_login_that_never_ends_is_local(login, monkeypatch):
-    monkeypatch.setattr(tracking, "_START_SECONDS", 2.0)
+    said = []
     with Cloud() as cloud:
         cloud.talking.clear()
         login(cloud.server_port)
-        notice = track("online")[1]
-    assert notice.startswith("SwanLab: local (no answer within 2 s)")
+        with monkeypatch.context() as patch:
+            patch.setattr(tracking, "_START_SECONDS", 2.0)  # for online alone
+            tracker = start_tracker("online", run_name="x", config={}, say=said.append)
+        tracker.finish()
+    assert said[0].startswith("SwanLab: local (no answer within 2 s)")
 
 
 @pytest.mark.parametrize("choice", ["auto", "online"])
@@ -347,9 +378,7 @@ def test_a_cloud_that_works_is_used(choice, login, capfd):
         web = f"http://127.0.0.1:{cloud.server_port}"
     assert mode == "online"
     assert notice == f"SwanLab: online: {web}/@ada/rnn_tutorial/runs/e1"
-    bodies = [json.loads(body) for body in cloud.received if b'"metrics"' in body]
-    points = [(p["key"], p["index"], p["data"]) for body in bodies for p in body["metrics"]]
-    assert points == [("loss", 0, 1.0), ("loss", 1, 0.5), ("loss", 2, 1 / 3)]
+    assert posted_points(cloud) == [("loss", 0, 1.0), ("loss", 1, 0.5), ("loss", 2, 1 / 3)]
     assert capfd.readouterr() == ("", "")
 
 
@@ -370,14 +399,16 @@ def test_a_cloud_that_falls_silent_does_not_hold_the_training(login, monkeypatch
 
 def test_a_terminal_shows_no_menu():
     controller, terminal = pty.openpty()
-    body = "t = start_tracker('online', run_name='x', config={}); t.log({'a': 1}, 1); t.finish()"
+    body = """from rnn_tutorial.runs import tracking
+tracking._SILENT_SECONDS = 60
+t = start_tracker('online', run_name='x', config={}); t.log({'a': 1}, 1); t.finish()"""
     process = run_script(
         body, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
     )
     os.close(terminal)
-    assert process.wait(timeout=10) == 0
-    with contextlib.suppress(OSError):
-        assert os.read(controller, 10_000) == b""
+    assert process.wait(timeout=20) == 0
+    shown = os.read(controller, 10_000).decode()
+    assert shown == "SwanLab: local (not logged in): `swanlab watch` shows the curves\r\n"
     os.close(controller)
 
 
@@ -526,6 +557,134 @@ def test_bad_habits_stay_in_the_worker(fake_swanlab, capfd):
     assert (signal.getsignal(signal.SIGINT), sys.excepthook, threading.active_count()) == before
     assert sorted(path.name for path in Path().iterdir()) == ["0", "1", "2"]
     assert capfd.readouterr() == ("", "")
+
+
+# ---- beside the training -------------------------------------------------------------------------
+
+
+def recorded():
+    """What SwanLab's stand-in has written down."""
+    return Path("recorded").read_text().split()
+
+
+WRITE_DOWN = "print(step, values['loss'], sep=':', file=open('recorded', 'a'))"
+
+
+def log_steps(tracker, steps):
+    for step in steps:
+        tracker.log({"loss": step / 2}, step)
+
+
+def test_a_training_does_not_wait_for_a_slow_start(fake_swanlab):
+    fake_swanlab(init="time.sleep(1)", log=WRITE_DOWN)
+    said = []
+    begin = time.monotonic()
+    tracker = start_tracker("local", run_name="x", config={}, say=said.append)
+    log_steps(tracker, range(3))
+    tracker.end()
+    assert time.monotonic() - begin < 1
+    assert (tracker.mode, said) == ("starting", [])
+    tracker.finish()
+    assert (tracker.mode, len(said)) == ("local", 1)
+    assert recorded() == ["0:0.0", "1:0.5", "2:1.0"]
+
+
+def test_a_mode_that_fails_late_loses_nothing(fake_swanlab):
+    """The next mode gets what was logged before, in order, and what is logged later."""
+    init = """time.sleep(0.5)
+    if settings['mode'] == 'local': raise OSError('no room')"""
+    fake_swanlab(init=init, log=WRITE_DOWN)
+    said = []
+    tracker = start_tracker("local", run_name="x", config={}, say=said.append)
+    log_steps(tracker, range(2))
+    wait_until(lambda: not tracker._worker._inbox.empty())
+    assert tracker.mode == "starting"
+    log_steps(tracker, range(2, 4))
+    wait_until(lambda: not tracker._worker._inbox.empty())
+    log_steps(tracker, range(4, 6))
+    assert tracker.mode == "offline"
+    tracker.finish()
+    assert said[0].startswith("SwanLab: offline (local failed: no room): ")
+    assert recorded() == [f"{step}:{step / 2}" for step in range(6)]
+
+
+def test_the_last_mode_that_fails_is_said_and_nothing_is_recorded(fake_swanlab, capfd):
+    fake_swanlab(init="raise OSError('no room')")
+    said = []
+    tracker = start_tracker("local", run_name="x", config={}, say=said.append)
+    log_steps(tracker, range(2))
+    tracker.end()
+    tracker.finish()
+    assert said == ["SwanLab: disabled (local failed: no room; offline failed: no room)"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_summary_does_not_wait_and_ctrl_c_ends_the_waiting(
+    fake_swanlab, tmp_path, start_script, script_environment
+):
+    fake_swanlab(finish="time.sleep(1000)")
+    environment = script_environment | {"PYTHONPATH": str(tmp_path)}
+    flags = ["--tracker", "local", "--total_steps", "10", "--engine", "autograd"]
+    process = start_script("train_cls_rnn.py", *flags, cwd=Path.cwd(), env=environment)
+    with process:
+        awaited = {"SwanLab: local", "Ask it: python"}  # the end of the summary
+        while awaited:
+            awaited.discard(process.stdout.readline()[:14])
+        assert process.stderr.readline() == "Waiting for SwanLab (Ctrl-C: do not)\n"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output) == (0, "")
+    assert errors == "SwanLab is not waited for; its records: the run's directory\n"
+
+
+# ---- a run that is resumed -----------------------------------------------------------------------
+
+
+def posted_experiments(cloud):
+    """The identity in each request that makes an experiment or goes on with it."""
+    bodies = [json.loads(body) for body in cloud.received if b'"colors"' in body]
+    return [body["cuid"] for body in bodies]
+
+
+def test_a_resumed_run_goes_on_in_the_same_experiment_online(login):
+    with Cloud() as cloud:
+        login(cloud.server_port)
+        track("online", range(2), run_id="abc")
+        cloud.experiment = "abc"
+        mode, notice = track("online", range(1, 4), run_id="abc", is_resumed=True)
+    assert mode == "online"
+    assert "(the same experiment goes on)" in notice
+    assert posted_experiments(cloud) == ["abc", "abc"]
+    assert {step for _, step, _ in posted_points(cloud)} == {0, 1, 2, 3}
+
+
+def test_a_run_that_was_not_online_before_is_a_new_experiment_there(login):
+    with Cloud() as cloud:
+        login(cloud.server_port)
+        notice = track("online", range(1, 4), run_id="abc", is_resumed=True)[1]
+    assert notice.startswith("SwanLab: online (a new experiment: there is no earlier one here): ")
+    assert posted_experiments(cloud) == ["abc"]
+
+
+def test_the_parts_of_a_resumed_offline_run_are_one_experiment_once_uploaded(login):
+    first = track("offline", range(2), run_id="abc")[1]
+    second = track("offline", range(2, 4), run_id="abc", is_resumed=True)[1]
+    assert "(the same experiment once it is uploaded)" in second
+    with Cloud() as cloud:
+        login(cloud.server_port)
+        for notice in (first, second):
+            command = shlex.split(notice.split("`")[1])
+            command[0] = str(Path(sys.executable).with_name(command[0]))
+            subprocess.run(command, check=True, capture_output=True)
+            cloud.experiment = "abc"
+    assert posted_experiments(cloud) == ["abc", "abc"]
+    assert posted_points(cloud) == [("loss", step, 1 / (1 + step)) for step in range(4)]
+
+
+def test_a_resumed_local_run_is_a_new_experiment_and_says_so():
+    track("local", range(2), run_id="abc")
+    notice = track("local", range(2, 4), run_id="abc", is_resumed=True)[1]
+    assert notice.startswith("SwanLab: local (a new experiment: this mode cannot go on with an ")
 
 
 # ---- a training that ends early ------------------------------------------------------------------

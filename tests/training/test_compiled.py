@@ -21,8 +21,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.kernels.activations import tanh
-from rnn_tutorial.kernels.compiler import compiled
-from rnn_tutorial.kernels.update import train
+from rnn_tutorial.kernels.compiler import compile_function
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.training.compiled import compile_training_step
 
@@ -308,7 +307,7 @@ def test_autograd_goes_on_where_the_compiled_engine_stopped():
 
 
 def test_float32_tanh_errs_by_less_than_the_stated_bound():
-    @compiled
+    @compile_function
     def tanh_of_all(x, y):
         for i in range(len(x)):
             y[i] = tanh(x[i])
@@ -332,13 +331,6 @@ def test_numbers_that_are_none_show_in_the_loss():
         model.rnn.weight_hh_l0[0, 0] = torch.nan
     losses, grad_norms = advance(*draw_steps(PLAIN, 1))
     assert losses.isnan().all() and grad_norms.isnan().all()
-
-
-def test_without_a_writable_directory_nothing_is_kept(monkeypatch):
-    monkeypatch.setattr(numba.config, "CACHE_LOCATOR_CLASSES", "ZipCacheLocator")
-    with pytest.raises(RuntimeError, match="no locator"):
-        train.enable_caching()
-    make_engine(PLAIN)
 
 
 @pytest.mark.parametrize("missing", ["numba", "scipy"])

@@ -1,9 +1,12 @@
 """The optimizers against PyTorch's, and LeanAdamW: the same bits, the same state_dict."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
+from conftest import REPOSITORY
 
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import OPTIMIZERS as NAMES
@@ -46,6 +49,27 @@ def test_each_resumes_the_other():
     assert_same(lean[0], reference[0])
     back = train(torch.optim.AdamW, 3, 0.1, state=lean, fused=True)
     assert_same(back[0], train(LeanAdamW, 3, 0.1, state=reference)[0])
+
+
+def test_no_training_imports_pytorchs_compiler(tmp_path):
+    """torch._dynamo takes more than a second to import, and nothing here needs it."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+import train_cls_rnn
+quickly = "--tracker disabled --total_steps 3 --save_every 2 --device cpu".split()
+for engine in ("autograd", "auto"):
+    assert train_cls_rnn.main([*quickly, "--engine", engine, "--run_name", engine]) == 0
+import pathlib
+pathlib.Path("output/autograd/result.json").unlink()
+pathlib.Path("output/autograd/model_step_3.pt").unlink()
+assert train_cls_rnn.main(["--resume", "output/autograd"]) == 0
+assert "torch._dynamo" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,8 @@ def test_the_scheduler_sets_the_rate_of_the_updates(scheduler, engine, tmp_path)
         flags += ("--lr_factor", 0.1)
     run = train(tmp_path, *flags)
     metrics = read_metrics(run)
-    config = TrainConfig(**json.loads((run / "config.json").read_text()))
+    settings = json.loads((run / "config.json").read_text())
+    config = TrainConfig(**{k: v for k, v in settings.items() if k != "run_id"})
     history = EvaluationHistory()
     for record in metrics:
         if "accuracy" in record:
@@ -350,7 +351,8 @@ def test_padding_is_logged_and_bucketing_lowers_it(tmp_path, capsys):
         flags = (bucket, "--max_seq_len", 50, "--log_every", 1, "--eval_every", 40)
         run = train(tmp_path / bucket, *flags)
         logged = [record["padding_share"] for record in read_metrics(run)]
-        config = TrainConfig(**json.loads((run / "config.json").read_text()))
+        settings = json.loads((run / "config.json").read_text())
+        config = TrainConfig(**{k: v for k, v in settings.items() if k != "run_id"})
         loader = make_loader(make_task(config).dataset, config, 0, 40)
         lengths = loader.take(40).seq_lengths
         expected = [1 - n.float().mean().item() / n.max().item() for n in lengths]

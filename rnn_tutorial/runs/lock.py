@@ -1,0 +1,38 @@
+"""A lock on the folder of a run, so that no two processes train it at once.
+
+The operating system keeps it and drops it when the process ends, however that happens; nothing is
+written. Windows and some network file systems have no such lock: there nothing is checked.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+
+
+class FolderLock:
+    """Holds the folder of a run until this object is gone, or the process ends.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if os.name != "posix":
+            return
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        release = weakref.finalize(self, os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            release()
+            raise ValueError(
+                f"{str(folder)!r} is being trained by another process; wait for its end or stop it"
+            ) from None
+        except OSError:
+            return  # a file system without such locks
+        # A worker process that outlives a killed training for some seconds must not hold the lock.
+        os.register_at_fork(after_in_child=release)
