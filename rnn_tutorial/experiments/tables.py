@@ -297,6 +297,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "cells": lambda r: _seeds_table(r, detailed=True),
     "transformer": lambda r: _seeds_table(r, detailed=True),
     "benchmark": lambda r: _speed_table(r["training"]["step"], "µs per update", 1e6),
+    "benchmark-gru": lambda r: _speed_table(r["training"]["gru"], "µs per update", 1e6),
+    "benchmark-lstm": lambda r: _speed_table(r["training"]["lstm"], "µs per update", 1e6),
     "benchmark-runs": lambda r: _speed_table(r["runs"]["start to exit"], "s", 1),
     "benchmark-evaluation": lambda r: _speed_table(
         r["evaluation"]["all 111,110 inputs"], "ms", 1e3
