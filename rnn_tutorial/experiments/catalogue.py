@@ -61,7 +61,7 @@ _SHORTER = (
     *("--total_steps", "2000", "--warmup_step", "200", "--lr", "0.003"),
 )
 _DIRECTIONS = {"one direction": (), "two directions": ("--bidirectional",)}
-_OTHERS = (*_SOLVED, "--total_steps", "3000")
+_OTHERS = (*_SOLVED, "--engine", "autograd", "--total_steps", "3000")  # one engine for all
 # Each has about as many parameters as the network of the recipe.
 _ALIKE = {
     "rnn": ("--cell", "rnn", "--hidden_dim", "128"),
