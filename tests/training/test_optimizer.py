@@ -66,7 +66,9 @@ pathlib.Path("output/autograd/model_step_3.pt").unlink()
 assert train_cls_rnn.main(["--resume", "output/autograd"]) == 0
 assert "torch._dynamo" not in sys.modules
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
