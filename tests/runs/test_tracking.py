@@ -624,7 +624,7 @@ def test_a_summary_does_not_wait_and_ctrl_c_ends_the_waiting(
 ):
     fake_swanlab(finish="time.sleep(1000)")
     environment = script_environment | {"PYTHONPATH": str(tmp_path)}
-    flags = "--tracker local --total_steps 10 --engine autograd".split()
+    flags = ["--tracker", "local", "--total_steps", "10", "--engine", "autograd"]
     process = start_script("train_cls_rnn.py", *flags, cwd=Path.cwd(), env=environment)
     with process:
         awaited = {"SwanLab: local", "Ask it: python"}  # the end of the summary

@@ -1,4 +1,4 @@
-"""What numba compiled is kept, and no state of its folder or files stops or falsifies a training."""
+"""What numba compiled is kept; no state of the folder or its files stops a training."""
 
 import importlib
 import subprocess
@@ -54,7 +54,7 @@ def test_a_function_is_compiled_once_for_each_signature(folder, capfd):
     keep_compiled(compiled)
     assert compiled(np.ones(2)).tolist() == [2, 2]
     assert capfd.readouterr() == (COMPILING, "")
-    assert len([path for path in folder.rglob("*.nbc")]) == 2
+    assert len(list(folder.rglob("*.nbc"))) == 2
 
 
 DAMAGES = {
