@@ -412,6 +412,21 @@ def test_resuming_a_finished_run_changes_nothing(run_script, tmp_path):
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("can't allocate memory: 9 bytes")],
+)
+def test_too_little_memory_is_said(error, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(train_cls_rnn, "make_engine", fail)
+    with pytest.raises(SystemExit) as ended:
+        train_cls_rnn.main(["--save_dir", str(tmp_path), "--tracker", "disabled"])
+    assert ended.value.code == 1
+    assert "error: there is not enough memory; go on with: python" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_no_number_stops_the_run(run_script, tmp_path):
     flags = ("--optimizer", "adamw", "--lr", 100, "--weight_decay", 1000)
     done = run_script("train_cls_rnn.py", *TRAIN_LONGER, *flags, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""What numba compiled is kept; no state of its folder or files stops or falsifies a training."""
+"""What numba compiled is kept; no state of the folder or its files stops a training."""
 
 import importlib
 import subprocess
