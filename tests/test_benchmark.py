@@ -191,7 +191,7 @@ def test_every_section_measures_and_prints(monkeypatch, tmp_path, capsys):
 
 def test_the_memory_of_a_stream_is_that_of_so_many_lines(monkeypatch):
     read = []
-    answer_blocks = lambda predictor, blocks, as_json: read.extend(blocks) or ()  # noqa: E731
+    answer_blocks = lambda predictor, blocks, *options: read.extend(blocks) or ()  # noqa: E731
     monkeypatch.setattr(answers, "answer_blocks", answer_blocks)
     answers._stream_peak(12_000)
     assert [(number, text.count("\n")) for number, text in read] == [(1, 10_000), (10_001, 2_000)]
