@@ -154,9 +154,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         DamagedCheckpoint: the file is damaged or foreign, or it asks to execute code.
     """
     path = Path(path)
-    shown = repr(str(path))
-    content = _load_plain(path)
+    shown, file = repr(str(path)), read_file(path)
+    content = _load_plain(file, shown)
     known = content if isinstance(content, dict) else {}
+    if "sha256" not in known:
+        _check_archive(file, shown)
     if "format" not in known and "embedding.weight" in known:
         return _published_checkpoint(path, content)
     known = _as_newest(known, shown)
@@ -238,14 +240,12 @@ def _task_of_format_1(
     }
 
 
-def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
+def _load_plain(file: bytes, shown: str, allowed: Sequence[type] = ()) -> Any:
     """Load tensors, plain values and the allowed classes; refuse everything else."""
-    shown, content = repr(str(path)), read_file(path)
     try:
-        _check_archive(content)
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
             warnings.simplefilter("ignore")  # of foreign formats; they are refused anyway
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
     except _DAMAGED as error:
         asked = re.search(r"GLOBAL:? ([\w.]+)", str(error))
         if not asked:
@@ -256,12 +256,17 @@ def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
         ) from None
 
 
-def _check_archive(content: bytes) -> None:
+def _check_archive(file: bytes, shown: str) -> None:
     """Check the CRC of each part of an archive, which PyTorch writes but does not check."""
-    if zipfile.is_zipfile(io.BytesIO(content)):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if archive.testzip() is not None:
-                raise ValueError
+    if not zipfile.is_zipfile(io.BytesIO(file)):
+        return  # of an old PyTorch
+    try:
+        with zipfile.ZipFile(io.BytesIO(file)) as archive:
+            is_whole = archive.testzip() is None
+    except _DAMAGED:
+        is_whole = False
+    if not is_whole:
+        raise DamagedCheckpoint(f"{shown} is damaged: a part of it does not have its CRC-32")
 
 
 def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
@@ -291,9 +296,9 @@ def _load_namespace(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{str(path)!r} is missing: weights of the published scripts need it beside them"
         )
-    content = read_file(path)
+    content, shown = read_file(path), repr(str(path))
     if zipfile.is_zipfile(io.BytesIO(content)):
-        namespace = _load_plain(path, [argparse.Namespace])
+        namespace = _load_plain(content, shown, [argparse.Namespace])
     else:
         try:
             namespace = _NamespaceUnpickler(io.BytesIO(content)).load()
