@@ -167,6 +167,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     values = {name: value for name, value in known.items() if name not in ("format", "sha256")}
     try:
         checkpoint = build(Checkpoint, {"path": path, **values}, f"{shown} is damaged")
+        _check_weights(checkpoint)
         _check_content(checkpoint)
     except ValueError as error:
         raise DamagedCheckpoint(str(error)) from None
@@ -196,14 +197,21 @@ def _as_newest(content: dict[str, Any], shown: str) -> dict[str, Any]:
     return content
 
 
+def _check_weights(checkpoint: Checkpoint) -> None:
+    """Raise ValueError if a weight is not just float32 numbers, one after the other in memory."""
+    for name, tensor in checkpoint.weights.items():
+        is_here = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not (is_here and tensor.dtype == torch.float32 and tensor.is_contiguous()):
+            raise ValueError(
+                f"{str(checkpoint.path)!r} is damaged: weights {name!r} are not numbers in float32"
+            )
+
+
 def _check_content(checkpoint: Checkpoint) -> None:
     """Raise ValueError if values that have the right types do not go together."""
     shown, step = repr(str(checkpoint.path)), step_in_name(checkpoint.path)
     if step not in (None, checkpoint.step):
         raise ValueError(f"{shown} holds step {checkpoint.step}, not the one of its name")
-    for name, tensor in checkpoint.weights.items():
-        if tensor.dtype != torch.float32 or not _is_plain(tensor):
-            raise ValueError(f"{shown} is damaged: weights {name!r} are not numbers in float32")
     for setting in fields(TrainConfig):
         if setting.name in checkpoint.config:
             value = checkpoint.config[setting.name]
@@ -216,12 +224,6 @@ def _check_content(checkpoint: Checkpoint) -> None:
                     f"{shown} is damaged: its model has {setting.name} "
                     f"{checkpoint.model[setting.name]!r}, its config {value!r}"
                 )
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """True for a tensor that is just numbers in a row in memory."""
-    is_here = tensor.layout == torch.strided and tensor.device.type == "cpu"
-    return is_here and tensor.is_contiguous()
 
 
 def _task_of_format_1(
@@ -287,7 +289,9 @@ def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
         values = {"step": step, "task": task, "model": model, "weights": weights, "config": config}
     except (LookupError, ValueError, AttributeError):
         raise ValueError(f"{shown} is not a checkpoint of the published scripts") from None
-    return build(Checkpoint, {"path": path, **values}, shown)
+    checkpoint = build(Checkpoint, {"path": path, **values}, shown)
+    _check_weights(checkpoint)
+    return checkpoint
 
 
 def _load_namespace(path: Path) -> dict[str, Any]:
