@@ -167,10 +167,9 @@ def _print_lengths(
 ) -> None:
     """Exact accuracy on short inputs, some wrong ones, and a table of the samples."""
     machine, lengths = task.machine, task.trained_lengths
-    print(
-        f"{shown(checkpoint.path)}: seed {checkpoint.config.get('seed', '?')}, "
-        f"trained on lengths {lengths[0]} to {lengths[-1]}"
-    )
+    seed = checkpoint.config.get("seed", "?")
+    about = f"seed {seed}, trained on lengths {lengths[0]} to {lengths[-1]}"
+    print(shown(f"{checkpoint.path}: {about}"))
     print(
         f"All {exact.num_inputs:,} inputs up to length {max(exact.accuracy_by_length)}: "
         f"{exact.num_wrong:,} wrong ({exact.elapsed_seconds:.2f} s)"
@@ -216,7 +215,7 @@ def _show_examples(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace
         print(json.dumps({"checkpoint": str(checkpoint.path)} | asdict(evaluation)))
         return
     seed = checkpoint.config.get("seed", "?")
-    print(f"{shown(checkpoint.path)}: seed {seed}, {evaluation.describe()}")
+    print(shown(f"{checkpoint.path}: seed {seed}, {evaluation.describe()}"))
     for line in task.describe_results(model, evaluation):
         print(shown(line))
     print_confusions(task.classes, evaluation)

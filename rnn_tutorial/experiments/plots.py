@@ -38,7 +38,7 @@ def check_picture(path: Path) -> None:
     """Raise ValueError if no picture can have this path, before the work that it shows."""
     if path.suffix.lower() not in PICTURES:
         raise ValueError(f"--figure {str(path)!r} does not end in one of {', '.join(PICTURES)}")
-    if path.is_dir() or not path.parent.is_dir():
+    if (path.exists() and not path.is_file()) or not path.parent.is_dir():
         raise ValueError(f"--figure {str(path)!r} is not a file in a folder that exists")
 
 
@@ -55,6 +55,8 @@ def save(figure: Any, path: Path) -> None:
     date = {".svg": "Date", ".pdf": "CreationDate"}.get(path.suffix.lower())
     dated = {"metadata": {date: None}} if date else {}
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is not a regular file")
         with matplotlib.rc_context({"svg.hashsalt": path.name}):
             figure.savefig(path, dpi=110, facecolor="white", **dated)
     except OSError as error:

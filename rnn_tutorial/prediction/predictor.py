@@ -39,8 +39,8 @@ class Predictor:
         """Which run, step and seed answers, and how far it can be trusted."""
         checkpoint, lengths = self._checkpoint, self.task.trained_lengths
         evaluation = self._recorded or self.task.evaluate(self.model)
-        return (
-            f"{shown(checkpoint.path.parent)} at step {checkpoint.step:,}, "
+        return shown(
+            f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
             f"seed {checkpoint.config.get('seed', 'unknown')}, trained on lengths {lengths[0]} to "
             f"{lengths[-1]}: {evaluation.describe()}"
             + _CERTIFICATES[certificate_status(checkpoint, self.model, self.task.machine)]

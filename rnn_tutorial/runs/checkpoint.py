@@ -154,9 +154,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         DamagedCheckpoint: the file is damaged or foreign, or it asks to execute code.
     """
     path = Path(path)
-    shown = repr(str(path))
-    content = _load_plain(path)
+    shown, file = repr(str(path)), read_file(path)
+    content = _load_plain(file, shown)
     known = content if isinstance(content, dict) else {}
+    if "sha256" not in known:
+        _check_archive(file, shown)
     if "format" not in known and "embedding.weight" in known:
         return _published_checkpoint(path, content)
     known = _as_newest(known, shown)
@@ -165,6 +167,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     values = {name: value for name, value in known.items() if name not in ("format", "sha256")}
     try:
         checkpoint = build(Checkpoint, {"path": path, **values}, f"{shown} is damaged")
+        _check_weights(checkpoint)
         _check_content(checkpoint)
     except ValueError as error:
         raise DamagedCheckpoint(str(error)) from None
@@ -194,14 +197,21 @@ def _as_newest(content: dict[str, Any], shown: str) -> dict[str, Any]:
     return content
 
 
+def _check_weights(checkpoint: Checkpoint) -> None:
+    """Raise ValueError if a weight is not just float32 numbers, one after the other in memory."""
+    for name, tensor in checkpoint.weights.items():
+        is_here = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not (is_here and tensor.dtype == torch.float32 and tensor.is_contiguous()):
+            raise ValueError(
+                f"{str(checkpoint.path)!r} is damaged: weights {name!r} are not numbers in float32"
+            )
+
+
 def _check_content(checkpoint: Checkpoint) -> None:
     """Raise ValueError if values that have the right types do not go together."""
     shown, step = repr(str(checkpoint.path)), step_in_name(checkpoint.path)
     if step not in (None, checkpoint.step):
         raise ValueError(f"{shown} holds step {checkpoint.step}, not the one of its name")
-    for name, tensor in checkpoint.weights.items():
-        if tensor.dtype != torch.float32 or not _is_plain(tensor):
-            raise ValueError(f"{shown} is damaged: weights {name!r} are not numbers in float32")
     for setting in fields(TrainConfig):
         if setting.name in checkpoint.config:
             value = checkpoint.config[setting.name]
@@ -214,12 +224,6 @@ def _check_content(checkpoint: Checkpoint) -> None:
                     f"{shown} is damaged: its model has {setting.name} "
                     f"{checkpoint.model[setting.name]!r}, its config {value!r}"
                 )
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """True for a tensor that is just numbers in a row in memory."""
-    is_here = tensor.layout == torch.strided and tensor.device.type == "cpu"
-    return is_here and tensor.is_contiguous()
 
 
 def _task_of_format_1(
@@ -238,14 +242,12 @@ def _task_of_format_1(
     }
 
 
-def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
+def _load_plain(file: bytes, shown: str, allowed: Sequence[type] = ()) -> Any:
     """Load tensors, plain values and the allowed classes; refuse everything else."""
-    shown, content = repr(str(path)), read_file(path)
     try:
-        _check_archive(content)
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
             warnings.simplefilter("ignore")  # of foreign formats; they are refused anyway
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
     except _DAMAGED as error:
         asked = re.search(r"GLOBAL:? ([\w.]+)", str(error))
         if not asked:
@@ -256,12 +258,17 @@ def _load_plain(path: Path, allowed: Sequence[type] = ()) -> Any:
         ) from None
 
 
-def _check_archive(content: bytes) -> None:
+def _check_archive(file: bytes, shown: str) -> None:
     """Check the CRC of each part of an archive, which PyTorch writes but does not check."""
-    if zipfile.is_zipfile(io.BytesIO(content)):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if archive.testzip() is not None:
-                raise ValueError
+    if not zipfile.is_zipfile(io.BytesIO(file)):
+        return  # of an old PyTorch
+    try:
+        with zipfile.ZipFile(io.BytesIO(file)) as archive:
+            is_whole = archive.testzip() is None
+    except _DAMAGED:
+        is_whole = False
+    if not is_whole:
+        raise DamagedCheckpoint(f"{shown} is damaged: a part of it does not have its CRC-32")
 
 
 def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
@@ -282,7 +289,9 @@ def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
         values = {"step": step, "task": task, "model": model, "weights": weights, "config": config}
     except (LookupError, ValueError, AttributeError):
         raise ValueError(f"{shown} is not a checkpoint of the published scripts") from None
-    return build(Checkpoint, {"path": path, **values}, shown)
+    checkpoint = build(Checkpoint, {"path": path, **values}, shown)
+    _check_weights(checkpoint)
+    return checkpoint
 
 
 def _load_namespace(path: Path) -> dict[str, Any]:
@@ -291,9 +300,9 @@ def _load_namespace(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{str(path)!r} is missing: weights of the published scripts need it beside them"
         )
-    content = read_file(path)
+    content, shown = read_file(path), repr(str(path))
     if zipfile.is_zipfile(io.BytesIO(content)):
-        namespace = _load_plain(path, [argparse.Namespace])
+        namespace = _load_plain(content, shown, [argparse.Namespace])
     else:
         try:
             namespace = _NamespaceUnpickler(io.BytesIO(content)).load()

@@ -27,7 +27,9 @@ from rnn_tutorial.runs.schema import Count, Positive, Share, Size, check_record
 
 CONFIG_FILE, METRICS_FILE, RESULT_FILE = "config.json", "metrics.jsonl", "result.json"
 BEST_FILE = "model_best.pt"
-_TEMPORARY = re.compile(r"\.(config\.json|metrics\.jsonl|result\.json|model_\w+\.pt)\.\w*\.?tmp")
+_TEMPORARY = re.compile(
+    r"\.(config\.json|metrics\.jsonl|result\.json|model_\w+(\.certificate\.npz|\.pt))\.\w*\.?tmp"
+)
 
 
 class MetricsLine(TypedDict, total=False):

@@ -95,8 +95,8 @@ def load_checked(path: str | Path) -> Checkpoint:
     except DamagedCheckpoint as error:
         others = (other for other in checkpoints(path.parent) if other != path)
         good = next((other for other in others if _is_good(other)), None)
-        hint = f"the last good checkpoint is {str(good)!r}" if good else "no other one is good"
-        raise ValueError(f"{error}; {hint}") from None
+        hint = f"; the last good checkpoint is {str(good)!r}" if good else ""
+        raise ValueError(f"{error}{hint}") from None
     check_belongs(checkpoint)
     return checkpoint
 

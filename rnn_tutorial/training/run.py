@@ -93,10 +93,13 @@ class Run:
         self._started = time.perf_counter()
         self._steps_since_log, self._seconds_since_log = 0, 0.0
         self._checkpoint, self.damage, self.is_finished, recorded = None, [], False, None
-        self._lock = FolderLock(self.folder) if world.is_main else None
+        world.from_main(self._lock_folder)
         if resume:
             recorded = self._read_folder()
-        self.run_id: str = recorded or world.from_main(new_run_id)
+        self.run_id: str = world.from_main(lambda: recorded or new_run_id())
+
+    def _lock_folder(self) -> None:
+        self._lock = FolderLock(self.folder)
 
     def _read_folder(self) -> str | None:
         """Find out where the run stands; returns its identity, if it has one."""

@@ -12,7 +12,8 @@ from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
-from rnn_tutorial.runs.checkpoint import load_checkpoint, load_run
+from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
 from rnn_tutorial.tasks.choose import make_task
 from rnn_tutorial.training import configure
