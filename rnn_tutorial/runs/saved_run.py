@@ -165,7 +165,8 @@ def _check_same_run(
             f"another, {config.run_name!r} with seed {config.seed} ({run_id})"
         )
     for name, value in vars(config).items():
-        if name not in _MAY_CHANGE and others.get(name, value) != value:
+        may_change = name in _MAY_CHANGE and others.get(name) != ""  # no file stays no file
+        if not may_change and others.get(name, value) != value:
             raise ValueError(
                 f"{str(path.with_name(CONFIG_FILE))!r} has {as_flag(name, value)}, but "
                 f"{str(path)!r} was written with {as_flag(name, others[name])}: one of them "

@@ -10,7 +10,7 @@ import torch
 
 from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
-from rnn_tutorial.runs.saved_run import read_config
+from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig
 from rnn_tutorial.settings.fields import as_flag
 from rnn_tutorial.settings.recipes import settings_of
@@ -65,6 +65,7 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
     if not is_run_folder(folder):
         raise ValueError(f"--resume {str(folder)!r} is not the folder of a run: no {CONFIG_FILE}")
     _, config = read_config(folder)
+    find_resume_point(folder)  # refuses a configuration that is not that of the checkpoints
     recorded = asdict(config)
     evaluations_count = (
         config.scheduler == "plateau" or config.early_stopping_patience or config.stop_when_exact

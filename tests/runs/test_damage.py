@@ -219,6 +219,9 @@ def test_an_edited_setting(name, ask, healthy, runs, run):
             sentence = check(ask, healthy, runs, run, "resume", CONFIG)
             assert name in sentence or (name == "run_id" and "is of another" in sentence)
             assert "\x1b" not in sentence
+    if name in ("train_file", "eval_file"):  # a run on digits does not become one on files
+        (run / CONFIG).write_text(json.dumps(settings | {"train_file": "x", name: "x"}))
+        assert "has --train_file x" in check(ask, healthy, runs, run, "resume", CONFIG)
     del settings[name]
     (run / CONFIG).write_text(json.dumps(settings))
     if name != "run_id":

@@ -1,11 +1,11 @@
-"""A signal requests a stop; a second one stops at once, but only if it comes clearly later."""
+"""A second signal stops at once only if it comes clearly later; names are shown, not obeyed."""
 
 import signal
 import time
 
 import pytest
 
-from rnn_tutorial.runs.terminal import StopSignals
+from rnn_tutorial.runs.terminal import StopSignals, shown
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -22,3 +22,17 @@ def test_a_second_signal_stops_at_once_unless_it_is_an_echo(signum, monkeypatch)
             signal.raise_signal(signum)
         assert stopped.value.code == 128 + signum
     assert signal.getsignal(signum) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "visible"),
+    [
+        ("plain, é, 数, 🙂", "plain, é, 数, 🙂"),
+        ("\x1b[2J\x07", r"\x1b[2J\x07"),
+        ("a\nb\tc\x7f\x9b", r"a\nb\tc\x7f\x9b"),
+        ("\u202eabc\u2066\u2028", r"\u202eabc\u2066\u2028"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_only_shown(text, visible):
+    assert shown(text) == visible
