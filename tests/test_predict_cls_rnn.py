@@ -219,12 +219,15 @@ def test_memory_does_not_grow_with_the_stream_nor_states_with_a_line(
 
 
 def interrupt(process, signum):
-    """Send a signal until it is heeded: input() misses one that comes before it begins to wait."""
+    """Send a signal until it is heeded: input() misses one that comes before it begins to wait.
+
+    A second signal would kill a process that already ends, so a busy machine gets time for that.
+    """
     for _ in range(5):
         time.sleep(0.1)
         process.send_signal(signum)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=3)
+            process.wait(timeout=20)
             return
     process.kill()
 
