@@ -47,10 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         task = make_task(config)
         lengths = task.trained_lengths  # of labelled files: those of their examples
         config = replace(config, min_seq_len=lengths[0], max_seq_len=lengths[-1])
-    with join_world(world, config.device):
+    with join_world(world, config.device), contextlib.ExitStack() as at_the_end:
         with exit_on_bad_input(world):
             prepare_torch(config)
             run = Run(config, task, world, resume)
+            at_the_end.callback(run.release)
             model = make_model(config, len(task.tokens), len(task.classes))
             optimizer = make_optimizer(model.parameters(), config)
             run.restore(model, optimizer)

@@ -7,32 +7,37 @@ written. Windows and some network file systems have no such lock: there nothing 
 from __future__ import annotations
 
 import os
-import weakref
 from pathlib import Path
 
 
 class FolderLock:
-    """Holds the folder of a run until this object is gone, or the process ends.
+    """Holds the folder of a run until it is released or the process ends.
 
     Raises:
         ValueError: another process holds it.
     """
 
     def __init__(self, folder: Path) -> None:
+        self._descriptor: int | None = None
         if os.name != "posix":
             return
         import fcntl
 
-        descriptor = os.open(folder, os.O_RDONLY)
-        release = weakref.finalize(self, os.close, descriptor)
+        self._descriptor = os.open(folder, os.O_RDONLY)
+        # A worker process that outlives a killed training for some seconds must not hold the lock.
+        os.register_at_fork(after_in_child=self.release)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            release()
+            self.release()
             raise ValueError(
                 f"{str(folder)!r} is being trained by another process; wait for its end or stop it"
             ) from None
-        except OSError:
-            return  # a file system without such locks
-        # A worker process that outlives a killed training for some seconds must not hold the lock.
-        os.register_at_fork(after_in_child=release)
+        except OSError:  # a file system without such locks
+            self.release()
+
+    def release(self) -> None:
+        """Let others have the folder; further calls do nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)

@@ -92,14 +92,23 @@ class Run:
         self._seconds_before = 0.0  # of training, in earlier processes
         self._started = time.perf_counter()
         self._steps_since_log, self._seconds_since_log = 0, 0.0
-        self._checkpoint, self.damage, self.is_finished, recorded = None, [], False, None
-        world.from_main(self._lock_folder)
-        if resume:
-            recorded = self._read_folder()
+        self._checkpoint, self.damage, self.is_finished = None, [], False
+        self._lock: FolderLock | None = None
+        world.from_main(self._take_lock)
+        try:
+            recorded = self._read_folder() if resume else None
+        except BaseException:
+            self.release()
+            raise
         self.run_id: str = world.from_main(lambda: recorded or new_run_id())
 
-    def _lock_folder(self) -> None:
+    def _take_lock(self) -> None:
         self._lock = FolderLock(self.folder)
+
+    def release(self) -> None:
+        """Let another process train the run."""
+        if self._lock is not None:
+            self._lock.release()
 
     def _read_folder(self) -> str | None:
         """Find out where the run stands; returns its identity, if it has one."""

@@ -475,7 +475,7 @@ def test_a_run_that_is_being_trained_is_not_resumed(ask, run):
     status, out, err = ask("resume", run)
     assert (status, out) == (2, "") and "another process" in err and str(run) in err
     assert content(run) == before
-    del lock
+    lock.release()
     assert ask("resume", run)[0] == 0
 
 
@@ -499,7 +499,7 @@ def test_a_killed_process_holds_no_lock_and_neither_do_its_workers(tmp_path):
             FolderLock(tmp_path)
         process.kill()
         process.wait()
-        FolderLock(tmp_path)
+        FolderLock(tmp_path).release()
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.stdout.close()
