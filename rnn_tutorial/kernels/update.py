@@ -32,6 +32,8 @@ GATES = {"rnn": rnn.GATES, "gru": gru.GATES, "lstm": lstm.GATES}
 
 # ---- what depends on the cell ----
 
+# The three functions below are names without a body. Where one is called, numba asks the function
+# decorated with @by_type for the body, and that decides by the type of the trace.
 _CELLS = {RnnTrace: rnn, GruTrace: gru, LstmTrace: lstm}
 
 

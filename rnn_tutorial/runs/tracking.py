@@ -139,7 +139,8 @@ class Tracker:
         if self._worker is None:
             return
         self.end()
-        explain = threading.Timer(_SILENT_SECONDS, _warn, ["Waiting for SwanLab (Ctrl-C: do not)"])
+        sentence = "Waiting for SwanLab; Ctrl-C ends the wait"
+        explain = threading.Timer(_SILENT_SECONDS, _warn, [sentence])
         explain.start()
         try:
             while self.mode == "starting":

@@ -630,7 +630,7 @@ def test_a_summary_does_not_wait_and_ctrl_c_ends_the_waiting(
         awaited = {"SwanLab: local", "Ask it: python"}  # the end of the summary
         while awaited:
             awaited.discard(process.stdout.readline()[:14])
-        assert process.stderr.readline() == "Waiting for SwanLab (Ctrl-C: do not)\n"
+        assert process.stderr.readline() == "Waiting for SwanLab; Ctrl-C ends the wait\n"
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=10)
     assert (process.returncode, output) == (0, "")
