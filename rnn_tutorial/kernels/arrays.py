@@ -12,7 +12,7 @@ from rnn_tutorial.kernels.compiler import kernel
 
 @kernel
 def multiply(a, b, product):
-    """product = a b, for what is called from Python: compiled there, it would be so once more."""
+    """product = a b, for `train`: numba would compile np.dot once more in what Python calls."""
     np.dot(a, b, product)
 
 

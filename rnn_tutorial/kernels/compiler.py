@@ -8,6 +8,7 @@ folder that cannot be written to costs the time of compiling, not the training.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import os
@@ -45,7 +46,8 @@ else:  # what is decorated stays Python
         return function
 
     def by_type(stub: Callable) -> Callable:
-        """Decorate a function that takes types and returns what `stub` is for them."""
+        """Decorate a function that gets the types of the arguments and returns what numba compiles
+        in place of `stub`."""
         return kernel
 
 
@@ -56,7 +58,8 @@ def keep_compiled(*functions: Any) -> None:
         functions: decorated with `compile_function`. What they call in turn is kept with them.
     """
     for function in functions:
-        if not isinstance(function._cache, KernelCache):
+        is_compiled = hasattr(function, "py_func")  # not so with NUMBA_DISABLE_JIT=1
+        if is_compiled and not isinstance(function._cache, KernelCache):
             function._cache = KernelCache(function.py_func)  # as numba's enable_caching() does
 
 
@@ -111,7 +114,8 @@ class KernelCache:
             reason = error.strerror or error
             print(f"the compiled training loop cannot be kept: {reason}: {path}", file=sys.stderr)
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def _path(self, signature: Any, codegen: Any) -> Path:
         from llvmlite import __version__ as llvmlite_version

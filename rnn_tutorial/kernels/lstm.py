@@ -19,29 +19,29 @@ import numpy as np
 from rnn_tutorial.kernels.activations import sigmoid, tanh
 from rnn_tutorial.kernels.arrays import add_rows, transpose
 from rnn_tutorial.kernels.compiler import kernel
-from rnn_tutorial.kernels.room import Sizes
+from rnn_tutorial.kernels.workspace import Sizes
 
 GATES = 4  # blocks of H rows in W_ih and W_hh
 
 
 class LstmTrace(NamedTuple):
-    """What the way forward leaves for the way back, and room to compute in."""
+    """What the way forward leaves for the way back, and workspace to compute in."""
 
     states: np.ndarray  # h, (L, M, H)
     before: np.ndarray  # h_{t-1} of each step, (L, M, H)
     gates: np.ndarray  # i, f, g, o; on the way back their d_a, (L, M, 4H)
     cells: np.ndarray  # c, (L, M, H)
     cells_before: np.ndarray  # c_{t-1} of each step, (L, M, H)
-    shown: np.ndarray  # tanh(c), (L, M, H)
+    tanh_cells: np.ndarray  # tanh(c), (L, M, H)
     W_ih_T: np.ndarray  # the transpose of a layer's W_ih, (E or H, 4H)
     W_hh_T: np.ndarray  # and of its W_hh, (H, 4H)
     recurrent: np.ndarray  # W_hh h_{t-1} of a step, (N, 4H)
-    d_next: np.ndarray  # of the loss by h_t through later steps, (N, H)
-    d_cells: np.ndarray  # of the loss by c_t, (N, H)
+    d_next: np.ndarray  # the part of d_h_t that comes through later steps, (N, H)
+    d_cells: np.ndarray  # the part of d_c_t that comes through later steps, (N, H)
 
     @classmethod
     def make(cls, sizes: Sizes, M: int, N: int, dtype: np.dtype) -> LstmTrace:
-        """Room for batches of N rows and at most M valid steps."""
+        """Workspace for batches of N rows and at most M valid steps."""
         E, H, L = sizes.E, sizes.H, sizes.L
         of_steps = (L, M, H), (L, M, H), (L, M, 4 * H), (L, M, H), (L, M, H), (L, M, H)
         transposes = (max(E, H), 4 * H), (H, 4 * H)
@@ -55,8 +55,8 @@ def forward(trace, index, inputs, weights, starts):
     W_ih, W_hh, b_ih, b_hh = weights
     H = W_hh.shape[1]
     states, before, gates = trace.states[index], trace.before[index], trace.gates[index]
-    cells, cells_before, shown = trace.cells[index], trace.cells_before[index], trace.shown[index]
-    recurrent = trace.recurrent
+    cells, cells_before = trace.cells[index], trace.cells_before[index]
+    tanh_cells, recurrent = trace.tanh_cells[index], trace.recurrent
     W_ih_T, W_hh_T = trace.W_ih_T[: W_ih.shape[1]], trace.W_hh_T
     transpose(W_ih, W_ih_T)
     transpose(W_hh, W_hh_T)
@@ -85,7 +85,7 @@ def forward(trace, index, inputs, weights, starts):
             c, c_before = cells[row], cells_before[row]
             for j in range(H):
                 c[j] = f[j] * c_before[j] + i[j] * g[j]
-            h, tanh_c = states[row], shown[row]
+            h, tanh_c = states[row], tanh_cells[row]
             for j in range(H):
                 tanh_c[j] = tanh(c[j])
                 h[j] = o[j] * tanh_c[j]
@@ -95,29 +95,30 @@ def forward(trace, index, inputs, weights, starts):
 def backward(trace, index, inputs, weights, starts, d_states, d_weights):
     """Backpropagation through time, from the last step down.
 
-        d_c += d_h · o · (1 - tanh(c)²)
+        d_c += d_h · o · (1 - tanh(c)²), where d_h and d_c hold what comes through later steps
         d_o = d_h · tanh(c),  d_i = d_c · g,  d_f = d_c · c_{t-1},  d_g = d_c · i
-        d_a = d · s (1 - s) for the gates, and d_a_g = d_g · (1 - g²)
+        d_a_i = d_i · i (1 - i), likewise for f and o; d_a_g = d_g · (1 - g²)
         d_c_{t-1} = d_c · f,  d_h_{t-1} += W_hhᵀ (d_a_i, d_a_f, d_a_g, d_a_o)
 
-    Then, all time steps at once, the gradients of the weights. See rnn.py for the arguments.
+    Then, all time steps at once, the gradients of the weights. The arguments are those of rnn.py;
+    what is in d_states and in the trace's gates is used up, and d_weights is set, not added to.
 
     Returns:
-        d_a, (M, 4H), the gradient by W_ih x + b_ih.
+        d_a, (M, 4H), the gradient with respect to W_ih x + b_ih.
     """
     _, W_hh, _, _ = weights
     d_W_ih, d_W_hh, d_b_ih, d_b_hh = d_weights
     M, H = d_states.shape
     before, gates = trace.before[index], trace.gates[index]
-    cells_before, shown = trace.cells_before[index], trace.shown[index]
+    cells_before, tanh_cells = trace.cells_before[index], trace.tanh_cells[index]
     d_next, d_cells = trace.d_next, trace.d_cells
     d_next[:] = 0
     d_cells[:] = 0
     for t in range(len(starts) - 2, -1, -1):
         start, end = starts[t], starts[t + 1]
         for row in range(start, end):
-            gate, tanh_c, c_before = gates[row], shown[row], cells_before[row]
-            i, f, g, o = gate[:H], gate[H : 2 * H], gate[2 * H : 3 * H], gate[3 * H :]
+            gate, tanh_c, c_before = gates[row], tanh_cells[row], cells_before[row]
+            i, f, g, o = gate[:H], gate[H : 2 * H], gate[2 * H : 3 * H], gate[3 * H :]  # become d_a
             d_h, d_later, d_c = d_states[row], d_next[row - start], d_cells[row - start]
             for j in range(H):
                 d_h[j] += d_later[j]

@@ -14,13 +14,13 @@ import numpy as np
 from rnn_tutorial.kernels.activations import tanh
 from rnn_tutorial.kernels.arrays import add_rows
 from rnn_tutorial.kernels.compiler import kernel
-from rnn_tutorial.kernels.room import Sizes
+from rnn_tutorial.kernels.workspace import Sizes
 
 GATES = 1  # blocks of H rows in W_ih and W_hh
 
 
 class RnnTrace(NamedTuple):
-    """What the way forward leaves for the way back, and room to compute in."""
+    """What the way forward leaves for the way back, and workspace to compute in."""
 
     states: np.ndarray  # h, (L, M, H)
     recurrent: np.ndarray  # W_hh h_{t-1} of a step; on the way back W_hhᵀ d_a_{t+1}, (N, H)
@@ -30,7 +30,7 @@ class RnnTrace(NamedTuple):
 
     @classmethod
     def make(cls, sizes: Sizes, M: int, N: int, dtype: np.dtype) -> RnnTrace:
-        """Room for batches of N rows and at most M valid steps."""
+        """Workspace for batches of N rows and at most M valid steps."""
         H, L = sizes.H, sizes.L
         shapes = (L, M, H), (N, H), (H, H), (H,), (H,)
         return cls(*(np.empty(shape, dtype) for shape in shapes))
@@ -68,7 +68,7 @@ def forward(trace, index, inputs, weights, starts):
 def backward(trace, index, inputs, weights, starts, d_states, d_weights):
     """Backpropagation through time, from the last step down.
 
-        d_a_t = d_h_t · (1 - h_t²), with a_t what tanh is taken of
+        d_a_t = d_h_t · (1 - h_t²), where a_t is the argument of tanh
         d_W_hh += d_a_t h_{t-1}ᵀ
         d_h_{t-1} += W_hhᵀ d_a_t
 
@@ -78,7 +78,7 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
         trace: as `forward` has left it.
         index, inputs, weights, starts: as there.
         d_states: what d_h gets from above, (M, H).
-        d_weights: receives the gradients of the weights; zero so far except for d_W_hh.
+        d_weights: receives the gradients of the weights; d_W_hh may already hold the penalty's.
 
     Returns:
         d_a, (M, H), which is also what d_states becomes.
@@ -100,6 +100,7 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
         if t > 0:
             before = starts[t - 1]
             np.dot(d_states[start:end], W_hh, d_next[:rows])  # (n_t, H) x (H, H)
+            # Step by step: a single product over all steps would round otherwise than the results.
             np.dot(d_states[start:end].T, states[before : before + rows], outer)
             for i in range(H):
                 for j in range(H):

@@ -32,21 +32,26 @@ GATES = {"rnn": rnn.GATES, "gru": gru.GATES, "lstm": lstm.GATES}
 
 # ---- what depends on the cell ----
 
-# The three functions below are names without a body. Where one is called, numba asks the function
-# decorated with @by_type for the body, and that decides by the type of the trace.
+# Python finds the cell by the type of the trace at every call. numba must know it when it compiles:
+# it asks the function decorated with @by_type, which gets the types of the arguments and returns
+# the function to compile.
 _CELLS = {RnnTrace: rnn, GruTrace: gru, LstmTrace: lstm}
 
 
 def _forward(trace, index, inputs, weights, starts):
     """The states of layer `index`; see rnn.py."""
+    return _CELLS[type(trace)].forward(trace, index, inputs, weights, starts)
 
 
 def _backward(trace, index, inputs, weights, starts, d_states, d_weights):
     """Backpropagation through layer `index`; see rnn.py."""
+    cell = _CELLS[type(trace)]
+    return cell.backward(trace, index, inputs, weights, starts, d_states, d_weights)
 
 
 def _contract(trace, index, W_hh, factor, d_states, d_W_hh):
     """The contraction penalty, which is for nn.RNN; see rnn.py."""
+    return rnn.contract(trace, index, W_hh, factor, d_states, d_W_hh)
 
 
 @by_type(_forward)
@@ -63,7 +68,7 @@ def _backward_of(trace, index, inputs, weights, starts, d_states, d_weights):
 def _contract_of(trace, index, W_hh, factor, d_states, d_W_hh):
     if trace.instance_class is RnnTrace:
         return rnn.contract
-    return lambda trace, index, W_hh, factor, d_states, d_W_hh: 0.0
+    return lambda trace, index, W_hh, factor, d_states, d_W_hh: 0.0  # compiled, but never called
 
 
 # ---- training ----
@@ -80,7 +85,7 @@ def train(
     contraction,
     max_grad_norm,
     hyperparameters,
-    room,
+    workspace,
     trace,
     losses,
     grad_norms,
@@ -96,18 +101,19 @@ def train(
         learning_rates, contraction: of each step, (K,).
         max_grad_norm: 0 is no clipping.
         hyperparameters: beta1, beta2, eps, weight_decay.
-        room, trace: to compute in.
+        workspace, trace: to compute in.
         losses, grad_norms: receive those of each step, (K,).
     """
     x, seq_lengths, targets = batches
     embedding, layers, W, b = _split(memory[0], sizes)
-    d_embedding, d_layers, d_W, d_b = _split(room.gradients, sizes)
+    d_embedding, d_layers, d_W, d_b = _split(workspace.gradients, sizes)
     noise_row = 0
     for k in range(len(x)):
-        M = _pack(x[k], seq_lengths[k], room)
-        ids, starts = room.ids[:M], room.starts[: seq_lengths[k, 0] + 1]
-        embedded, d_states, d_inputs = room.embedded[:M], room.d_states[:M], room.d_inputs[:M]
-        room.gradients[:] = 0
+        M = _pack(x[k], seq_lengths[k], workspace)
+        ids, starts = workspace.ids[:M], workspace.starts[: seq_lengths[k, 0] + 1]
+        embedded = workspace.embedded[:M]
+        d_states, d_inputs = workspace.d_states[:M], workspace.d_inputs[:M]
+        workspace.gradients[:] = 0
 
         # Forward, and back to the states that are classified.
         noise_end = min(noise_row + M, len(noise))
@@ -117,12 +123,12 @@ def train(
         for index in range(sizes.L):
             _forward(trace, index, inputs, _layer(layers, index, sizes), starts)
             inputs = trace.states[index][:M]
-        _take_last(inputs, seq_lengths[k], starts, room)
-        loss = _classify(W, b, targets[k], d_W, d_b, room)
+        _take_last(inputs, seq_lengths[k], starts, workspace)
+        loss = _classify(W, b, targets[k], d_W, d_b, workspace)
 
         # Backward through the layers.
         d_states[:] = 0
-        scatter_rows(room.d_last, room.ends, d_states)
+        scatter_rows(workspace.d_last, workspace.ends, d_states)
         for index in range(sizes.L - 1, -1, -1):
             inputs = trace.states[index - 1][:M] if index > 0 else embedded
             weights, d_weights = _layer(layers, index, sizes), _layer(d_layers, index, sizes)
@@ -133,11 +139,11 @@ def train(
             if index > 0:
                 multiply(d_a, weights[0], d_inputs)  # (M, G·H) x (G·H, H)
                 d_states, d_inputs = d_inputs, d_states
-        _embed_backward(d_a, ids, weights[0], d_embedding, room)
+        _embed_backward(d_a, ids, weights[0], d_embedding, workspace)
 
         # Update.
-        losses[k], grad_norms[k] = loss, _clip(room.gradients, max_grad_norm)
-        _adamw(memory, room.gradients, step + k + 1, learning_rates[k], hyperparameters)
+        losses[k], grad_norms[k] = loss, _clip(workspace.gradients, max_grad_norm)
+        _adamw(memory, workspace.gradients, step + k + 1, learning_rates[k], hyperparameters)
 
 
 @kernel
@@ -211,13 +217,13 @@ def _layer(layers, index, sizes):
 
 
 @kernel
-def _pack(x, seq_lengths, room):
-    """Pack the ids of a batch: step t is room.ids[room.starts[t] : room.starts[t + 1]].
+def _pack(x, seq_lengths, workspace):
+    """Pack the ids of a batch in the workspace: step t is ids[starts[t] : starts[t + 1]].
 
     Returns:
         M, the number of its valid steps.
     """
-    ids, starts = room.ids, room.starts
+    ids, starts = workspace.ids, workspace.starts
     rows = len(seq_lengths)
     starts[0] = 0
     for t in range(seq_lengths[0]):
@@ -241,9 +247,9 @@ def _embed(embedding, ids, noise, embedded):
 
 
 @kernel
-def _take_last(states, seq_lengths, starts, room):
+def _take_last(states, seq_lengths, starts, workspace):
     """The states of the last layer at each row's last valid step: where they are, and what."""
-    ends, last = room.ends, room.last
+    ends, last = workspace.ends, workspace.last
     for n in range(len(ends)):
         ends[n] = starts[seq_lengths[n] - 1] + n
         for j in range(last.shape[1]):
@@ -251,15 +257,15 @@ def _take_last(states, seq_lengths, starts, room):
 
 
 @kernel
-def _classify(W, b, targets, d_W, d_b, room):
+def _classify(W, b, targets, d_W, d_b, workspace):
     """The mean of -log softmax(scores)[target], where scores = last Wᵀ + b, and its gradients.
 
-    With d_scores = (softmax(scores) - one_hot(target)) / N, (N, C), room.d_last receives
+    With d_scores = (softmax(scores) - one_hot(target)) / N, (N, C), workspace.d_last receives
     d_scores W, (N, H), and d_W and d_b those of the classifier.
     """
-    scores, d_scores = room.scores, room.d_scores
+    scores, d_scores = workspace.scores, workspace.d_scores
     N, C = scores.shape
-    np.dot(room.last, W.T, scores)  # (N, H) x (H, C)
+    np.dot(workspace.last, W.T, scores)  # (N, H) x (H, C)
     loss = 0.0
     for n in range(N):
         for c in range(C):
@@ -274,16 +280,19 @@ def _classify(W, b, targets, d_W, d_b, room):
         loss += math.log(total) + largest - scores[n, targets[n]]
         for c in range(C):
             d_scores[n, c] = (d_scores[n, c] / total - (c == targets[n])) / N
-    np.dot(d_scores, W, room.d_last)  # (N, C) x (C, H)
-    np.dot(d_scores.T, room.last, d_W)  # (C, N) x (N, H)
+    np.dot(d_scores, W, workspace.d_last)  # (N, C) x (C, H)
+    np.dot(d_scores.T, workspace.last, d_W)  # (C, N) x (N, H)
     add_rows(d_scores, d_b)
     return loss / N
 
 
 @kernel
-def _embed_backward(d_a, ids, W_ih, d_embedding, room):
-    """The gradient of the embedding through layer 0's W_ih; the padding's, row V, stays 0."""
+def _embed_backward(d_a, ids, W_ih, d_embedding, workspace):
+    """The gradient of the embedding through layer 0's W_ih; the padding's, row V, stays 0.
+
+    Summed by id first: then the product has V rows, not M.
+    """
     V = len(d_embedding) - 1
-    room.d_by_id[:] = 0
-    scatter_rows(d_a, ids, room.d_by_id)  # Σ d_a over the steps of each id
-    np.dot(room.d_by_id[:V], W_ih, d_embedding[:V])  # (V, G·H) x (G·H, E)
+    workspace.d_by_id[:] = 0
+    scatter_rows(d_a, ids, workspace.d_by_id)  # Σ d_a over the steps of each id
+    np.dot(workspace.d_by_id[:V], W_ih, d_embedding[:V])  # (V, G·H) x (G·H, E)

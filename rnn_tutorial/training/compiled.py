@@ -19,8 +19,8 @@ from torch import Tensor
 
 from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.kernels.compiler import keep_compiled
-from rnn_tutorial.kernels.room import Room, Sizes
 from rnn_tutorial.kernels.update import GATES, TRACES, train
+from rnn_tutorial.kernels.workspace import Sizes, Workspace
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.training.support import check_supported, missing_libraries
 
@@ -78,31 +78,33 @@ def compile_training_step(
         C=model.fc.out_features,
     )
     no_noise = np.empty((0, sizes.E), values.dtype)
-    room = trace = None
+    workspace = trace = None
 
     def advance(
         batches: Batches,
         learning_rates: Sequence[float],
         contraction: Sequence[float] | None = None,
     ) -> tuple[Tensor, Tensor]:
+        nonlocal workspace, trace
         moved = parameters[0].data_ptr() != values.ctypes.data
         if moved or optimizer.state.get(parameters[0]) is not states[0]:
             raise RuntimeError(
-                "model or optimizer were loaded or moved; compile_training_step again"
+                "the model was moved or its optimizer loaded; call compile_training_step again"
             )
         if contraction is None:
             contraction = np.zeros(len(learning_rates))
+        elif cell != "rnn":
+            raise ValueError(f"the contraction penalty is for cell 'rnn', not {cell!r}")
         parts = batches.x, batches.seq_lengths, batches.targets
         arrays = tuple(_as_array(part, np.int64) for part in parts)
         noise = no_noise
         if batches.noise is not None:
             noise = torch.cat(batches.noise).numpy() * values.dtype.type(embed_noise)  # (ΣM, E)
         _check(arrays, sizes, learning_rates, noise, embed_noise, contraction)
-        nonlocal room, trace
         _, N, T = arrays[0].shape
         M = int(arrays[1].sum(axis=1).max())
-        if room is None or not room.fits(M, N, T):
-            room = Room.make(sizes, M, N, T, values)
+        if workspace is None or not workspace.fits(M, N, T):
+            workspace = Workspace.make(sizes, M, N, T, values)
             trace = make_trace(sizes, M, N, values.dtype)
         group = optimizer.param_groups[0]
         losses, grad_norms = np.empty(len(arrays[0])), np.empty(len(arrays[0]))
@@ -116,7 +118,7 @@ def compile_training_step(
             _as_array(contraction, np.float64),
             float(max_grad_norm),
             (*group["betas"], group["eps"], float(group["weight_decay"])),
-            room,
+            workspace,
             trace,
             losses,
             grad_norms,
@@ -169,6 +171,8 @@ def _check(
     """Refuse what would read or write outside an array, where compiled code does not look."""
     x, seq_lengths, targets = batches
     K, N, T = x.shape
+    if not x.size:
+        raise ValueError("there are no batches to train on")
     M_total = int(seq_lengths.sum()) if embed_noise > 0 else 0
     shapes = {
         "seq_lengths": (seq_lengths.shape, (K, N)),

@@ -1,6 +1,8 @@
 """The compiled engine against autograd: gradients, trajectories, state, and what it must refuse."""
 
 import io
+import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +26,8 @@ from rnn_tutorial.kernels.activations import tanh
 from rnn_tutorial.kernels.compiler import compile_function
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.training.compiled import compile_training_step
+
+TESTS = REPOSITORY / "tests"
 
 numba = pytest.importorskip("numba")
 pytest.importorskip("scipy")
@@ -92,17 +96,19 @@ def draw_steps(case, count, seed=0):
     targets = generator.integers(0, case.vocab, (count, case.batch))
     noise = torch.from_numpy(generator.standard_normal((seq_lengths.sum(), case.embed), np.float32))
     noise = noise.split(seq_lengths.sum(axis=1).tolist()) if case.embed_noise else None
+    contraction = np.where(np.arange(count) % 2, 0.0, case.contraction)
     return (
         Batches(*map(torch.from_numpy, (x, seq_lengths, targets)), noise),
         generator.uniform(1e-4, 1e-2, count),
-        np.where(np.arange(count) % 2, 0.0, case.contraction),
+        contraction if case.contraction else None,
     )
 
 
 def cut(steps, first, end):
     """The steps first .. end - 1."""
     batches, learning_rates, contraction = steps
-    return batches[first:end], learning_rates[first:end], contraction[first:end]
+    contraction = None if contraction is None else contraction[first:end]
+    return batches[first:end], learning_rates[first:end], contraction
 
 
 def autograd_loss(case, model, steps):
@@ -115,7 +121,8 @@ def autograd_loss(case, model, steps):
     inputs = PackedSequence(embedded, *ids[1:])
     state = model.last_state(*model.rnn(inputs))
     loss = cross_entropy(model.fc(state), batches.targets[0])
-    for layer in range(case.layers if contraction[0] else 0):
+    has_penalty = contraction is not None and contraction[0]
+    for layer in range(case.layers if has_penalty else 0):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         weights = {f"{name}_l0": getattr(model.rnn, f"{name}_l{layer}") for name in names}
         cell = nn.RNN(weights["weight_ih_l0"].shape[1], case.hidden, dtype=embedded.dtype)
@@ -325,6 +332,30 @@ def test_float32_tanh_errs_by_less_than_the_stated_bound():
     assert np.isnan(y[0])
 
 
+def sums_of_trained_weights():
+    """A number of each cell's net after three updates."""
+    sums = {}
+    for cell in CELLS:
+        everything = with_cell(ALL_AT_ONCE, cell)
+        model, _, advance = make_engine(everything, torch.float64)
+        advance(*draw_steps(everything, 3))
+        sums[cell] = model.rnn.weight_hh_l1.sum().item()
+    return sums
+
+
+def test_the_kernels_compute_the_same_uncompiled(tmp_path):
+    code = "import json, test_compiled as t; print(json.dumps(t.sums_of_trained_weights()))"
+    environment = os.environ | {
+        "NUMBA_DISABLE_JIT": "1",
+        "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, TESTS, TESTS / "training"))),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == pytest.approx(sums_of_trained_weights(), rel=1e-9)
+
+
 def test_numbers_that_are_none_show_in_the_loss():
     model, _, advance = make_engine(PLAIN)
     with torch.no_grad():
@@ -399,7 +430,7 @@ def test_batches_that_would_leave_the_arrays_are_refused(name, spoil):
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    noisy = case(embed_noise=0.3)
+    noisy = case(embed_noise=0.3, contraction=0.5)
     _, _, advance = make_engine(noisy)
     batches, learning_rates, contraction = draw_steps(noisy, 2)
     with pytest.raises(ValueError, match="noise"):
@@ -410,6 +441,11 @@ def test_shapes_that_do_not_fit_are_refused():
         advance(batches, learning_rates[1:])
     with pytest.raises(ValueError, match="contraction"):
         advance(batches, learning_rates, contraction[1:])
+    with pytest.raises(ValueError, match="no batches"):
+        advance(replace(batches[:0], noise=[torch.empty(0, 5)]), [])
+    _, _, advance_lstm = make_engine(with_cell(noisy, "lstm"))
+    with pytest.raises(ValueError, match="contraction penalty is for cell 'rnn', not 'lstm'"):
+        advance_lstm(batches, learning_rates, contraction)
 
 
 def test_state_that_was_loaded_afterwards_is_not_overlooked():

@@ -1,4 +1,4 @@
-"""Where a batch is computed: arrays that are made once for many batches.
+"""Where a batch is computed: sizes, and arrays that are made once for many batches.
 
 Shapes: see update.py.
 """
@@ -21,7 +21,7 @@ class Sizes(NamedTuple):
     C: int
 
 
-class Room(NamedTuple):
+class Workspace(NamedTuple):
     """What every cell needs; its own is in its trace. For batches of at most M valid steps."""
 
     gradients: np.ndarray  # of all parameters, flat
@@ -34,12 +34,12 @@ class Room(NamedTuple):
     d_scores: np.ndarray  # (N, C)
     d_last: np.ndarray  # (N, H)
     d_states: np.ndarray  # (M, H)
-    d_inputs: np.ndarray  # (M, H)
+    d_inputs: np.ndarray  # (M, H); takes turns with d_states from layer to layer
     d_by_id: np.ndarray  # (V + 1, G·H)
 
     @classmethod
-    def make(cls, sizes: Sizes, M: int, N: int, T: int, parameters: np.ndarray) -> Room:
-        """Room for N rows of at most T steps, M in all."""
+    def make(cls, sizes: Sizes, M: int, N: int, T: int, parameters: np.ndarray) -> Workspace:
+        """Workspace for N rows of at most T steps, M in all."""
         V, E, H, G, _, C = sizes
         positions = [np.empty(size, np.int64) for size in (M, T + 1, N)]
         shapes = (M, E), (N, H), (N, C), (N, C), (N, H), (M, H), (M, H), (V + 1, G * H)
