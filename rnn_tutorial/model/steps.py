@@ -97,7 +97,7 @@ class PlainSteps:
         return torch.stack([add_product(b.expand_as(h), h, w_hh) for h, (_, w_hh), b in layers])
 
     def finish_in_place(self, recurrent: Tensor, tokens: Tensor) -> Tensor:
-        """Turn recurrent parts, (L, N, H), into the states after a token each, (N,)."""
+        """Add one token, (N,), to each recurrent part, (L, N, H), which becomes the state after it."""
         recurrent[0] += self._inputs.index_select(0, tokens)
         tanh(recurrent[0], out=recurrent[0])
         for layer in range(1, len(recurrent)):
@@ -105,7 +105,7 @@ class PlainSteps:
             tanh(x, out=recurrent[layer])
         return recurrent
 
-    def extend_by_every_token(self, recurrent: Tensor) -> Tensor:
+    def extend_recurrent_parts(self, recurrent: Tensor) -> Tensor:
         """One step from the recurrent parts after P prefixes, (L, P, H), by each of V tokens.
 
         Returns:

@@ -168,9 +168,9 @@ def read_file(path: Path) -> bytes:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a killed process left in the folder of a run."""
-    for path in folder.iterdir():
+    for path in list(folder.iterdir()):
         if _TEMPORARY.fullmatch(path.name) and (path.is_symlink() or path.is_file()):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -261,6 +261,10 @@ class MetricsFile:
         """Append one line that survives the death of the process."""
         self._file.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
         self._file.flush()
+
+    def sync(self) -> None:
+        """Let the lines reach the disk, so that they survive a power cut too."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()

@@ -31,8 +31,8 @@ TRACKERS = ("auto", "online", "local", "offline", "disabled")
 # What may differ when a run is resumed: these change the weights by rounding at most.
 # (Files may have moved; that their examples are the same is checked.)
 RESUME_FLAGS = (
-    "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "num_threads",
-    "train_file", "eval_file",
+    "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "engine",
+    "num_threads", "train_file", "eval_file",
 )  # fmt: skip
 
 _data, _model, _optimization, _schedule, _output, _machine = (

@@ -38,7 +38,7 @@ def print_opening(run: Run, model: RnnClsNet) -> None:
         engine += f" (compiled would be faster, but {reason})"
     for sentence in run.damage:
         before = "its start" if run.step == 0 else f"step {run.step:,}"
-        print(f"{shown(sentence)}; the run goes on from {before} and writes that file anew")
+        print(f"{shown(sentence)}; the run goes on from {before}")
     print(
         f"Run {shown(run.folder)} ({start}), seed {config.seed}, device {config.device}, "
         f"{threads}, engine {engine}"

@@ -82,7 +82,7 @@ class Run:
             )
             config = replace(config, run_name=self.folder.name)
         self.config, self.task, self.world = config, task, world
-        self.step = 0
+        self.step, self._is_resumed = 0, resume is not None
         self.evaluation: Evaluation | None = None
         self.history = EvaluationHistory()
         self.padding_shares: list[float] = []
@@ -117,7 +117,9 @@ class Run:
         if os.path.lexists(self.folder / METRICS_FILE):
             read_metrics(self.folder, checkpoint)
         result = read_result(self.folder, checkpoint)
-        self.is_finished = result is not None and not self.damage
+        # A result without its last checkpoint is that of a training whose end was lost.
+        last = checkpoint and checkpoint.path.name
+        self.is_finished = result is not None and result["checkpoint"] == last
         if checkpoint and checkpoint.task != self.task.record:
             raise ValueError(
                 f"{self.task.source} has changed since {str(checkpoint.path)!r} was written; a run "
@@ -134,6 +136,8 @@ class Run:
         checkpoint = self._checkpoint
         if checkpoint is not None:
             load_weights(model, checkpoint)
+        if self.world.is_main:
+            remove_leftovers(self.folder)
         if self.is_finished:
             return
         if checkpoint is not None:
@@ -145,7 +149,6 @@ class Run:
                 EvaluationHistory, checkpoint.history, f"{shown} is damaged: history"
             )
         if self.world.is_main:
-            remove_leftovers(self.folder)
             write_json(self.folder / CONFIG_FILE, {"run_id": self.run_id, **asdict(self.config)})
 
     @property
@@ -169,7 +172,7 @@ class Run:
                     run_name=self.config.run_name,
                     config=asdict(self.config) | {"model_parameters": count_parameters(model)},
                     run_id=self.run_id,
-                    is_resumed=self.step > 0,
+                    is_resumed=self._is_resumed,
                     say=say,
                 )
                 stack.callback(self._tracker.end)
@@ -304,6 +307,7 @@ class Run:
         """Write the checkpoints that are due."""
         if not self.world.is_main:
             return
+        self._metrics_file.sync()  # a checkpoint is never ahead of them
         content = {
             "task": self.task.record,
             "model": model.arguments,
