@@ -164,6 +164,8 @@ def _check_same_run(
             f"{others.get('seed')} ({other_id}), but {str(path.with_name(CONFIG_FILE))!r} is of "
             f"another, {config.run_name!r} with seed {config.seed} ({run_id})"
         )
+    if other_id and (lacking := vars(config).keys() - others.keys()):
+        raise ValueError(f"{str(path)!r} is damaged: config lacks {', '.join(sorted(lacking)[:8])}")
     for name, value in vars(config).items():
         may_change = name in _MAY_CHANGE and others.get(name) != ""  # no file stays no file
         if not may_change and others.get(name, value) != value:
@@ -198,12 +200,15 @@ def read_metrics(folder: Path, checkpoint: Checkpoint | None) -> list[dict[str, 
     Raises:
         ValueError: a line is damaged, or they are not those of the checkpoint's run.
     """
+    shown, (_, config) = repr(str(folder / METRICS_FILE)), read_config(folder)
     metrics = metrics_until(folder, checkpoint.step) if checkpoint else metrics_until(folder)
+    if metrics and metrics[-1]["step"] > config.total_steps:
+        raise ValueError(f"{shown} has steps beyond --total_steps {config.total_steps}")
     if checkpoint and checkpoint.evaluation and metrics and metrics[-1]["step"] == checkpoint.step:
         own, logged = checkpoint.evaluation.get("accuracy"), metrics[-1].get("accuracy")
         if logged not in (None, own):
             raise ValueError(
-                f"{str(folder / METRICS_FILE)!r} has the accuracy {logged} at step "
+                f"{shown} has the accuracy {logged} at step "
                 f"{checkpoint.step}, and {str(checkpoint.path)!r} has {own}: they are of two runs"
             )
     return metrics
