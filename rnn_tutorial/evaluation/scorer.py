@@ -192,7 +192,7 @@ class _Prefixes:
         self._extend = partial(extend_by_every_token, model)
         if plain_steps:
             self._kept = plain_steps.recurrent_part(self._kept)
-            self._extend = plain_steps.extend_by_every_token
+            self._extend = plain_steps.extend_recurrent_parts
         self._length = 0
         self._lock = Lock()
 

@@ -112,7 +112,7 @@ class LeanAdamW(torch.optim.AdamW):
 
 
 def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], source: str) -> None:
-    """Give an optimizer the state_dict of a checkpoint; ValueError, naming `source`, if it is none."""
+    """Give an optimizer a checkpoint's state_dict; ValueError, naming `source`, if it is none."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     try:
         for number, values in state["state"].items():

@@ -561,7 +561,7 @@ def test_the_tables_hold_what_the_flags_allow():
 def test_what_knows_plain_nets_only_refuses_the_others():
     model = RnnClsNet(10, 3, 4, 1, 10, pooling="mean")
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    with pytest.raises(ValueError, match="a tanh RNN of one direction"):
+    with pytest.raises(ValueError, match="a tanh RNN, a GRU or an LSTM of one direction"):
         compile_training_step(model, optimizer)
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
         prove(model, SumModulo(9))
