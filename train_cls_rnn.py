@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -160,6 +161,8 @@ def fail(world: World, status: int, sentence: object) -> NoReturn:
     """Print why, once for all processes, and exit."""
     if world.is_main:
         print(f"{PROGRAM}: error: {shown(sentence)}", file=sys.stderr)
+    else:
+        time.sleep(10)  # the launcher ends all processes with the first: that is to be the main one
     sys.exit(status)
 
 

@@ -97,7 +97,7 @@ class PlainSteps:
         return torch.stack([add_product(b.expand_as(h), h, w_hh) for h, (_, w_hh), b in layers])
 
     def finish_in_place(self, recurrent: Tensor, tokens: Tensor) -> Tensor:
-        """Add a token, (N,), to each recurrent part, (L, N, H), which becomes the state after it."""
+        """Add a token, (N,), to each recurrent part, (L, N, H): it becomes the state after it."""
         recurrent[0] += self._inputs.index_select(0, tokens)
         tanh(recurrent[0], out=recurrent[0])
         for layer in range(1, len(recurrent)):
