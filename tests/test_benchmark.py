@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 
+import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import benchmark
 from rnn_tutorial.experiments import tables
@@ -158,14 +159,16 @@ def test_what_cannot_end_well_is_refused_before_measuring(
 
 
 def run_in_this_process(command, **options):
-    """What the benchmark starts: the script without torchrun, a few updates of a small net."""
-    script = str(REPOSITORY / "train_cls_rnn.py")
-    if script in command:
-        flags = command[command.index(script) + 1 :]
+    """What the benchmark starts: the scripts without torchrun, a few updates of a small net."""
+    train, predict = (str(REPOSITORY / f"{name}_cls_rnn.py") for name in ("train", "predict"))
+    if train in command:
+        flags = command[command.index(train) + 1 :]
         small = "--hidden_dim 4 --total_steps 8 --warmup_step 0 --log_every 1 --tracker disabled"
         assert train_cls_rnn.main([*flags, *small.split()]) == 0
+    elif predict in command:
+        assert predict_cls_rnn.main(command[command.index(predict) + 1 :]) == 0
     else:
-        assert find_spec(command[-1])
+        assert find_spec(command[-1].removeprefix("import "))
 
 
 @mock.patch.dict(SIZES, {"A": SMALL, "C": SMALL}, clear=True)

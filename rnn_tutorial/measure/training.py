@@ -28,7 +28,7 @@ from rnn_tutorial.training.optimizer import make_optimizer
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 from rnn_tutorial.training.support import able_engines
 
-_SCRIPT = str(REPOSITORY / "train_cls_rnn.py")
+_TRAIN, _PREDICT = (str(REPOSITORY / name) for name in ("train_cls_rnn.py", "predict_cls_rnn.py"))
 SIZES = {
     "A": TrainConfig(),
     "B": TrainConfig(**settings_of({"recipe": "sota"})),
@@ -94,12 +94,20 @@ def _first_update() -> float:
 
 
 def compare_whole_runs(rounds: int) -> dict[str, Any]:
-    """From start to exit: the textbook loop on the tutorial's baseline, against the script."""
+    """From start to exit: the textbook loop on the tutorial's baseline, against the scripts.
+
+    `import torch` is what no script can do without.
+    """
     commands = {"textbook": ["-m", "rnn_tutorial.measure.textbook"]}
     for flags in ("--tracker local", "--tracker disabled", "--tracker disabled --recipe solved"):
-        commands[f"train_cls_rnn.py {flags}"] = [_SCRIPT, "--device", "cpu", *flags.split()]
-    candidates = {name: partial(_run_command, command) for name, command in commands.items()}
-    return against(timed(rounds, candidates), "textbook")
+        commands[f"train_cls_rnn.py {flags}"] = [_TRAIN, "--device", "cpu", *flags.split()]
+    with tempfile.TemporaryDirectory() as folder:
+        few = "--device cpu --total_steps 10 --tracker disabled --save_dir"
+        _run_command([_TRAIN, *few.split(), folder])
+        commands["predict_cls_rnn.py --input"] = [_PREDICT, "--save_dir", folder, "--input", "1 2 3"]
+        commands["import torch"] = ["-c", "import torch"]
+        candidates = {name: partial(_run_command, command) for name, command in commands.items()}
+        return against(timed(rounds, candidates), "textbook")
 
 
 def _run_command(arguments: Sequence[str]) -> float:
@@ -107,7 +115,8 @@ def _run_command(arguments: Sequence[str]) -> float:
     command = [sys.executable, *arguments]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     with tempfile.TemporaryDirectory() as folder:
-        options = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL}
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        options = {"cwd": folder, "env": environment, **silent}
         return stopwatch(partial(subprocess.run, command, check=True, **options))()
 
 
@@ -125,7 +134,7 @@ def measure_processes(hidden_dims: Sequence[int], num_steps: int) -> dict[str, A
         rates = {}
         for name, launcher in (("one", ""), ("two", two_processes)):
             with tempfile.TemporaryDirectory() as folder:
-                command = [*launcher.split(), _SCRIPT, *flags.split(), "--save_dir", folder]
+                command = [*launcher.split(), _TRAIN, *flags.split(), "--save_dir", folder]
                 subprocess.run(
                     [sys.executable, *command], env=environment, check=True, capture_output=True
                 )
