@@ -102,9 +102,10 @@ def compare_whole_runs(rounds: int) -> dict[str, Any]:
     for flags in ("--tracker local", "--tracker disabled", "--tracker disabled --recipe solved"):
         commands[f"train_cls_rnn.py {flags}"] = [_TRAIN, "--device", "cpu", *flags.split()]
     with tempfile.TemporaryDirectory() as folder:
-        few = "--device cpu --total_steps 10 --tracker disabled --save_dir"
-        _run_command([_TRAIN, *few.split(), folder])
-        commands["predict_cls_rnn.py --input"] = [_PREDICT, "--save_dir", folder, "--input", "1 2 3"]
+        trained = ["--save_dir", folder]
+        few = "--device cpu --total_steps 10 --tracker disabled"
+        _run_command([_TRAIN, *few.split(), *trained])
+        commands["predict_cls_rnn.py --input"] = [_PREDICT, *trained, "--input", "1 2 3"]
         commands["import torch"] = ["-c", "import torch"]
         candidates = {name: partial(_run_command, command) for name, command in commands.items()}
         return against(timed(rounds, candidates), "textbook")
