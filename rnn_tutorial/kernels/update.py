@@ -49,11 +49,6 @@ def _backward(trace, index, inputs, weights, starts, d_states, d_weights):
     return cell.backward(trace, index, inputs, weights, starts, d_states, d_weights)
 
 
-def _contract(trace, index, W_hh, factor, d_states, d_W_hh):
-    """The contraction penalty, which is for nn.RNN; see rnn.py."""
-    return rnn.contract(trace, index, W_hh, factor, d_states, d_W_hh)
-
-
 @by_type(_forward)
 def _forward_of(trace, index, inputs, weights, starts):
     return _CELLS[trace.instance_class].forward
@@ -62,13 +57,6 @@ def _forward_of(trace, index, inputs, weights, starts):
 @by_type(_backward)
 def _backward_of(trace, index, inputs, weights, starts, d_states, d_weights):
     return _CELLS[trace.instance_class].backward
-
-
-@by_type(_contract)
-def _contract_of(trace, index, W_hh, factor, d_states, d_W_hh):
-    if trace.instance_class is RnnTrace:
-        return rnn.contract
-    return lambda trace, index, W_hh, factor, d_states, d_W_hh: 0.0  # compiled, but never called
 
 
 # ---- training ----
@@ -98,7 +86,8 @@ def train(
         sizes: of the model.
         batches: x (K, N, T), seq_lengths (K, N), targets (K, N).
         noise: for the embedded tokens of all batches, (ΣM, E), or (0, E).
-        learning_rates, contraction: of each step, (K,).
+        learning_rates: of each step, (K,).
+        contraction: the factor of each step's penalty, for nn.RNN, (K,); None is no penalty.
         max_grad_norm: 0 is no clipping.
         hyperparameters: beta1, beta2, eps, weight_decay.
         workspace, trace: to compute in.
@@ -132,9 +121,9 @@ def train(
         for index in range(sizes.L - 1, -1, -1):
             inputs = trace.states[index - 1][:M] if index > 0 else embedded
             weights, d_weights = _layer(layers, index, sizes), _layer(d_layers, index, sizes)
-            if contraction[k] > 0:
+            if contraction is not None and contraction[k] > 0:  # compiled only if there is one
                 W_hh, d_W_hh = weights[1], d_weights[1]
-                loss += _contract(trace, index, W_hh, contraction[k], d_states, d_W_hh)
+                loss += rnn.contract(trace, index, W_hh, contraction[k], d_states, d_W_hh)
             d_a = _backward(trace, index, inputs, weights, starts, d_states, d_weights)  # (M, G·H)
             if index > 0:
                 multiply(d_a, weights[0], d_inputs)  # (M, G·H) x (G·H, H)

@@ -48,7 +48,7 @@ def compile_training_step(
         `advance(batches, learning_rates, contraction=None) -> losses, grad_norms`.
         batches: K batches, with noise if and only if embed_noise > 0.
         learning_rates: of each step, (K,).
-        contraction: of each step, the factor of the contraction penalty, (K,); None is zero.
+        contraction: of each step, the factor of the contraction penalty, (K,); None is no penalty.
         losses, grad_norms: of each step, float64, (K,); the gradient's 2-norm is before clipping.
 
     Raises:
@@ -91,9 +91,7 @@ def compile_training_step(
             raise RuntimeError(
                 "the model was moved or its optimizer loaded; call compile_training_step again"
             )
-        if contraction is None:
-            contraction = np.zeros(len(learning_rates))
-        elif cell != "rnn":
+        if contraction is not None and cell != "rnn":
             raise ValueError(f"the contraction penalty is for cell 'rnn', not {cell!r}")
         parts = batches.x, batches.seq_lengths, batches.targets
         arrays = tuple(_as_array(part, np.int64) for part in parts)
@@ -115,7 +113,7 @@ def compile_training_step(
             arrays,
             _as_array(noise, values.dtype),
             _as_array(learning_rates, np.float64),
-            _as_array(contraction, np.float64),
+            None if contraction is None else _as_array(contraction, np.float64),
             float(max_grad_norm),
             (*group["betas"], group["eps"], float(group["weight_decay"])),
             workspace,
@@ -166,7 +164,7 @@ def _check(
     learning_rates: Sequence[float],
     noise: np.ndarray,
     embed_noise: float,
-    contraction: Sequence[float],
+    contraction: Sequence[float] | None,
 ) -> None:
     """Refuse what would read or write outside an array, where compiled code does not look."""
     x, seq_lengths, targets = batches
@@ -178,9 +176,10 @@ def _check(
         "seq_lengths": (seq_lengths.shape, (K, N)),
         "targets": (targets.shape, (K, N)),
         "learning_rates": (np.shape(learning_rates), (K,)),
-        "contraction": (np.shape(contraction), (K,)),
         "noise": (np.shape(noise), (M_total, sizes.E)),
     }
+    if contraction is not None:
+        shapes["contraction"] = np.shape(contraction), (K,)
     for name, (shape, wanted) in shapes.items():
         if shape != wanted:
             raise ValueError(f"{name} has shape {shape}; wanted is {wanted}")
