@@ -25,8 +25,11 @@ from rnn_tutorial.runs.terminal import say
 
 # "contract" lets a·b + c round once instead of twice; nothing else is reordered.
 OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
-# Kernels call each other without the wrappers through which Python would call them.
-INNER_OPTIONS = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Kernels call each other without the wrappers through which Python would call them. All are put
+# into the function that Python calls: one that is not would exist twice in the process that
+# compiles, and the two may round otherwise.
+_NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+INNER_OPTIONS = OPTIONS | _NO_WRAPPERS | {"forceinline": True}
 
 if find_spec("numba"):
     import numba

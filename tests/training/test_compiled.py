@@ -25,6 +25,7 @@ from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.kernels.activations import tanh
 from rnn_tutorial.kernels.compiler import compile_function
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.checkpoint import weights_hash
 from rnn_tutorial.training.compiled import compile_training_step
 
 TESTS = REPOSITORY / "tests"
@@ -343,17 +344,43 @@ def sums_of_trained_weights():
     return sums
 
 
-def test_the_kernels_compute_the_same_uncompiled(tmp_path):
-    code = "import json, test_compiled as t; print(json.dumps(t.sums_of_trained_weights()))"
-    environment = os.environ | {
-        "NUMBA_DISABLE_JIT": "1",
-        "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, TESTS, TESTS / "training"))),
-    }
+def in_a_new_process(function, folder, **variables):
+    """What a function of this module returns there, as JSON."""
+    code = f"import json, test_compiled; print(json.dumps(test_compiled.{function.__name__}()))"
+    path = os.pathsep.join(map(str, (REPOSITORY, TESTS, TESTS / "training")))
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path} | variables,
+        capture_output=True,
+        text=True,
+        cwd=folder,
     )
     assert done.stderr == ""
-    assert json.loads(done.stdout) == pytest.approx(sums_of_trained_weights(), rel=1e-9)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_kernels_compute_the_same_uncompiled(tmp_path):
+    sums = in_a_new_process(sums_of_trained_weights, tmp_path, NUMBA_DISABLE_JIT="1")
+    assert sums == pytest.approx(sums_of_trained_weights(), rel=1e-9)
+
+
+def hashes_of_trained_weights():
+    """Of each cell's net in float32, after enough updates for a last bit to show."""
+    hashes = {}
+    for cell in CELLS:
+        everything = with_cell(ALL_AT_ONCE, cell)
+        model, _, advance = make_engine(everything)
+        advance(*draw_steps(everything, 300))
+        hashes[cell] = weights_hash(model.state_dict())
+    return hashes
+
+
+def test_what_is_compiled_and_what_was_kept_give_the_same_bits(tmp_path):
+    compiled, kept = (
+        in_a_new_process(hashes_of_trained_weights, tmp_path, NUMBA_CACHE_DIR=str(tmp_path))
+        for _ in range(2)
+    )
+    assert compiled == kept
 
 
 def test_numbers_that_are_none_show_in_the_loss():
