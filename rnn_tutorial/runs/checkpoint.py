@@ -183,7 +183,7 @@ def _as_newest(content: dict[str, Any], shown: str) -> dict[str, Any]:
         except (*_DAMAGED, RecursionError):
             is_whole = False
         if not is_whole:
-            raise DamagedCheckpoint(f"{shown} is damaged: its content does not have its SHA-256")
+            raise DamagedCheckpoint(f"{shown} is damaged: its SHA-256 checksum does not match")
     if content.get("format") == _FORMAT_1:
         content = {"standing": {}, "examples": None} | content
         history, examples = content.pop("standing"), content.pop("examples")
@@ -211,7 +211,7 @@ def _check_content(checkpoint: Checkpoint) -> None:
     """Raise ValueError if values that have the right types do not go together."""
     shown, step = repr(str(checkpoint.path)), step_in_name(checkpoint.path)
     if step not in (None, checkpoint.step):
-        raise ValueError(f"{shown} holds step {checkpoint.step}, not the one of its name")
+        raise ValueError(f"{shown} holds step {checkpoint.step}, but its name says {step}")
     for setting in fields(TrainConfig):
         if setting.name in checkpoint.config:
             value = checkpoint.config[setting.name]
@@ -251,7 +251,7 @@ def _load_plain(file: bytes, shown: str, allowed: Sequence[type] = ()) -> Any:
     except _DAMAGED as error:
         asked = re.search(r"GLOBAL:? ([\w.]+)", str(error))
         if not asked:
-            raise DamagedCheckpoint(f"{shown} is damaged or no checkpoint") from None
+            raise DamagedCheckpoint(f"{shown} is damaged or not a checkpoint") from None
         raise DamagedCheckpoint(
             f"{shown} is refused: loading it would call {asked[1]}, "
             "and a checkpoint needs tensors and plain values only"

@@ -209,7 +209,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError(f"{str(path)!r} cannot be read: damaged JSON") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{str(path)!r} holds no JSON object")
+        raise ValueError(f"{str(path)!r} does not hold a JSON object")
     return values
 
 
@@ -229,7 +229,7 @@ def metrics_until(folder: Path, last: float = math.inf) -> list[dict[str, Any]]:
         try:
             values = json.loads(line)
         except (ValueError, RecursionError):
-            raise ValueError(f"{place} is damaged: no JSON") from None
+            raise ValueError(f"{place} is damaged: it is not JSON") from None
         check_record(values, MetricsLine, place)
         if values.get("step", 0) <= step:
             raise ValueError(f"{place}: it needs a step greater than {step}")

@@ -172,7 +172,7 @@ def _check_same_run(
             raise ValueError(
                 f"{str(path.with_name(CONFIG_FILE))!r} has {as_flag(name, value)}, but "
                 f"{str(path)!r} was written with {as_flag(name, others[name])}: one of them "
-                "was edited or is of another run"
+                "was edited or belongs to another run"
             )
 
 
@@ -205,10 +205,11 @@ def read_metrics(folder: Path, checkpoint: Checkpoint | None) -> list[dict[str, 
     if metrics and metrics[-1]["step"] > config.total_steps:
         raise ValueError(f"{shown} has steps beyond --total_steps {config.total_steps}")
     if checkpoint and checkpoint.evaluation and metrics and metrics[-1]["step"] == checkpoint.step:
-        own, logged = checkpoint.evaluation.get("accuracy"), metrics[-1].get("accuracy")
-        if logged not in (None, own):
+        saved, logged = checkpoint.evaluation.get("accuracy"), metrics[-1].get("accuracy")
+        if logged not in (None, saved):
             raise ValueError(
                 f"{shown} has the accuracy {logged} at step "
-                f"{checkpoint.step}, and {str(checkpoint.path)!r} has {own}: they are of two runs"
+                f"{checkpoint.step}, and {str(checkpoint.path)!r} has {saved}: they come from "
+                "different runs, or one was edited"
             )
     return metrics

@@ -150,7 +150,7 @@ class Tracker:
                 self._take_answer(wait=True)
         except KeyboardInterrupt:  # the worker is left to finish by itself
             self._worker = None
-            _warn(f"SwanLab is not waited for; its records: {self._run_dir}")
+            _warn("Stopped waiting for SwanLab: its last curves may be missing; the run is saved")
         except Exception as error:
             _warn(f"SwanLab did not finish ({_one_line(error)}); records so far: {self._run_dir}")
         finally:

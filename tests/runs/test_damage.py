@@ -305,7 +305,9 @@ def test_a_file_of_another_run(file, ask, healthy, runs, run):
     for command in READERS[file]:
         said = check(ask, healthy, runs, run, command, file)
         both = ("'finished' with seed 0", "'other' with seed 1")
-        assert "are of two runs" in said if file == METRICS else all(name in said for name in both)
+        assert (
+            "from different runs" in said if file == METRICS else all(name in said for name in both)
+        )
 
 
 @pytest.mark.parametrize("file", [CONFIG, LAST, RESULT])
@@ -359,7 +361,7 @@ def test_a_checkpoint_under_the_name_of_another_step(ask, healthy, runs, run):
     shutil.copy(run / BEFORE, run / LAST)
     for command in READERS[LAST]:
         said = check(ask, healthy, runs, run, command, LAST)
-        assert "holds step 2, not the one of its name" in said
+        assert "holds step 2, but its name says" in said
 
 
 def test_a_checkpoint_of_the_published_scripts_in_the_folder_of_a_run(ask, healthy, runs, run):

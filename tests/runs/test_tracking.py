@@ -634,7 +634,8 @@ def test_a_summary_does_not_wait_and_ctrl_c_ends_the_waiting(
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=10)
     assert (process.returncode, output) == (0, "")
-    assert errors == "SwanLab is not waited for; its records: the run's directory\n"
+    sentence = "Stopped waiting for SwanLab: its last curves may be missing; the run is saved"
+    assert errors == f"{sentence}\n"
 
 
 # ---- a run that is resumed -----------------------------------------------------------------------
