@@ -296,13 +296,36 @@ def test_auto_takes_the_compiled_engine_or_says_why_not(tmp_path, monkeypatch, c
     assert "numba" in refusal(capsys, "--engine", "compiled", "--save_dir", tmp_path)
 
 
-def test_resume_keeps_the_engine(tmp_path, monkeypatch, capsys):
+def test_resume_keeps_the_engine_unless_another_is_named(tmp_path, monkeypatch, capsys):
     run = train(tmp_path, "--engine", "compiled", "--save_every", 20)
     capsys.readouterr()
+    whole = final_weights(run)
     (run / "result.json").unlink()
     (run / "model_step_40.pt").unlink()
     monkeypatch.setattr("rnn_tutorial.training.support.find_spec", lambda name: None)
-    assert "--engine 'compiled' cannot be used" in refusal(capsys, "--resume", run)
+    said = refusal(capsys, "--resume", run)
+    assert "--engine 'compiled' cannot be used" in said and "autograd always can" in said
+    assert train_cls_rnn.main(["--resume", str(run), "--engine", "autograd"]) == 0
+    assert json.loads((run / "config.json").read_text())["engine"] == "autograd"
+    for name, weights in final_weights(run).items():
+        torch.testing.assert_close(weights, whole[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_finished_run_whose_last_checkpoint_is_lost_is_finished_again(tmp_path, capsys):
+    run = train(tmp_path)
+    whole = final_weights(run)
+    (run / "model_step_40.pt").unlink()
+    assert train_cls_rnn.main(["--resume", str(run)]) == 0
+    assert "resumed at step 20" in capsys.readouterr().out
+    assert_same_bits(final_weights(run), whole)
+
+
+def test_what_a_crash_has_left_beside_a_finished_run_is_removed(tmp_path, capsys):
+    run = train(tmp_path)
+    leftover = run / ".config.json.0123456789abcdef0123456789abcdef.tmp"
+    leftover.write_bytes(b"{")
+    assert train_cls_rnn.main(["--resume", str(run)]) == 0
+    assert "is finished" in capsys.readouterr().out and not leftover.exists()
 
 
 # ---- death and resurrection ----

@@ -4,8 +4,7 @@ A net with a state reads its sequences in descending order of length: those that
 at a step are then the first rows of the state, and no step is spent on padding. What is known after
 short prefixes is computed once and looked up. On a CPU a plain net then takes one matrix product
 for each step, and two more for each further layer, in place; every other net is advanced by its
-modules. A net without a
-state reads padded batches of sequences of similar length.
+modules. A net without a state reads padded batches of sequences of similar length.
 
 Shapes: N sequences, M tokens of all of them, n sequences of a group, T steps, S vectors of a state
 (see model/steps.py), H hidden, V tokens, C classes, P prefixes.

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from rnn_tutorial.measure.timing import stopwatch, timed
+from rnn_tutorial.training.compiled import limit_openblas
 from rnn_tutorial.training.support import missing_libraries
 
 SIZE = (256, 128, 128)  # (N, H) by (H, H): the recurrence of the benchmark's size C
@@ -31,8 +32,7 @@ def compare_products(rounds: int = 400) -> dict[str, Any] | None:
     """
     if missing_libraries():
         return None
-    # As in the compiled engine, which must find OpenBLAS so even if it is loaded here.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(torch.get_num_threads()))
+    limit_openblas()  # here too: the engine must find it so, even if it is loaded here first
     from scipy.linalg import cython_blas
     from scipy.linalg.blas import sgemm
 

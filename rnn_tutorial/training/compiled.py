@@ -59,7 +59,8 @@ def compile_training_step(
     check_supported(model, optimizer, "compiled")
     if any(parameter.device.type != "cpu" for parameter in model.parameters()):
         raise ValueError("the compiled engine trains models on the CPU only")
-    _prepare_numba()
+    limit_openblas()
+    keep_compiled(train)
     modules = model.embedding, model.rnn, model.fc
     parameters = [parameter for module in modules for parameter in module.parameters()]
     states = [_state_of(parameter, optimizer) for parameter in parameters]
@@ -128,11 +129,12 @@ def compile_training_step(
     return advance
 
 
-def _prepare_numba() -> None:
-    """Give BLAS as many threads as torch has, and keep on disk what numba compiles."""
-    # OpenBLAS reads this when scipy loads it; by itself it takes every core.
+def limit_openblas() -> None:
+    """Let the products of the engine have as many threads as torch has, unless that is set.
+
+    OpenBLAS reads the variable when SciPy loads it; by itself it takes every core.
+    """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(torch.get_num_threads()))
-    keep_compiled(train)
 
 
 def _state_of(parameter: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
