@@ -10,6 +10,7 @@ Source: Hopcroft, An n log n Algorithm for Minimizing States in a Finite Automat
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 
@@ -113,7 +114,7 @@ def _split(
     where = np.flatnonzero(np.diff(states, prepend=-1, append=-1)).tolist()
     keys, width = into.tobytes(), into.itemsize
     sets: dict[tuple[int, bytes], set[int]] = defaultdict(set)
-    for begin, end in zip(where, where[1:], strict=False):
+    for begin, end in pairwise(where):
         state = int(states[begin])
         sets[int(blocks[state]), keys[begin * width : end * width]].add(state)
     pieces = defaultdict(list)
