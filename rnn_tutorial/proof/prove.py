@@ -64,6 +64,16 @@ class Proof:
     def largest_width(self) -> float:
         return float((self.high - self.low).max())
 
+    def figures(self) -> dict[str, bool | int | float]:
+        return {
+            "abstract_states": len(self.machine_states),
+            "smallest_margin": self.smallest_margin,
+            "largest_width": self.largest_width,
+        }
+
+    def describe(self) -> str:
+        return f"{len(self.machine_states):,} abstract states, smallest score margin {self.smallest_margin:.3g}"
+
 
 def prove(model: RnnClsNet, machine: Machine, memory: int | None = None) -> Proof:
     """Prove that the model computes what the machine does for every sequence of every length.
@@ -91,6 +101,14 @@ def prove(model: RnnClsNet, machine: Machine, memory: int | None = None) -> Proo
         except NotProved as error:
             failure = error
     raise failure
+
+
+def attempt_proof(model: RnnClsNet, machine: Machine) -> Proof | NotProved:
+    """A proof, or why there is none."""
+    try:
+        return prove(model, machine)
+    except NotProved as error:
+        return error
 
 
 def _grow(net: IntervalNet, states: AbstractStates) -> Proof:
