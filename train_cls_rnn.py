@@ -2,6 +2,7 @@
 
     python train_cls_rnn.py                                    the tutorial's baseline
     python train_cls_rnn.py --hidden_dim 32 --num_layers 3     a deeper network
+    python train_cls_rnn.py --task parity --recipe certified   another rule, until it is proved
     python train_cls_rnn.py --resume output/baseline           continue after an interruption
 
 The story, from top to bottom: flags -> task -> model -> optimizer -> engine -> loop.
@@ -21,7 +22,9 @@ import torch
 from rnn_tutorial.data.streams import SeqSumModDataset as SeqSumModDataset  # offered from here too
 from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.doctor.run_checks import Watch
+from rnn_tutorial.machines.choose import describe_machines
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
+from rnn_tutorial.proof.prove import attempt_proof
 from rnn_tutorial.runs.processes import World, find_world, join_world
 from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
 from rnn_tutorial.settings.config import RESUME_FLAGS
@@ -92,6 +95,8 @@ def train(
             if run.evaluation_is_due or run.checkpoint_is_due:
                 # The main process evaluates; the others receive its result.
                 run.record_evaluation(run.world.from_main(lambda: task.evaluate(model)))
+            if run.proof_is_due:  # with --stop_when_proved, if nothing was wrong
+                run.record_proof(run.world.from_main(lambda: attempt_proof(model, task.machine)))
             run.log(optimizer)
             if watch and run.evaluation_is_due:
                 run.print_lines(watch.look())
@@ -111,6 +116,12 @@ def make_parser() -> CommandLineParser:
         action="version",
         version=describe_recipes(),
         help="list the recipes and exit",
+    )
+    parser.add_argument(
+        "--list_tasks",
+        action="version",
+        version=describe_machines(),
+        help="list what can be learned and exit",
     )
     parser.add_argument(
         "--resume",

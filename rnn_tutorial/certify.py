@@ -85,24 +85,14 @@ def _prove(checkpoint: Checkpoint, task: Task, model: RnnClsNet, flags: argparse
         failure = {"proved": False, "reason": str(error)}
         print(json.dumps(failure) if flags.json else f"NOT PROVED: {error}")
         return 1
-    figures = {
-        "proved": True,
-        "abstract_states": len(proof.machine_states),
-        "smallest_margin": proof.smallest_margin,
-        "largest_width": proof.largest_width,
-        "seconds": time.perf_counter() - started,
-    }
+    seconds = time.perf_counter() - started
     path = certificate_path(checkpoint.path)
-    save_certificate(path, proof, model, task.machine)
+    save_certificate(path, proof, checkpoint.weights, task.machine)
     if flags.json:
-        print(json.dumps(figures))
+        print(json.dumps({"proved": True, **proof.figures(), "seconds": seconds}))
         return 0
     print(f"PROVED: {_claim(task)}")
-    print(
-        f"{figures['abstract_states']:,} abstract states, smallest score margin "
-        f"{proof.smallest_margin:.3g}, largest box width {proof.largest_width:.3g}, "
-        f"{figures['seconds']:.1f} s"
-    )
+    print(f"{proof.describe()}, {seconds:.1f} s")
     print(f"Certificate: {shown(path)}")
     return 0
 

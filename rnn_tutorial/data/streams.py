@@ -84,9 +84,13 @@ class RandomSequences:
         generator = np.random.default_rng([self._seed, self._stream, block])
         shortest, longest = self._lengths
         seq_lengths = generator.integers(shortest, longest + 1, self.block_size)
-        x = generator.integers(0, self._num_tokens, (self.block_size, longest))
+        x = self._draw_tokens(generator, longest)
         x[np.arange(longest) >= seq_lengths[:, None]] = self._num_tokens
         return x, seq_lengths
+
+    def _draw_tokens(self, generator: np.random.Generator, length: int) -> np.ndarray:
+        """Token ids, int64, (block_size, length)."""
+        return generator.integers(0, self._num_tokens, (self.block_size, length))
 
 
 class SeqSumModDataset(IterableDataset):

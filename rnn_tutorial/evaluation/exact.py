@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def evaluate(
     exact = count_sequences(len(machine.tokens), min_seq_len, max_seq_len) <= max_enumerated
     score_all = _score_all if model.has_state else _score_each
     score = score_all if exact else _score_sample
-    tally = _Tally(max_examples)
+    tally = _Tally(machine.classes, max_examples)
     with torch.no_grad():
         score(model, machine, range(min_seq_len, max_seq_len + 1), tally)
     model.train(was_training)
@@ -66,13 +67,21 @@ def evaluate(
 
 
 class _Tally:
-    """Counts of inputs and wrong answers by length, and some wrong inputs."""
+    """Counts of inputs and wrong answers by length and by class, and some wrong inputs."""
 
-    def __init__(self, max_examples: int) -> None:
+    def __init__(self, classes: Sequence[str], max_examples: int) -> None:
         self.max_examples = max_examples
         self.inputs: Counter[int] = Counter()
         self.wrong: Counter[int] = Counter()
         self.examples: list[list[int]] = []
+        self._names = classes
+        self._inputs_by_class, self._wrong_by_class = np.zeros((2, len(classes)), np.int64)
+
+    def count_classes(self, classes: np.ndarray, wrong: np.ndarray) -> None:
+        """Count inputs by their right classes, (N,); `wrong` are the indices of the wrong ones."""
+        num_classes = len(self._names)
+        self._inputs_by_class += np.bincount(classes, minlength=num_classes)
+        self._wrong_by_class += np.bincount(classes[wrong], minlength=num_classes)
 
     def summary(self, exact: bool, elapsed_seconds: float) -> Evaluation:
         inputs, wrong = self.inputs, self.wrong
@@ -85,8 +94,19 @@ class _Tally:
             low, high = wilson_interval(num_inputs - num_wrong, num_inputs)
         shortest_first = sorted(self.examples, key=lambda tokens: (len(tokens), tokens))
         examples = shortest_first[: self.max_examples]
+        counts = zip(self._names, self._inputs_by_class, self._wrong_by_class, strict=True)
+        by_class = {name: float((n - bad) / n) for name, n, bad in counts if n}
         return Evaluation(
-            accuracy, num_inputs, num_wrong, by_length, examples, exact, low, high, elapsed_seconds
+            accuracy=accuracy,
+            num_inputs=num_inputs,
+            num_wrong=num_wrong,
+            accuracy_by_length=by_length,
+            wrong_examples=examples,
+            exact=exact,
+            low=low,
+            high=high,
+            elapsed_seconds=elapsed_seconds,
+            accuracy_by_class=by_class,
         )
 
 
@@ -105,7 +125,9 @@ def _score_all(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally
         if length in lengths:
             # (With the classes first, both the product and the maximum are faster.)
             scores = torch.addmm(model.fc.bias.unsqueeze(1), model.fc.weight, state[-1].T)
-            wrong = _find_wrong(scores, machine.output(machine_states))
+            classes = machine.output(machine_states)
+            wrong = _find_wrong(scores, classes)
+            tally.count_classes(classes, wrong)
             tally.inputs[length] += len(machine_states)
             tally.wrong[length] += len(wrong)
             places = first + wrong[: tally.max_examples]
@@ -125,7 +147,9 @@ def _score_each(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tall
             places = np.arange(start, min(start + _CHUNK, V**length))
             x = sequences_at(places, length, V)  # (N, T)
             flat = x.ravel(), np.full(len(x), length)
-            wrong = _find_wrong(scorer.scores(*flat).T, machine.answer(*flat))
+            classes = machine.answer(*flat)
+            wrong = _find_wrong(scorer.scores(*flat).T, classes)
+            tally.count_classes(classes, wrong)
             tally.inputs[length] += len(x)
             tally.wrong[length] += len(wrong)
             tally.examples += x[wrong[: tally.max_examples]].tolist()
@@ -148,8 +172,9 @@ def _score_sample(model: RnnClsNet, machine: Machine, lengths: range, tally: _Ta
         count = min(sequences.block_size, SAMPLE_SIZE - start)
         x, seq_lengths = sequences.draw(start, count)
         ids = x[np.arange(x.shape[1]) < seq_lengths[:, None]]
-        right = scorer.is_right(ids, seq_lengths, machine.answer(ids, seq_lengths))
-        wrong = np.flatnonzero(~right)
+        classes = machine.answer(ids, seq_lengths)
+        wrong = np.flatnonzero(~scorer.is_right(ids, seq_lengths, classes))
+        tally.count_classes(classes, wrong)
         tally.inputs.update(seq_lengths.tolist())
         tally.wrong.update(seq_lengths[wrong].tolist())
         if len(wrong) > tally.max_examples:  # leave out those that are too long to be kept

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnn_tutorial.data.streams import EXAMINE_STREAM
+from rnn_tutorial.data.walks import Walks
 from rnn_tutorial.evaluation.exact import MAX_ENUMERATED
 from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.machines.machine import Machine, count_sequences
+from rnn_tutorial.machines.minimize import live_states
 from rnn_tutorial.model.classifier import RnnClsNet
 
 _MAX_INPUTS = 10**9  # up to --max_len
@@ -28,7 +30,8 @@ class LengthResult:
 
     Args:
         length: of the sequences.
-        num_random, right_random: size of a seeded sample, and how many of it are right.
+        num_random, right_random: size of a seeded sample, and how many of it are right. Tokens are
+            uniform; but half of the sequences of a machine that is no sum stay out of its traps.
         right_modulo: for each p between 1 and C that divides C, how many of the sample are right
             modulo p, if the answer is a sum: a network may know whether a sum is even, and no more.
         low, high: 95 % Wilson interval of the accuracy on random sequences.
@@ -79,11 +82,8 @@ def accuracy_at_length(
 
     An answer is wrong, modulo every number, if a score is NaN.
     """
-    num_tokens = len(machine.tokens)
-    generator = np.random.default_rng([0, EXAMINE_STREAM, length])
-    token_type = np.min_scalar_type(num_tokens - 1)
-    sample = generator.integers(0, num_tokens - 1, (num_sequences, length), token_type, True)
-    adversarial = adversarial_sequences(length, num_tokens)
+    sample = _draw_sample(machine, length, num_sequences)
+    adversarial = adversarial_sequences(length, len(machine.tokens))
 
     scorer = Scorer(model)
     flat = sample.ravel(), np.full(num_sequences, length)
@@ -99,6 +99,19 @@ def accuracy_at_length(
     return LengthResult(
         length, num_sequences, right, right_modulo, low, high, num_adversarial, right_adversarial
     )
+
+
+def _draw_sample(machine: Machine, length: int, num_sequences: int) -> np.ndarray:
+    """Token ids, (N, T): uniform, but if it is no sum, every other row stays out of traps."""
+    num_tokens = len(machine.tokens)
+    generator = np.random.default_rng([0, EXAMINE_STREAM, length])
+    token_type = np.min_scalar_type(num_tokens - 1)
+    sample = generator.integers(0, num_tokens - 1, (num_sequences, length), token_type, True)
+    if not machine.moduli and num_sequences > 1:
+        is_live = live_states(machine)
+        walks = Walks(machine, is_live, length, length, 0, EXAMINE_STREAM, trap_weight=0)
+        sample[1::2] = walks.draw(0, num_sequences // 2)[0]
+    return sample
 
 
 def longest_enumerable(num_tokens: int) -> int:

@@ -26,6 +26,8 @@ class Evaluation:
         low, high: 95 % Wilson interval of the accuracy of a sample; the accuracy itself if exact.
         elapsed_seconds: duration of the evaluation.
         answers_by_label: of examples from a file: for each label, how many got which answer.
+        accuracy_by_class: accuracy of the inputs of each class, by its name; a class that none has
+            is left out. None if an earlier version made the evaluation.
     """
 
     accuracy: Share
@@ -38,6 +40,13 @@ class Evaluation:
     high: Share
     elapsed_seconds: Positive
     answers_by_label: dict[str, dict[str, Count]] | None = None
+    accuracy_by_class: dict[str, Share] | None = None
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """The mean of the accuracies of all classes: each counts the same, however rare."""
+        by_class = self.accuracy_by_class
+        return sum(by_class.values()) / len(by_class) if by_class else None
 
     def describe(self) -> str:
         """One sentence for the screen."""

@@ -75,6 +75,11 @@ class Machine:
                 f"the machine {len(self.tokens)} and {len(self.classes)}"
             )
 
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """The state after each state and token, int64, (S, V), and the class of each, (S,)."""
+        states = np.arange(self.num_states)
+        return self.step(states[:, None], np.arange(len(self.tokens))), self.output(states)
+
     def step(self, states: ArrayLike, tokens: ArrayLike) -> np.ndarray:
         """The states after one more token each; both are broadcast against each other."""
         return self._successors[states, tokens]
@@ -109,6 +114,20 @@ class Machine:
     def answer_one(self, tokens: Sequence[int]) -> int:
         """The right class of one sequence of token ids, at least one."""
         return int(self.answer(np.asarray(tokens), np.array([len(tokens)]))[0])
+
+
+def class_shares(machine: Machine, lengths: range) -> np.ndarray:
+    """Share of the sequences that have each class: the mean over these lengths, (C,)."""
+    successors, outputs = machine.tables()
+    shares = np.zeros(len(machine.classes))
+    of_states = np.zeros(machine.num_states)  # of the sequences of one length, that end there
+    of_states[0] = 1
+    for length in range(1, lengths[-1] + 1):
+        each = np.repeat(of_states / len(machine.tokens), len(machine.tokens))
+        of_states = np.bincount(successors.ravel(), each, machine.num_states)
+        if length in lengths:
+            shares += np.bincount(outputs, of_states, len(shares)) / len(lengths)
+    return shares
 
 
 def count_sequences(num_tokens: int, min_seq_len: int, max_seq_len: int) -> int:

@@ -69,7 +69,15 @@ def make_writer(task: Task, as_json: bool) -> Writer:
     """The writer of the answers to a task's questions."""
     if task.machine is None:
         return WordWriter(task.classes, as_json)
-    return (JsonWriter if as_json else TextWriter)(task.tokens, task.classes)
+    if not as_json:
+        return TextWriter(task.tokens, task.classes)
+    if task.machine.moduli:  # digits are numbers in JSON too
+        return JsonWriter(task.tokens, task.classes)
+    return JsonWriter(*(list(map(_quoted, names)) for names in (task.tokens, task.classes)))
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
 
 
 class TextWriter:
@@ -110,7 +118,7 @@ class JsonWriter:
     Probabilities have six decimals, about as many as float32 arithmetic gets right.
 
     Args:
-        tokens, classes: their names by id, which are whole numbers.
+        tokens, classes: their names by id, as they stand in JSON: numbers or quoted.
     """
 
     def __init__(self, tokens: Sequence[str], classes: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ def answer_prompt(predictor: Predictor, as_json: bool) -> int:
         except (EOFError, KeyboardInterrupt):
             print()
             return 0
-        if text.lower() in ("quit", "exit", "q"):
+        if text.lower() in ("quit", "exit", "q") and text not in predictor.task.tokens:
             return 0
         try:
             question = predictor.task.read(text)

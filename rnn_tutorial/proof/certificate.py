@@ -40,15 +40,17 @@ def certificate_path(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".certificate.npz")
 
 
-def save_certificate(path: Path, proof: Proof, model: RnnClsNet, machine: Machine) -> None:
+def save_certificate(
+    path: Path, proof: Proof, weights: Mapping[str, Tensor], machine: Machine
+) -> None:
     """Write what a proof claims, about which machine, and for which weights; see check.py."""
     rule = as_rule(machine)
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         format=FORMAT,
-        weights_hash=weights_hash(model.state_dict()),
-        cell=model.arguments["cell"],
+        weights_hash=weights_hash(weights),
+        cell=proof.cell,
         machine_successors=rule.successors,
         machine_outputs=rule.outputs,
         machine_states=proof.machine_states,

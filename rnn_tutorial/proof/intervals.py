@@ -64,6 +64,7 @@ class IntervalNet:
     """What the network can make of every hidden state in a box, rounding included.
 
     Attributes:
+        cell: "rnn" or "gru".
         num_tokens, num_layers, hidden_dim: V, L, H.
 
     Raises:
@@ -83,7 +84,8 @@ class IntervalNet:
         self.num_layers, self.hidden_dim = rnn.num_layers, rnn.hidden_size
         layers = [[_as_float64(part) for part in weights] for weights in rnn.all_weights]
         self._layers = [_Layer(layers[0], inputs), *map(_Layer, layers[1:])]
-        self._act = _act_gru if isinstance(rnn, nn.GRU) else _act_rnn
+        self.cell = "gru" if isinstance(rnn, nn.GRU) else "rnn"
+        self._act = _act_gru if self.cell == "gru" else _act_rnn
         self._fc_weight, self._fc_bias = _as_float64(fc.weight), _as_float64(fc.bias)
         mass = LARGEST_STATE * np.abs(self._fc_weight).sum(axis=1) + np.abs(self._fc_bias)
         self._score_rounding = rounding_bound(self.hidden_dim + 1, mass)  # (C,)

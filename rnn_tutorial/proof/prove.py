@@ -63,12 +63,14 @@ class Proof:
     """An automaton of boxes that proves a network right; what is in a certificate.
 
     Args:
+        cell: of the network, "rnn" or "gru".
         machine_states: of the abstract states, (S,).
         successors: the abstract state after one more token, (S, V).
         low, high: the boxes, float32, (S, L, H).
         smallest_margin: score of the right class minus the next, at least, in any box.
     """
 
+    cell: str
     machine_states: np.ndarray
     successors: np.ndarray
     low: np.ndarray
@@ -78,6 +80,21 @@ class Proof:
     @property
     def largest_width(self) -> float:
         return float((self.high - self.low).max())
+
+    def figures(self) -> dict[str, int | float]:
+        """What a result file says of the proof."""
+        return {
+            "abstract_states": len(self.machine_states),
+            "smallest_margin": self.smallest_margin,
+            "largest_width": self.largest_width,
+        }
+
+    def describe(self) -> str:
+        """The same in words."""
+        return (
+            f"{len(self.machine_states):,} abstract states, smallest score margin "
+            f"{self.smallest_margin:.3g}, largest box width {self.largest_width:.3g}"
+        )
 
 
 def prove(
@@ -114,6 +131,14 @@ def prove(
         except NotProved as error:
             failed, failure = states, error
     raise failure
+
+
+def attempt_proof(model: RnnClsNet, machine: Machine) -> Proof | NotProved:
+    """A proof that is quickly found, or why there is none yet."""
+    try:
+        return prove(model, machine, quick=True)
+    except NotProved as error:
+        return error
 
 
 def _quick_search(machine: Machine) -> _Search:
@@ -172,7 +197,7 @@ def _grow(net: IntervalNet, states: AbstractStates, search: _Search) -> Proof:
         if not lacks_low.any() and not lacks_high.any():
             boxes = low.astype(np.float32), high.astype(np.float32)  # exact: they were rounded
             margin = float(margins.min())
-            return Proof(states.machine_states, states.successors, *boxes, margin)
+            return Proof(net.cell, states.machine_states, states.successors, *boxes, margin)
         low, high = _round_outward(
             np.maximum(low - (1 + _OVERSHOOT) * lacks_low, -LARGEST_STATE),
             np.minimum(high + (1 + _OVERSHOOT) * lacks_high, LARGEST_STATE),

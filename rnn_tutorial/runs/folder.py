@@ -44,6 +44,8 @@ class MetricsLine(TypedDict, total=False):
     steps_per_second: Positive
     accuracy: Share
     wrong_inputs: Count
+    balanced_accuracy: Share
+    proved: bool
     accuracy_by_length: dict[str, Share]
 
 

@@ -29,17 +29,19 @@ from rnn_tutorial.runs.folder import (
     read_json,
 )
 from rnn_tutorial.runs.schema import Count, Positive, Share, Size, check_record
-from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig, config_from_dict
+from rnn_tutorial.settings.config import ADDED, TrainConfig, config_from_dict, may_change
 from rnn_tutorial.settings.fields import as_flag
-
-_MAY_CHANGE = {*RESUME_FLAGS, "save_dir"}
 
 
 class _Identity(TypedDict, total=False):
     run_id: str
 
 
-class _Result(_Identity):
+class _Proof(_Identity, total=False):
+    proof: dict[str, Any] | None
+
+
+class _Result(_Proof):
     """What result.json holds."""
 
     config: dict[str, Any]
@@ -158,6 +160,7 @@ def _check_same_run(
     path: Path,
 ) -> None:
     """Compare a run with what another file of its folder says about its run."""
+    others = {**ADDED, **others}
     if run_id and other_id and run_id != other_id:
         raise ValueError(
             f"{str(path)!r} is of the run {others.get('run_name')!r} with seed "
@@ -167,11 +170,11 @@ def _check_same_run(
     if other_id and (lacking := vars(config).keys() - others.keys()):
         raise ValueError(f"{str(path)!r} is damaged: config lacks {', '.join(sorted(lacking)[:8])}")
     for name, value in vars(config).items():
-        may_change = name in _MAY_CHANGE and others.get(name) != ""  # no file stays no file
-        if not may_change and others.get(name, value) != value:
+        other = others.get(name, value)
+        if other != value and name != "save_dir" and not may_change(name, other):
             raise ValueError(
                 f"{str(path.with_name(CONFIG_FILE))!r} has {as_flag(name, value)}, but "
-                f"{str(path)!r} was written with {as_flag(name, others[name])}: one of them "
+                f"{str(path)!r} was written with {as_flag(name, other)}: one of them "
                 "was edited or belongs to another run"
             )
 

@@ -20,20 +20,24 @@ from rnn_tutorial.settings.model_options import (
     STACK_CELLS,
     check_model_options,
 )
-from rnn_tutorial.settings.recipes import RECIPES
+from rnn_tutorial.settings.recipes import DIGIT_SUM, RECIPES
 
 ENGINES = ("auto", "graph", "compiled", "autograd")  # after auto from the fastest to the slowest
 INITS = ("default", "orthogonal", "identity")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULERS = ("cosine", "constant", "step", "plateau")
+SAMPLINGS = ("auto", "uniform", "varied")
 TRACKERS = ("auto", "online", "local", "offline", "disabled")
 # What may differ when a run is resumed: these change the weights by rounding at most.
 # (Files may have moved; that their examples are the same is checked.)
 RESUME_FLAGS = (
     "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "engine",
-    "num_threads", "train_file", "eval_file",
+    "num_threads", "train_file", "eval_file", "task",
 )  # fmt: skip
+MACHINE_FILE = ".json"  # what the name of a machine's file ends in
+# Settings that runs of earlier versions do not record, and what those runs did.
+ADDED = {"task": DIGIT_SUM, "sampling": "uniform", "stop_when_proved": False}
 
 _data, _model, _optimization, _schedule, _output, _machine = (
     partial(setting_field, group)
@@ -53,10 +57,26 @@ class TrainConfig:
         "recipe", "baseline", "settings to start from; other flags override them", choices=RECIPES
     )
 
+    task: str = _data(
+        DIGIT_SUM,
+        "what to learn: the digit sum, another machine of --list_tasks, one's own machine from a "
+        "file, or whether a sequence of letters matches a pattern",
+        metavar="NAME|FILE.json|regex:PATTERN",
+    )
     min_seq_len: int = _data(2, "length of the shortest sequence", within=(1, 1_000_000))
     max_seq_len: int = _data(5, "length of the longest sequence", within=(1, 1_000_000))
     max_number: int = _data(
-        9, "largest digit; the label is the sum modulo (max_number + 1)", within=(1, 65_535)
+        9,
+        "largest digit of the sum; the label is the sum modulo (max_number + 1)",
+        within=(1, 65_535),
+        needs=("task", (DIGIT_SUM,)),
+    )
+    sampling: str = _data(
+        "auto",
+        "training sequences: uniform draws every token alike; varied gives each sequence likely "
+        "tokens of its own and seldom leads it where the answer is settled; auto is uniform for "
+        "the digit sum and varied for other machines",
+        choices=SAMPLINGS,
     )
     train_file: str = _data(
         "",
@@ -205,6 +225,11 @@ class TrainConfig:
         "stop after N evaluations in a row with every answer right; 0 does not stop",
         within=(0, 10**9),
     )
+    stop_when_proved: bool = _schedule(
+        False,
+        "after each evaluation without a wrong answer, try to prove the network right for every "
+        "length, and stop when it is",
+    )
 
     log_every: int = _output(100, "updates between logged metrics", within=(1, 10**9))
     eval_every: int = _output(500, "updates between evaluations", within=(1, 10**9))
@@ -268,6 +293,14 @@ class TrainConfig:
             yield f"--run_name {self.run_name!r} is not a folder name; use letters, digits, . _ -"
         if not self.save_dir or "\0" in self.save_dir:
             yield f"--save_dir {self.save_dir!r} is not a folder name"
+        if self.train_file and self.task != DIGIT_SUM:
+            yield f"--task {self.task} cannot be combined with --train_file {self.train_file!r}"
+        if self.train_file and self.sampling == "varied":
+            yield "--sampling varied walks through a machine; --train_file brings its sequences"
+        if self.stop_when_proved and self.train_file:
+            yield "--stop_when_proved needs a rule to prove; --train_file has only examples"
+        if self.stop_when_proved and not self.is_plain:
+            yield f"--stop_when_proved needs {PLAIN_IN_WORDS}"
         yield from self._init_conflicts()
         yield from self._contraction_conflicts()
         yield from self._bptt_conflicts()
@@ -339,12 +372,20 @@ class TrainConfig:
         return self.contraction * min(1.0, max(0.0, (progress - 0.2) / 0.4))
 
 
+def may_change(name: str, recorded: Any) -> bool:
+    """True if a setting that a run has recorded may have another value when the run is resumed."""
+    if name == "task":  # its file may have moved
+        return recorded.endswith(MACHINE_FILE)
+    return name in RESUME_FLAGS and recorded != ""  # no file stays no file
+
+
 def config_from_dict(settings: Mapping[str, Any], source: str) -> TrainConfig:
     """Rebuild a configuration that was recorded in a file.
 
     Raises:
         ValueError: a setting is missing, unknown or out of bounds; names `source`.
     """
+    settings = {**ADDED, **settings}
     names = {setting.name for setting in fields(TrainConfig)}
     if set(settings) != names:
         odd = sorted(names.symmetric_difference(settings))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import PurePath
 from typing import Any
 
 from rnn_tutorial.settings.fields import as_flag
+
+DIGIT_SUM = "sum"  # the task of the tutorial, as --task names it
 
 
 @dataclass(frozen=True)
@@ -87,18 +91,27 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
     if name not in RECIPES:
         raise ValueError(f"--recipe {name!r} is not one of {', '.join(RECIPES)}")
     if flags.get("train_file"):
-        for flag in ("min_seq_len", "max_seq_len", "max_number"):
+        for flag in ("task", "sampling", "min_seq_len", "max_seq_len", "max_number"):
             if flag in flags:
                 raise ValueError(
                     f"--{flag} {flags[flag]} cannot be combined with --train_file: "
-                    "the file determines lengths and tokens"
+                    "the file brings its own sequences"
                 )
     if flags.get("scheduler") == "constant" and "min_lr" in flags:
         raise ValueError(
             f"--min_lr {flags['min_lr']:g} cannot be combined with --scheduler constant, "
             "which keeps the learning rate at --lr"
         )
-    return {"run_name": name, **RECIPES[name].settings, **flags}
+    task = flags.get("task", DIGIT_SUM)
+    run_name = name if task == DIGIT_SUM else f"{_short_name(task)}-{name}"
+    return {"run_name": run_name, **RECIPES[name].settings, **flags}
+
+
+def _short_name(task: str) -> str:
+    """What --task means, as a part of the run's name: a file's without folder and ending."""
+    if task.startswith("regex:"):
+        return "regex"
+    return re.sub(r"[^\w.-]", "_", PurePath(task).stem) or "machine"
 
 
 def overrides_recipe(config: Any) -> bool:

@@ -31,7 +31,7 @@ from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.runs.terminal import shown
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.reading import WordReader
-from rnn_tutorial.tasks.task import MAX_ROWS, accuracy_by_length, shorten
+from rnn_tutorial.tasks.task import accuracy_by_class, accuracy_by_length, shorten
 
 
 class LabelledFiles:
@@ -158,15 +158,15 @@ class LabelledFiles:
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """Accuracy by length and by label, and wrong examples in words, as lines."""
-        lines = accuracy_by_length(evaluation)
-        by_label = evaluation.answers_by_label
-        if len(by_label) <= MAX_ROWS:
-            shown = ", ".join(
-                f"{counts.get(name, 0) / sum(counts.values()):.2%} of {name}"
-                for name, counts in by_label.items()
-            )
-            lines.append(f"Accuracy by label: {shown}")
-        return lines + [
+        return [
+            *accuracy_by_length(evaluation),
+            *accuracy_by_class(evaluation),
+            *self._describe_wrong(evaluation),
+        ]
+
+    def _describe_wrong(self, evaluation: Evaluation) -> list[str]:
+        """The wrong examples that the evaluation has kept, as lines."""
+        return [
             f"  wrong: {shorten(example['tokens'])} -> {example['answer']}, right is "
             f"{example['label']} (line {example['line']})"
             for example in evaluation.wrong_examples
@@ -215,6 +215,10 @@ def evaluate_examples(
         high=high,
         elapsed_seconds=time.perf_counter() - started,
         answers_by_label=answers_by_label,
+        accuracy_by_class={
+            name: counts.get(name, 0) / sum(counts.values())
+            for name, counts in answers_by_label.items()
+        },
     )
 
 

@@ -1,6 +1,7 @@
 """From typed text to token ids: what is asked, and why some of it cannot be answered.
 
     "1 2 3"               ->  ids [1, 2, 3], lengths [3]                 digits (digit_lines.py)
+    "stay right right"    ->  ids [0, 1, 1], lengths [3]                 names: NameReader
     "the cat saw the fox" ->  ids [17, 3, 14, 17, 0], lengths [5]        words: WordReader
 
 A reader has two methods: `read` takes what a person typed and raises ValueError if it cannot be
@@ -18,6 +19,10 @@ from itertools import chain
 import numpy as np
 
 from rnn_tutorial.data.examples import Vocabulary, parse_tokens
+
+_SHOWN_NAMES = 20
+_SHOWN_CHARACTERS = 20  # of a refused token
+_ALSO_TYPED = {"*": "×", "−": "-"}  # where the others are on no key, or in a text
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,55 @@ def read_one_by_one(
         except ValueError as error:
             refusals[line] = str(error)
     return sequences, refusals
+
+
+class NameReader:
+    """Reads the names of a machine's tokens, separated by spaces or commas.
+
+    If all of them are single characters, they may also be typed without a space: abba, 2+3×4.
+
+    Args:
+        names: of the tokens by their ids.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._ids = {name: i for i, name in enumerate(names)}
+        self._are_characters = all(len(name) == 1 for name in names)
+        for typed, meant in _ALSO_TYPED.items():
+            if meant in self._ids:
+                self._ids.setdefault(typed, self._ids[meant])
+        more = ", …" if len(names) > _SHOWN_NAMES else ""
+        self._allowed = ", ".join(names[:_SHOWN_NAMES]) + more
+
+    def describe(self) -> str:
+        """What to type: "the tokens stay, right, left, separated by spaces"."""
+        spaces = "with or without spaces" if self._are_characters else "separated by spaces"
+        return f"the tokens {self._allowed}, {spaces}"
+
+    def read(self, text: str) -> Questions:
+        """Read one sequence; ValueError if it is empty or a token is unknown."""
+        return Questions.from_lists({0: self._parse(text)}, {})
+
+    def read_lines(self, text: str) -> Questions:
+        """Read many lines, each as `read` reads it."""
+        lines = enumerate(text.removesuffix("\n").split("\n"))
+        return Questions.from_lists(*read_one_by_one(lines, self._parse))
+
+    def _parse(self, text: str) -> list[int]:
+        words = text.replace(",", " ").split()
+        if not words:
+            raise ValueError(f"the input is empty; give at least one of the tokens {self._allowed}")
+        ids = []
+        for word in words:
+            if word in self._ids:
+                ids.append(self._ids[word])
+                continue
+            tokens = word if self._are_characters else [word]
+            if unknown := next((token for token in tokens if token not in self._ids), None):
+                shown = unknown[:_SHOWN_CHARACTERS] + "…" * (len(unknown) > _SHOWN_CHARACTERS)
+                raise ValueError(f"{shown!r} is not one of the tokens {self._allowed}")
+            ids += map(self._ids.__getitem__, tokens)
+        return ids
 
 
 class WordReader:

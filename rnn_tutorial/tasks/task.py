@@ -88,7 +88,15 @@ def accuracy_by_length(evaluation: Evaluation) -> list[str]:
     return [f"Accuracy by length: {shown}"]
 
 
-def shorten(tokens: Sequence[Any]) -> str:
+def accuracy_by_class(evaluation: Evaluation) -> list[str]:
+    """A line with the accuracy of each class and their mean; only that if there are too many."""
+    by_class = evaluation.accuracy_by_class
+    shown = ", ".join(f"{accuracy:.2%} of {name}" for name, accuracy in by_class.items())
+    few = f"{shown}; " if len(by_class) <= MAX_ROWS else ""
+    return [f"Accuracy by class: {few}class-balanced {evaluation.balanced_accuracy:.2%}"]
+
+
+def shorten(tokens: Sequence[Any], separator: str = " ") -> str:
     """Tokens for the screen, the first of them if there are many."""
-    rest = " …" if len(tokens) > _SHOWN_TOKENS else ""
-    return " ".join(map(str, tokens[:_SHOWN_TOKENS])) + rest
+    rest = [] if len(tokens) <= _SHOWN_TOKENS else ["…"]
+    return separator.join([*map(str, tokens[:_SHOWN_TOKENS]), *rest])

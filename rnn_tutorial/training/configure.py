@@ -11,9 +11,9 @@ import torch
 from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
-from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig
+from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig, may_change
 from rnn_tutorial.settings.fields import as_flag
-from rnn_tutorial.settings.recipes import settings_of
+from rnn_tutorial.settings.recipes import DIGIT_SUM, settings_of
 from rnn_tutorial.training.support import able_engines, unsupported_reason
 
 
@@ -40,6 +40,9 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
         device=choose_device(config.device, world),
         num_threads=config.num_threads or choose_num_threads(),
     )
+    if config.sampling == "auto":
+        is_varied = config.task != DIGIT_SUM
+        config = replace(config, sampling="varied" if is_varied else "uniform")
     is_recurrent_on_gpu = config.device.startswith("cuda") and config.cell != "transformer"
     if config.precision == "bfloat16" and is_recurrent_on_gpu:
         raise ValueError(
@@ -77,8 +80,7 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
                 "--scheduler plateau, --early_stopping_patience and --stop_when_exact count "
                 "evaluations"
             )
-        may_change = name in RESUME_FLAGS and recorded[name] != ""  # no file stays no file
-        if not may_change and value != recorded[name]:
+        if value != recorded[name] and not may_change(name, recorded[name]):
             raise ValueError(
                 f"{as_flag(name, value)} differs from the resumed run's "
                 f"{as_flag(name, recorded[name]).removeprefix(f'--{name} ') or 'none'}; "

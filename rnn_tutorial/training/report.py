@@ -75,6 +75,13 @@ def print_summary(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
     print(f"In the end: {evaluation.describe()}")
     for line in run.task.describe_results(model, evaluation):
         print(shown(line))
+    if run.proof:
+        print(
+            f"PROVED: right for every sequence of {run.task.inputs} of every length ≥ 1 "
+            f"({run.proof.describe()})"
+        )
+    elif config.stop_when_proved and run.proof_failure:
+        print(f"NOT PROVED: {shown(run.proof_failure)}")
     if evaluation.num_wrong and (advice := run.task.advise(config)):
         print(advice)
     print(f"Checkpoint: {shown(checkpoint_path(run.folder, run.step))}")
@@ -103,6 +110,7 @@ def write_result(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
         "accuracy": evaluation.accuracy,
         "wrong_inputs": evaluation.num_wrong,
         "evaluation": asdict(evaluation),
+        "proof": run.proof.figures() if run.proof else None,
         "weights_hash": weights_hash(model.state_dict()),
         "versions": versions(),
     }

@@ -21,11 +21,15 @@ from torch import Tensor
 from rnn_tutorial.data.batches import Batches, padding_share
 from rnn_tutorial.evaluation.result import Evaluation, recorded_evaluation
 from rnn_tutorial.model.classifier import RnnClsNet, count_parameters, load_weights
+from rnn_tutorial.proof.certificate import certificate_path, save_certificate
+from rnn_tutorial.proof.explore import NotProved
+from rnn_tutorial.proof.prove import Proof
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import (
     CONFIG_FILE,
     METRICS_FILE,
     MetricsFile,
+    checkpoint_path,
     claim_run_folder,
     new_run_id,
     remove_leftovers,
@@ -35,7 +39,7 @@ from rnn_tutorial.runs.lock import FolderLock
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config, read_metrics, read_result
 from rnn_tutorial.runs.schema import build
-from rnn_tutorial.runs.terminal import Progress, StopSignals, say
+from rnn_tutorial.runs.terminal import Progress, StopSignals, say, shown
 from rnn_tutorial.runs.tracking import Tracker, start_tracker
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.task import Task
@@ -60,6 +64,8 @@ class Run:
             one, gets it when it is resumed.
         step: updates made so far.
         evaluation: the latest, or None.
+        proof: that the network is right for every length; None as long as there is none.
+        proof_failure: why the latest attempt to prove it failed; "" before the first.
         history: what the evaluations have shown.
         padding_shares: of the logged batches.
         diverged: True if a loss or a gradient was not a finite number.
@@ -84,6 +90,8 @@ class Run:
         self.config, self.task, self.world = config, task, world
         self.step, self._is_resumed = 0, resume is not None
         self.evaluation: Evaluation | None = None
+        self.proof: Proof | None = None
+        self.proof_failure = ""
         self.history = EvaluationHistory()
         self.padding_shares: list[float] = []
         self.stop = StopSignals()
@@ -123,7 +131,7 @@ class Run:
         if checkpoint and checkpoint.task != self.task.record:
             raise ValueError(
                 f"{self.task.source} has changed since {str(checkpoint.path)!r} was written; a run "
-                "goes on with the same examples"
+                "goes on with what it began with"
             )
         self._checkpoint = checkpoint
         return run_id
@@ -255,6 +263,12 @@ class Run:
         return is_last or is_multiple(self.step, self.config.eval_every)
 
     @property
+    def proof_is_due(self) -> bool:
+        """True if a proof is to be tried: the evaluation that was due found nothing wrong."""
+        is_wanted = self.config.stop_when_proved and self.evaluation_is_due
+        return is_wanted and self.evaluation.num_wrong == 0
+
+    @property
     def checkpoint_is_due(self) -> bool:
         """True if a checkpoint is due, which holds an evaluation too."""
         return self._is_saved_by_step or self._is_best
@@ -274,6 +288,15 @@ class Run:
         if self.evaluation_is_due:
             self.history.observe(self.config, self.step, evaluation.accuracy, evaluation.num_wrong)
 
+    def record_proof(self, attempt: Proof | NotProved) -> None:
+        """Take in an attempt to prove the network right, and say why it failed if it did."""
+        if isinstance(attempt, NotProved):
+            self.proof_failure = str(attempt)
+            if self.world.is_main:
+                say(f"step {self.step:,}: not proved yet: {shown(self.proof_failure)}")
+        else:
+            self.proof, self.history.proved = attempt, True
+
     def log(self, optimizer: torch.optim.Optimizer) -> None:
         """Write and show the metrics that are due."""
         if not self.world.is_main:
@@ -288,9 +311,12 @@ class Run:
             metrics["steps_per_second"] = self._steps_since_log / self._seconds_since_log
             self.padding_shares.append(self._padding_share)
             self._steps_since_log, self._seconds_since_log = 0, 0.0
+        if self.proof_is_due:
+            metrics["proved"] = self.proof is not None
         if self.evaluation_is_due:
             metrics["accuracy"] = self.evaluation.accuracy
             metrics["wrong_inputs"] = self.evaluation.num_wrong
+            metrics["balanced_accuracy"] = self.evaluation.balanced_accuracy
             metrics["accuracy_by_length"] = self.evaluation.accuracy_by_length
         if metrics:
             self._metrics_file.write(self.step, metrics)
@@ -321,6 +347,10 @@ class Run:
         }
         if self._is_best:
             save_checkpoint(self.folder, self.step, is_best=True, **content)
+        # So is the certificate: a run that is over because it is proved has one.
+        if self.proof is not None:
+            path = certificate_path(checkpoint_path(self.folder, self.step))
+            save_certificate(path, self.proof, content["weights"], self.task.machine)
         # The best is written first: a later checkpoint says that it exists.
         if self._is_saved_by_step:
             save_checkpoint(self.folder, self.step, **content)

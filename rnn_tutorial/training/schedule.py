@@ -27,6 +27,7 @@ class EvaluationHistory:
         plateau: evaluations after the warmup since the best one, or since the learning rate last
             fell.
         lr_falls: how often the plateau scheduler has multiplied the learning rate by lr_factor.
+        proved: True if the network is proved right for every length.
     """
 
     best_accuracy: float = -1.0
@@ -35,6 +36,7 @@ class EvaluationHistory:
     exact_streak: Count = 0
     plateau: Count = 0
     lr_falls: Count = 0
+    proved: bool = False
 
     def observe(self, config: TrainConfig, step: int, accuracy: float, num_wrong: int) -> None:
         """Take in the evaluation after `step` updates."""
@@ -56,7 +58,8 @@ class EvaluationHistory:
 
     def ends(self, config: TrainConfig) -> bool:
         """True if the evaluations say that the run is over."""
-        return self.stops_early(config) or 0 < config.stop_when_exact <= self.exact_streak
+        is_exact = 0 < config.stop_when_exact <= self.exact_streak
+        return self.stops_early(config) or is_exact or self.proved
 
 
 def learning_rate(config: TrainConfig, step: int, history: EvaluationHistory) -> float:

@@ -35,7 +35,7 @@ SUM = as_rule(SumModulo(1))
 def certified(tmp_path):
     """A checkpoint with its certificate."""
     path = save(trained(), tmp_path / "run")
-    save_certificate(certificate_path(path), trained_proof(), trained(), SumModulo(1))
+    save_certificate(certificate_path(path), trained_proof(), trained().state_dict(), SumModulo(1))
     return path
 
 
@@ -160,7 +160,7 @@ def test_a_certificate_for_other_weights_is_refused_even_with_their_hash(certifi
     save(other, certified.parent)
     with pytest.raises(InvalidCertificate, match="other weights"):
         check_certificate(certificate_path(certified), as_arrays(other.state_dict()), SUM)
-    save_certificate(certificate_path(certified), trained_proof(), other, SumModulo(1))
+    save_certificate(certificate_path(certified), trained_proof(), other.state_dict(), SumModulo(1))
     with pytest.raises(InvalidCertificate, match="leads out of a box"):
         check_certificate(certificate_path(certified), as_arrays(other.state_dict()), SUM)
 
@@ -170,7 +170,7 @@ def test_wrong_scores_are_refused_although_every_box_is_closed(tmp_path):
     other.load_state_dict(trained().state_dict())
     with torch.no_grad():
         other.fc.bias[1] += 100
-    save_certificate(tmp_path / "c.npz", trained_proof(), other, SumModulo(1))
+    save_certificate(tmp_path / "c.npz", trained_proof(), other.state_dict(), SumModulo(1))
     with pytest.raises(InvalidCertificate, match="margin is negative"):
         check_certificate(tmp_path / "c.npz", as_arrays(other.state_dict()), SUM)
 
@@ -212,7 +212,7 @@ def test_a_certificate_of_format_1_is_for_the_sum_alone():
 
 def test_a_file_that_unpacks_to_more_than_a_proof_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "_LARGEST_FILE", 1000)
-    save_certificate(tmp_path / "c.npz", trained_proof(), trained(), SumModulo(1))
+    save_certificate(tmp_path / "c.npz", trained_proof(), trained().state_dict(), SumModulo(1))
     with pytest.raises(InvalidCertificate, match="unpacks to"):
         check_certificate(tmp_path / "c.npz", as_arrays(trained().state_dict()), SUM)
 
@@ -227,7 +227,7 @@ class Case:
         self.path = folder / "case.certificate.npz"
         self.cell = model.arguments["cell"]
         proof = prove(model, machine)
-        save_certificate(self.path, proof, model, machine)
+        save_certificate(self.path, proof, model.state_dict(), machine)
         self.weights = as_arrays(model.state_dict())
         self.weights = {name: values.copy() for name, values in self.weights.items()}
         with np.load(self.path) as file:

@@ -38,7 +38,7 @@ def test_a_net_that_is_an_automaton_is_proved_and_checked(max_number, num_layers
     if memory != 2:
         assert len(proof.machine_states) == 1 + C * C  # the start, and one for each unit
     assert 1.9 < proof.smallest_margin < 2 and proof.largest_width < 1e-4
-    save_certificate(tmp_path / "proof.npz", proof, model, machine)
+    save_certificate(tmp_path / "proof.npz", proof, model.state_dict(), machine)
     weights = as_arrays(model.state_dict())
     margin = check_certificate(tmp_path / "proof.npz", weights, as_rule(machine))
     assert margin == pytest.approx(proof.smallest_margin)

@@ -1,0 +1,156 @@
+"""The task of a finite-state machine: read tokens, answer as the machine does.
+
+Training sequences are random, and every possible input is scored. The digit sum is such a task too;
+digit_sum.py says what it has of its own.
+
+Shapes: S states of the machine, V tokens, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, TypedDict
+
+import numpy as np
+
+from rnn_tutorial.data.streams import TRAIN_STREAM, BatchStream, RandomSequences
+from rnn_tutorial.data.walks import LabelledStream, Walks
+from rnn_tutorial.evaluation.exact import evaluate
+from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.machines.choose import find_machine
+from rnn_tutorial.machines.machine import Machine, class_shares
+from rnn_tutorial.machines.minimize import live_states
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.schema import Count, Size
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.tasks.reading import NameReader
+from rnn_tutorial.tasks.task import accuracy_by_class, accuracy_by_length, shorten
+
+
+class MachineTask:
+    """Endless random sequences to train on, every possible input to evaluate on; see `Task`.
+
+    Args:
+        name: as --task gives it.
+        machine: the rule.
+        trained_lengths: of the training sequences.
+        sampling: "uniform" or "varied"; see data/walks.py.
+        seed: of the training sequences.
+        note: on how the machine was simplified; "" if it was not.
+    """
+
+    class Record(TypedDict):
+        """What a checkpoint records of the task."""
+
+        kind: str
+        tokens: list[str]
+        classes: list[str]
+        successors: list[list[Count]]
+        outputs: list[Count]
+        min_seq_len: Size
+        max_seq_len: Size
+
+    kind = "machine"
+
+    def __init__(
+        self,
+        name: str,
+        machine: Machine,
+        trained_lengths: range,
+        sampling: str,
+        seed: int,
+        note: str = "",
+    ) -> None:
+        self.machine, self.trained_lengths = machine, trained_lengths
+        self.tokens, self.classes = machine.tokens, machine.classes
+        self.source = f"--task {name!r}"
+        self.inputs = f"tokens {shorten(self.tokens, ', ')}"
+        reader = NameReader(self.tokens)
+        self.read, self.read_lines = reader.read, reader.read_lines
+        self.instruction = f"Type {reader.describe()}; quit ends."
+        self._name, self._sampling, self._seed, self._note = name, sampling, seed, note
+
+    @classmethod
+    def from_config(cls, config: TrainConfig) -> MachineTask:
+        """The task that the flags describe; ValueError if --task names no machine."""
+        machine, note = find_machine(config.task)
+        lengths = range(config.min_seq_len, config.max_seq_len + 1)
+        return cls(config.task, machine, lengths, config.sampling, config.seed, note)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], config: Mapping[str, Any]) -> MachineTask:
+        """The task of a checkpoint, whose `record` is a Record; ValueError if it is no machine."""
+        machine = Machine(*(record[key] for key in ("tokens", "classes", "successors", "outputs")))
+        lengths = range(record["min_seq_len"], record["max_seq_len"] + 1)
+        name, sampling = config.get("task", "machine"), config.get("sampling", "varied")
+        return cls(name, machine, lengths, sampling, config.get("seed", 0))
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Plain values that describe the task: a Record."""
+        successors, outputs = self.machine.tables()
+        return {
+            "kind": self.kind,
+            "tokens": list(self.tokens),
+            "classes": list(self.classes),
+            "successors": successors.tolist(),
+            "outputs": outputs.tolist(),
+            "min_seq_len": self.trained_lengths[0],
+            "max_seq_len": self.trained_lengths[-1],
+        }
+
+    @cached_property
+    def dataset(self) -> BatchStream:
+        """The endless stream of training samples."""
+        limits = self.trained_lengths[0], self.trained_lengths[-1], self._seed, TRAIN_STREAM
+        if self._sampling == "uniform":
+            return LabelledStream(RandomSequences(len(self.tokens), *limits), self.machine)
+        return LabelledStream(Walks(self.machine, self._live_states(), *limits), self.machine)
+
+    def _live_states(self) -> np.ndarray:
+        """Whether different answers can still follow each state, (S,)."""
+        return live_states(self.machine)
+
+    def evaluate(self, model: RnnClsNet) -> Evaluation:
+        """Accuracy over all inputs, or a sample of them; see `exact.evaluate`."""
+        return evaluate(model, self.machine, self.trained_lengths[0], self.trained_lengths[-1])
+
+    def evaluate_file(self, model: RnnClsNet, path: str, max_examples: int) -> Evaluation:
+        """Refused: there are no labelled examples."""
+        raise ValueError(f"--eval_file {path!r} is for runs that were trained with --train_file")
+
+    def introduce(self) -> str:
+        """What is learned, and what a network that always gives the same answer would score."""
+        machine, num_states = self.machine, self.machine.num_states
+        shares = class_shares(machine, self.trained_lengths)  # (C,)
+        likely = shares.argmax()
+        note = f". {self._note}" if self._note else ""
+        return (
+            f"chance is an accuracy of {shares[likely]:.1%} (always {self.classes[likely]!r})\n"
+            f"Task: {self._name}, a machine of {num_states:,} state{'s' * (num_states > 1)}"
+            f", {len(self.tokens):,} tokens, {len(self.classes):,} classes{note}"
+        )
+
+    def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
+        """Accuracy by length and by class, and wrong inputs, as lines."""
+        lines = accuracy_by_length(evaluation) + accuracy_by_class(evaluation)
+        return lines + self._describe_wrong(model, evaluation)
+
+    def _describe_wrong(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
+        """The wrong inputs that the evaluation has kept, as lines."""
+        return [
+            f"  wrong: {shorten([self.tokens[token] for token in ids])} -> "
+            f"{self.classes[model.predict(ids).item()]}, right is "
+            f"{self.classes[self.machine.answer_one(ids)]}"
+            for ids in evaluation.wrong_examples
+        ]
+
+    def advise(self, config: TrainConfig) -> str:
+        """Suggest the recipe `certified`, which trains until nothing can be wrong."""
+        if config.recipe == "certified":
+            return ""
+        return (
+            f"This is the recipe {config.recipe!r}; python train_cls_rnn.py --task {self._name} "
+            "--recipe certified trains until the network is proved right."
+        )
