@@ -32,8 +32,8 @@ TANH_ERROR = 2.0**-21
 # σ = 1 / (1 + exp(-x)): of an error of exp of 2⁻²² σ (1 - σ) makes at most 2⁻²⁴; the sum and the
 # quotient make 2⁻²⁴ each. (1 + tanh(x / 2)) / 2 errs by half of TANH_ERROR and the sum's 2⁻²⁵.
 SIGMOID_ERROR = 2.0**-21
-# h' = (1 - z) n + z h, or (h - n) z + n, errs by at most 5 u times the larger of |h| and |n|: three
-# or four operations, the first of which makes 2 u of it, the others u each at most.
+# h' = (h - n) z + n, or (1 - z) n + z h, in float32: with M the larger of |h| and |n|, the
+# difference and the product err by at most 2 u M each, the sum by u M; the other order by less.
 _BLEND_ERROR = 8 * UNIT_ROUNDOFF * (1 + 2.0**-9)
 LARGEST_STATE = 1 + 2.0**-10  # boxes do not reach beyond it: |h| ≤ 1 but for rounding
 MAX_NUMBERS = 2**24  # in the boxes, or in the images of a level of sequences: 128 MiB

@@ -2,7 +2,9 @@
 
 from functools import cache
 
+import numpy as np
 import torch
+from conftest import REPOSITORY
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -17,7 +19,9 @@ from rnn_tutorial.training.objective import Contraction
 PARITY = Machine(("0", "1"), ("even", "odd"), [[0, 1], [1, 0]], [0, 1])
 # Remainders modulo 3 under other names: tokens 1, 2, 0, and a class that says the remainder's.
 RELABELLED = Machine("abc", "xyz", [[1, 2, 0], [2, 0, 1], [0, 1, 2]], [2, 0, 1])
-# No "000" anywhere. Source: Tomita, Dynamic construction of finite automata from examples, 1982.
+# No "0" at all, and no "000" anywhere.
+# Source: Tomita, Dynamic construction of finite automata from examples using hill-climbing, 1982.
+TOMITA_1 = Machine("01", ("rejected", "accepted"), [[1, 0], [1, 1]], [1, 0])
 TOMITA_4 = Machine("01", ("rejected", "accepted"), [[1, 0], [2, 0], [3, 0], [3, 3]], [1, 1, 1, 0])
 # A walk on a circle of five places.
 CYCLE = Machine(
@@ -32,38 +36,46 @@ PAIR = Machine("ab", ("no", "yes"), [[0, 1], [0, 2], [2, 2]], [0, 0, 1])
 DELAY = Machine("ab", ("a", "b", "never"), [[0, 1], [2, 3], [0, 1], [2, 3]], [0, 0, 1, 1])
 
 
-def build_automaton(machine, gain=8.0, num_layers=1):
+def build_automaton(machine, gain=8.0, num_layers=1, cell="rnn"):
     """A net with known weights that is right: one unit for each (machine state before, token).
 
     Unit (s, d) has the pre-activation gain · (A_s + [x = d] - 3/2), where A_s is 1 if the unit that
     was on before leads to state s, else 0. The last unit is 0 before the first token and 1 after,
     which makes A_0 = 1 at the start. Further layers copy. A small gain forgets.
+
+    A GRU of these units lets all of h pass its gate r, and keeps nothing of h by its gate z.
     """
     S, V = machine.num_states, len(machine.tokens)
     units = [(state, token) for state in range(S) for token in range(V)]
-    model = RnnClsNet(V, V, S * V + 1, num_layers, len(machine.classes))
+    hidden = S * V + 1
+    model = RnnClsNet(V, V, hidden, num_layers, len(machine.classes), cell=cell)
     weights = {name: torch.zeros_like(values) for name, values in model.state_dict().items()}
     weights["embedding.weight"][:V] = torch.eye(V)
+    unit_rows = {name: values[-hidden:] for name, values in weights.items()}  # of a GRU, those of n
     leads_to = [int(machine.step(*unit)) for unit in units]
     for unit, (state, token) in enumerate(units):
         is_start = state == 0
         sources = [source for source, target in enumerate(leads_to) if target == state]
-        weights["rnn.weight_ih_l0"][unit, token] = gain
-        weights["rnn.bias_hh_l0"][unit] = gain * (is_start - 1.5)
-        weights["rnn.weight_hh_l0"][unit, -1] = gain * (len(sources) / 2 - is_start)
-        weights["rnn.weight_hh_l0"][unit, sources] = gain / 2
+        unit_rows["rnn.weight_ih_l0"][unit, token] = gain
+        unit_rows["rnn.bias_hh_l0"][unit] = gain * (is_start - 1.5)
+        unit_rows["rnn.weight_hh_l0"][unit, -1] = gain * (len(sources) / 2 - is_start)
+        unit_rows["rnn.weight_hh_l0"][unit, sources] = gain / 2
         weights["fc.weight"][int(machine.output(leads_to[unit])), unit] = 1
     weights["fc.bias"] = weights["fc.weight"].sum(dim=1)  # a score is 2 if its unit is on, else 0
-    weights["rnn.bias_hh_l0"][-1] = gain
-    for layer in range(1, num_layers):
-        weights[f"rnn.weight_ih_l{layer}"] = gain * torch.eye(S * V + 1)
+    unit_rows["rnn.bias_hh_l0"][-1] = gain
+    for layer in range(num_layers):
+        if layer > 0:
+            unit_rows[f"rnn.weight_ih_l{layer}"][:] = gain * torch.eye(hidden)
+        if cell == "gru":
+            weights[f"rnn.bias_hh_l{layer}"][:hidden] = 30  # r = 1
+            weights[f"rnn.bias_hh_l{layer}"][hidden : 2 * hidden] = -30  # z = 0
     model.load_state_dict(weights)
     return model
 
 
-def build_random(seed, num_layers, max_number=3, hidden=40):
+def build_random(seed, num_layers, max_number=3, hidden=40, cell="rnn"):
     torch.manual_seed(seed)
-    model = RnnClsNet(max_number + 1, 10, hidden, num_layers, max_number + 1)
+    model = RnnClsNet(max_number + 1, 10, hidden, num_layers, max_number + 1, cell=cell)
     for values in model.rnn.parameters():
         values.data *= 3
     return model
@@ -99,6 +111,16 @@ def train(max_number, hidden, num_layers, steps, penalty, weight_decay, noise, s
 def trained():
     """A net that training with the contraction penalty made provable; do not change it."""
     return train(1, hidden=32, num_layers=1, steps=600, penalty=0.3, weight_decay=0.5, noise=0.2)
+
+
+@cache
+def trained_gru():
+    """A GRU of 16 units that training with a contraction penalty made right for tomita_4."""
+    with np.load(REPOSITORY / "tests/proof/gru_tomita_4.npz") as file:
+        weights = {name: torch.from_numpy(file[name]) for name in file.files}
+    model = RnnClsNet(2, 8, 16, 1, 2, cell="gru")
+    model.load_state_dict(weights)
+    return model
 
 
 @cache

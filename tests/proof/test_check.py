@@ -16,6 +16,7 @@ from networks import (
     build_automaton,
     save,
     trained,
+    trained_gru,
     trained_proof,
 )
 
@@ -340,6 +341,8 @@ CASES = {
     "parity": lambda: (build_automaton(PARITY), PARITY),
     "tomita_4": lambda: (build_automaton(TOMITA_4), TOMITA_4),
     "cycle": lambda: (build_automaton(CYCLE), CYCLE),
+    "two layers": lambda: (build_automaton(TOMITA_4, num_layers=2), TOMITA_4),
+    "gru": lambda: (trained_gru(), TOMITA_4),
 }
 
 

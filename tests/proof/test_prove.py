@@ -1,30 +1,37 @@
 """What is proved for every length, and what must not be."""
 
+from dataclasses import fields
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from networks import (
+    CYCLE,
     DELAY,
     PAIR,
     PARITY,
     RELABELLED,
+    TOMITA_1,
+    TOMITA_4,
     build_automaton,
     build_random,
     trained,
+    trained_gru,
     trained_proof,
 )
 from torch import nn
+from tqdm import tqdm
 
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.machines.machine import Machine
+from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof import explore
 from rnn_tutorial.proof import prove as prove_module
 from rnn_tutorial.proof.certificate import as_arrays, as_rule, save_certificate
 from rnn_tutorial.proof.check import check_certificate
 from rnn_tutorial.proof.explore import NotProved
-from rnn_tutorial.proof.prove import prove
+from rnn_tutorial.proof.prove import attempt_proof, prove
 
 
 @pytest.mark.parametrize("memory", [None, 1, 2])
@@ -45,11 +52,21 @@ def test_a_net_that_is_an_automaton_is_proved_and_checked(max_number, num_layers
 
 
 @pytest.mark.parametrize(
-    ("machine", "memory"),
-    [(PARITY, None), (PARITY, 2), (RELABELLED, None), (RELABELLED, 1), (PAIR, None), (DELAY, None)],
+    ("machine", "memory", "cell"),
+    [
+        (PARITY, None, "rnn"),
+        (PARITY, 2, "rnn"),
+        (RELABELLED, None, "rnn"),
+        (RELABELLED, 1, "rnn"),
+        (PAIR, None, "rnn"),
+        (DELAY, None, "rnn"),
+        (PARITY, None, "gru"),
+        (RELABELLED, 1, "gru"),
+        (CYCLE, None, "gru"),
+    ],
 )
-def test_a_net_built_for_any_machine_is_proved(machine, memory):
-    model = build_automaton(machine)
+def test_a_net_built_for_any_machine_is_proved(machine, memory, cell):
+    model = build_automaton(machine, cell=cell)
     assert prove(model, machine, memory).smallest_margin > 1.9
     wrong = Machine(
         machine.tokens,
@@ -57,7 +74,7 @@ def test_a_net_built_for_any_machine_is_proved(machine, memory):
         machine.step(np.arange(machine.num_states)[:, None], np.arange(len(machine.tokens))),
         np.roll(machine.output(np.arange(machine.num_states)), 1),
     )
-    with pytest.raises(NotProved, match=r"the sequence \w is answered wrongly"):
+    with pytest.raises(NotProved, match=r"the sequence \w+ is answered wrongly"):
         prove(model, wrong, memory)
 
 
@@ -115,6 +132,88 @@ def test_a_trained_net_is_proved_only_with_enough_memory():
     with pytest.raises(NotProved, match=message):
         prove(trained(), SumModulo(1), memory=1)
     assert prove(trained(), SumModulo(1), memory=4).smallest_margin > 1
+
+
+def test_a_trained_gru_is_proved_and_not_after_damage():
+    proof = prove(trained_gru(), TOMITA_4)
+    assert proof.cell == "gru" and proof.smallest_margin > 1
+    model = RnnClsNet(**trained_gru().arguments)
+    model.load_state_dict(trained_gru().state_dict())
+    with torch.no_grad():
+        model.rnn.bias_hh_l0[16:32] += 20  # its gate z keeps everything
+    with pytest.raises(NotProved):
+        prove(model, TOMITA_4)
+
+
+def test_a_gru_that_keeps_its_state_by_the_gate_alone_is_not_proved():
+    # After a 0 the unit is 1, and a 1 keeps it: z = σ(30) is 1 in float32, but a program may err.
+    model = RnnClsNet(2, 1, 1, 1, 2, cell="gru")
+    weights = {name: torch.zeros_like(values) for name, values in model.state_dict().items()}
+    weights["embedding.weight"][1] = 1
+    weights["rnn.weight_ih_l0"][1], weights["rnn.bias_ih_l0"][1] = 60, -30
+    weights["rnn.bias_ih_l0"][2] = 30
+    weights["rnn.weight_ih_l0"][2] = -30
+    weights["fc.weight"][:, 0], weights["fc.bias"][1] = torch.tensor([2.0, 0.0]), 1
+    model.load_state_dict(weights)
+    long = torch.ones(4, 3000, dtype=torch.int64)
+    long[:2, 100] = 0
+    assert model.predict(long).tolist() == [0, 0, 1, 1]
+    with pytest.raises(NotProved, match=r"grew|kept growing"):
+        prove(model, TOMITA_1)
+
+
+def test_a_quick_attempt_is_quiet_and_leaves_no_trace(monkeypatch):
+    def no_bar(*_, disable, **__):
+        assert disable is True
+        return tqdm(*_, disable=True, **__)
+
+    monkeypatch.setattr(explore, "tqdm", no_bar)
+    monkeypatch.setattr(prove_module, "tqdm", no_bar)
+    model, machine = trained(), SumModulo(1)
+    torch.manual_seed(3)
+    np.random.seed(3)
+    before = torch.get_rng_state(), np.random.get_state()[1], torch.get_num_threads()
+    weights = {name: values.clone() for name, values in model.state_dict().items()}
+    first, second = attempt_proof(model, machine), attempt_proof(model, machine)
+    after = torch.get_rng_state(), np.random.get_state()[1], torch.get_num_threads()
+    assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all()
+    assert before[2] == after[2]
+    assert all(torch.equal(values, weights[name]) for name, values in model.state_dict().items())
+    monkeypatch.undo()
+    full = prove(model, machine)
+    for proof in (first, second):
+        assert all(
+            np.array_equal(getattr(proof, f.name), getattr(full, f.name)) for f in fields(full)
+        )
+
+
+def test_a_quick_attempt_on_a_net_that_does_not_settle_gives_up_early():
+    model = build_random(0, 1, max_number=1, hidden=64)
+    for values in model.rnn.parameters():
+        values.data *= 3  # chaotic
+    with torch.no_grad():
+        model.fc.weight.zero_()
+    always = Machine("01", "ab", [[0, 0]], [0])
+    model.fc.bias.data = torch.tensor([1.0, 0.0])
+    failure = attempt_proof(model, always)
+    assert isinstance(failure, NotProved)
+    assert str(failure) == (
+        "the hidden states do not settle: more than 500 of them differ by more than 0.3"
+    )
+
+
+def test_a_machine_too_large_for_a_proof_is_refused_at_once():
+    tokens = [f"t{token}" for token in range(1000)]
+    successors = np.arange(10_000)[:, None] * np.ones(1000, np.int64) % 10_000
+    machine = Machine(tokens, "ab", successors, np.arange(10_000) % 2)
+    model = RnnClsNet(1000, 2, 4, 1, 2)
+    for attempt in (prove, attempt_proof):
+        with pytest.raises(ValueError, match="10,000 states and 1,000 tokens is too large for a p"):
+            attempt(model, machine)
+    with pytest.raises(
+        ValueError, match="65,536 states and 65,536 tokens is too large for a proof"
+    ):
+        as_rule(SumModulo(65_535))
 
 
 def test_a_search_ends(monkeypatch):
