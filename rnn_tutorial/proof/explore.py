@@ -24,6 +24,10 @@ class NotProved(Exception):
     """The proof failed; the message says in which step."""
 
 
+class TooManyStates(NotProved):
+    """The hidden states do not settle, or there are too many for the memory of this program."""
+
+
 @dataclass(frozen=True)
 class AbstractStates:
     """Abstract states with the hidden state of one sequence each: the first that was met.
@@ -79,7 +83,8 @@ def explore(
         quiet: show no progress bar.
 
     Raises:
-        NotProved: an answer is wrong, or there are too many states.
+        NotProved: an answer is wrong.
+        TooManyStates: there are more than `max_states`, or too many for the memory.
     """
     tokens = np.arange(net.num_tokens)
     points = np.zeros((1, net.num_layers, net.hidden_dim))
@@ -116,7 +121,7 @@ def explore(
             states = AbstractStates(machine, points, machine_states, origins, successors)
             _check_answers(net, states, len(new))
             if memory is None and len(points) > max_states:
-                raise NotProved(
+                raise TooManyStates(
                     f"the hidden states do not settle: more than {max_states:,} of them differ by "
                     f"more than {resolution}"
                 )
@@ -124,10 +129,10 @@ def explore(
 
 
 def _check_size(net: IntervalNet, num_states: int, num_new: int) -> None:
-    """Raise NotProved if the states, and the images of the new ones, need too much memory."""
+    """Raise TooManyStates if the states, and the images of the new ones, need too much memory."""
     num_vectors = num_states + num_new * net.num_tokens
     if num_vectors * net.num_layers * net.hidden_dim > MAX_NUMBERS:
-        raise NotProved(
+        raise TooManyStates(
             f"{num_states:,} abstract states with {net.num_tokens} tokens each are too many for "
             "the memory of this program"
         )

@@ -32,7 +32,13 @@ from tqdm import tqdm
 
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.proof.explore import MAX_STATES, AbstractStates, NotProved, explore
+from rnn_tutorial.proof.explore import (
+    MAX_STATES,
+    AbstractStates,
+    NotProved,
+    TooManyStates,
+    explore,
+)
 from rnn_tutorial.proof.intervals import LARGEST_STATE, MAX_NUMBERS, Boxes, IntervalNet
 
 _OVERSHOOT = 0.3  # boxes grow by so much more than they must, to need fewer passes
@@ -111,7 +117,8 @@ def prove(
             learns. What it proves is proved as well as by a long search.
 
     Raises:
-        NotProved: the first step of the proof that failed, at the finest resolution.
+        NotProved: a sequence that is answered wrongly, or the first step of the proof that failed
+            at the finest resolution that the hidden states allow.
         ValueError: such a network, or so large a machine or memory, is not supported.
     """
     machine.check_sizes(model.arguments["vocab_size"], model.arguments["cls_num"])
@@ -121,15 +128,22 @@ def prove(
     if memory is not None:
         _check_memory(net, machine, memory)
         return _grow(net, explore(net, machine, memory=memory, quiet=quick), search)
-    failed = None
+    return _prove_by_resolution(net, machine, search)
+
+
+def _prove_by_resolution(net: IntervalNet, machine: Machine, search: _Search) -> Proof:
+    """Try resolution after resolution, until one is too fine for the abstract states allowed."""
+    failed, failure = None, None
     for resolution in search.resolutions:
-        states = explore(net, machine, resolution, None, search.max_states, search.quiet)
-        if failed is not None and np.array_equal(states.successors, failed.successors):
-            continue
         try:
-            return _grow(net, states, search)
-        except NotProved as error:
-            failed, failure = states, error
+            states = explore(net, machine, resolution, None, search.max_states, search.quiet)
+        except TooManyStates as error:
+            raise failure or error from None  # the box that grew says more
+        if failed is None or not np.array_equal(states.successors, failed.successors):
+            try:
+                return _grow(net, states, search)
+            except NotProved as error:
+                failed, failure = states, error
     raise failure
 
 
@@ -148,7 +162,7 @@ def _quick_search(machine: Machine) -> _Search:
     machine state and a token, or a few times as many.
     """
     max_states = max(500, 5 * machine.num_states * len(machine.tokens))
-    return _Search((0.3,), min(max_states, MAX_STATES), max_passes=30, quiet=True)
+    return _Search(max_states=min(max_states, MAX_STATES), max_passes=30, quiet=True)
 
 
 def _check_memory(net: IntervalNet, machine: Machine, memory: int) -> None:

@@ -30,7 +30,7 @@ from rnn_tutorial.proof import explore
 from rnn_tutorial.proof import prove as prove_module
 from rnn_tutorial.proof.certificate import as_arrays, as_rule, save_certificate
 from rnn_tutorial.proof.check import check_certificate
-from rnn_tutorial.proof.explore import NotProved
+from rnn_tutorial.proof.explore import NotProved, TooManyStates
 from rnn_tutorial.proof.prove import attempt_proof, prove
 
 
@@ -202,6 +202,22 @@ def test_a_quick_attempt_on_a_net_that_does_not_settle_gives_up_early():
     )
 
 
+def test_a_box_that_grew_is_told_rather_than_too_fine_a_resolution(monkeypatch):
+    calls = []
+
+    def explore_coarsely(net, machine, resolution, *arguments):
+        calls.append(resolution)
+        if resolution < 0.1:
+            raise TooManyStates("too many states")
+        return explore.explore(net, machine, 2.0, *arguments)  # all of a machine state together
+
+    monkeypatch.setattr(prove_module, "explore", explore_coarsely)
+    with pytest.raises(NotProved, match=r"the box of the state after . .* grew") as failure:
+        prove(trained(), SumModulo(1))
+    assert calls == [0.3, 0.1, 0.03]
+    assert str(attempt_proof(trained(), SumModulo(1))) == str(failure.value)
+
+
 def test_a_machine_too_large_for_a_proof_is_refused_at_once():
     tokens = [f"t{token}" for token in range(1000)]
     successors = np.arange(10_000)[:, None] * np.ones(1000, np.int64) % 10_000
@@ -220,8 +236,9 @@ def test_a_search_ends(monkeypatch):
     monkeypatch.setattr(prove_module, "_Search", partial(prove_module._Search, max_passes=1))
     with pytest.raises(NotProved, match=r"kept growing: to a width of .* in 1 passes"):
         prove(trained(), SumModulo(1))
-    monkeypatch.setattr(prove_module, "_Search", partial(prove_module._Search, max_states=8))
-    with pytest.raises(NotProved, match="do not settle: more than 8 "):
+    monkeypatch.undo()
+    monkeypatch.setattr(prove_module, "_Search", partial(prove_module._Search, max_states=5))
+    with pytest.raises(NotProved, match="do not settle: more than 5 "):
         prove(trained(), SumModulo(1))
 
 
