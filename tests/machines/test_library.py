@@ -4,7 +4,7 @@ import re
 from itertools import groupby, pairwise
 
 import pytest
-from machines.random_machines import run, sequences_up_to
+from random_machines import run, sequences_up_to
 
 from rnn_tutorial.machines.library import LIBRARY
 from rnn_tutorial.machines.minimize import minimize, tables

@@ -7,7 +7,7 @@ import os
 import time
 
 import pytest
-from machines.random_machines import run, sequences_up_to
+from random_machines import run, sequences_up_to
 
 from rnn_tutorial.machines.machine_file import MAX_BYTES, read_machine
 from rnn_tutorial.machines.minimize import tables

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines.random_machines import build, run, sequences_up_to, tables
+from random_machines import build, run, sequences_up_to, tables
 
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.machines.minimize import live_states, minimize

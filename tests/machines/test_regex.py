@@ -7,7 +7,7 @@ import warnings
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines.random_machines import run, sequences_up_to
+from random_machines import run, sequences_up_to
 
 from rnn_tutorial.machines.regex import MAX_POSITIONS, machine_of_pattern
 
@@ -112,6 +112,7 @@ def test_any_text_is_read_as_python_reads_it_or_refused(pattern):
         ("(" * 5_000 + "a" + ")" * 5_000, None, "characters"),
         ("(" * 500 + "a" + ")" * 500, 51, "inside each other"),
         ("a" * (MAX_POSITIONS + 1), None, "letters"),
+        ("a" * 2_001, None, "2,000 characters"),
         ("a{100000}", None, "letters"),
         ("((a{999}){999}){999}", None, "letters"),
         ("((((){99999999}){99999999}){99999999}a){99999999}", None, "letters"),
