@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from random_machines import build, run, sequences_up_to, tables
 
 from rnn_tutorial.machines.machine import Machine
-from rnn_tutorial.machines.minimize import live_states, minimize
+from rnn_tutorial.machines.minimize import live_states, minimize, reachable_states
 from rnn_tutorial.machines.minimize import tables as tables_of
 
 
@@ -37,6 +37,37 @@ def test_every_two_of_its_states_differ_in_a_short_sequence_and_all_are_reached(
     for _ in range(num_states):
         reached |= {int(s) for state in reached for s in tables_of(smallest)[0][state]}
     assert reached == set(range(num_states))
+
+
+def refine_plainly(successors, outputs):
+    """The number of blocks of equivalent states, all states looked at in every round."""
+    blocks = list(outputs)
+    while True:
+        signatures = [
+            (block, *(blocks[s] for s in row))
+            for block, row in zip(blocks, successors, strict=True)
+        ]
+        names = {signature: number for number, signature in enumerate(set(signatures))}
+        if len(names) == len(set(blocks)):
+            return len(names)
+        blocks = [names[signature] for signature in signatures]
+
+
+@pytest.mark.parametrize("num_copies", [1, 2, 5])
+def test_larger_machines_have_as_many_blocks_as_plain_refinement_finds(num_copies):
+    """Each of 20 random states is there num_copies times; the copies lead to any copies."""
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        rule = generator.integers(0, 20, (20, 2))
+        states = np.repeat(np.arange(20), num_copies)
+        successors = rule[states] * num_copies
+        successors += generator.integers(0, num_copies, successors.shape)
+        outputs = (states % 10 == 0).astype(int)
+        machine = Machine("ab", "xy", successors, outputs)
+        reached = reachable_states(successors)
+        numbers = {state: number for number, state in enumerate(reached.tolist())}
+        kept = [[numbers[s] for s in successors[state].tolist()] for state in reached]
+        assert minimize(machine).num_states == refine_plainly(kept, outputs[reached].tolist())
 
 
 @given(tables(), st.randoms(use_true_random=False))

@@ -47,6 +47,7 @@ def test_a_pattern_matches_the_sequences_that_python_matches(pattern):
         (r"a-b[-z][c-]", "-abcz"),
         (r"[\]\-*.]", "*-.]"),
         ("1×2", "12×"),
+        ("(a)" * 60, "a"),  # one after the other, not inside each other
     ],
 )
 def test_the_tokens_are_the_letters_of_the_pattern(pattern, tokens):
