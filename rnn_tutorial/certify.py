@@ -16,15 +16,20 @@ import time
 from collections.abc import Sequence
 
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
-from rnn_tutorial.proof.certificate import as_arrays, certificate_path, save_certificate
+from rnn_tutorial.proof.certificate import (
+    as_arrays,
+    as_rule,
+    certificate_path,
+    save_certificate,
+)
 from rnn_tutorial.proof.check import InvalidCertificate, check_certificate
 from rnn_tutorial.proof.explore import NotProved
+from rnn_tutorial.proof.intervals import PROVABLE_IN_WORDS, is_provable
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import check_regular
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, shown
-from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
 
@@ -39,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--memory",
         type=_positive,
         metavar="K",
-        help="abstract states are the remainder and the last K digits "
+        help="abstract states are the machine state and the last K tokens "
         "(default: hidden states that are nearly the same)",
     )
     parser.add_argument(
@@ -51,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checkpoint = load_run(flags.run)
         task, model = load_task(checkpoint), load_model(checkpoint)
         require_machine(task, "a proof", checkpoint.path)
-        if not model.is_plain:
-            raise ValueError(f"{str(checkpoint.path)!r}: only {PLAIN_IN_WORDS} can be certified")
+        if not is_provable(model):
+            raise ValueError(f"{str(checkpoint.path)!r}: only {PROVABLE_IN_WORDS} can be certified")
         if flags.check:
-            return _check(checkpoint, task)
+            return _check(checkpoint, task, model)
         return _prove(checkpoint, task, model, flags)
     except (ValueError, OSError) as error:
         print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
@@ -80,36 +85,27 @@ def _prove(checkpoint: Checkpoint, task: Task, model: RnnClsNet, flags: argparse
         failure = {"proved": False, "reason": str(error)}
         print(json.dumps(failure) if flags.json else f"NOT PROVED: {error}")
         return 1
-    figures = {
-        "proved": True,
-        "abstract_states": len(proof.machine_states),
-        "smallest_margin": proof.smallest_margin,
-        "largest_width": proof.largest_width,
-        "seconds": time.perf_counter() - started,
-    }
+    seconds = time.perf_counter() - started
     path = certificate_path(checkpoint.path)
-    save_certificate(path, proof, checkpoint.weights)
+    save_certificate(path, proof, checkpoint.weights, task.machine)
     if flags.json:
-        print(json.dumps(figures))
+        print(json.dumps({"proved": True, **proof.figures(), "seconds": seconds}))
         return 0
     print(f"PROVED: {_claim(task)}")
-    print(
-        f"{figures['abstract_states']:,} abstract states, smallest score margin "
-        f"{proof.smallest_margin:.3g}, largest box width {proof.largest_width:.3g}, "
-        f"{figures['seconds']:.1f} s"
-    )
+    print(f"{proof.describe()}, {seconds:.1f} s")
     print(f"Certificate: {shown(path)}")
     return 0
 
 
-def _check(checkpoint: Checkpoint, task: Task) -> int:
+def _check(checkpoint: Checkpoint, task: Task, model: RnnClsNet) -> int:
     """Check the certificate beside the checkpoint."""
     path = certificate_path(checkpoint.path)
     if not os.path.lexists(path):
         raise ValueError(f"there is no certificate {str(path)!r}; leave out --check to make one")
     check_regular(path)
+    rule, cell = as_rule(task.machine), model.arguments["cell"]
     try:
-        margin = check_certificate(path, as_arrays(checkpoint.weights))
+        margin = check_certificate(path, as_arrays(checkpoint.weights), rule, cell)
     except InvalidCertificate as error:
         print(f"REFUSED: {shown(path)}: {shown(error)}")
         return 1

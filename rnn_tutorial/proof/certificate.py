@@ -7,21 +7,22 @@ import zipfile
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.proof.check import InvalidCertificate, check_certificate, claimed_hash
+from rnn_tutorial.proof.check import InvalidCertificate, Rule, check_certificate, claimed_hash
+from rnn_tutorial.proof.intervals import MAX_NUMBERS, is_provable
 from rnn_tutorial.runs.checkpoint import Checkpoint, weights_hash
 from rnn_tutorial.runs.folder import write_atomically
 
 if TYPE_CHECKING:  # to tell whether a certificate holds needs no prover
     from rnn_tutorial.proof.prove import Proof
 
-FORMAT = "rnn_tutorial certificate 1"
+FORMAT = "rnn_tutorial certificate 2"
 _CHEAP_PRODUCTS = 2**30  # multiplications in a check that takes about a second at most
 _TANH_PRODUCTS = 32  # multiplications that take as long as one tanh
 
@@ -39,15 +40,20 @@ def certificate_path(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".certificate.npz")
 
 
-def save_certificate(path: Path, proof: Proof, weights: Mapping[str, Tensor]) -> None:
-    """Write what a proof about a digit sum claims, and for which weights; see check.py."""
+def save_certificate(
+    path: Path, proof: Proof, weights: Mapping[str, Tensor], machine: Machine
+) -> None:
+    """Write what a proof claims, about which machine, and for which weights; see check.py."""
+    rule = as_rule(machine)
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         format=FORMAT,
         weights_hash=weights_hash(weights),
-        max_number=proof.successors.shape[1] - 1,
-        residues=proof.machine_states,
+        cell=proof.cell,
+        machine_successors=rule.successors,
+        machine_outputs=rule.outputs,
+        machine_states=proof.machine_states,
         successors=proof.successors,
         low=proof.low,
         high=proof.high,
@@ -64,18 +70,29 @@ def certificate_status(
     The same weights in another network, such as one of ReLU units, are not what was proved.
     Without a machine there is no rule that could be proved.
     """
-    if machine is None or not model.is_plain:
+    if machine is None or not is_provable(model):
         return CertificateStatus.ABSENT
-    path = certificate_path(checkpoint.path)
+    path, cell = certificate_path(checkpoint.path), model.arguments["cell"]
     try:
         if claimed_hash(path) != weights_hash(checkpoint.weights):
             return CertificateStatus.ABSENT
-        if _count_products(path, checkpoint.model) > _CHEAP_PRODUCTS:
+        if _count_products(path, model.arguments) > _CHEAP_PRODUCTS:
             return CertificateStatus.UNCHECKED
-        check_certificate(path, as_arrays(checkpoint.weights))
-    except InvalidCertificate:
+        check_certificate(path, as_arrays(checkpoint.weights), as_rule(machine), cell)
+    except (InvalidCertificate, ValueError):  # ValueError: no certificate has so large a rule
         return CertificateStatus.ABSENT
     return CertificateStatus.HOLDS
+
+
+def as_rule(machine: Machine) -> Rule:
+    """The tables of a machine, as `check_certificate` takes them; ValueError if too large."""
+    states, tokens = np.arange(machine.num_states), np.arange(len(machine.tokens))
+    if len(states) * len(tokens) > MAX_NUMBERS:
+        raise ValueError(
+            f"a machine of {len(states):,} states and {len(tokens):,} tokens is too large for a "
+            "proof"
+        )
+    return Rule(machine.step(states[:, None], tokens), machine.output(states))
 
 
 def as_arrays(weights: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -83,7 +100,7 @@ def as_arrays(weights: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     return {name: values.cpu().numpy() for name, values in weights.items()}
 
 
-def _count_products(path: Path, model: Mapping[str, int]) -> int:
+def _count_products(path: Path, model: Mapping[str, Any]) -> int:
     """About how many products a check takes: each bound in the boxes times each token and unit.
 
     The size of the boxes is read from the file's table of contents, so that a large file is not
@@ -92,4 +109,6 @@ def _count_products(path: Path, model: Mapping[str, int]) -> int:
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     num_bounds = size // 4  # float32
-    return num_bounds * model["vocab_size"] * (model["hidden_dim"] + _TANH_PRODUCTS)
+    num_gates = 3 if model["cell"] == "gru" else 1
+    products = num_gates * (model["hidden_dim"] + _TANH_PRODUCTS)
+    return num_bounds * model["vocab_size"] * products

@@ -2,25 +2,29 @@
 
 A certificate is an automaton whose states are boxes of hidden states; prove.py says what it proves,
 and intervals.py under which model of arithmetic. Every condition is decided here again from the
-weights: where intervals.py multiplies centres and radii and adds one bound for all rounding, this
-program multiplies lows and highs, separately for positive and negative weights, and accounts for
-float32 (u = 2⁻²⁴) and for its float64 (u = 2⁻⁵³) one by one.
+weights and the rule: where intervals.py multiplies centres and radii and adds one bound for all
+rounding, this program multiplies lows and highs, separately for positive and negative weights, and
+accounts for float32 (u = 2⁻²⁴) and for its float64 (u = 2⁻⁵³) one by one.
 
-The file about a digit sum, an .npz without pickles:
-    format            "rnn_tutorial certificate 1"
-    weights_hash      SHA-256, hexadecimal, over the weights in the order of their names: a line
-                      "name type (shape)", then the numbers in C order, little-endian
-    max_number        largest digit
-    residues          int64 (S,)         remainder of each abstract state; state 0 is the empty
-                                         sequence
-    successors        int64 (S, V)       the state after one more digit
-    low, high         float32 (S, L, H)  the box of hidden states
-    smallest_margin   float64            by which the right score is the highest, at least
+The rule is a minimal finite-state machine with its states in canonical order, so that equal rules
+have equal tables. The file, an .npz without pickles:
+    format              "rnn_tutorial certificate 2"
+    weights_hash        SHA-256, hexadecimal, over the weights in the order of their names: a line
+                        "name type (shape)", then the numbers in C order, little-endian
+    cell                "rnn" (of tanh units) or "gru"
+    machine_successors  int64 (Q, V)       the rule: the state after one more token
+    machine_outputs     int64 (Q,)         the class of each state
+    machine_states      int64 (S,)         the machine's state in each abstract state; abstract
+                                           state 0 is the empty sequence
+    successors          int64 (S, V)       the abstract state after one more token
+    low, high           float32 (S, L, H)  the box of hidden states
+    smallest_margin     float64            by which the right score is the highest, at least
 
-`check_claim` knows nothing of sums: for another machine, only the reading of its certificate
-is to be written.
+A file of format 1 is about a tanh RNN and the digit sum: in place of `cell` and the three fields of
+the machine it has `max_number`, the largest digit, and `residues`, the remainder of each state.
 
-Shapes: S abstract states, V tokens, C classes, L layers, H hidden.
+Shapes: Q states of the machine, S abstract states, V tokens, C classes, L layers, H hidden, D input
+of a layer.
 """
 
 from __future__ import annotations
@@ -34,60 +38,64 @@ from typing import NamedTuple
 
 import numpy as np
 
-_TYPES = {
+_COMMON = {
     "format": ("U", 0),
     "weights_hash": ("U", 0),
-    "max_number": ("i", 0),
-    "residues": ("i", 1),
     "successors": ("i", 2),
     "low": ("f", 3),
     "high": ("f", 3),
     "smallest_margin": ("f", 0),
 }
+_FIELDS = {  # of each format: kind of type and number of dimensions
+    "rnn_tutorial certificate 1": _COMMON | {"max_number": ("i", 0), "residues": ("i", 1)},
+    "rnn_tutorial certificate 2": _COMMON
+    | {
+        "cell": ("U", 0),
+        "machine_successors": ("i", 2),
+        "machine_outputs": ("i", 1),
+        "machine_states": ("i", 1),
+    },
+}
 _DAMAGE = (
     OSError, ValueError, LookupError, EOFError, AttributeError, TypeError, NotImplementedError,
     RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
+_LARGEST_FILE = 2**30  # bytes, unpacked; what a proof writes is smaller
 _TANH_ERROR = 2.0**-21  # of the network's tanh, absolute
+_SIGMOID_ERROR = 2.0**-21  # of its sigmoid
 _NUMPY_TANH_ERROR = 2.0**-50  # of float64's
-_LARGEST_STATE = 1 + 2.0**-20  # of |h|: tanh and its error
 _SMALLEST_NORMAL = 2.0**-126
 
-_Boxes = tuple[np.ndarray, np.ndarray]  # lows and highs, (S, L, H)
+_Boxes = tuple[np.ndarray, np.ndarray]  # lows and highs, (S, L, H) or (S, H)
+_Sums = tuple[np.ndarray, np.ndarray, np.ndarray]  # the same and a sum of absolute products
 
 
 class InvalidCertificate(Exception):
     """The certificate does not prove the network right; the message says why."""
 
 
-class Claim(NamedTuple):
-    """What is claimed, and what the rule says about it.
+class Rule(NamedTuple):
+    """What is right: a finite-state machine, whose state is 0 before the first token.
 
     Args:
-        machine_states: the state of the machine in each abstract state, (S,); 0 is the machine's
-            first.
-        classes: the right class in each abstract state, by the rule, (S,).
-        expected: the state of the machine after each abstract state and token, by the rule, (S, V).
-        successors: the abstract state after each abstract state and token, (S, V).
-        low, high: the boxes, (S, L, H).
-        smallest_margin: by which the right score is the highest, at least.
+        successors: the state after one more token, int64, (Q, V).
+        outputs: the class of each state, int64, (Q,).
     """
 
-    machine_states: np.ndarray
-    classes: np.ndarray
-    expected: np.ndarray
     successors: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    smallest_margin: float
+    outputs: np.ndarray
 
 
-def check_certificate(path: Path, weights: Mapping[str, np.ndarray]) -> float:
-    """Check that a certificate proves a network right for every sequence of digits of every length.
+def check_certificate(
+    path: Path, weights: Mapping[str, np.ndarray], rule: Rule, cell: str = "rnn"
+) -> float:
+    """Check that a certificate proves a network right for every sequence of tokens of every length.
 
     Args:
         path: the certificate.
         weights: the network's, float32, by the names of RnnClsNet's state_dict.
+        rule: what is right, as the caller knows it; a certificate about another is refused.
+        cell: "rnn" or "gru": what the network computes with its weights.
 
     Returns:
         The smallest score margin of the right class in any box.
@@ -97,56 +105,62 @@ def check_certificate(path: Path, weights: Mapping[str, np.ndarray]) -> float:
     """
     certificate = _read(path)
     _require(str(certificate["weights_hash"]) == _hash(weights), "it is for other weights")
-    embedding, _, _ = _arrange(weights)
-    digits, remainders = np.arange(len(embedding)), certificate["residues"]
-    _require(certificate["max_number"] == digits[-1], "max_number is not the network's")
-    _require(np.isin(remainders, digits).all(), "a remainder is not in 0 to max_number")
-    return check_claim(
-        Claim(
-            machine_states=remainders,
-            classes=remainders,
-            expected=(remainders[:, None] + digits) % len(digits),
-            successors=certificate["successors"],
-            low=certificate["low"],
-            high=certificate["high"],
-            smallest_margin=float(certificate["smallest_margin"]),
-        ),
-        weights,
-    )
+    if "cell" not in certificate:
+        certificate = _in_format_2(certificate, rule)
+    _require(certificate["cell"] == cell, f"it is for another cell than {cell}")
+    is_same_rule = np.array_equal(certificate["machine_successors"], rule.successors)
+    is_same_rule &= np.array_equal(certificate["machine_outputs"], rule.outputs)
+    _require(is_same_rule, "it is for another machine")
+    return _check_automaton(certificate, weights, rule, cell)
 
 
-def check_claim(claim: Claim, weights: Mapping[str, np.ndarray]) -> float:
-    """Check that the claimed automaton proves a network right for every sequence of every length.
+def _in_format_2(certificate: Mapping[str, np.ndarray], rule: Rule) -> dict[str, np.ndarray]:
+    """The fields of a certificate of format 1 as format 2 has them."""
+    digits = np.arange(rule.successors.shape[1])
+    is_sum = certificate["max_number"] == digits[-1] and len(rule.outputs) == len(digits)
+    _require(is_sum, "it is for another machine")
+    return {
+        **certificate,
+        "cell": np.array("rnn"),
+        "machine_successors": (digits[:, None] + digits) % len(digits),
+        "machine_outputs": digits,
+        "machine_states": certificate["residues"],
+    }
 
-    Arguments and results are those of `check_certificate`, for any machine.
-    """
-    states, successors = claim.machine_states, claim.successors
-    low, high = claim.low.astype(np.float64), claim.high.astype(np.float64)
-    embedding, layers, fc = _arrange(weights)
+
+def _check_automaton(
+    automaton: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray], rule: Rule, cell: str
+) -> float:
+    """Check that the automaton of a certificate closes; returns the smallest margin."""
+    states, successors = automaton["machine_states"], automaton["successors"]
+    low, high = (automaton[name].astype(np.float64) for name in ("low", "high"))
+    embedding, layers, fc = _arrange(weights, cell)
     num_states, num_tokens = len(states), len(embedding)
-    _require(claim.expected.shape[1] == num_tokens, "its tokens are not the network's")
-    _require(claim.classes.max(initial=0) < len(fc[1]), "its classes are not the network's")
+    _require(rule.successors.shape[1] == num_tokens, "the machine's tokens are not the network's")
+    _require(rule.outputs.max() < len(fc[1]), "the machine's classes are not the network's")
     _require(successors.shape == (num_states, num_tokens), "a state or a successor is missing")
-    shape = num_states, len(layers), len(layers[0][1])
+    shape = num_states, len(layers), layers[0][1].shape[1]
     _require(low.shape == high.shape == shape, "the boxes do not fit the network")
     _require(num_states > 0 and (low <= high).all(), "a box is empty or not a number")
     is_known = (successors >= 0) & (successors < num_states)
     _require(is_known.all(), "a successor is not one of the abstract states")
+    is_in_rule = (states >= 0) & (states < len(rule.outputs))
+    _require(is_in_rule.all(), "a machine state is not one of the machine's")
     _require(states[0] == 0, "the empty sequence is not in the machine's first state")
     _require((low[0] <= 0).all() and (high[0] >= 0).all(), "the box of h_0 does not hold it")
-    is_expected = states[successors] == claim.expected
+    is_expected = states[successors] == rule.successors[states]
     _require(is_expected.all(), "a successor is not in the state that the machine goes to")
     for token in range(num_tokens):
         after = successors[:, token]
         image_low, image_high = _step(embedding[token], layers, low, high)
         _require(
             (low[after] <= image_low).all() and (image_high <= high[after]).all(),
-            f"token {token} leads out of a box",
+            f"the token of id {token} leads out of a box",
         )
     ends = np.unique(successors)  # of all sequences but the empty one
-    margin = _smallest_margin(*fc, low[ends, -1], high[ends, -1], claim.classes[ends])
+    margin = _smallest_margin(*fc, low[ends, -1], high[ends, -1], rule.outputs[states[ends]])
     _require(margin > 0, f"a score margin is negative: {margin:.3g}")
-    claimed = claim.smallest_margin
+    claimed = float(automaton["smallest_margin"])
     _require(0 < claimed <= margin * (1 + 1e-4), f"it claims a margin of {claimed:.3g}")
     return margin
 
@@ -157,7 +171,7 @@ def claimed_hash(path: Path) -> str:
     Raises:
         InvalidCertificate: the file is missing, damaged, or no certificate.
     """
-    return str(_read(path, ("format", "weights_hash"))["weights_hash"])
+    return str(_read(path, ("weights_hash",))["weights_hash"])
 
 
 def _require(condition: bool, otherwise: str) -> None:
@@ -165,19 +179,22 @@ def _require(condition: bool, otherwise: str) -> None:
         raise InvalidCertificate(otherwise)
 
 
-def _read(path: Path, names: Collection[str] = tuple(_TYPES)) -> dict[str, np.ndarray]:
-    """These fields of the file, of the right types and numbers of dimensions."""
+def _read(path: Path, names: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """These fields of the file, or all, of the right types and numbers of dimensions."""
     _require(not path.exists() or path.is_file(), "it is not a regular file")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            _require(set(archive.files) == set(_TYPES), "its fields are not those of a certificate")
-            fields = {name: archive[name] for name in names}
+            size = sum(entry.file_size for entry in archive.zip.infolist())
+            _require(size <= _LARGEST_FILE, f"it unpacks to {size:,} bytes, too many")
+            types = _FIELDS.get(str(archive["format"]))
+            _require(types is not None, "its format is unknown")
+            _require(set(archive.files) == set(types), "its fields are not those of a certificate")
+            fields = {name: archive[name] for name in names or types}
     except _DAMAGE as error:
         raise InvalidCertificate(f"it cannot be read: {error}") from None
     for name, array in fields.items():
-        has_type = (array.dtype.kind, array.ndim) == _TYPES[name]
+        has_type = (array.dtype.kind, array.ndim) == types[name]
         _require(has_type, f"its field {name} has the wrong type or number of dimensions")
-    _require(str(fields["format"]) == "rnn_tutorial certificate 1", "its format is unknown")
     return fields
 
 
@@ -190,8 +207,8 @@ def _hash(weights: Mapping[str, np.ndarray]) -> str:
     return sha256.hexdigest()
 
 
-def _arrange(weights: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list, tuple]:
-    """Embedding of the tokens, (V, E), layers (W_ih, W_hh, b_ih, b_hh), and fc (W, b)."""
+def _arrange(weights: Mapping[str, np.ndarray], cell: str) -> tuple[np.ndarray, list, tuple]:
+    """Embedding of the tokens, (V, D), layers (W_ih, W_hh, b_ih, b_hh), and fc (W, b)."""
     num_layers = sum(name.startswith("rnn.weight_hh") for name in weights)
     names = [
         [f"rnn.{kind}_l{index}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
@@ -199,35 +216,99 @@ def _arrange(weights: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list, tuple
     ]
     expected = {"embedding.weight", "fc.weight", "fc.bias"}.union(*names)
     is_plain = set(weights) == expected and num_layers > 0
-    _require(is_plain, "the network is not a plain nn.RNN in one direction")
+    _require(is_plain, "the network is not a plain one in one direction")
     hidden = weights["rnn.weight_hh_l0"].shape[1]
     for values in weights.values():
         _require(values.dtype == np.float32, "a weight is not in float32")
         _require(np.abs(values).max() < 2.0**32, "a weight is not a number that a network uses")
     exact = {name: values.astype(np.float64) for name, values in weights.items()}
     layers = [tuple(exact[name] for name in layer) for layer in names]
-    square = all(layer[1].shape == (hidden, hidden) for layer in layers)
-    _require(square, "the recurrent layers are not a plain nn.RNN")  # nn.LSTM's are (4 H, H)
+    shape = {"rnn": hidden, "gru": 3 * hidden}.get(cell), hidden
+    is_cell = all(layer[1].shape == shape for layer in layers)
+    _require(is_cell, f"the recurrent layers are not those of cell {cell}")
     return exact["embedding.weight"][:-1], layers, (exact["fc.weight"], exact["fc.bias"])
 
 
 def _step(x: np.ndarray, layers: list, low: np.ndarray, high: np.ndarray) -> _Boxes:
-    """Boxes around what float32 may compute from an embedded token, (E,), and all h in boxes."""
+    """Boxes around what float32 may compute from an embedded token, (D,), and all h in boxes."""
     image_low, image_high = np.empty_like(low), np.empty_like(high)
-    input_low = input_high = np.broadcast_to(x, (len(low), len(x)))
-    for index, (w_ih, w_hh, b_ih, b_hh) in enumerate(layers):
-        from_input = _times(w_ih, input_low, input_high)
-        from_state = _times(w_hh, low[:, index], high[:, index])
-        largest_input = np.abs(x) if index == 0 else np.full(w_ih.shape[1], _LARGEST_STATE)
-        mass = np.abs(w_ih) @ largest_input + np.abs(w_hh).sum(axis=1) * _LARGEST_STATE
-        mass += np.abs(b_ih) + np.abs(b_hh)
-        slack = _rounding(w_ih.shape[1] + w_hh.shape[1] + 2, mass)
-        sums = [a + b + b_ih + b_hh for a, b in zip(from_input, from_state, strict=True)]
-        tanh_error = _TANH_ERROR + _NUMPY_TANH_ERROR
-        image_low[:, index] = np.tanh(sums[0] - slack) - tanh_error
-        image_high[:, index] = np.tanh(sums[1] + slack) + tanh_error
-        input_low, input_high = image_low[:, index], image_high[:, index]
+    inputs = np.broadcast_to(x, (len(low), len(x)))
+    inputs = inputs, inputs
+    for index, weights in enumerate(layers):
+        is_gru = len(weights[1]) > low.shape[2]
+        step = _gru_layer if is_gru else _rnn_layer
+        inputs = step(weights, inputs, (low[:, index], high[:, index]))
+        image_low[:, index], image_high[:, index] = inputs
     return image_low, image_high
+
+
+def _rnn_layer(weights: tuple, inputs: _Boxes, states: _Boxes) -> _Boxes:
+    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh)."""
+    w_ih, w_hh, b_ih, b_hh = weights
+    sums = _add(_affine(w_ih, b_ih, inputs), _affine(w_hh, b_hh, states))
+    return _tanh(_widen(sums, w_ih.shape[1] + w_hh.shape[1] + 2))
+
+
+def _gru_layer(weights: tuple, inputs: _Boxes, states: _Boxes) -> _Boxes:
+    """h' = (1 - z) n + z h, where n = tanh(W_in x + b_in + r (W_hn h + b_hn)), with gates r and z.
+
+    PyTorch computes (h - n) z + n, others the sum above: three or four operations, which err by at
+    most 5 u times the larger of |h| and |n|; 8 u is allowed for.
+    """
+    w_ih, w_hh, b_ih, b_hh = (np.split(part, 3) for part in weights)  # of r, z, n
+    num_terms = w_ih[0].shape[1] + w_hh[0].shape[1] + 2
+    from_input = [_affine(w, b, inputs) for w, b in zip(w_ih, b_ih, strict=True)]
+    from_state = [_affine(w, b, states) for w, b in zip(w_hh, b_hh, strict=True)]
+    r_low, r_high = _sigmoid(_widen(_add(from_input[0], from_state[0]), num_terms))
+    z_low, z_high = _sigmoid(_widen(_add(from_input[1], from_state[1]), num_terms))
+    q_low, q_high, q_mass = from_state[2]
+    gated = (
+        q_low * np.where(q_low < 0, r_high, r_low),
+        q_high * np.where(q_high < 0, r_low, r_high),
+        q_mass,
+    )
+    n_low, n_high = _tanh(_widen(_add(from_input[2], gated), num_terms + 2))
+    low, high = states
+    z_of_low, z_of_high = (
+        np.where(low < n_low, z_high, z_low),
+        np.where(high > n_high, z_high, z_low),
+    )
+    error = 8 * 2.0**-24 * np.maximum(np.maximum(-low, high), np.maximum(-n_low, n_high))
+    return (
+        (1 - z_of_low) * n_low + z_of_low * low - error,
+        (1 - z_of_high) * n_high + z_of_high * high + error,
+    )
+
+
+def _affine(weight: np.ndarray, bias: np.ndarray, boxes: _Boxes) -> _Sums:
+    """Weight · h + bias over the boxes, and the sum of the absolute products."""
+    low, high = boxes
+    mass = np.maximum(-low, high) @ np.abs(weight).T + np.abs(bias)
+    return *(ends + bias for ends in _times(weight, low, high)), mass
+
+
+def _add(left: _Sums, right: _Sums) -> _Sums:
+    return tuple(a + b for a, b in zip(left, right, strict=True))
+
+
+def _widen(sums: _Sums, num_terms: int) -> _Boxes:
+    """The sums with their rounding."""
+    low, high, mass = sums
+    slack = _rounding(num_terms, mass)
+    return low - slack, high + slack
+
+
+def _tanh(ends: _Boxes) -> _Boxes:
+    low, high = map(np.tanh, ends)
+    error = _TANH_ERROR + _NUMPY_TANH_ERROR
+    return low - error, high + error
+
+
+def _sigmoid(ends: _Boxes) -> _Boxes:
+    """σ(x) = (1 + tanh(x / 2)) / 2; what computes it in float32 stays in 0 to 1."""
+    low, high = ((1 + np.tanh(end / 2)) / 2 for end in ends)
+    error = _SIGMOID_ERROR + _NUMPY_TANH_ERROR
+    return np.maximum(low - error, 0), np.minimum(high + error, 1)
 
 
 def _times(weight: np.ndarray, low: np.ndarray, high: np.ndarray) -> _Boxes:
@@ -250,13 +331,12 @@ def _smallest_margin(
     weight: np.ndarray, bias: np.ndarray, low: np.ndarray, high: np.ndarray, classes: np.ndarray
 ) -> float:
     """The right score minus any other, at least, over the boxes of the last layer, (S, H)."""
-    mass = np.abs(weight).sum(axis=1) * _LARGEST_STATE + np.abs(bias)
-    slack = _rounding(len(weight[0]) + 1, mass)
     smallest = np.inf
     for right in np.unique(classes):
         rows = classes == right
+        slack = _rounding(len(weight[0]) + 1, _affine(weight, bias, (low[rows], high[rows]))[2])
         least, _ = _times(weight[right] - weight, low[rows], high[rows])  # (…, C)
-        margins = least + (bias[right] - bias) - (slack[right] + slack)
+        margins = least + (bias[right] - bias) - (slack[:, [right]] + slack)
         others = np.delete(margins, right, axis=1)
         smallest = min(smallest, others.min(initial=np.inf))
     return float(smallest)

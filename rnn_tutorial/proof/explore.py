@@ -12,14 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from rnn_tutorial.machines.machine import Machine
-from rnn_tutorial.proof.intervals import IntervalNet
+from rnn_tutorial.proof.intervals import MAX_NUMBERS, IntervalNet
 
-MAX_NUMBERS = 2**24  # in the boxes, or in the images of a level of sequences: 128 MiB
-_MAX_STATES = 5000  # found by resolution; beyond it the hidden states do not settle
+MAX_STATES = 5000  # found by resolution; beyond it the hidden states do not settle
 
 
 class NotProved(Exception):
@@ -60,11 +58,16 @@ class AbstractStates:
     def describe(self, state: int) -> str:
         """What a message says of an abstract state."""
         name = self.machine.classes[self.classes[state]]
-        return f"abstract state {state:,} (right answer {name}, as after {self.sequence(state)})"
+        return f"the state after {self.sequence(state)} (right answer {name})"
 
 
 def explore(
-    net: IntervalNet, machine: Machine, resolution: float = 0, memory: int | None = None
+    net: IntervalNet,
+    machine: Machine,
+    resolution: float = 0,
+    memory: int | None = None,
+    max_states: int = MAX_STATES,
+    quiet: bool = False,
 ) -> AbstractStates:
     """Follow all sequences until none is new.
 
@@ -72,17 +75,18 @@ def explore(
         resolution: two sequences in the same machine state share an abstract state if their hidden
             states differ by at most this in every unit.
         memory: or, if given, if their last `memory` tokens agree.
+        max_states: how many abstract states a resolution may give.
+        quiet: show no progress bar.
 
     Raises:
         NotProved: an answer is wrong, or there are too many states.
-        ValueError: there are too many states for the memory of this program.
     """
     tokens = np.arange(net.num_tokens)
     points = np.zeros((1, net.num_layers, net.hidden_dim))
     recent = np.full((1, memory or 0), -1)  # the last tokens; -1 is none
     machine_states, origins = np.zeros(1, np.int64), np.zeros((1, 2), np.int64)
     successors = np.empty((0, net.num_tokens), np.int64)
-    with tqdm(desc="exploring", unit=" states", leave=False, disable=None) as bar:
+    with tqdm(desc="exploring", unit=" states", leave=False, disable=quiet or None) as bar:
         while len(successors) < len(points):
             level = np.arange(len(successors), len(points))  # states to continue
             _check_size(net, len(points), len(level))
@@ -111,19 +115,19 @@ def explore(
             bar.update(len(new))
             states = AbstractStates(machine, points, machine_states, origins, successors)
             _check_answers(net, states, len(new))
-            if memory is None and len(points) > _MAX_STATES:
+            if memory is None and len(points) > max_states:
                 raise NotProved(
-                    f"the hidden states do not settle: more than {_MAX_STATES:,} of them differ by "
+                    f"the hidden states do not settle: more than {max_states:,} of them differ by "
                     f"more than {resolution}"
                 )
     return states
 
 
 def _check_size(net: IntervalNet, num_states: int, num_new: int) -> None:
-    """Raise ValueError if the states, and the images of the new ones, need too much memory."""
+    """Raise NotProved if the states, and the images of the new ones, need too much memory."""
     num_vectors = num_states + num_new * net.num_tokens
     if num_vectors * net.num_layers * net.hidden_dim > MAX_NUMBERS:
-        raise ValueError(
+        raise NotProved(
             f"{num_states:,} abstract states with {net.num_tokens} tokens each are too many for "
             "the memory of this program"
         )
@@ -140,15 +144,19 @@ def _find_near(
 ) -> tuple[np.ndarray, list[int]]:
     """Find a known hidden state, (S, L, H), near each that was met, (M, L, H), or make it known.
 
+    Of the known ones the nearest is looked at: nearest in the Euclidean norm, which a matrix
+    product tells, near if no unit differs by more than the resolution.
+
     Returns:
         The places, (M,), in `known` followed by new rows, and which of `met` those are.
     """
     met = met.reshape(len(met), -1)
+    known = known.reshape(-1, met.shape[1])
     place = np.full(len(met), -1)
     if len(known):
-        pair = torch.from_numpy(met), torch.from_numpy(known).flatten(1)
-        distance, nearest = torch.cdist(*pair, p=float("inf")).min(dim=1)
-        place = np.where(distance.numpy() <= resolution, nearest.numpy(), -1)
+        nearest = ((known**2).sum(axis=1) - 2 * met @ known.T).argmin(axis=1)
+        is_near = (np.abs(met - known[nearest]) <= resolution).all(axis=1)
+        place[is_near] = nearest[is_near]
     first: list[int] = []
     left = np.flatnonzero(place < 0)
     while len(left):

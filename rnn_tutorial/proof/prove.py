@@ -11,8 +11,7 @@ token. Abstract state 0 is the empty sequence. If
     3. in the box of every successor, the class of its machine state has the highest score,
 
 then every sequence ends in the box of an abstract state with the machine state that it really leads
-to, by induction over its tokens, and is answered right. For the digit sum the machine state is the
-remainder so far: that of the successor is that of s plus d, modulo (max_number + 1).
+to, by induction over its tokens, and is answered right.
 
 Whether 1 to 3 hold is decided by interval arithmetic (intervals.py); however the automaton was
 found, it cannot make the proof wrong. It is found in two phases:
@@ -33,14 +32,30 @@ from tqdm import tqdm
 
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.proof.explore import MAX_NUMBERS, AbstractStates, NotProved, explore
-from rnn_tutorial.proof.intervals import LARGEST_STATE, Boxes, IntervalNet
+from rnn_tutorial.proof.explore import MAX_STATES, AbstractStates, NotProved, explore
+from rnn_tutorial.proof.intervals import LARGEST_STATE, MAX_NUMBERS, Boxes, IntervalNet
 
-_RESOLUTIONS = (0.3, 0.1, 0.03)  # coarse ones give few states, fine ones small boxes
-_MAX_PASSES = 200
-_OVERSHOOT = 0.1  # boxes grow by so much more than they must, to need fewer passes
+_OVERSHOOT = 0.3  # boxes grow by so much more than they must, to need fewer passes
 
 _Arrivals = tuple[np.ndarray, np.ndarray, np.ndarray]  # see `_group`
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How hard to look for a proof.
+
+    Args:
+        resolutions: from coarse ones, which give few abstract states, to fine ones, which give
+            small boxes.
+        max_states: of the automaton.
+        max_passes: over all boxes, until they hold their images.
+        quiet: show no progress bars.
+    """
+
+    resolutions: Sequence[float] = (0.3, 0.1, 0.03)
+    max_states: int = MAX_STATES
+    max_passes: int = 100
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,12 +63,14 @@ class Proof:
     """An automaton of boxes that proves a network right; what is in a certificate.
 
     Args:
+        cell: of the network, "rnn" or "gru".
         machine_states: of the abstract states, (S,).
         successors: the abstract state after one more token, (S, V).
         low, high: the boxes, float32, (S, L, H).
         smallest_margin: score of the right class minus the next, at least, in any box.
     """
 
+    cell: str
     machine_states: np.ndarray
     successors: np.ndarray
     low: np.ndarray
@@ -64,7 +81,8 @@ class Proof:
     def largest_width(self) -> float:
         return float((self.high - self.low).max())
 
-    def figures(self) -> dict[str, bool | int | float]:
+    def figures(self) -> dict[str, int | float]:
+        """What a result file says of the proof."""
         return {
             "abstract_states": len(self.machine_states),
             "smallest_margin": self.smallest_margin,
@@ -72,76 +90,122 @@ class Proof:
         }
 
     def describe(self) -> str:
-        return f"{len(self.machine_states):,} abstract states, smallest score margin {self.smallest_margin:.3g}"
+        """The same in words."""
+        return (
+            f"{len(self.machine_states):,} abstract states, smallest score margin "
+            f"{self.smallest_margin:.3g}, largest box width {self.largest_width:.3g}"
+        )
 
 
-def prove(model: RnnClsNet, machine: Machine, memory: int | None = None) -> Proof:
+def prove(
+    model: RnnClsNet, machine: Machine, memory: int | None = None, quick: bool = False
+) -> Proof:
     """Prove that the model computes what the machine does for every sequence of every length.
+
+    Nothing here is random.
 
     Args:
         memory: abstract states are the pairs (machine state, last `memory` tokens); None takes
             hidden states that are nearly the same, at resolutions from coarse to fine.
+        quick: give up early, and show no progress bars: for one attempt of many while a network
+            learns. What it proves is proved as well as by a long search.
 
     Raises:
         NotProved: the first step of the proof that failed, at the finest resolution.
-        ValueError: such a network, or so many abstract states, are not supported.
+        ValueError: such a network, or so large a machine or memory, is not supported.
     """
-    net = IntervalNet(model)
     machine.check_sizes(model.arguments["vocab_size"], model.arguments["cls_num"])
+    net = IntervalNet(model)
+    _check_machine(net, machine)
+    search = _quick_search(machine) if quick else _Search()
     if memory is not None:
-        V = net.num_tokens
-        num_states = sum(V**length for length in range(memory)) + machine.num_states * V**memory
-        if num_states * net.num_layers * net.hidden_dim > MAX_NUMBERS:
-            raise ValueError(f"--memory {memory} makes {num_states:,} abstract states, too many")
-        return _grow(net, explore(net, machine, memory=memory))
-    for resolution in _RESOLUTIONS:
-        states = explore(net, machine, resolution)
+        _check_memory(net, machine, memory)
+        return _grow(net, explore(net, machine, memory=memory, quiet=quick), search)
+    failed = None
+    for resolution in search.resolutions:
+        states = explore(net, machine, resolution, None, search.max_states, search.quiet)
+        if failed is not None and np.array_equal(states.successors, failed.successors):
+            continue
         try:
-            return _grow(net, states)
+            return _grow(net, states, search)
         except NotProved as error:
-            failure = error
+            failed, failure = states, error
     raise failure
 
 
 def attempt_proof(model: RnnClsNet, machine: Machine) -> Proof | NotProved:
-    """A proof, or why there is none."""
+    """A proof that is quickly found, or why there is none yet."""
     try:
-        return prove(model, machine)
+        return prove(model, machine, quick=True)
     except NotProved as error:
         return error
 
 
-def _grow(net: IntervalNet, states: AbstractStates) -> Proof:
+def _quick_search(machine: Machine) -> _Search:
+    """A search of a fraction of a second for ten tokens and 128 hidden units.
+
+    A network that is ready to be proved has about as many abstract states as there are pairs of a
+    machine state and a token, or a few times as many.
+    """
+    max_states = max(500, 5 * machine.num_states * len(machine.tokens))
+    return _Search((0.3,), min(max_states, MAX_STATES), max_passes=30, quiet=True)
+
+
+def _check_memory(net: IntervalNet, machine: Machine, memory: int) -> None:
+    """Raise ValueError if the last tokens of a sequence may be too many different ones."""
+    V = net.num_tokens
+    num_states = sum(V**length for length in range(memory)) + machine.num_states * V**memory
+    if num_states * net.num_layers * net.hidden_dim > MAX_NUMBERS:
+        raise ValueError(f"--memory {memory} makes {num_states:,} abstract states, too many")
+
+
+def _check_machine(net: IntervalNet, machine: Machine) -> None:
+    """Raise ValueError if the proof would need more abstract states than there is memory for.
+
+    Each state of the machine that sequences reach needs one at least, and an image for each token.
+    """
+    num_units = net.num_layers * net.hidden_dim
+    num_numbers = machine.num_states * net.num_tokens * num_units
+    if machine.num_states > MAX_STATES or num_numbers > MAX_NUMBERS:
+        raise ValueError(
+            f"a machine of {machine.num_states:,} states and {net.num_tokens:,} tokens is too "
+            f"large for a proof: at most {MAX_STATES:,} states, and {MAX_NUMBERS:,} numbers in the "
+            f"images of the states, for each token one of {num_units:,} hidden units"
+        )
+
+
+def _grow(net: IntervalNet, states: AbstractStates, search: _Search) -> Proof:
     """Let the boxes grow until each holds its images; raise NotProved if that fails."""
     classes = states.classes
     low, high = _round_outward(states.points, states.points)
     arrivals = [_group(successors) for successors in states.successors.T]
     label = f"{len(low):,} states"
-    bar = tqdm(range(_MAX_PASSES), label, unit=" passes", leave=False, disable=None)
+    passes = range(search.max_passes)
+    bar = tqdm(passes, label, unit=" passes", leave=False, disable=search.quiet or None)
     for _ in bar:
         bar.set_postfix_str(f"largest width {(high - low).max():.3g}")
         margins = net.margins(low[1:], high[1:], classes[1:])
         if margins.min() <= 0:
             worst = margins.argmin() + 1
             raise NotProved(
-                f"a score margin is negative, {margins.min():.3g}: the box of "
-                f"{states.describe(worst)} has grown to a width of "
-                f"{(high[worst] - low[worst]).max():.3g}"
+                f"the box of {states.describe(worst)} grew to a width of "
+                f"{(high[worst] - low[worst]).max():.3g}, and its score margin is "
+                f"{margins.min():.3g}"
             )
         image_low, image_high = _unite_images(net, low, high, arrivals)
         lacks_low, lacks_high = np.maximum(low - image_low, 0), np.maximum(image_high - high, 0)
         if not lacks_low.any() and not lacks_high.any():
             boxes = low.astype(np.float32), high.astype(np.float32)  # exact: they were rounded
             margin = float(margins.min())
-            return Proof(states.machine_states, states.successors, *boxes, margin)
+            return Proof(net.cell, states.machine_states, states.successors, *boxes, margin)
         low, high = _round_outward(
             np.maximum(low - (1 + _OVERSHOOT) * lacks_low, -LARGEST_STATE),
             np.minimum(high + (1 + _OVERSHOOT) * lacks_high, LARGEST_STATE),
         )
     worst = np.maximum(lacks_low, lacks_high).max(axis=(1, 2)).argmax()
     raise NotProved(
-        f"a box kept growing: that of {states.describe(worst)} is "
-        f"{(high[worst] - low[worst]).max():.3g} wide after {_MAX_PASSES} passes"
+        f"the box of {states.describe(worst)} kept growing: to a width of "
+        f"{(high[worst] - low[worst]).max():.3g} in {search.max_passes} passes"
     )
 
 

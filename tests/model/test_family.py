@@ -563,7 +563,7 @@ def test_what_knows_plain_nets_only_refuses_the_others():
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     with pytest.raises(ValueError, match="a tanh RNN, a GRU or an LSTM of one direction"):
         compile_training_step(model, optimizer)
-    with pytest.raises(ValueError, match="a tanh RNN of one direction"):
+    with pytest.raises(ValueError, match="a tanh RNN or a GRU of one direction"):
         prove(model, SumModulo(9))
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
         graph_training_step(model, optimizer)

@@ -17,6 +17,15 @@ from rnn_tutorial.training.objective import Contraction
 PARITY = Machine(("0", "1"), ("even", "odd"), [[0, 1], [1, 0]], [0, 1])
 # Remainders modulo 3 under other names: tokens 1, 2, 0, and a class that says the remainder's.
 RELABELLED = Machine("abc", "xyz", [[1, 2, 0], [2, 0, 1], [0, 1, 2]], [2, 0, 1])
+# No "000" anywhere. Source: Tomita, Dynamic construction of finite automata from examples, 1982.
+TOMITA_4 = Machine("01", ("rejected", "accepted"), [[1, 0], [2, 0], [3, 0], [3, 3]], [1, 1, 1, 0])
+# A walk on a circle of five places.
+CYCLE = Machine(
+    ("stay", "right", "left"),
+    "01234",
+    [[place, (place + 1) % 5, (place - 1) % 5] for place in range(5)],
+    range(5),
+)
 # Have two "b" stood side by side? The first two of three states have the same class.
 PAIR = Machine("ab", ("no", "yes"), [[0, 1], [0, 2], [2, 2]], [0, 0, 1])
 # The last token but one: four states, two tokens, three classes, one of them of no use.
@@ -60,6 +69,7 @@ def build_random(seed, num_layers, max_number=3, hidden=40):
     return model
 
 
+@torch.enable_grad()  # also within a test of no_grad that is the first to want the net
 def train(max_number, hidden, num_layers, steps, penalty, weight_decay, noise, seed=0):
     """A net trained by autograd on lengths 1 to 5."""
     torch.manual_seed(seed)

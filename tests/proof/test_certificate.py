@@ -9,6 +9,7 @@ import torch
 from conftest import REPOSITORY
 
 from rnn_tutorial.machines.digit_sum import SumModulo
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.proof import certificate
 from rnn_tutorial.proof.certificate import (
@@ -40,14 +41,17 @@ def test_a_certificate_is_checked_if_that_is_cheap(checkpoint, monkeypatch):
     assert status(checkpoint) == UNCHECKED
 
 
-def test_a_new_proof_is_written_as_the_earlier_version_did(checkpoint, tmp_path):
-    proof = prove(load_model(checkpoint), SumModulo(1))
-    save_certificate(tmp_path / "new.npz", proof, checkpoint.weights)
+def test_a_new_certificate_says_what_that_of_an_earlier_version_did(checkpoint, tmp_path):
+    model = load_model(checkpoint)
+    save_certificate(
+        tmp_path / "new.npz", prove(model, SumModulo(1)), checkpoint.weights, SumModulo(1)
+    )
     with np.load(certificate_path(checkpoint.path)) as old, np.load(tmp_path / "new.npz") as new:
-        assert old.files == new.files
-        for name in old.files:
+        for name in ("weights_hash", "low", "high", "successors", "smallest_margin"):
             assert (old[name].dtype, old[name].shape) == (new[name].dtype, new[name].shape)
-        assert np.array_equal(old["residues"], new["residues"])
+        assert np.array_equal(old["residues"], new["machine_states"])
+        assert np.array_equal(old["successors"], new["successors"])
+        assert new["cell"] == "rnn" and new["machine_successors"].tolist() == [[0, 1], [1, 0]]
 
 
 def test_no_certificate_or_one_for_other_weights_is_none(checkpoint):
@@ -64,17 +68,23 @@ def test_a_damaged_certificate_is_none(content, checkpoint):
 
 
 def test_a_false_certificate_with_the_right_hash_is_none(checkpoint):
-    proof = prove(load_model(checkpoint), SumModulo(1))
-    path = certificate_path(checkpoint.path)
-    save_certificate(path, replace(proof, low=proof.low / 2), checkpoint.weights)
+    model = load_model(checkpoint)
+    proof, path = prove(model, SumModulo(1)), certificate_path(checkpoint.path)
+    save_certificate(path, replace(proof, low=proof.low / 2), checkpoint.weights, SumModulo(1))
     assert status(checkpoint) == ABSENT
-    save_certificate(path, proof, checkpoint.weights)
+    save_certificate(path, proof, checkpoint.weights, SumModulo(1))
     assert status(checkpoint) == HOLDS
 
 
 def test_a_certificate_is_not_for_the_same_weights_in_another_net(checkpoint):
     arguments = checkpoint.model | {"nonlinearity": "relu"}
     assert status(replace(checkpoint, model=arguments)) == ABSENT
+
+
+def test_a_certificate_is_not_for_another_rule(checkpoint):
+    opposite = Machine("01", "01", [[0, 1], [1, 0]], [1, 0])
+    assert certificate_status(checkpoint, load_model(checkpoint), opposite) == ABSENT
+    assert certificate_status(checkpoint, load_model(checkpoint), SumModulo(65_535)) == ABSENT
 
 
 def test_labelled_examples_have_no_certificate(checkpoint):

@@ -5,21 +5,37 @@ import io
 import numpy as np
 import pytest
 import torch
-from networks import DELAY, PAIR, RELABELLED, build_automaton, save, trained, trained_proof
+from conftest import REPOSITORY
+from networks import (
+    CYCLE,
+    DELAY,
+    PAIR,
+    PARITY,
+    RELABELLED,
+    TOMITA_4,
+    build_automaton,
+    save,
+    trained,
+    trained_proof,
+)
 
 from rnn_tutorial import certify
+from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.proof.certificate import as_arrays, certificate_path, save_certificate
-from rnn_tutorial.proof.check import Claim, InvalidCertificate, check_certificate, check_claim
+from rnn_tutorial.proof import check
+from rnn_tutorial.proof.certificate import as_arrays, as_rule, certificate_path, save_certificate
+from rnn_tutorial.proof.check import InvalidCertificate, Rule, check_certificate
 from rnn_tutorial.proof.prove import prove
-from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.checkpoint import load_checkpoint, weights_hash
+
+SUM = as_rule(SumModulo(1))
 
 
 @pytest.fixture
 def certified(tmp_path):
     """A checkpoint with its certificate."""
     path = save(trained(), tmp_path / "run")
-    save_certificate(certificate_path(path), trained_proof(), trained().state_dict())
+    save_certificate(certificate_path(path), trained_proof(), trained().state_dict(), SumModulo(1))
     return path
 
 
@@ -36,30 +52,37 @@ def shrink(fields, name):
 
 
 def redirect(fields):
-    """Let a state go to another state of the same remainder."""
-    successors, residues = fields["successors"], fields["residues"]
+    """Let a state go to another state of the same machine state."""
+    successors, states = fields["successors"], fields["machine_states"]
     now = successors[1, 0]
-    others = np.flatnonzero((residues == residues[now]) & (np.arange(len(residues)) != now))
+    others = np.flatnonzero((states == states[now]) & (np.arange(len(states)) != now))
     successors[1, 0] = others[-1]
 
 
 def drop_last_state(fields):
-    for name in ("residues", "successors", "low", "high"):
+    for name in ("machine_states", "successors", "low", "high"):
         fields[name] = fields[name][:-1]
 
 
 TAMPERED = {
-    "format": (lambda f: f.update(format="rnn_tutorial certificate 2"), "format"),
+    "format": (lambda f: f.update(format="rnn_tutorial certificate 3"), "format"),
+    "earlier format": (lambda f: f.update(format="rnn_tutorial certificate 1"), "fields"),
     "hash": (lambda f: f.update(weights_hash="0" * 64), "other weights"),
-    "max_number": (lambda f: f.update(max_number=3), "max_number"),
-    "residues": (lambda f: f.update(residues=(f["residues"] + 1) % 2), "first state"),
-    "one residue": (lambda f: f["residues"].__setitem__(-1, 1 - f["residues"][-1]), "machine goes"),
-    "negative residue": (lambda f: f["residues"].__setitem__(-1, -1), "a remainder is not in"),
-    "huge max_number": (lambda f: f.update(max_number=10**15), "max_number"),
+    "cell": (lambda f: f.update(cell="gru"), "another cell"),
+    "rule": (lambda f: f["machine_successors"].__setitem__((1, 1), 1), "another machine"),
+    "rule's class": (lambda f: f.update(machine_outputs=1 - f["machine_outputs"]), "another mach"),
+    "rule's size": (lambda f: f.update(machine_outputs=f["machine_outputs"][:1]), "another mach"),
+    "states": (lambda f: f.update(machine_states=(f["machine_states"] + 1) % 2), "first state"),
+    "one state": (
+        lambda f: f["machine_states"].__setitem__(-1, 1 - f["machine_states"][-1]),
+        "machine goes",
+    ),
+    "negative state": (lambda f: f["machine_states"].__setitem__(-1, -1), "not one of the machine"),
+    "huge state": (lambda f: f["machine_states"].__setitem__(-1, 10**15), "not one of the machine"),
     "successors": (redirect, "leads out of a box"),
     "no such successor": (lambda f: f["successors"].__setitem__((1, 0), 10_000), "not one of"),
     "negative successor": (lambda f: f["successors"].__setitem__((1, 0), -1), "not one of"),
-    "missing digit": (lambda f: f.update(successors=f["successors"][:, :-1]), "is missing"),
+    "missing token": (lambda f: f.update(successors=f["successors"][:, :-1]), "is missing"),
     "missing state": (drop_last_state, "not one of"),
     "missing successors": (lambda f: f.update(successors=f["successors"][:-1]), "is missing"),
     "missing boxes": (lambda f: f.update(low=f["low"][:-1], high=f["high"][:-1]), "do not fit"),
@@ -72,9 +95,22 @@ TAMPERED = {
     "margin": (lambda f: f.update(smallest_margin=f["smallest_margin"] * 1.01), "claims"),
     "margin not a number": (lambda f: f.update(smallest_margin=np.nan), "claims"),
     "type": (lambda f: f.update(low=f["low"].astype(str)), "its field low"),
-    "missing field": (lambda f: f.pop("residues"), "fields"),
-    "pickle": (lambda f: f.update(residues=f["residues"].astype(object)), "cannot be read"),
+    "missing field": (lambda f: f.pop("machine_states"), "fields"),
+    "pickle": (
+        lambda f: f.update(machine_states=f["machine_states"].astype(object)),
+        "cannot be read",
+    ),
 }
+
+
+def tamper_with(path, name):
+    """Change a certificate file; returns what the refusal must say."""
+    with np.load(path) as file:
+        fields = {field: file[field] for field in file.files}
+    tamper, reason = TAMPERED[name]
+    tamper(fields)
+    np.savez(path, **fields)
+    return reason
 
 
 @pytest.mark.parametrize("name", TAMPERED)
@@ -82,16 +118,12 @@ def test_a_tampered_certificate_is_refused(name, certified, capsys):
     path = certificate_path(certified)
     assert certify.main([str(certified), "--check"]) == 0
     assert capsys.readouterr().out.startswith("CHECKED: right for every sequence of digits 0–1 ")
-    with np.load(path) as file:
-        fields = {field: file[field] for field in file.files}
-    tamper, reason = TAMPERED[name]
-    tamper(fields)
-    np.savez(path, **fields)
+    reason = tamper_with(path, name)
     assert certify.main([str(certified), "--check"]) == 1
     refused = capsys.readouterr().out
     assert refused.startswith("REFUSED: ") and refused.count("\n") == 1
     with pytest.raises(InvalidCertificate, match=reason):
-        check_certificate(path, as_arrays(load_checkpoint(certified).weights))
+        check_certificate(path, as_arrays(load_checkpoint(certified).weights), SUM)
 
 
 NPY = io.BytesIO()
@@ -114,7 +146,7 @@ def test_no_flipped_byte_makes_a_traceback(certified):
         damaged[place] ^= 1 << generator.integers(8)
         path.write_bytes(damaged)
         try:
-            check_certificate(path, weights)
+            check_certificate(path, weights, SUM)
         except InvalidCertificate:
             refused += 1
     assert refused > 150  # the others hit what the format does not use
@@ -127,10 +159,10 @@ def test_a_certificate_for_other_weights_is_refused_even_with_their_hash(certifi
         other.rnn.weight_hh_l0[3, 4] += 0.5
     save(other, certified.parent)
     with pytest.raises(InvalidCertificate, match="other weights"):
-        check_certificate(certificate_path(certified), as_arrays(other.state_dict()))
-    save_certificate(certificate_path(certified), trained_proof(), other.state_dict())
+        check_certificate(certificate_path(certified), as_arrays(other.state_dict()), SUM)
+    save_certificate(certificate_path(certified), trained_proof(), other.state_dict(), SumModulo(1))
     with pytest.raises(InvalidCertificate, match="leads out of a box"):
-        check_certificate(certificate_path(certified), as_arrays(other.state_dict()))
+        check_certificate(certificate_path(certified), as_arrays(other.state_dict()), SUM)
 
 
 def test_wrong_scores_are_refused_although_every_box_is_closed(tmp_path):
@@ -138,53 +170,201 @@ def test_wrong_scores_are_refused_although_every_box_is_closed(tmp_path):
     other.load_state_dict(trained().state_dict())
     with torch.no_grad():
         other.fc.bias[1] += 100
-    save_certificate(tmp_path / "c.npz", trained_proof(), other.state_dict())
+    save_certificate(tmp_path / "c.npz", trained_proof(), other.state_dict(), SumModulo(1))
     with pytest.raises(InvalidCertificate, match="margin is negative"):
-        check_certificate(tmp_path / "c.npz", as_arrays(other.state_dict()))
+        check_certificate(tmp_path / "c.npz", as_arrays(other.state_dict()), SUM)
 
 
-def test_a_net_that_is_no_plain_rnn_is_refused_by_the_checker(tmp_path):
-    weights = trained().state_dict() | {"rnn.weight_hh_l0_reverse": torch.zeros(32, 32)}
-    save_certificate(tmp_path / "c.npz", trained_proof(), weights)
-    with pytest.raises(InvalidCertificate, match="one direction"):
-        check_certificate(tmp_path / "c.npz", {k: v.numpy() for k, v in weights.items()})
-    weights = trained().state_dict() | {"rnn.weight_hh_l0": torch.zeros(128, 32)}
-    save_certificate(tmp_path / "c.npz", trained_proof(), weights)
-    with pytest.raises(InvalidCertificate, match=r"plain nn\.RNN"):
-        check_certificate(tmp_path / "c.npz", {k: v.numpy() for k, v in weights.items()})
+@pytest.mark.parametrize(
+    ("name", "shape", "reason"),
+    [
+        ("rnn.weight_hh_l0_reverse", (32, 32), "one direction"),
+        ("rnn.weight_hh_l0", (96, 32), "not those of cell rnn"),
+        ("rnn.weight_hh_l0", (128, 32), "not those of cell rnn"),
+    ],
+)
+def test_the_weights_of_other_nets_are_refused_by_the_checker(name, shape, reason, certified):
+    weights = as_arrays(trained().state_dict()) | {name: np.zeros(shape, np.float32)}
+    path = certificate_path(certified)
+    with np.load(path) as file:
+        fields = {field: file[field] for field in file.files}
+    tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
+    np.savez(path, **fields | {"weights_hash": weights_hash(tensors)})
+    with pytest.raises(InvalidCertificate, match=reason):
+        check_certificate(path, weights, SUM)
+
+
+def test_a_certificate_of_format_1_is_for_the_sum_alone():
+    path = REPOSITORY / "tests/runs/format_1/proved/model_step_4000.certificate.npz"
+    weights = as_arrays(load_checkpoint(path.with_name("model_step_4000.pt")).weights)
+    assert check_certificate(path, weights, SUM) > 0
+    for rule in (
+        Rule(SUM.successors, SUM.outputs[::-1]),
+        Rule(SUM.successors[::-1], SUM.outputs),
+        Rule(np.zeros((1, 2), np.int64), SUM.outputs[:1]),
+        as_rule(SumModulo(2)),
+    ):
+        with pytest.raises(InvalidCertificate, match="another machine"):
+            check_certificate(path, weights, rule)
+    with pytest.raises(InvalidCertificate, match="another cell"):
+        check_certificate(path, weights, SUM, "gru")
+
+
+def test_a_file_that_unpacks_to_more_than_a_proof_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "_LARGEST_FILE", 1000)
+    save_certificate(tmp_path / "c.npz", trained_proof(), trained().state_dict(), SumModulo(1))
+    with pytest.raises(InvalidCertificate, match="unpacks to"):
+        check_certificate(tmp_path / "c.npz", as_arrays(trained().state_dict()), SUM)
 
 
 # ---- other machines ----
 
 
-def make_claim(machine, proof):
-    """A proof beside what the machine says, as the check takes it."""
-    tokens = np.arange(len(machine.tokens))
-    return Claim(
-        proof.machine_states,
-        machine.output(proof.machine_states),
-        machine.step(proof.machine_states[:, None], tokens),
-        proof.successors,
-        proof.low,
-        proof.high,
-        proof.smallest_margin,
-    )
+class Case:
+    """A net, its certificate and the rule, each of which a test may damage."""
+
+    def __init__(self, model, machine, folder):
+        self.path = folder / "case.certificate.npz"
+        self.cell = model.arguments["cell"]
+        proof = prove(model, machine)
+        save_certificate(self.path, proof, model.state_dict(), machine)
+        self.weights = as_arrays(model.state_dict())
+        self.weights = {name: values.copy() for name, values in self.weights.items()}
+        with np.load(self.path) as file:
+            self.fields = {name: file[name] for name in file.files}
+        self.rule = Rule(*(table.copy() for table in as_rule(machine)))
+
+    def check(self):
+        np.savez(self.path, **self.fields)
+        return check_certificate(self.path, self.weights, self.rule, self.cell)
+
+    def stamp(self):
+        """Let the certificate name the weights as they are now."""
+        tensors = {name: torch.from_numpy(values) for name, values in self.weights.items()}
+        self.fields["weights_hash"] = np.array(weights_hash(tensors))
+
+    def state_of_rule(self):
+        """A machine state that has a box, and the abstract states where it is the state."""
+        state = self.fields["machine_states"][-1]
+        return state, np.flatnonzero(self.fields["machine_states"] == state)
+
+
+def flip_weights(case):
+    case.weights["rnn.weight_hh_l0"] *= -1
+    case.stamp()
+
+
+def raise_a_score(case):
+    case.weights["fc.bias"][0] += 100
+    case.stamp()
+
+
+def swap_tokens(case):
+    case.weights["embedding.weight"][:2] = case.weights["embedding.weight"][1::-1]
+    case.stamp()
+
+
+def change_one_bit(case):
+    weight = case.weights["rnn.weight_hh_l0"]
+    weight[0, 0] = np.nextafter(weight[0, 0], np.float32(9))
+
+
+def lead_to_the_start(case):
+    case.fields["successors"][case.fields["successors"] == len(case.fields["low"]) - 1] = 0
+
+
+def shrink_a_box(case):
+    case.fields["low"][-1] = case.fields["high"][-1]
+
+
+def widen_a_box(case):
+    case.fields["low"][-1], case.fields["high"][-1] = -1, 1
+
+
+def drop_a_box(case):
+    case.fields = {
+        name: values[:-1] if values.ndim and not name.startswith("machine_") else values
+        for name, values in case.fields.items()
+    }
+
+
+def claim_more(case):
+    case.fields["smallest_margin"] *= 1.001
+
+
+def change_the_rule_of_the_caller(case):
+    outputs = case.rule.outputs
+    outputs[0] = (outputs[0] + 1) % (outputs.max() + 1)
+
+
+def change_the_rule_of_the_file(case):
+    successors = case.fields["machine_successors"]
+    successors[-1, -1] = (successors[-1, -1] + 1) % len(successors)
+
+
+def change_a_class_of_both_rules(case):
+    state, _ = case.state_of_rule()
+    outputs = case.rule.outputs
+    outputs[state] = (outputs[state] + 1) % (outputs.max() + 1)
+    case.fields["machine_outputs"] = outputs
+
+
+def change_a_successor_of_both_rules(case):
+    state, _ = case.state_of_rule()
+    successors = case.rule.successors
+    successors[state, 0] = (successors[state, 0] + 1) % len(successors)
+    case.fields["machine_successors"] = successors
+
+
+def name_another_cell(case):
+    case.fields["cell"] = np.array({"rnn": "gru", "gru": "rnn"}[case.cell])
+
+
+DAMAGES = {
+    flip_weights: "leads out of a box",
+    raise_a_score: "margin is negative",
+    swap_tokens: "leads out of a box",
+    change_one_bit: "other weights",
+    lead_to_the_start: "machine goes to|leads out of a box",
+    shrink_a_box: "leads out of a box",
+    widen_a_box: "leads out of a box|margin is negative",
+    drop_a_box: "is not one of|is missing",
+    claim_more: "claims a margin",
+    change_the_rule_of_the_caller: "another machine",
+    change_the_rule_of_the_file: "another machine",
+    change_a_class_of_both_rules: "margin is negative",
+    change_a_successor_of_both_rules: "machine goes to",
+    name_another_cell: "another cell",
+}
+CASES = {
+    "parity": lambda: (build_automaton(PARITY), PARITY),
+    "tomita_4": lambda: (build_automaton(TOMITA_4), TOMITA_4),
+    "cycle": lambda: (build_automaton(CYCLE), CYCLE),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("name", CASES)
+def test_damage_to_a_net_a_certificate_or_a_rule_is_refused(name, damage, tmp_path):
+    case = Case(*CASES[name](), tmp_path)
+    assert case.check() > 1
+    damage(case)
+    with pytest.raises(InvalidCertificate, match=DAMAGES[damage]):
+        case.check()
 
 
 @pytest.mark.parametrize("machine", [PAIR, DELAY, RELABELLED])
-def test_the_proof_of_another_machine_is_checked_by_its_tables(machine):
-    model = build_automaton(machine)
-    proof = prove(model, machine)
-    weights = as_arrays(model.state_dict())
-    margin = check_claim(make_claim(machine, proof), weights)
-    assert margin == pytest.approx(proof.smallest_margin)
-    wrong_classes = (make_claim(machine, proof).classes + 1) % len(machine.classes)
-    for changed, reason in (
-        ({"classes": wrong_classes}, "margin is negative"),
-        ({"classes": wrong_classes + 5}, "classes are not the network's"),
-        ({"expected": make_claim(machine, proof).expected[::-1]}, "machine goes to"),
-        ({"expected": make_claim(machine, proof).expected[:, :-1]}, "tokens are not the network's"),
-        ({"machine_states": proof.machine_states + 1}, "first state"),
+def test_the_proof_of_another_machine_is_checked(machine, tmp_path):
+    assert Case(build_automaton(machine), machine, tmp_path).check() > 1.9
+
+
+def test_a_rule_for_other_tokens_or_classes_than_the_net_has_is_refused(tmp_path):
+    case = Case(build_automaton(PARITY), PARITY, tmp_path)
+    for rule, reason in (
+        (Rule(np.zeros((2, 3), np.int64), case.rule.outputs), "tokens are not the network's"),
+        (Rule(case.rule.successors, case.rule.outputs + 5), "classes are not the network's"),
     ):
+        case.rule = rule
+        case.fields |= {"machine_successors": rule.successors, "machine_outputs": rule.outputs}
         with pytest.raises(InvalidCertificate, match=reason):
-            check_claim(make_claim(machine, proof)._replace(**changed), weights)
+            case.check()
