@@ -15,8 +15,9 @@ from rnn_tutorial.settings.model_options import (
     CELLS,
     NONLINEARITIES,
     PLAIN,
-    PLAIN_IN_WORDS,
     POOLINGS,
+    PROVABLE_CELLS,
+    PROVABLE_IN_WORDS,
     STACK_CELLS,
     check_model_options,
 )
@@ -327,8 +328,8 @@ class TrainConfig:
                 f"--contraction needs --precision float32, not {self.precision}: "
                 "the proofs that it serves are about float32"
             )
-        if not self.is_plain:
-            yield f"--contraction {self.contraction:g} needs {PLAIN_IN_WORDS}"
+        if not (self.is_stack and self.cell in PROVABLE_CELLS):
+            yield f"--contraction {self.contraction:g} needs {PROVABLE_IN_WORDS}"
 
     def _bptt_conflicts(self) -> Iterator[str]:
         reasons = {
