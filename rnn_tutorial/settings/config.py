@@ -300,8 +300,8 @@ class TrainConfig:
             yield "--sampling varied walks through a machine; --train_file brings its sequences"
         if self.stop_when_proved and self.train_file:
             yield "--stop_when_proved needs a rule to prove; --train_file has only examples"
-        if self.stop_when_proved and not self.is_plain:
-            yield f"--stop_when_proved needs {PLAIN_IN_WORDS}"
+        if self.stop_when_proved and not self.is_provable:
+            yield f"--stop_when_proved needs {PROVABLE_IN_WORDS}"
         yield from self._init_conflicts()
         yield from self._contraction_conflicts()
         yield from self._bptt_conflicts()
@@ -328,7 +328,7 @@ class TrainConfig:
                 f"--contraction needs --precision float32, not {self.precision}: "
                 "the proofs that it serves are about float32"
             )
-        if not (self.is_stack and self.cell in PROVABLE_CELLS):
+        if not self.is_provable:
             yield f"--contraction {self.contraction:g} needs {PROVABLE_IN_WORDS}"
 
     def _bptt_conflicts(self) -> Iterator[str]:
@@ -358,6 +358,11 @@ class TrainConfig:
     def is_stack(self) -> bool:
         """True if the model's options all have their defaults, but for the cell of its layers."""
         return self.cell in STACK_CELLS and self.model_options() == PLAIN | {"cell": self.cell}
+
+    @property
+    def is_provable(self) -> bool:
+        """True if the model is of a kind that can be proved right."""
+        return self.is_stack and self.cell in PROVABLE_CELLS
 
     @property
     def sequences_per_update(self) -> int:
