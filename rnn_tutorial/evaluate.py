@@ -143,6 +143,7 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
             "checkpoint": str(checkpoint.path),
             "step": checkpoint.step,
             "seed": checkpoint.config.get("seed"),
+            "num_tokens": num_tokens,
             "trained_lengths": [task.trained_lengths[0], task.trained_lengths[-1]],
             "exact": asdict(exact),
             "lengths": [asdict(row) for row in rows],

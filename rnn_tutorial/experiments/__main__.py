@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from rnn_tutorial.experiments import __doc__ as package_doc
-from rnn_tutorial.experiments.catalogue import EXPERIMENTS, LENGTHS
+from rnn_tutorial.experiments.catalogue import EXPERIMENTS, Experiment
 from rnn_tutorial.experiments.figures import render_figures
 from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
@@ -38,15 +38,16 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
     runs: dict[str, Future] = {}
     places = {}
     short = ("--total_steps", "20", "--warmup_step", "5") if quick else ()
-    lengths = LENGTHS[:1] if quick else LENGTHS
-    seeds = {name: range(min(num_seeds, EXPERIMENTS[name].max_seeds)) for name in names}
+    seeds = {name: _seeds(EXPERIMENTS[name], num_seeds) for name in names}
     at_most = 3 if quick else None
     variants = {name: dict([*EXPERIMENTS[name].variants.items()][:at_most]) for name in names}
     with ThreadPoolExecutor(jobs) as pool:
         for name in names:
             for variant, flags in variants[name].items():
                 for seed in seeds[name]:
-                    settings = (EXPERIMENTS[name].certify, lengths, EXPERIMENTS[name].environment)
+                    experiment = EXPERIMENTS[name]
+                    lengths = experiment.lengths[:1] if quick else experiment.lengths
+                    settings = (experiment.certify, lengths, experiment.environment)
                     job = ((*flags, *short), seed, *settings)
                     if repr(job) not in runs:
                         runs[repr(job)] = pool.submit(run_once, *job)
@@ -83,6 +84,11 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
             time_updates([name])
 
 
+def _seeds(experiment: Experiment, num_seeds: int) -> range:
+    first = experiment.first_seed
+    return range(first, first + min(num_seeds, experiment.max_seeds))
+
+
 def time_updates(names: Sequence[str]) -> None:
     """Measure an update of every variant in turns, and add the times to the result files."""
     for name in names:
@@ -115,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--num_seeds",
         type=int,
         metavar="N",
-        help="at most; some experiments take fewer (default: 20, with --quick 1)",
+        help="at most (default: those of each experiment, mostly 20; with --quick 1)",
     )
     run.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="at a time")
     run.add_argument("--quick", action="store_true", help="few updates and variants: does it work?")
@@ -145,9 +151,11 @@ def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
         for name in names:
             if name not in EXPERIMENTS:
                 parser.error(f"{name!r} is not one of {', '.join(EXPERIMENTS)}, all")
-        num_seeds = (1 if flags.quick else 20) if flags.num_seeds is None else flags.num_seeds
-        if num_seeds < 1 or flags.jobs < 1:
-            parser.error(f"--num_seeds {num_seeds} and --jobs {flags.jobs} must be at least 1")
+        num_seeds = flags.num_seeds or (1 if flags.quick else sys.maxsize)
+        if (flags.num_seeds is not None and flags.num_seeds < 1) or flags.jobs < 1:
+            parser.error(
+                f"--num_seeds {flags.num_seeds} and --jobs {flags.jobs} must be at least 1"
+            )
         run_experiments(names, num_seeds, flags.jobs, flags.quick)
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rnn_tutorial.machines.library import LIBRARY
 from rnn_tutorial.settings.recipes import RECIPES
 
 EXACT_LENGTH = 5  # up to here every input is scored
@@ -19,6 +20,8 @@ class Experiment:
         question: what it answers.
         variants: name to flags.
         certify: True to try a proof of each trained network, and look at its automaton, too.
+        lengths: at which sequences are sampled.
+        first_seed: those of the runs follow one another from here.
         max_seeds: more are not run: what takes long is compared on fewer.
         timed: True to measure the time of an update of each variant, in turns.
         environment: variables that are set for the training.
@@ -27,6 +30,8 @@ class Experiment:
     question: str
     variants: dict[str, tuple[str, ...]]
     certify: bool = False
+    lengths: tuple[int, ...] = LENGTHS
+    first_seed: int = 0
     max_seeds: int = 20
     timed: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -80,6 +85,17 @@ _ALIKE = {
 }
 _UNREGULARIZED = ("--weight_decay", "0", "--embed_noise", "0")
 
+_CERTIFIED = ("--recipe", "certified")
+MODULI = (2, 3, 5, 7, 10, 16, 26)
+# What is trained until it is proved: the named machines, and sums of several moduli.
+_MACHINES = {name: ("--task", name, *_CERTIFIED) for name in LIBRARY} | {
+    f"sum modulo {m}": ("--max_number", str(m - 1), *_CERTIFIED) for m in MODULI
+}
+_SIZES = (4, 8, 16, 32, 64, 128)
+_SIZED = ("parity", "tomita_4", "sum modulo 5", "sum modulo 10")
+_DEEPER = {"one layer": (), "two layers": ("--num_layers", "2"), "GRU": ("--cell", "gru")}
+_SAMPLINGS = {"varied": (), "uniform": ("--sampling", "uniform")}
+_SEEN = ("cycle_navigation", "modular_arithmetic", "contains_abba", "sum modulo 3", "sum modulo 10")
 
 EXPERIMENTS = {
     "solved": Experiment(
@@ -89,6 +105,45 @@ EXPERIMENTS = {
         "How many seeds can be proved right at every length?",
         {"certified": ("--recipe", "certified")},
         certify=True,
+    ),
+    "fresh": Experiment(
+        "Does the recipe solve the task for seeds that were not looked at while it was made?",
+        {"solved": _SOLVED},
+        first_seed=1000,
+        max_seeds=50,
+    ),
+    "machines": Experiment(
+        "Which machines are learned until they are proved?", _MACHINES, lengths=(500, 1000)
+    ),
+    "sampling": Experiment(
+        "What do training sequences that visit everything bring?",
+        {
+            f"{name}, {sampling}": (*_MACHINES[name], *flags)
+            for name in _SEEN
+            for sampling, flags in _SAMPLINGS.items()
+        },
+        lengths=(500, 1000),
+        max_seeds=10,
+    ),
+    "smallest": Experiment(
+        "How small can a net be and still be proved?",
+        {
+            f"{name}, hidden_dim {size}": (*_MACHINES[name], "--hidden_dim", str(size))
+            for name in _SIZED
+            for size in _SIZES
+        },
+        lengths=(500, 1000),
+        max_seeds=10,
+    ),
+    "deeper": Experiment(
+        "Can two layers and a GRU be proved?",
+        {
+            f"{name}, {net}": (*_MACHINES[name], *flags)
+            for name in _SIZED
+            for net, flags in _DEEPER.items()
+        },
+        lengths=(500, 1000),
+        max_seeds=10,
     ),
     "published": Experiment(
         "What do the published recipes reach?",

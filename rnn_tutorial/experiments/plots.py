@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from rnn_tutorial.evaluation.automaton import Automaton
+from rnn_tutorial.machines.machine import Machine
 
 # Okabe and Ito, Color Universal Design, 2008; black for the tenth.
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
 COLOURS = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, "#882255", "#000000")
 
+TOKEN_COLOURS = (BLUE, VERMILION, "#444444", GREEN, PURPLE, ORANGE, SKY)
 PICTURES = (".png", ".svg", ".pdf")
 CHANCE_LINE = {"linestyle": "--", "color": "#555555", "linewidth": 1}
 
@@ -91,21 +93,65 @@ def draw_accuracy_by_length(
 
 
 def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
-    """Hidden states in their main components, coloured by machine state, arrows for one token."""
+    """Hidden states in their main components, coloured by machine state, arrows for one token.
+
+    A small machine that is no sum is drawn beside them, with arrows for all tokens.
+    """
     machine, points, centres = automaton.machine, automaton.points, automaton.centres
     figure, panels = new_figure(8.4, 4.3, 2)
     padded = ((0, 0), (0, max(0, 3 - points.shape[1])))
     points, centres = np.pad(points, padded), np.pad(centres, padded)
-    following = machine.step(np.arange(machine.num_states), token)
     colours = [COLOURS[state % len(COLOURS)] for state in automaton.states]
+    beside = not machine.moduli and max(machine.num_states, len(machine.tokens)) <= len(COLOURS)
+    names = ("first component", "second component", "third component")
     for axes, components in zip(panels, ([0, 1], [1, 2]), strict=True):
+        if beside and components == [1, 2]:
+            continue
         axes.scatter(*points[:, components].T, s=5, c=colours, alpha=0.5, linewidths=0)
-        _draw_arrows(axes, centres[:, components], following)
-        names = ("first component", "second component", "third component")
+        if beside:
+            _draw_machine(axes, machine, centres[:, components])
+        else:
+            following = machine.step(np.arange(machine.num_states), token)
+            _draw_arrows(axes, centres[:, components], following)
         axes.set(xlabel=names[components[0]], ylabel=names[components[1]])
-    colour, kind = ("remainder", "digit") if machine.moduli else ("machine state", "token")
-    figure.suptitle(f"hidden states by {colour}; arrows: read the {kind} {machine.tokens[token]}")
+    if beside:
+        angles = np.pi / 2 - 2 * np.pi * np.arange(machine.num_states) / machine.num_states
+        _draw_machine(panels[1], machine, np.stack([np.cos(angles), np.sin(angles)], axis=1))
+        panels[1].set(xlim=(-1.6, 1.6), ylim=(-1.5, 1.6), aspect="equal")
+        panels[1].set_axis_off()
+        panels[1].legend(title="token", frameon=False, fontsize=8, loc="upper right")
+        figure.suptitle("hidden states of the network by machine state, and the machine")
+    else:
+        colour, kind = ("remainder", "digit") if machine.moduli else ("machine state", "token")
+        name = machine.tokens[token]
+        figure.suptitle(f"hidden states by {colour}; arrows: read the {kind} {name}")
     save(figure, path)
+
+
+def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray) -> None:
+    """States with their classes at their centres, (S, 2), and an arrow for each token.
+
+    A state that has no finite centre, because it is never visited, is left out.
+    """
+    successors, outputs = machine.tables()
+    is_placed = np.isfinite(centres).all(axis=1)
+    for token, name in enumerate(machine.tokens):
+        colour = TOKEN_COLOURS[token % len(TOKEN_COLOURS)]
+        axes.plot([], [], color=colour, label=name)
+        for state, after in enumerate(successors[:, token].tolist()):
+            if state == after or not is_placed[[state, after]].all():
+                continue  # a token without an arrow leaves the state as it is
+            arrow = {
+                "arrowstyle": "-|>", "color": colour, "shrinkA": 21, "shrinkB": 21,
+                "mutation_scale": 14, "connectionstyle": f"arc3,rad={0.12 + 0.1 * token}",
+            }  # fmt: skip
+            axes.annotate("", centres[after], centres[state], arrowprops=arrow)
+    for state in np.flatnonzero(is_placed):
+        edge = COLOURS[state % len(COLOURS)]
+        box = {"boxstyle": "circle", "facecolor": "white", "edgecolor": edge, "linewidth": 2}
+        text = machine.classes[outputs[state]]
+        start = "start\n" if state == 0 else ""
+        axes.text(*centres[state], start + text, ha="center", va="center", fontsize=7, bbox=box)
 
 
 def _draw_arrows(axes: Any, centres: np.ndarray, following: np.ndarray) -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, LENGTHS
-from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.runs.folder import METRICS_FILE, RESULT_FILE, read_json, write_json
 from rnn_tutorial.runs.provenance import code_version, versions
 
@@ -49,8 +48,9 @@ def run_once(
 
     Returns:
         The figures, plain values: accuracy and wrong inputs are those of the trained lengths up to
-        EXACT_LENGTH, the curve is that of the accuracy while training, and random sequences are
-        those of the longest trained length and of the lengths asked for.
+        EXACT_LENGTH, `trained` those of all trained lengths, the curve is that of the accuracy
+        while training, and random sequences are those of the longest trained length and of the
+        lengths asked for. `proof` is that of the training, or of `certify`.
 
     Raises:
         RuntimeError: a command failed.
@@ -80,7 +80,8 @@ def run_once(
         )
     )
     sampled = {row["length"]: row for row in examined["lengths"]}
-    accuracy, num_wrong = _exact_in_training_range(examined["exact"], result["config"])
+    accuracy, num_wrong = _exact_in_training_range(examined, result["config"])
+    evaluation = result["evaluation"]
     figures = {
         "seed": seed,
         "steps": result["steps"],
@@ -89,6 +90,12 @@ def run_once(
         "weights_hash": result["weights_hash"],
         "accuracy": accuracy,
         "wrong_inputs": num_wrong,
+        "trained": {
+            "wrong_inputs": evaluation["num_wrong"],
+            "balanced_accuracy": statistics.mean(evaluation["accuracy_by_class"].values()),
+            "exact": evaluation["exact"],
+        },
+        "proof": result["proof"],
         "num_sequences": sampled[longest]["num_random"],
         "right_at_length": {str(length): sampled[length]["right_random"] for length in lengths},
         "right_modulo": {str(length): row["right_modulo"] for length, row in sampled.items()},
@@ -116,16 +123,16 @@ def _kept_in(asked: list[Any], variables: Mapping[str, str]) -> Path:
     return CACHE / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
 
 
-def _exact_in_training_range(exact: dict[str, Any], config: dict[str, Any]) -> tuple[float, int]:
+def _exact_in_training_range(examined: dict[str, Any], config: dict[str, Any]) -> tuple[float, int]:
     """Accuracy, the mean over lengths, and wrong inputs of the trained lengths that were scored."""
     trained = range(config["min_seq_len"], config["max_seq_len"] + 1)
     by_length = {
         int(length): accuracy
-        for length, accuracy in exact["accuracy_by_length"].items()
+        for length, accuracy in examined["exact"]["accuracy_by_length"].items()
         if int(length) in trained
     }
-    classes = num_classes(config["max_number"])
-    num_wrong = sum(round((1 - a) * classes**length) for length, a in by_length.items())
+    num_tokens = examined["num_tokens"]
+    num_wrong = sum(round((1 - a) * num_tokens**length) for length, a in by_length.items())
     return statistics.mean(by_length.values()), num_wrong
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_tutorial.kernels.activations import sigmoid, tanh
-from rnn_tutorial.kernels.arrays import add_rows, transpose
+from rnn_tutorial.kernels.arrays import add_rows, multiply, transpose
 from rnn_tutorial.kernels.compiler import kernel
 from rnn_tutorial.kernels.workspace import Sizes
 
@@ -59,16 +59,17 @@ def forward(trace, index, inputs, weights, starts):
     W_ih_T, W_hh_T = trace.W_ih_T[: W_ih.shape[1]], trace.W_hh_T
     transpose(W_ih, W_ih_T)
     transpose(W_hh, W_hh_T)
-    np.dot(inputs, W_ih_T, gates[: len(inputs)])  # (M, D) x (D, 3H)
+    multiply(inputs, W_ih_T, gates[: len(inputs)])  # (M, D) x (D, 3H)
     recurrent[:] = 0
     before[: starts[1]] = 0
     for t in range(len(starts) - 1):
         start, end = starts[t], starts[t + 1]
         if t > 0:
+            earlier = starts[t - 1]
             for i in range(end - start):
                 for j in range(H):
-                    before[start + i, j] = states[starts[t - 1] + i, j]
-            np.dot(before[start:end], W_hh_T, recurrent[: end - start])  # (n_t, H) x (H, 3H)
+                    before[start + i, j] = states[earlier + i, j]
+            multiply(before[start:end], W_hh_T, recurrent[: end - start])  # (n_t, H) x (H, 3H)
         for i in range(start, end):
             gate, products = gates[i], recurrent[i - start]
             for j in range(2 * H):
@@ -126,7 +127,7 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
             for j in range(2 * H):  # the gates now hold d_a, for the products with the inputs
                 gate[j] = d_row[j]
         if t > 0:
-            np.dot(d_recurrent[start:end], W_hh, d_next[: end - start])  # (n_t, 3H) x (3H, H)
+            multiply(d_recurrent[start:end], W_hh, d_next[: end - start])  # (n_t, 3H) x (3H, H)
             for i in range(start, end):
                 d_h, d_later = d_states[i], d_next[i - start]
                 for j in range(H):

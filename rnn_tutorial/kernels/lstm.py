@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_tutorial.kernels.activations import sigmoid, tanh
-from rnn_tutorial.kernels.arrays import add_rows, transpose
+from rnn_tutorial.kernels.arrays import add_rows, multiply, transpose
 from rnn_tutorial.kernels.compiler import kernel
 from rnn_tutorial.kernels.workspace import Sizes
 
@@ -60,18 +60,19 @@ def forward(trace, index, inputs, weights, starts):
     W_ih_T, W_hh_T = trace.W_ih_T[: W_ih.shape[1]], trace.W_hh_T
     transpose(W_ih, W_ih_T)
     transpose(W_hh, W_hh_T)
-    np.dot(inputs, W_ih_T, gates[: len(inputs)])  # (M, D) x (D, 4H)
+    multiply(inputs, W_ih_T, gates[: len(inputs)])  # (M, D) x (D, 4H)
     recurrent[:] = 0
     before[: starts[1]] = 0
     cells_before[: starts[1]] = 0
     for t in range(len(starts) - 1):
         start, end = starts[t], starts[t + 1]
         if t > 0:
+            earlier = starts[t - 1]
             for i in range(end - start):
                 for j in range(H):
-                    before[start + i, j] = states[starts[t - 1] + i, j]
-                    cells_before[start + i, j] = cells[starts[t - 1] + i, j]
-            np.dot(before[start:end], W_hh_T, recurrent[: end - start])  # (n_t, H) x (H, 4H)
+                    before[start + i, j] = states[earlier + i, j]
+                    cells_before[start + i, j] = cells[earlier + i, j]
+            multiply(before[start:end], W_hh_T, recurrent[: end - start])  # (n_t, H) x (H, 4H)
         for row in range(start, end):
             gate, products = gates[row], recurrent[row - start]
             for j in range(4 * H):
@@ -135,7 +136,7 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
                 d_c[j] *= f[j]
                 f[j] = d_f
         if t > 0:
-            np.dot(gates[start:end], W_hh, d_next[: end - start])  # (n_t, 4H) x (4H, H)
+            multiply(gates[start:end], W_hh, d_next[: end - start])  # (n_t, 4H) x (4H, H)
     second = starts[1]  # in the first step h_{t-1} is 0
     np.dot(gates[second:M].T, before[second:M], d_W_hh)  # (4H, M) x (M, H)
     np.dot(gates[:M].T, inputs, d_W_ih)  # (4H, M) x (M, D)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_tutorial.kernels.activations import tanh
-from rnn_tutorial.kernels.arrays import add_rows
+from rnn_tutorial.kernels.arrays import add_product, add_rows, multiply, transpose
 from rnn_tutorial.kernels.compiler import kernel
 from rnn_tutorial.kernels.workspace import Sizes
 
@@ -23,16 +23,19 @@ class RnnTrace(NamedTuple):
     """What the way forward leaves for the way back, and workspace to compute in."""
 
     states: np.ndarray  # h, (L, M, H)
+    before: np.ndarray  # h_{t-1} of each step of a layer, (M, H)
+    W_ih_T: np.ndarray  # the transpose of a layer's W_ih, (E or H, H)
+    W_hh_T: np.ndarray  # and of its W_hh, (H, H)
     recurrent: np.ndarray  # W_hh h_{t-1} of a step; on the way back W_hhᵀ d_a_{t+1}, (N, H)
-    outer: np.ndarray  # d_a_t h_{t-1}ᵀ of a step, (H, H)
+    space: np.ndarray  # for `add_product`, (H·E or H·H,)
     slopes: np.ndarray  # Σ over the states of 1 - h_i², (H,)
     reaches: np.ndarray  # Σ_j |W_hh[i, j]|, (H,)
 
     @classmethod
     def make(cls, sizes: Sizes, M: int, N: int, dtype: np.dtype) -> RnnTrace:
         """Workspace for batches of N rows and at most M valid steps."""
-        H, L = sizes.H, sizes.L
-        shapes = (L, M, H), (N, H), (H, H), (H,), (H,)
+        E, H, L = sizes.E, sizes.H, sizes.L
+        shapes = (L, M, H), (M, H), (max(E, H), H), (H, H), (N, H), (max(E, H) * H,), (H,), (H,)
         return cls(*(np.empty(shape, dtype) for shape in shapes))
 
 
@@ -49,14 +52,18 @@ def forward(trace, index, inputs, weights, starts):
     """
     W_ih, W_hh, b_ih, b_hh = weights
     states, recurrent = trace.states[index][: len(inputs)], trace.recurrent
+    W_ih_T, W_hh_T = trace.W_ih_T[: W_ih.shape[1]], trace.W_hh_T
     H = W_hh.shape[1]
-    np.dot(inputs, W_ih.T, states)  # needs no h, so all time steps at once: (M, D) x (D, H)
+    transpose(W_ih, W_ih_T)
+    transpose(W_hh, W_hh_T)
+    multiply(inputs, W_ih_T, states)  # needs no h, so all time steps at once: (M, D) x (D, H)
     recurrent[:] = 0
     for t in range(len(starts) - 1):
         start, rows = starts[t], starts[t + 1] - starts[t]
         if t > 0:
-            before = starts[t - 1]
-            np.dot(states[before : before + rows], W_hh.T, recurrent[:rows])  # (n_t, H) x (H, H)
+            earlier = starts[t - 1]
+            # (n_t, H) x (H, H)
+            multiply(states[earlier : earlier + rows], W_hh_T, recurrent[:rows])
         for i in range(rows):
             for j in range(H):
                 states[start + i, j] = tanh(
@@ -69,16 +76,16 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
     """Backpropagation through time, from the last step down.
 
         d_a_t = d_h_t · (1 - h_t²), where a_t is the argument of tanh
-        d_W_hh += d_a_t h_{t-1}ᵀ
         d_h_{t-1} += W_hhᵀ d_a_t
 
-    and then, all time steps at once, d_W_ih = Σ d_a_t x_tᵀ and d_b_ih = d_b_hh = Σ d_a_t.
+    and then, all time steps at once, d_W_hh = Σ d_a_t h_{t-1}ᵀ, d_W_ih = Σ d_a_t x_tᵀ and
+    d_b_ih = d_b_hh = Σ d_a_t.
 
     Args:
         trace: as `forward` has left it.
         index, inputs, weights, starts: as there.
         d_states: what d_h gets from above, (M, H).
-        d_weights: receives the gradients of the weights; d_W_hh may already hold the penalty's.
+        d_weights: to which the gradients of the weights are added.
 
     Returns:
         d_a, (M, H), which is also what d_states becomes.
@@ -87,7 +94,7 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
     """
     _, W_hh, _, _ = weights
     d_W_ih, d_W_hh, d_b_ih, d_b_hh = d_weights
-    states, d_next, outer = trace.states[index], trace.recurrent, trace.outer
+    states, before, d_next = trace.states[index], trace.before, trace.recurrent
     H = W_hh.shape[1]
     d_next[:] = 0
     for t in range(len(starts) - 2, -1, -1):
@@ -98,14 +105,14 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
                 h, d_h = states[start + i, j], d_states[start + i, j] + d_next[i, j]
                 d_states[start + i, j] = d_h - d_h * h * h
         if t > 0:
-            before = starts[t - 1]
-            np.dot(d_states[start:end], W_hh, d_next[:rows])  # (n_t, H) x (H, H)
-            # Step by step: a single product over all steps would round otherwise than the results.
-            np.dot(d_states[start:end].T, states[before : before + rows], outer)
-            for i in range(H):
+            multiply(d_states[start:end], W_hh, d_next[:rows])  # (n_t, H) x (H, H)
+            earlier = starts[t - 1]
+            for i in range(rows):
                 for j in range(H):
-                    d_W_hh[i, j] += outer[i, j]
-    np.dot(d_states.T, inputs, d_W_ih)  # (H, M) x (M, D)
+                    before[start + i, j] = states[earlier + i, j]
+    M, second = len(d_states), starts[1]  # in the first step h_{t-1} is 0
+    add_product(d_states[second:], before[second:M], trace.space, d_W_hh)  # (H, M) x (M, H)
+    add_product(d_states, inputs, trace.space, d_W_ih)  # (H, M) x (M, D)
     add_rows(d_states, d_b_ih)
     for j in range(len(d_b_ih)):
         d_b_hh[j] = d_b_ih[j]

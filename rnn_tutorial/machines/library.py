@@ -105,9 +105,10 @@ def tomita_3() -> Machine:
     States: 0 an even run of ones, or zeros at the start or after one; 1 an odd run of ones; then 2
     an odd and 3 an even run of zeros; 4 a one after an odd run of both.
 
-    The literature knows two readings of "after". This is the automaton that is usually drawn, for
-    example in the experiments of Bhattamishra et al. (2020). The regular expression that Weiss et
-    al. (2018) test against also rejects 1 00 11 0, whose odd runs are not next to each other.
+    The literature reads "after" in two ways. Here it is "directly after", as in the automaton of
+    Bhattamishra et al., On the Ability and Limitations of Transformers to Recognize Formal
+    Languages, 2020. Weiss et al., Extracting Automata from Recurrent Neural Networks, 2018, mean
+    "anywhere after": they reject 1 00 11 0, too.
     """
     successors = [[0, 1], [2, 0], [3, 4], [2, 1], [4, 4]]
     return Machine(BITS, JUDGED, successors, [1, 1, 0, 1, 0])

@@ -15,8 +15,9 @@ from rnn_tutorial.settings.model_options import (
     CELLS,
     NONLINEARITIES,
     PLAIN,
-    PLAIN_IN_WORDS,
     POOLINGS,
+    PROVABLE_CELLS,
+    PROVABLE_IN_WORDS,
     STACK_CELLS,
     check_model_options,
 )
@@ -299,8 +300,8 @@ class TrainConfig:
             yield "--sampling varied walks through a machine; --train_file brings its sequences"
         if self.stop_when_proved and self.train_file:
             yield "--stop_when_proved needs a rule to prove; --train_file has only examples"
-        if self.stop_when_proved and not self.is_plain:
-            yield f"--stop_when_proved needs {PLAIN_IN_WORDS}"
+        if self.stop_when_proved and not self.is_provable:
+            yield f"--stop_when_proved needs {PROVABLE_IN_WORDS}"
         yield from self._init_conflicts()
         yield from self._contraction_conflicts()
         yield from self._bptt_conflicts()
@@ -327,8 +328,8 @@ class TrainConfig:
                 f"--contraction needs --precision float32, not {self.precision}: "
                 "the proofs that it serves are about float32"
             )
-        if not self.is_plain:
-            yield f"--contraction {self.contraction:g} needs {PLAIN_IN_WORDS}"
+        if not self.is_provable:
+            yield f"--contraction {self.contraction:g} needs {PROVABLE_IN_WORDS}"
 
     def _bptt_conflicts(self) -> Iterator[str]:
         reasons = {
@@ -357,6 +358,11 @@ class TrainConfig:
     def is_stack(self) -> bool:
         """True if the model's options all have their defaults, but for the cell of its layers."""
         return self.cell in STACK_CELLS and self.model_options() == PLAIN | {"cell": self.cell}
+
+    @property
+    def is_provable(self) -> bool:
+        """True if the model is of a kind that can be proved right."""
+        return self.is_stack and self.cell in PROVABLE_CELLS
 
     @property
     def sequences_per_update(self) -> int:

@@ -11,7 +11,7 @@ CELLS = ("rnn", "gru", "lstm", "transformer")
 NONLINEARITIES = ("tanh", "relu")
 POOLINGS = ("last", "mean", "max", "attention")
 
-# The options of a plain network: the engine on a GPU and the proof support no other.
+# The options of a plain network: the engine on a GPU supports no other.
 PLAIN = {
     "cell": "rnn",
     "nonlinearity": "tanh",
@@ -29,6 +29,11 @@ STACK_CELLS = ("rnn", "gru", "lstm")
 STACK_IN_WORDS = (
     "a tanh RNN, a GRU or an LSTM of one direction, read at its last step, with nothing between "
     "its layers"
+)
+# What can be proved, and what the contraction penalty makes provable.
+PROVABLE_CELLS = ("rnn", "gru")
+PROVABLE_IN_WORDS = (
+    "a tanh RNN or a GRU of one direction, read at its last step, with nothing between its layers"
 )
 
 

@@ -64,6 +64,9 @@ RECIPES = {
             "total_steps": 10_000,
             "weight_decay": 0.6,
             "contraction": 1.0,
+            "sampling": "varied",
+            "eval_every": 250,
+            "stop_when_proved": True,
         },
     ),
 }

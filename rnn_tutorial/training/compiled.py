@@ -93,7 +93,7 @@ def compile_training_step(
                 "the model was moved or its optimizer loaded; call compile_training_step again"
             )
         if contraction is not None and cell != "rnn":
-            raise ValueError(f"the contraction penalty is for cell 'rnn', not {cell!r}")
+            raise ValueError(f"the compiled engine has no contraction penalty for cell {cell!r}")
         parts = batches.x, batches.seq_lengths, batches.targets
         arrays = tuple(_as_array(part, np.int64) for part in parts)
         noise = no_noise

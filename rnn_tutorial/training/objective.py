@@ -10,17 +10,18 @@ the classifier reads of a row, C classes.
 from __future__ import annotations
 
 import contextlib
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_tutorial.data.batches import PackedBatch
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.layers import State, one_layer
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS
+from rnn_tutorial.settings.model_options import PROVABLE_CELLS, PROVABLE_IN_WORDS
 
 
 def changes_the_loss(config: TrainConfig) -> bool:
@@ -106,21 +107,21 @@ def _detached_rows(state: State, n: int) -> State:
 
 
 class Contraction:
-    """Scores of a plain network, and how strongly a step can move two of its states apart.
+    """Scores of a network, and how strongly a step can move two of its states apart.
 
-    The Jacobian of h_t with respect to h_{t-1} is diag(1 - h_t²) W_hh. The sum of the absolute
-    values in its row i is (1 - h_i²) Σ_j |W_hh[i, j]|; where all such sums are below 1, a step
-    brings states closer together. The penalty is their mean over the units and the visited states
-    of a layer, summed over layers.
+    Where the sums of absolute values in all rows of the Jacobian of h_t with respect to h_{t-1} are
+    below 1, a step brings nearby states closer together. The penalty is the mean of bounds on these
+    sums over the units and the visited states of a layer, summed over layers.
 
     Raises:
-        ValueError: the network is not plain.
+        ValueError: the network is no nn.RNN or nn.GRU, or has options.
     """
 
     def __init__(self, model: RnnClsNet) -> None:
-        if not model.is_plain:
-            raise ValueError(f"the contraction penalty is for {PLAIN_IN_WORDS}")
+        if not (model.is_stack and model.arguments["cell"] in PROVABLE_CELLS):
+            raise ValueError(f"the contraction penalty is for {PROVABLE_IN_WORDS}")
         self._fc = model.fc
+        self._row_sums = gru_row_sums if isinstance(model.rnn, nn.GRU) else rnn_row_sums
         # nn.RNN returns the states of its top layer only: run the layers one by one.
         self._layers = [one_layer(model.rnn, index) for index in range(model.rnn.num_layers)]
 
@@ -129,7 +130,52 @@ class Contraction:
         penalty = torch.zeros((), device=embedded.data.device, dtype=embedded.data.dtype)
         states = embedded
         for layer in self._layers:
-            states, h_n = layer(states)
-            row_sums = layer.weight_hh_l0.abs().sum(dim=1)  # (H,)
-            penalty = penalty + ((1 - states.data**2) * row_sums).mean()
+            inputs = states
+            states, h_n = layer(inputs)
+            penalty = penalty + self._row_sums(layer, inputs, states).mean()
         return self._fc(h_n[-1]), penalty
+
+
+def rnn_row_sums(layer: nn.RNN, inputs: PackedSequence, states: PackedSequence) -> Tensor:
+    """Σ_j |∂h_t[i] / ∂h_{t-1}[j]| for each step of one layer and each unit i, (M, H).
+
+    The Jacobian is diag(1 - h_t²) W_hh.
+
+    Args:
+        layer: of one layer.
+        inputs: x, (M, E).
+        states: h, which the layer makes of them, (M, H).
+    """
+    reach = layer.weight_hh_l0.abs().sum(dim=1)  # (H,)
+    return (1 - states.data**2) * reach
+
+
+def gru_row_sums(layer: nn.GRU, inputs: PackedSequence, states: PackedSequence) -> Tensor:
+    """At least Σ_j |∂h_t[i] / ∂h_{t-1}[j]|; the arguments and the shape are those of rnn_row_sums.
+
+    h_t = (1 - z) n + z h_{t-1} depends on h_{t-1} in four ways: directly, through z, through n and,
+    within n, through r. The bound is the sum of what each way contributes at most; with
+    q = W_hn h_{t-1} + b_hn and R_z[i] = Σ_j |W_hz[i, j]|, likewise R_n and R_r, it is
+
+        z + z (1 - z) |h_{t-1} - n| R_z + (1 - z) (1 - n²) (r R_n + r (1 - r) |q| R_r).
+
+    Where it is low, z is: the state forgets, and what replaces it hardly depends on it.
+    """
+    before = _states_before(states)
+    from_inputs = linear(inputs.data, layer.weight_ih_l0, layer.bias_ih_l0)  # (M, 3H)
+    from_state = linear(before, layer.weight_hh_l0, layer.bias_hh_l0)  # (M, 3H)
+    r_in, z_in, n_in = from_inputs.chunk(3, dim=1)
+    r_hidden, z_hidden, q = from_state.chunk(3, dim=1)
+    r, z = torch.sigmoid(r_in + r_hidden), torch.sigmoid(z_in + z_hidden)
+    n = torch.tanh(n_in + r * q)
+    reach_r, reach_z, reach_n = layer.weight_hh_l0.abs().sum(dim=1).chunk(3)  # (H,) each
+    through_z = z * (1 - z) * (before - n).abs() * reach_z
+    through_n = (1 - z) * (1 - n**2) * r * (reach_n + (1 - r) * q.abs() * reach_r)
+    return z + through_z + through_n
+
+
+def _states_before(states: PackedSequence) -> Tensor:
+    """h_{t-1} of each step, (M, H): 0 at t = 0, then that of the rows which still run."""
+    steps = states.data.split(states.batch_sizes.tolist())
+    earlier = [step[: len(later)] for step, later in pairwise(steps)]
+    return torch.cat([torch.zeros_like(steps[0]), *earlier])

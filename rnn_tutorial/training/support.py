@@ -35,6 +35,8 @@ def unsupported_reason(engine: str, config: TrainConfig, world: World) -> str | 
     if engine == "compiled":
         if not config.is_stack:
             return f"it trains only {STACK_IN_WORDS}"
+        if config.contraction and config.cell != "rnn":
+            return "it has the contraction penalty of --cell rnn only"
         if config.device != "cpu":
             return "it computes on the CPU only"
         return missing_libraries()

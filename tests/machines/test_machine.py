@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from random_machines import build, tables
 
 from rnn_tutorial.machines.digit_sum import SumModulo, label, padding_id
 from rnn_tutorial.machines.machine import Machine, count_sequences, sequences_at
@@ -29,21 +30,10 @@ def test_label_works_on_whole_batches():
     assert label(batch, 9).tolist() == [[sum(row) % 10 for row in rows] for rows in batch.tolist()]
 
 
-@st.composite
-def machines(draw):
-    """A machine of a few states, and its tables as plain lists."""
-    num_states, num_tokens, num_classes = (draw(st.integers(1, 5)) for _ in range(3))
-    row = st.lists(st.integers(0, num_states - 1), min_size=num_tokens, max_size=num_tokens)
-    successors = draw(st.lists(row, min_size=num_states, max_size=num_states))
-    one_class = st.integers(0, num_classes - 1)
-    outputs = draw(st.lists(one_class, min_size=num_states, max_size=num_states))
-    tokens, classes = (list("abcdefgh"[:n]) for n in (num_tokens, num_classes))
-    return Machine(tokens, classes, successors, outputs), successors, outputs
-
-
-@given(machines(), st.data())
-def test_a_machine_answers_as_its_table_read_step_by_step(built, data):
-    machine, successors, outputs = built
+@given(tables(), st.data())
+def test_a_machine_answers_as_its_table_read_step_by_step(table, data):
+    machine = build(*table)
+    *_, successors, outputs = table
     token = st.integers(0, len(machine.tokens) - 1)
     sequences = data.draw(st.lists(st.lists(token, min_size=1, max_size=9), min_size=1, max_size=9))
     expected = []

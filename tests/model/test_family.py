@@ -492,7 +492,8 @@ REFUSED_IN_TRAINING = [
         {"forget_bias": 1.0, "cell": "gru"},
         "--forget_bias 1.0 applies only to --cell lstm, not to gru",
     ),
-    ({"contraction": 0.1, "cell": "gru"}, "--contraction 0.1 needs a tanh RNN"),
+    ({"contraction": 0.1, "cell": "lstm"}, "--contraction 0.1 needs a tanh RNN or a GRU"),
+    ({"contraction": 0.1, "cell": "gru", "pooling": "max"}, "read at its last step"),
     ({"bptt_steps": 3, "cell": "transformer"}, "--cell transformer has no state to carry over"),
     ({"bptt_steps": 3, "bidirectional": True}, "--bidirectional also reads from the end"),
     ({"bptt_steps": 3, "pooling": "max"}, "--pooling max needs the gradient of every step"),
@@ -567,7 +568,7 @@ def test_what_knows_plain_nets_only_refuses_the_others():
         prove(model, SumModulo(9))
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
         graph_training_step(model, optimizer)
-    with pytest.raises(ValueError, match="a tanh RNN of one direction"):
+    with pytest.raises(ValueError, match="a tanh RNN or a GRU of one direction"):
         Contraction(model)
     with pytest.raises(ValueError, match="has a state"):
         find_automaton(model.eval(), SumModulo(9))

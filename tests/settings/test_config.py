@@ -82,7 +82,7 @@ def test_a_wrong_setting_is_refused_by_name_and_value(wrong, named):
 
 
 def test_every_setting_has_bounds_choices_or_a_special_check():
-    checked_by_hand = {"save_dir", "run_name", "device", "train_file", "eval_file"}
+    checked_by_hand = {"save_dir", "run_name", "device", "train_file", "eval_file", "task"}
     for setting in fields(TrainConfig):
         assert setting.metadata["help"]
         is_switch = type(setting.default) is bool

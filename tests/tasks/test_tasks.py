@@ -77,7 +77,7 @@ def test_it_learns_who_did_it(sentences_folder):
     screen = (sentences_folder / "screen.txt").read_text()
     assert f"600 examples of {TRAIN_FILE}, evaluated on 200 of {EVAL_FILE}" in screen
     assert "4 classes, 35 different tokens" in screen and "accuracy 26.5% (always 'dog')" in screen
-    assert "of 200 examples" in screen and "Accuracy by label: " in screen
+    assert "of 200 examples" in screen and "Accuracy by class: " in screen
     assert "--recipe solved" not in screen
 
 

@@ -471,7 +471,7 @@ def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="no batches"):
         advance(replace(batches[:0], noise=[torch.empty(0, 5)]), [])
     _, _, advance_lstm = make_engine(with_cell(noisy, "lstm"))
-    with pytest.raises(ValueError, match="contraction penalty is for cell 'rnn', not 'lstm'"):
+    with pytest.raises(ValueError, match="no contraction penalty for cell 'lstm'"):
         advance_lstm(batches, learning_rates, contraction)
 
 

@@ -343,6 +343,15 @@ def test_only_autograd_accumulates_and_casts(flags, reason, tmp_path, capsys):
     assert "--contraction" in refusal(capsys, *flags, "--contraction", 1, "--save_dir", tmp_path)
 
 
+def test_only_autograd_has_the_contraction_penalty_of_a_gru(tmp_path, capsys):
+    flags = ("--cell", "gru", "--contraction", 0.1)
+    sentence = refusal(capsys, *flags, "--engine", "compiled", "--save_dir", tmp_path)
+    assert "the contraction penalty of --cell rnn only" in sentence
+    quick = ("--total_steps", 4, "--log_every", 2, "--eval_every", 4, "--max_seq_len", 3)
+    run = train(tmp_path, *flags, *quick)
+    assert json.loads((run / "config.json").read_text())["engine"] == "autograd"
+
+
 # ---- buckets of length ----
 
 

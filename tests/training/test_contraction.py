@@ -1,0 +1,123 @@
+"""The contraction penalty of a GRU against Jacobians by autograd and against finite differences."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.autograd.functional import jacobian
+from torch.nn.utils.rnn import pack_sequence
+
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.layers import one_layer
+from rnn_tutorial.training.objective import Contraction, gru_row_sums
+
+VOCAB, HIDDEN = 6, 5
+sequences = st.lists(
+    st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=6), min_size=1, max_size=4
+).map(lambda rows: sorted(rows, key=len, reverse=True))
+
+
+def make_model(seed, num_layers, scale=3.0):
+    """Weights larger than the first ones: gates and candidates that are nearly saturated, too."""
+    torch.manual_seed(seed)
+    model = RnnClsNet(VOCAB, 3, HIDDEN, num_layers, VOCAB, cell="gru").double()
+    for values in model.rnn.parameters():
+        values.data *= scale
+    return model
+
+
+def embed(model, rows):
+    tokens = pack_sequence([torch.tensor(row) for row in rows])
+    return tokens._replace(data=model.embedding(tokens.data))
+
+
+def steps_one_by_one(layer, inputs):
+    """x and h_{t-1} of each step, in the order of packing, from nn.GRUCell."""
+    cell = nn.GRUCell(inputs.data.shape[1], HIDDEN).double()
+    weights = {name.removesuffix("_l0"): value for name, value in layer.named_parameters()}
+    states = torch.zeros(int(inputs.batch_sizes[0]), HIDDEN, dtype=torch.float64)
+    for x in inputs.data.split(inputs.batch_sizes.tolist()):
+        states = states[: len(x)]
+        yield from zip(x, states, strict=True)
+        states = torch.func.functional_call(cell, weights, (x, states))
+
+
+def gru_step(layer, x, direct, h_r, h_z, h_n):
+    """The new state, where h_{t-1} is given once for each way in which it acts."""
+    r_in, z_in, n_in = (layer.weight_ih_l0 @ x + layer.bias_ih_l0).chunk(3)
+    matrices, biases = layer.weight_hh_l0.chunk(3), layer.bias_hh_l0.chunk(3)
+    of_r, of_z, of_n = (
+        matrix @ h + bias for matrix, h, bias in zip(matrices, (h_r, h_z, h_n), biases, strict=True)
+    )
+    z = (z_in + of_z).sigmoid()
+    return (1 - z) * (n_in + (r_in + of_r).sigmoid() * of_n).tanh() + z * direct
+
+
+def row_sums(jacobians):
+    return jacobians.abs().sum(dim=-1)
+
+
+@settings(max_examples=20)
+@given(rows=sequences, num_layers=st.integers(1, 2), seed=st.integers(0, 99))
+def test_no_row_of_a_grus_jacobian_is_larger_and_each_way_counts_in_full(rows, num_layers, seed):
+    model = make_model(seed, num_layers)
+    inputs, means = embed(model, rows), []
+    for index in range(num_layers):
+        layer = one_layer(model.rnn, index)
+        states, _ = layer(inputs)
+        bounds = gru_row_sums(layer, inputs, states)
+        steps = list(steps_one_by_one(layer, inputs))
+        assert len(bounds) == len(steps)
+        for bound, (x, h) in zip(bounds, steps, strict=True):
+
+            def step(h, x=x, layer=layer):
+                return layer(x[None, None], h[None, None])[1].flatten()
+
+            def step_by_ways(*h, x=x, layer=layer):
+                return gru_step(layer, x, *h)
+
+            assert (row_sums(jacobian(step, h)) <= bound + 1e-12).all()
+            ways = jacobian(step_by_ways, (h, h, h, h))
+            torch.testing.assert_close(sum(map(row_sums, ways)), bound, rtol=1e-9, atol=1e-12)
+        means.append(bounds.mean())
+        inputs = states
+    scores, penalty = Contraction(model)(embed(model, rows))
+    torch.testing.assert_close(penalty, sum(means), rtol=1e-12, atol=1e-12)
+    expected = model(pack_sequence([torch.tensor(row) for row in rows]))
+    torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=20)
+@given(rows=sequences, num_layers=st.integers(1, 2), seed=st.integers(0, 99))
+def test_its_gradients_are_those_of_finite_differences(rows, num_layers, seed):
+    model = make_model(seed, num_layers, scale=1.0)
+    contraction = Contraction(model)
+
+    def penalty():
+        return contraction(embed(model, rows))[1]
+
+    gradients = torch.autograd.grad(penalty(), list(model.rnn.parameters()))
+    for parameter, gradient in zip(model.rnn.parameters(), gradients, strict=True):
+        direction = torch.randn_like(parameter)
+        values, ends = parameter.data.clone(), []
+        for distance in (1e-6, -1e-6):
+            parameter.data = values + distance * direction
+            ends.append(penalty().item())
+        parameter.data = values
+        slope = (ends[0] - ends[1]) / 2e-6
+        assert (gradient * direction).sum().item() == pytest.approx(slope, rel=1e-5, abs=1e-7)
+
+
+def test_lowering_the_penalty_alone_makes_every_step_contract():
+    """Its minimum is where the proof wants the net: no bound of a unit is 1 or more."""
+    model = make_model(0, num_layers=1)
+    contraction, optimizer = Contraction(model), torch.optim.Adam(model.rnn.parameters(), lr=0.03)
+    inputs = embed(model, [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1], [2, 2, 0]])
+    inputs = inputs._replace(data=inputs.data.detach())
+    for _ in range(150):
+        optimizer.zero_grad()
+        contraction(inputs)[1].backward()
+        optimizer.step()
+    layer = one_layer(model.rnn, 0)
+    assert gru_row_sums(layer, inputs, layer(inputs)[0]).max() < 0.5
