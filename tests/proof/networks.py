@@ -14,6 +14,7 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import save_checkpoint
+from rnn_tutorial.tasks.machine_task import MachineTask
 from rnn_tutorial.training.objective import Contraction
 
 PARITY = Machine(("0", "1"), ("even", "odd"), [[0, 1], [1, 0]], [0, 1])
@@ -128,17 +129,21 @@ def trained_proof():
     return prove(trained(), SumModulo(1))
 
 
-def save(model, folder):
-    """The model as a run's checkpoint."""
+def save(model, folder, machine=None):
+    """The model as a run's checkpoint; without a machine its task is the digit sum."""
     folder.mkdir(parents=True, exist_ok=True)
-    max_number = model.arguments["cls_num"] - 1
-    config = {"min_seq_len": 1, "max_seq_len": 5, "max_number": max_number}
+    config = {"min_seq_len": 1, "max_seq_len": 5}
+    if machine is None:
+        config["max_number"] = model.arguments["cls_num"] - 1
+        task = {"kind": "digit sum", **config}
+    else:
+        task = MachineTask("test", machine, range(1, 6), "uniform", 0).record
     return save_checkpoint(
         folder,
         7,
         model=model.arguments,
         weights=model.state_dict(),
-        task={"kind": "digit sum", **config},
+        task=task,
         config=config,
         optimizer=None,
         evaluation=None,

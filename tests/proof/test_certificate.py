@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
+from networks import CYCLE, RELABELLED, build_automaton, save
 
+from rnn_tutorial import certify
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import load_model
@@ -22,6 +24,10 @@ from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import load_checkpoint, weights_hash
 
 ABSENT, UNCHECKED, HOLDS = CertificateStatus
+# The walk on a circle, where right and left are exchanged.
+MIRRORED = Machine(
+    CYCLE.tokens, CYCLE.classes, CYCLE.step(np.arange(5)[:, None], [0, 2, 1]), range(5)
+)
 
 
 @pytest.fixture
@@ -104,3 +110,21 @@ def test_the_hash_depends_on_names_types_shapes_and_every_bit():
     assert len(hashes) == 6
     reordered = {"b": torch.ones(2), "a": torch.arange(12.0).reshape(6, 2).T.contiguous()[0] / 2}
     assert weights_hash(reordered) == weights_hash(weights)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru"])
+def test_any_machine_is_certified_and_checked_from_its_checkpoint(cell, tmp_path, capsys):
+    path = save(build_automaton(CYCLE, cell=cell), tmp_path / "run", CYCLE)
+    checkpoint = load_checkpoint(path)
+    assert certify.main([str(path)]) == 0
+    claim = "right for every sequence of tokens stay, right, left of every length ≥ 1"
+    assert capsys.readouterr().out.startswith(f"PROVED: {claim}\n")
+    assert certify.main([str(path), "--check"]) == 0
+    assert capsys.readouterr().out.startswith(f"CHECKED: {claim}\n")
+    assert certificate_status(checkpoint, load_model(checkpoint), CYCLE) == HOLDS
+    assert certificate_status(checkpoint, load_model(checkpoint), RELABELLED) == ABSENT
+    save(build_automaton(CYCLE, cell=cell), tmp_path / "run", MIRRORED)  # the same net for another
+    assert certify.main([str(path), "--check"]) == 1
+    assert "it is for another machine" in capsys.readouterr().out
+    assert certify.main([str(path)]) == 1
+    assert "the sequence left is answered wrongly: the right" in capsys.readouterr().out
