@@ -102,6 +102,8 @@ def explore(
             found = np.empty(len(next_states), np.int64)
             new: list[int] = []
             for state in np.unique(next_states):
+                if memory is None and len(points) + len(new) > max_states:
+                    break  # what is found is not used: it is refused below
                 rows = np.flatnonzero(next_states == state)
                 # (Abstract state 0 is the empty sequence, which has no answer: nothing shares it.)
                 earlier = np.flatnonzero(machine_states[1:] == state) + 1
