@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy, linear, softplus
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_tutorial.data.batches import PackedBatch
@@ -159,19 +159,22 @@ def gru_row_sums(layer: nn.GRU, inputs: PackedSequence, states: PackedSequence) 
 
         z + z (1 - z) |h_{t-1} - n| R_z + (1 - z) (1 - n²) (r R_n + r (1 - r) |q| R_r).
 
-    Where it is low, z is: the state forgets, and what replaces it hardly depends on it.
+    A unit that merely keeps its state, z = 1, meets its bound of 1 and never brings states closer.
+    There the gradient of z vanishes, and no penalty leads away. So the first term is -log(1 - z)
+    instead: above z everywhere, nearly the same for a small z, and steep where z is almost 1.
     """
     before = _states_before(states)
     from_inputs = linear(inputs.data, layer.weight_ih_l0, layer.bias_ih_l0)  # (M, 3H)
     from_state = linear(before, layer.weight_hh_l0, layer.bias_hh_l0)  # (M, 3H)
     r_in, z_in, n_in = from_inputs.chunk(3, dim=1)
     r_hidden, z_hidden, q = from_state.chunk(3, dim=1)
-    r, z = torch.sigmoid(r_in + r_hidden), torch.sigmoid(z_in + z_hidden)
+    a_z = z_in + z_hidden
+    r, z = torch.sigmoid(r_in + r_hidden), torch.sigmoid(a_z)
     n = torch.tanh(n_in + r * q)
     reach_r, reach_z, reach_n = layer.weight_hh_l0.abs().sum(dim=1).chunk(3)  # (H,) each
     through_z = z * (1 - z) * (before - n).abs() * reach_z
     through_n = (1 - z) * (1 - n**2) * r * (reach_n + (1 - r) * q.abs() * reach_r)
-    return z + through_z + through_n
+    return softplus(a_z) + through_z + through_n  # softplus(a_z) = -log(1 - z)
 
 
 def _states_before(states: PackedSequence) -> Tensor:
