@@ -24,7 +24,8 @@ from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.doctor.run_checks import Watch
 from rnn_tutorial.machines.choose import describe_machines
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
-from rnn_tutorial.proof.prove import attempt_proof
+from rnn_tutorial.proof.explore import NotProved
+from rnn_tutorial.proof.prove import Proof, attempt_proof
 from rnn_tutorial.runs.processes import World, find_world, join_world
 from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
 from rnn_tutorial.settings.config import RESUME_FLAGS
@@ -84,6 +85,10 @@ def train(
     engine = make_engine(model, optimizer, config, run.world)
     loader = make_loader(task.dataset, config, run.step, config.total_steps)
     print_opening(run, model)
+
+    def prove() -> Proof | NotProved:
+        return attempt_proof(model, task.machine, quick=not run.is_over)
+
     with run.recording(model):
         for steps in run.spans():  # up to the next log, evaluation or checkpoint
             batches = loader.take(len(steps))
@@ -96,7 +101,7 @@ def train(
                 # The main process evaluates; the others receive its result.
                 run.record_evaluation(run.world.from_main(lambda: task.evaluate(model)))
             if run.proof_is_due:  # with --stop_when_proved, if nothing was wrong
-                run.record_proof(run.world.from_main(lambda: attempt_proof(model, task.machine)))
+                run.record_proof(run.world.from_main(prove))
             run.log(optimizer)
             if watch and run.evaluation_is_due:
                 run.print_lines(watch.look())

@@ -147,10 +147,10 @@ def _prove_by_resolution(net: IntervalNet, machine: Machine, search: _Search) ->
     raise failure
 
 
-def attempt_proof(model: RnnClsNet, machine: Machine) -> Proof | NotProved:
-    """A proof that is quickly found, or why there is none yet."""
+def attempt_proof(model: RnnClsNet, machine: Machine, quick: bool = True) -> Proof | NotProved:
+    """A proof, or why there is none yet."""
     try:
-        return prove(model, machine, quick=True)
+        return prove(model, machine, quick=quick)
     except NotProved as error:
         return error
 
@@ -161,7 +161,7 @@ def _quick_search(machine: Machine) -> _Search:
     A network that is ready to be proved has about as many abstract states as there are pairs of a
     machine state and a token, or a few times as many.
     """
-    max_states = max(500, 5 * machine.num_states * len(machine.tokens))
+    max_states = max(1000, 10 * machine.num_states * len(machine.tokens))
     return _Search(max_states=min(max_states, MAX_STATES), max_passes=30, quiet=True)
 
 

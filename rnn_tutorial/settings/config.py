@@ -372,10 +372,10 @@ class TrainConfig:
     def contraction_at(self, step: int) -> float:
         """Factor of the contraction penalty: 0 while the task is learned, then a ramp to full.
 
-        The ramp runs from one to three fifths of total_steps.
+        The ramp runs from a quarter to half of total_steps.
         """
         progress = step / self.total_steps
-        return self.contraction * min(1.0, max(0.0, (progress - 0.2) / 0.4))
+        return self.contraction * min(1.0, max(0.0, (progress - 0.25) / 0.25))
 
 
 def may_change(name: str, recorded: Any) -> bool:

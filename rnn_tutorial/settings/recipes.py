@@ -61,7 +61,7 @@ RECIPES = {
             "max_seq_len": 10,
             "embed_dim": 32,
             "embed_noise": 0.5,
-            "total_steps": 10_000,
+            "total_steps": 8000,
             "weight_decay": 0.6,
             "contraction": 1.0,
             "sampling": "varied",

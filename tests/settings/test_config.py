@@ -102,9 +102,9 @@ def test_what_a_flag_allows_is_what_is_implemented(choices, implemented):
     assert list(choices) == list(implemented)
 
 
-def test_the_contraction_ramps_from_one_to_three_fifths():
+def test_the_contraction_ramps_from_a_quarter_to_half():
     config = TrainConfig(total_steps=1000, contraction=0.5)
-    factors = [config.contraction_at(step) for step in (0, 200, 400, 600, 1000)]
+    factors = [config.contraction_at(step) for step in (0, 250, 375, 500, 1000)]
     assert factors == pytest.approx([0, 0, 0.25, 0.5, 0.5])
 
 
