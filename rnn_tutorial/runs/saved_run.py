@@ -29,7 +29,7 @@ from rnn_tutorial.runs.folder import (
     read_json,
 )
 from rnn_tutorial.runs.schema import Count, Positive, Share, Size, check_record
-from rnn_tutorial.settings.config import ADDED, TrainConfig, config_from_dict, may_change
+from rnn_tutorial.settings.config import TrainConfig, config_from_dict, may_change, with_added
 from rnn_tutorial.settings.fields import as_flag
 
 
@@ -160,7 +160,7 @@ def _check_same_run(
     path: Path,
 ) -> None:
     """Compare a run with what another file of its folder says about its run."""
-    others = {**ADDED, **others}
+    others = with_added(others)
     if run_id and other_id and run_id != other_id:
         raise ValueError(
             f"{str(path)!r} is of the run {others.get('run_name')!r} with seed "

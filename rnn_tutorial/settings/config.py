@@ -385,13 +385,18 @@ def may_change(name: str, recorded: Any) -> bool:
     return name in RESUME_FLAGS and recorded != ""  # no file stays no file
 
 
+def with_added(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run, also those that there were not yet when it was begun."""
+    return dict(settings) if settings.keys() & ADDED.keys() else {**ADDED, **settings}
+
+
 def config_from_dict(settings: Mapping[str, Any], source: str) -> TrainConfig:
     """Rebuild a configuration that was recorded in a file.
 
     Raises:
         ValueError: a setting is missing, unknown or out of bounds; names `source`.
     """
-    settings = {**ADDED, **settings}
+    settings = with_added(settings)
     names = {setting.name for setting in fields(TrainConfig)}
     if set(settings) != names:
         odd = sorted(names.symmetric_difference(settings))
