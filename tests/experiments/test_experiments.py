@@ -39,7 +39,9 @@ def launches(monkeypatch, tmp_path):
             run = tmp_path / arguments[arguments.index("--save_dir") + 1] / "run"
             run.mkdir(parents=True)
             config = {"min_seq_len": 2, "max_seq_len": 10, "max_number": 9}
+            evaluation = {"num_wrong": 3, "accuracy_by_class": {"0": 1.0, "1": 0.5}, "exact": False}
             result = {"steps": 5, "model_parameters": 7, "config": config, "weights_hash": "f00"}
+            result |= {"evaluation": evaluation, "proof": None}
             (run / "result.json").write_text(json.dumps(result))
             metrics = [{"step": 1, "loss": 2.0}, {"step": 5, "accuracy": 1.0}]
             (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
@@ -48,7 +50,7 @@ def launches(monkeypatch, tmp_path):
         asked = arguments[arguments.index("--lengths") + 1 :] if "--lengths" in arguments else ()
         exact = {"accuracy_by_length": {"1": 0.5, "2": 0.9, "3": 0.999}}
         rows = [{"length": int(length), **row} for length in asked]
-        answer = {"exact": exact, "lengths": rows, "proved": True}
+        answer = {"exact": exact, "lengths": rows, "proved": True, "num_tokens": 10}
         return json.dumps(answer | {"is_right": True, "period_shares": {"2": 1.0}, "table": []})
 
     monkeypatch.setattr(runs, "_launch", launch)
@@ -63,6 +65,8 @@ def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_pat
     known = {"2": 100, "5": 99}
     assert figures["right_modulo"] == dict.fromkeys(["10", "100", "1000"], known)
     assert figures["accuracy"] == pytest.approx((0.9 + 0.999) / 2)
+    assert figures["trained"] == {"wrong_inputs": 3, "balanced_accuracy": 0.75, "exact": False}
+    assert figures["proof"] is None
     assert figures["curve"] == {"step": [5], "accuracy": [1.0]}
     assert len(launches) == 2
     assert runs.run_once(("--lr", "0.1"), 0, certify=False) == figures
@@ -160,7 +164,9 @@ def test_the_committed_results_are_those_of_the_catalogue(name):
     products = experiment.environment.get("OPENBLAS_CORETYPE", "by the processor")
     assert results["versions"]["openblas_coretype"] == products
     for content in results["variants"].values():
-        assert [run["seed"] for run in content["runs"]] == [*range(experiment.max_seeds)]
+        assert [run["seed"] for run in content["runs"]] == [
+            *range(experiment.first_seed, experiment.first_seed + experiment.max_seeds)
+        ]
 
 
 def test_what_a_net_knows_is_counted():
