@@ -161,7 +161,7 @@ def _quick_search(machine: Machine) -> _Search:
     A network that is ready to be proved has about as many abstract states as there are pairs of a
     machine state and a token, or a few times as many.
     """
-    max_states = max(1000, 10 * machine.num_states * len(machine.tokens))
+    max_states = max(500, 5 * machine.num_states * len(machine.tokens))
     return _Search(max_states=min(max_states, MAX_STATES), max_passes=30, quiet=True)
 
 

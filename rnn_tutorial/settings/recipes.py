@@ -25,10 +25,11 @@ _FASTER = {"batch_size": 64, "lr": 0.005}
 _DEEPER = {"hidden_dim": 32, "num_layers": 3}
 _SOLVED = {
     "min_seq_len": 1,
+    "embed_dim": 32,
     "hidden_dim": 128,
     "init": "orthogonal",
-    "total_steps": 5000,
-    "batch_size": 256,
+    "total_steps": 8500,
+    "batch_size": 128,
     "lr": 0.005,
     "min_lr": 0.0,
     "warmup_step": 500,
@@ -59,14 +60,12 @@ RECIPES = {
         _SOLVED
         | {
             "max_seq_len": 10,
-            "embed_dim": 32,
-            "embed_noise": 0.5,
-            "total_steps": 8000,
-            "weight_decay": 0.6,
-            "contraction": 1.0,
             "sampling": "varied",
-            "eval_every": 250,
+            "batch_size": 256,
+            "total_steps": 8000,
+            "contraction": 1.0,
             "stop_when_proved": True,
+            "eval_every": 250,
         },
     ),
 }
