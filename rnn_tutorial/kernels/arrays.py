@@ -24,13 +24,12 @@ def multiply(a, b, product):
 
 
 @kernel
-def add_product(a, b, space, total):
+def add_product(a, b, part, total):
     """total += aᵀ b, the sum over blocks of rows of a and b that are computed fast.
 
-    `space` is flat workspace, at least as large as `total`.
+    `part` is workspace of the same size as `total`.
     """
     rows = _rows_at_once(total)
-    part = space[: total.size].reshape(total.shape)
     for start in range(0, len(a), rows):
         np.dot(a[start : start + rows].T, b[start : start + rows], part)
         for i in range(total.shape[0]):

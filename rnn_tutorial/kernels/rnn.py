@@ -27,7 +27,7 @@ class RnnTrace(NamedTuple):
     W_ih_T: np.ndarray  # the transpose of a layer's W_ih, (E or H, H)
     W_hh_T: np.ndarray  # and of its W_hh, (H, H)
     recurrent: np.ndarray  # W_hh h_{t-1} of a step; on the way back W_hhᵀ d_a_{t+1}, (N, H)
-    space: np.ndarray  # for `add_product`, (H·E or H·H,)
+    part: np.ndarray  # of d_W_hh, from a block of steps, (H, H)
     slopes: np.ndarray  # Σ over the states of 1 - h_i², (H,)
     reaches: np.ndarray  # Σ_j |W_hh[i, j]|, (H,)
 
@@ -35,7 +35,7 @@ class RnnTrace(NamedTuple):
     def make(cls, sizes: Sizes, M: int, N: int, dtype: np.dtype) -> RnnTrace:
         """Workspace for batches of N rows and at most M valid steps."""
         E, H, L = sizes.E, sizes.H, sizes.L
-        shapes = (L, M, H), (M, H), (max(E, H), H), (H, H), (N, H), (max(E, H) * H,), (H,), (H,)
+        shapes = (L, M, H), (M, H), (max(E, H), H), (H, H), (N, H), (H, H), (H,), (H,)
         return cls(*(np.empty(shape, dtype) for shape in shapes))
 
 
@@ -85,7 +85,7 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
         trace: as `forward` has left it.
         index, inputs, weights, starts: as there.
         d_states: what d_h gets from above, (M, H).
-        d_weights: to which the gradients of the weights are added.
+        d_weights: receives the gradients of the weights; d_W_hh may already hold the penalty's.
 
     Returns:
         d_a, (M, H), which is also what d_states becomes.
@@ -111,8 +111,8 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
                 for j in range(H):
                     before[start + i, j] = states[earlier + i, j]
     M, second = len(d_states), starts[1]  # in the first step h_{t-1} is 0
-    add_product(d_states[second:], before[second:M], trace.space, d_W_hh)  # (H, M) x (M, H)
-    add_product(d_states, inputs, trace.space, d_W_ih)  # (H, M) x (M, D)
+    add_product(d_states[second:], before[second:M], trace.part, d_W_hh)  # (H, M) x (M, H)
+    np.dot(d_states.T, inputs, d_W_ih)  # (H, M) x (M, D)
     add_rows(d_states, d_b_ih)
     for j in range(len(d_b_ih)):
         d_b_hh[j] = d_b_ih[j]

@@ -116,8 +116,7 @@ def train(
         loss = _classify(W, b, targets[k], d_W, d_b, workspace)
 
         # Backward through the layers.
-        d_states[:] = 0
-        scatter_rows(workspace.d_last, workspace.ends, d_states)
+        _take_last_backward(d_states, workspace)
         for index in range(sizes.L - 1, -1, -1):
             inputs = trace.states[index - 1][:M] if index > 0 else embedded
             weights, d_weights = _layer(layers, index, sizes), _layer(d_layers, index, sizes)
@@ -126,7 +125,7 @@ def train(
                 loss += rnn.contract(trace, index, W_hh, contraction[k], d_states, d_W_hh)
             d_a = _backward(trace, index, inputs, weights, starts, d_states, d_weights)  # (M, G·H)
             if index > 0:
-                multiply(d_a, weights[0], d_inputs)  # (M, G·H) x (G·H, H)
+                _inputs_backward(d_a, weights[0], d_inputs)
                 d_states, d_inputs = d_inputs, d_states
         _embed_backward(d_a, ids, weights[0], d_embedding, workspace)
 
@@ -246,6 +245,13 @@ def _take_last(states, seq_lengths, starts, workspace):
 
 
 @kernel
+def _take_last_backward(d_states, workspace):
+    """The gradient of the last layer's states: of those that are classified d_last, else 0."""
+    d_states[:] = 0
+    scatter_rows(workspace.d_last, workspace.ends, d_states)
+
+
+@kernel
 def _classify(W, b, targets, d_W, d_b, workspace):
     """The mean of -log softmax(scores)[target], where scores = last Wᵀ + b, and its gradients.
 
@@ -273,6 +279,12 @@ def _classify(W, b, targets, d_W, d_b, workspace):
     np.dot(d_scores.T, workspace.last, d_W)  # (C, N) x (N, H)
     add_rows(d_scores, d_b)
     return loss / N
+
+
+@kernel
+def _inputs_backward(d_a, W_ih, d_inputs):
+    """The gradient of the inputs of a layer, the states of the one below: d_inputs = d_a W_ih."""
+    multiply(d_a, W_ih, d_inputs)  # (M, G·H) x (G·H, H)
 
 
 @kernel
