@@ -162,7 +162,7 @@ def _quick_search(machine: Machine) -> _Search:
     machine state and a token, or a few times as many.
     """
     max_states = max(500, 5 * machine.num_states * len(machine.tokens))
-    return _Search(max_states=min(max_states, MAX_STATES), max_passes=30, quiet=True)
+    return _Search((0.3, 0.1), min(max_states, MAX_STATES), max_passes=30, quiet=True)
 
 
 def _check_memory(net: IntervalNet, machine: Machine, memory: int) -> None:
