@@ -24,12 +24,13 @@ from rnn_tutorial.proof.certificate import (
 )
 from rnn_tutorial.proof.check import InvalidCertificate, check_certificate
 from rnn_tutorial.proof.explore import NotProved
-from rnn_tutorial.proof.intervals import PROVABLE_IN_WORDS, is_provable
+from rnn_tutorial.proof.intervals import is_provable
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import check_regular
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, shown
+from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
 

@@ -6,7 +6,8 @@ rejected by a grammar, whatever follows. Two rules, the same for every machine, 
     Each sequence has likely and unlikely tokens of its own: their probabilities are drawn from a
     Dirichlet distribution with parameters below 1. So some sequences are nearly all of one token.
 
-    A token that leads into a trap, a state after which the answer is settled, is made less likely.
+    In half of the sequences, a token that leads into a trap, a state after which the answer is
+    settled, is made less likely. The other half goes there freely, and stays.
 
 Shapes: N sequences, T time steps (max_seq_len), V tokens, S states of the
 machine.
@@ -20,7 +21,7 @@ from rnn_tutorial.data.batches import Batches, longest_first
 from rnn_tutorial.data.streams import RandomSequences
 from rnn_tutorial.machines.machine import Machine
 
-TRAP_WEIGHT = 0.05  # of a token that leads into a trap; of the others 1
+TRAP_WEIGHT = 0.02  # of a token that leads into a trap, in the sequences that shun it; else 1
 _CONCENTRATION = 0.5  # of the Dirichlet distribution
 
 
@@ -31,7 +32,9 @@ class Walks(RandomSequences):
         machine: its tokens and successors.
         is_live: whether different answers can still follow each state, (S,).
         min_seq_len, max_seq_len, seed, stream: as of RandomSequences.
-        trap_weight: of a token that leads into a trap; with 0 a walk stays out while it can.
+        trap_weight: of a token that leads into a trap, in the sequences that shun traps; with 0
+            they stay out while they can.
+        all_shun: whether all sequences shun traps, or every other.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class Walks(RandomSequences):
         seed: int,
         stream: int,
         trap_weight: float = TRAP_WEIGHT,
+        all_shun: bool = False,
     ) -> None:
         num_tokens = len(machine.tokens)
         super().__init__(num_tokens, min_seq_len, max_seq_len, seed, stream)
         self.block_size = min(self.block_size, max(1, 2**20 // num_tokens))
         self._machine = machine
+        self._shunning = slice(None, None, 1 if all_shun else 2)  # rows of a block
         self._preferences = None  # of the tokens in each state, (S, V), if they differ
         if not is_live.all():
             successors, _ = machine.tables()
@@ -65,7 +70,8 @@ class Walks(RandomSequences):
             return x.T
         states = np.zeros(N, np.int64)
         for t in range(length):
-            weights = own * self._preferences[states]
+            weights = own.copy()
+            weights[self._shunning] *= self._preferences[states[self._shunning]]
             stuck = ~weights.any(axis=1)  # with a trap_weight of 0, no way out of a trap
             weights[stuck] = own[stuck]
             x[t] = _pick(weights.cumsum(axis=1), chances[t])

@@ -109,7 +109,8 @@ def _draw_sample(machine: Machine, length: int, num_sequences: int) -> np.ndarra
     sample = generator.integers(0, num_tokens - 1, (num_sequences, length), token_type, True)
     if not machine.moduli and num_sequences > 1:
         is_live = live_states(machine)
-        walks = Walks(machine, is_live, length, length, 0, EXAMINE_STREAM, trap_weight=0)
+        limits = length, length, 0, EXAMINE_STREAM
+        walks = Walks(machine, is_live, *limits, trap_weight=0, all_shun=True)
         sample[1::2] = walks.draw(0, num_sequences // 2)[0]
     return sample
 

@@ -11,10 +11,10 @@ from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.machines.library import LIBRARY, NamedMachine
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.machines.machine_file import read_machine
-from rnn_tutorial.machines.minimize import minimize, reachable_states, tables
+from rnn_tutorial.machines.minimize import minimize, reachable_states
 from rnn_tutorial.machines.regex import machine_of_pattern
+from rnn_tutorial.settings.recipes import DIGIT_SUM, MACHINE_FILE, PATTERN
 
-PATTERN_PREFIX, FILE_SUFFIX = "regex:", ".json"
 _SHOWN_CHARACTERS = 60  # of what is refused
 _NAME_WIDTH = 21
 _SUM = NamedMachine(
@@ -39,23 +39,25 @@ def find_machine(name: str) -> tuple[Machine, str]:
 
 def describe_machines() -> str:
     """What each named machine asks, its states, tokens, classes, and two examples."""
-    return "\n\n".join(_describe(name, entry) for name, entry in [("sum", _SUM), *LIBRARY.items()])
+    return "\n\n".join(
+        _describe(name, entry) for name, entry in [(DIGIT_SUM, _SUM), *LIBRARY.items()]
+    )
 
 
 def _make(name: str) -> Machine:
     if name in LIBRARY:
         return LIBRARY[name].make()
-    if name.startswith(PATTERN_PREFIX):
+    if name.startswith(PATTERN):
         try:
-            return machine_of_pattern(name.removeprefix(PATTERN_PREFIX))
+            return machine_of_pattern(name.removeprefix(PATTERN))
         except ValueError as error:
             raise ValueError(f"--task {_shorten(name)}: {error}") from None
-    if name.endswith(FILE_SUFFIX):
+    if name.endswith(MACHINE_FILE):
         try:
             return read_machine(Path(name))
         except ValueError as error:
             raise ValueError(f"--task {error}") from None
-    names = ", ".join(("sum", *LIBRARY))
+    names = ", ".join((DIGIT_SUM, *LIBRARY))
     raise ValueError(
         f"--task {_shorten(name)} is not one of {names}, a FILE.json, or regex:PATTERN"
     )
@@ -68,7 +70,7 @@ def _shorten(name: str) -> str:
 
 def _simplify(machine: Machine) -> tuple[Machine, str]:
     smallest = minimize(machine)
-    num_reachable = len(reachable_states(tables(machine)[0]))
+    num_reachable = len(reachable_states(machine.tables()[0]))
     num_dropped = machine.num_states - num_reachable
     parts = []
     if num_dropped:

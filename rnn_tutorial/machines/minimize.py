@@ -23,7 +23,7 @@ def minimize(machine: Machine) -> Machine:
     Two states are equivalent if every continuation has the same answer from both. The states are
     numbered in the order in which a breadth-first walk from the start meets them, token by token.
     """
-    successors, outputs = tables(machine)
+    successors, outputs = machine.tables()
     successors, outputs = _keep(successors, outputs, reachable_states(successors))
     blocks = _equivalent_states(successors, outputs)
     _, first = np.unique(blocks, return_index=True)  # one state of each block
@@ -38,15 +38,9 @@ def live_states(machine: Machine) -> np.ndarray:
 
     The others are traps: every continuation, the empty one too, has the same answer.
     """
-    successors, outputs = tables(machine)
+    successors, outputs = machine.tables()
     blocks = _equivalent_states(successors, outputs)
     return (blocks[successors] != blocks[:, None]).any(axis=1)
-
-
-def tables(machine: Machine) -> tuple[np.ndarray, np.ndarray]:
-    """The successors, (S, V), and the outputs, (S,), of a machine."""
-    states = np.arange(machine.num_states)
-    return machine.step(states[:, None], np.arange(len(machine.tokens))), machine.output(states)
 
 
 def reachable_states(successors: np.ndarray, start: int = 0) -> np.ndarray:

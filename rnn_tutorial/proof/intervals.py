@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 
 UNIT_ROUNDOFF = 2.0**-24
 # torch's and NumPy's tanh err by at most 4 units in the last place, 2.4e-7 below 1. 2 σ(2x) - 1
@@ -37,9 +38,6 @@ SIGMOID_ERROR = 2.0**-21
 _BLEND_ERROR = 8 * UNIT_ROUNDOFF * (1 + 2.0**-9)
 LARGEST_STATE = 1 + 2.0**-10  # boxes do not reach beyond it: |h| ≤ 1 but for rounding
 MAX_NUMBERS = 2**24  # in the boxes, or in the images of a level of sequences: 128 MiB
-PROVABLE_IN_WORDS = (
-    "a tanh RNN or a GRU of one direction, read at its last step, with nothing between its layers"
-)
 _LARGEST_WEIGHT = 2.0**32
 # Every rounding bound is this much larger than float32 needs. The excess, 2⁻¹⁰ n 2⁻²⁴ Σ|a_i b_i|
 # and 2⁻¹⁰ TANH_ERROR, is a thousand times the error of the few float64 operations in each bound.

@@ -21,7 +21,7 @@ from rnn_tutorial.settings.model_options import (
     STACK_CELLS,
     check_model_options,
 )
-from rnn_tutorial.settings.recipes import DIGIT_SUM, RECIPES
+from rnn_tutorial.settings.recipes import DIGIT_SUM, MACHINE_FILE, RECIPES
 
 ENGINES = ("auto", "graph", "compiled", "autograd")  # after auto from the fastest to the slowest
 INITS = ("default", "orthogonal", "identity")
@@ -36,7 +36,6 @@ RESUME_FLAGS = (
     "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "engine",
     "num_threads", "train_file", "eval_file", "task",
 )  # fmt: skip
-MACHINE_FILE = ".json"  # what the name of a machine's file ends in
 # Settings that runs of earlier versions do not record, and what those runs did.
 ADDED = {"task": DIGIT_SUM, "sampling": "uniform", "stop_when_proved": False}
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from rnn_tutorial.settings.fields import as_flag
 
-DIGIT_SUM = "sum"  # the task of the tutorial, as --task names it
+# What --task may be: the task of the tutorial, another machine's name, a file, or a pattern.
+DIGIT_SUM, MACHINE_FILE, PATTERN = "sum", ".json", "regex:"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def _short_name(task: str) -> str:
     """What --task means, as a part of the run's name: a file's without folder and ending."""
-    if task.startswith("regex:"):
+    if task.startswith(PATTERN):
         return "regex"
     return re.sub(r"[^\w.-]", "_", PurePath(task).stem) or "machine"
 

@@ -7,7 +7,7 @@ import pytest
 from random_machines import run, sequences_up_to
 
 from rnn_tutorial.machines.library import LIBRARY
-from rnn_tutorial.machines.minimize import minimize, tables
+from rnn_tutorial.machines.minimize import minimize
 from rnn_tutorial.machines.regex import machine_of_pattern
 
 
@@ -117,5 +117,5 @@ def test_the_machines_are_minimal_and_their_examples_differ(name):
 def test_a_pattern_of_the_same_rule_has_the_same_minimal_machine(name, pattern):
     by_pattern, by_table = minimize(machine_of_pattern(pattern)), minimize(LIBRARY[name].make())
     assert (by_pattern.tokens, by_pattern.classes) == (by_table.tokens, by_table.classes)
-    for one, other in zip(tables(by_pattern), tables(by_table), strict=True):
+    for one, other in zip(by_pattern.tables(), by_table.tables(), strict=True):
         assert one.tolist() == other.tolist()

@@ -10,7 +10,6 @@ import pytest
 from random_machines import run, sequences_up_to
 
 from rnn_tutorial.machines.machine_file import MAX_BYTES, read_machine
-from rnn_tutorial.machines.minimize import tables
 
 PARITY = {
     "tokens": ["0", "1"],
@@ -136,7 +135,7 @@ def large(num_states, num_tokens=2):
 def test_ten_thousand_states_are_read_in_a_moment_and_no_more(tmp_path):
     start = time.process_time()
     machine = read_machine(write(tmp_path, large(10_000, 10)))
-    assert tables(machine)[0][9_999].tolist() == [9_999, *range(9)]
+    assert machine.tables()[0][9_999].tolist() == [9_999, *range(9)]
     assert "10,001 states" in refusal(write(tmp_path, large(10_001)))
     assert time.process_time() - start < 10
 

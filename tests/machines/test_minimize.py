@@ -10,7 +10,6 @@ from random_machines import build, run, sequences_up_to, tables
 
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.machines.minimize import live_states, minimize, reachable_states
-from rnn_tutorial.machines.minimize import tables as tables_of
 
 
 def answers_from(machine, state, length):
@@ -35,7 +34,7 @@ def test_every_two_of_its_states_differ_in_a_short_sequence_and_all_are_reached(
     assert len({answers_from(smallest, s, num_states - 1) for s in range(num_states)}) == num_states
     reached = {0}
     for _ in range(num_states):
-        reached |= {int(s) for state in reached for s in tables_of(smallest)[0][state]}
+        reached |= {int(s) for state in reached for s in smallest.tables()[0][state]}
     assert reached == set(range(num_states))
 
 
@@ -80,15 +79,15 @@ def test_the_numbering_is_that_of_the_rule_not_of_the_table(table, random):
     new = {state: number for number, state in enumerate(old)}
     shuffled = [[new[s] for s in successors[state]] for state in old]
     shuffled_outputs = [outputs[state] for state in old]
-    expected = tables_of(minimize(build(*table)))
-    found = tables_of(minimize(build(num_tokens, num_classes, shuffled, shuffled_outputs)))
+    expected = minimize(build(*table)).tables()
+    found = minimize(build(num_tokens, num_classes, shuffled, shuffled_outputs)).tables()
     for one, other in zip(expected, found, strict=True):
         assert one.tolist() == other.tolist()
 
 
 @given(tables())
 def test_states_are_numbered_as_a_breadth_first_walk_meets_them(table):
-    successors, _ = tables_of(minimize(build(*table)))
+    successors, _ = minimize(build(*table)).tables()
     first_met = list(dict.fromkeys([0, *successors.ravel().tolist()]))
     assert first_met == list(range(len(successors)))
 
@@ -105,7 +104,7 @@ def test_a_state_is_live_if_some_continuation_has_another_answer(table):
 
 def test_states_that_are_dropped_and_merged():
     machine = Machine("ab", "xy", [[1, 2], [1, 2], [2, 1], [0, 3]], [0, 0, 1, 1])
-    successors, outputs = tables_of(minimize(machine))
+    successors, outputs = minimize(machine).tables()
     assert successors.tolist() == [[0, 1], [1, 0]]
     assert outputs.tolist() == [0, 1]
 
