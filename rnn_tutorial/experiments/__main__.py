@@ -26,7 +26,7 @@ from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.training.configure import configure
 
-READMES = ("README.md", "README_next.md")
+READMES = ("README.md", "README_next.md", "rnn_tutorial/training/README.md")
 
 
 def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool) -> None:
@@ -145,7 +145,7 @@ def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
             text = render(readme.read_text(encoding="utf-8"))
             write_atomically(readme, text.encode())
         render_figures()
-        print(f"The tables of {' and '.join(READMES)} and all figures are written.")
+        print(f"The tables of {', '.join(READMES)} and all figures are written.")
     else:
         names = list(EXPERIMENTS) if flags.names == ["all"] else flags.names
         for name in names:

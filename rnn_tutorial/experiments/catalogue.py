@@ -91,8 +91,8 @@ MODULI = (2, 3, 5, 7, 10, 16, 26)
 _MACHINES = {name: ("--task", name, *_CERTIFIED) for name in LIBRARY} | {
     f"sum modulo {m}": ("--max_number", str(m - 1), *_CERTIFIED) for m in MODULI
 }
-_SIZES = (4, 8, 16, 32, 64, 128)
-_SIZED = ("parity", "tomita_4", "sum modulo 5", "sum modulo 10")
+SIZES = (4, 8, 16, 32, 64, 128)
+SIZED = ("parity", "tomita_4", "sum modulo 5", "sum modulo 10")
 _DEEPER = {"one layer": (), "two layers": ("--num_layers", "2"), "GRU": ("--cell", "gru")}
 _SAMPLINGS = {"varied": (), "uniform": ("--sampling", "uniform")}
 _SEEN = ("cycle_navigation", "modular_arithmetic", "contains_abba", "sum modulo 3", "sum modulo 10")
@@ -129,8 +129,8 @@ EXPERIMENTS = {
         "How small can a net be and still be proved?",
         {
             f"{name}, hidden_dim {size}": (*_MACHINES[name], "--hidden_dim", str(size))
-            for name in _SIZED
-            for size in _SIZES
+            for name in SIZED
+            for size in SIZES
         },
         lengths=(500, 1000),
         max_seeds=10,
@@ -139,7 +139,7 @@ EXPERIMENTS = {
         "Can two layers and a GRU be proved?",
         {
             f"{name}, {net}": (*_MACHINES[name], *flags)
-            for name in _SIZED
+            for name in SIZED
             for net, flags in _DEEPER.items()
         },
         lengths=(500, 1000),

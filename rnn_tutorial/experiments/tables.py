@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import math
 import pkgutil
 import re
 import statistics
@@ -21,8 +20,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.experiments.catalogue import CLAIMS, EXACT_LENGTH, EXPERIMENTS, SECTIONS
+from rnn_tutorial.experiments.machine_tables import deeper, machines, sampling, smallest
+from rnn_tutorial.experiments.markdown import (
+    markdown,
+    share_of,
+    show_accuracy,
+    show_percent,
+    spread_of,
+)
 from rnn_tutorial.measure.timing import show_mebibytes
 from rnn_tutorial.runs.folder import read_json
 
@@ -79,19 +85,21 @@ def _seeds_table(results: dict[str, Any], rows: Sequence[str] = (), detailed: bo
     columns: dict[str, Callable[[Runs], str]] = {}
     if detailed:
         columns["parameters"] = lambda runs: f"{runs[0]['model_parameters']:,}"
-    columns["every input right"] = lambda runs: _share([run["wrong_inputs"] == 0 for run in runs])
-    columns["accuracy, median [min, max]"] = lambda runs: _spread(
-        [run["accuracy"] for run in runs], _accuracy
+    columns["every input right"] = lambda runs: share_of([run["wrong_inputs"] == 0 for run in runs])
+    columns["accuracy, median [min, max]"] = lambda runs: spread_of(
+        [run["accuracy"] for run in runs], show_accuracy
     )
     for n in first["right_at_length"]:
         if detailed:
-            columns[f"right at {int(n):,}"] = lambda runs, n=n: _spread(_right(runs, n), _percent)
+            columns[f"right at {int(n):,}"] = lambda runs, n=n: spread_of(
+                _right(runs, n), show_percent
+            )
         else:
-            columns[f"all right at {int(n):,}"] = lambda runs, n=n: _share(
+            columns[f"all right at {int(n):,}"] = lambda runs, n=n: share_of(
                 [right == 1 for right in _right(runs, n)]
             )
     if "proof" in first:
-        columns["proved"] = lambda runs: _share([run["proof"]["proved"] for run in runs])
+        columns["proved"] = lambda runs: share_of([run["proof"]["proved"] for run in runs])
     cells = [[name, *(cell(runs) for cell in columns.values())] for name, runs in variants.items()]
     more = {"published claim": CLAIMS} if variants.keys() <= CLAIMS.keys() else {}
     if detailed:
@@ -102,7 +110,7 @@ def _seeds_table(results: dict[str, Any], rows: Sequence[str] = (), detailed: bo
             for name, time in results["update_seconds"].items()
         }
     cells = [[*row, *(texts[row[0]] for texts in more.values())] for row in cells]
-    return _markdown(["variant", *columns, *more], cells)
+    return markdown(["variant", *columns, *more], cells)
 
 
 def _right(runs: Runs, length: str) -> list[float]:
@@ -129,9 +137,9 @@ def _parts_table(results: dict[str, Any]) -> str:
             for run in variant["runs"]
         ]
         rows.append(
-            [name, *(_share([found == part for found in known]) for part in parts.values())]
+            [name, *(share_of([found == part for found in known]) for part in parts.values())]
         )
-    return _markdown(["variant", *parts], rows)
+    return markdown(["variant", *parts], rows)
 
 
 def _processor_table(results: dict[str, Any]) -> str:
@@ -155,14 +163,16 @@ def _processor_table(results: dict[str, Any]) -> str:
         wrong = [(run["wrong_inputs"], other["wrong_inputs"]) for run, other in pairs]
         apart = [abs(one - other) for one, other in wrong]
         seeds = [abs(one - other) for (one, _), (other, _) in itertools.combinations(wrong, 2)]
-        right = [_share([both[side] == 0 for both in wrong]) for side in (0, 1)]
+        right = [share_of([both[side] == 0 for both in wrong]) for side in (0, 1)]
         number = "{:,.0f}".format
-        rows.append([name, _share(same), _spread(apart, number), _spread(seeds, number), *right])
+        rows.append(
+            [name, share_of(same), spread_of(apart, number), spread_of(seeds, number), *right]
+        )
     header = [
         *("variant", "same weights", "wrong inputs apart, median [min, max]"),
         *("apart between two seeds", "every input right", "with the older products"),
     ]
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def _automaton_table(runs: Runs) -> str:
@@ -171,8 +181,11 @@ def _automaton_table(runs: Runs) -> str:
     periods = automata[0]["period_shares"]
     header = ["the table is addition", *(f"variance of period {p}" for p in periods)]
     shares = [[automaton["period_shares"][p] for automaton in automata] for p in periods]
-    cells = [_share([a["is_right"] for a in automata]), *(_spread(s, _percent) for s in shares)]
-    return _markdown(header, [cells])
+    cells = [
+        share_of([a["is_right"] for a in automata]),
+        *(spread_of(s, show_percent) for s in shares),
+    ]
+    return markdown(header, [cells])
 
 
 def _proofs_table(runs: Runs) -> str:
@@ -185,27 +198,9 @@ def _proofs_table(runs: Runs) -> str:
         "seconds": ("seconds", "{:.1f}"),
     }
     cells = [
-        _spread([proof[key] for proof in proofs], form.format) for key, form in columns.values()
+        spread_of([proof[key] for proof in proofs], form.format) for key, form in columns.values()
     ]
-    return _markdown(list(columns), [cells])
-
-
-def _spread(values: list[float], show: Callable[[float], str]) -> str:
-    return f"{show(statistics.median(values))} [{show(min(values))}, {show(max(values))}]"
-
-
-def _accuracy(share: float) -> str:
-    """In percent; what is not all right is not rounded up to it."""
-    return "100%" if share == 1 else f"{math.floor(share * 1e5) / 1e3:.3f}%"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}"
-
-
-def _share(successes: list[bool]) -> str:
-    low, high = wilson_interval(sum(successes), len(successes))
-    return f"{sum(successes)}/{len(successes)} [{low:.0%}, {high:.0%}]"
+    return markdown(list(columns), [cells])
 
 
 def _speed_table(compared: dict[str, Any], unit: str, scale: float) -> str:
@@ -218,7 +213,7 @@ def _speed_table(compared: dict[str, Any], unit: str, scale: float) -> str:
             median, low, high = (f"{seconds[key] * scale:,.1f}" for key in ("median", "min", "max"))
             speedup = f"{ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]"
             rows.append([group, name, f"{median} [{low}, {high}]", speedup, str(seconds["n"])])
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def _enumerations_table(enumerations: dict[str, Any]) -> str:
@@ -229,7 +224,7 @@ def _enumerations_table(enumerations: dict[str, Any]) -> str:
         ]
         for name, row in enumerations.items()
     ]
-    return _markdown(["net and length", "inputs", "seconds", "MiB more"], rows)
+    return markdown(["net and length", "inputs", "seconds", "MiB more"], rows)
 
 
 def _processes_table(processes: dict[str, Any]) -> str:
@@ -237,12 +232,12 @@ def _processes_table(processes: dict[str, Any]) -> str:
     for hidden_dim, rates in processes.items():
         one, two = rates["one"]["median"], rates["two"]["median"]
         rows.append([hidden_dim, f"{one:,.0f}", f"{two:,.0f}", f"{two / one:.2f}"])
-    return _markdown(["hidden_dim", "one process, updates/s", "two", "two / one"], rows)
+    return markdown(["hidden_dim", "one process, updates/s", "two", "two / one"], rows)
 
 
 def _memory_table(prediction: dict[str, Any]) -> str:
     rows = [[name, show_mebibytes(peak)] for name, peak in prediction["peak_mebibytes"].items()]
-    return _markdown(["answered", "peak memory, MiB"], rows)
+    return markdown(["answered", "peak memory, MiB"], rows)
 
 
 def _doctor_table(results: dict[str, Any]) -> str:
@@ -251,7 +246,7 @@ def _doctor_table(results: dict[str, Any]) -> str:
     for name, row in results["rows"].items():
         found = ", ".join(f"{n} {k}/{results['num_seeds']}" for n, k in row["found"].items())
         rows.append([name, row["what"], row["expected"] or "none", found or "none"])
-    return _markdown(["put in", "how", "expected", "found"], rows)
+    return markdown(["put in", "how", "expected", "found"], rows)
 
 
 def _median(
@@ -292,6 +287,14 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         r, lambda run: run["automaton"]["period_shares"]["10"] < 0.1
     ),
     "processor": _processor_table,
+    "machines": machines,
+    "sampling": sampling,
+    "smallest": smallest,
+    "deeper": deeper,
+    "fresh-right": lambda r: _count(r, lambda run: run["right_at_length"]["1000"] == 1000),
+    "benchmark-baseline": lambda r: (
+        f"{r['training']['step']['A']['compiled']['speedup']['median']:.0f}"
+    ),
     "certified-automaton": lambda r: _automaton_table(r["variants"]["certified"]["runs"]),
     "certified-proof": lambda r: _proofs_table(r["variants"]["certified"]["runs"]),
     "cells": lambda r: _seeds_table(r, detailed=True),
@@ -309,7 +312,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "benchmark-memory": lambda r: _memory_table(r["prediction"]),
     "benchmark-processes": lambda r: _processes_table(r["processes"]),
-    "benchmark-machine": lambda r: _markdown(
+    "benchmark-machine": lambda r: markdown(
         ["cpu", "cores", "threads", "torch", "numba", "python"],
         [
             [
@@ -347,7 +350,7 @@ def _lesson_packing_table(packing: dict[str, Any]) -> str:
         ]
         ratio = "{median:.2f} [{min:.2f}, {max:.2f}]".format(**row["ratio"])
         rows.append([name, f"{row['padding']:.0%}", *times, ratio, str(row["ratio"]["n"])])
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def _lesson_gradients_table(gradients: dict[str, Any]) -> str:
@@ -356,7 +359,7 @@ def _lesson_gradients_table(gradients: dict[str, Any]) -> str:
     for name, norms in gradients["nets"].items():
         relative = [norms["median"][age] / norms["median"][0] for age in ages]
         rows.append([name, *(_power(value) for value in relative)])
-    return _markdown(["net", *(f"{age} back" for age in ages)], rows)
+    return markdown(["net", *(f"{age} back" for age in ages)], rows)
 
 
 def _power(value: float) -> str:
@@ -378,8 +381,3 @@ def _training_transcript(session: dict[str, Any]) -> str:
     reports = [i for i, line in enumerate(lines) if line.startswith("step ")]
     shown = [*lines[: reports[3]], "…", *lines[reports[-2] :]]
     return _transcript("python train_cls_rnn.py --recipe solved", shown)
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

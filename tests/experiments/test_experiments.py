@@ -8,6 +8,7 @@ from conftest import REPOSITORY
 
 from rnn_tutorial.experiments import __main__, runs, tables
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS
+from rnn_tutorial.experiments.markdown import show_accuracy
 from rnn_tutorial.runs.folder import read_json
 from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import TrainConfig
@@ -144,7 +145,7 @@ def test_times_of_the_updates_are_added_to_a_result(tmp_path, monkeypatch):
 
 
 def test_an_accuracy_is_not_rounded_up_to_all_right():
-    assert [tables._accuracy(share) for share in (1.0, 0.9999999, 0.5)] == [
+    assert [show_accuracy(share) for share in (1.0, 0.9999999, 0.5)] == [
         "100%", "99.999%", "50.000%",
     ]  # fmt: skip
 

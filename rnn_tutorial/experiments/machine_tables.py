@@ -1,0 +1,88 @@
+"""Tables of what was trained until it was proved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rnn_tutorial.experiments.catalogue import SIZED, SIZES
+from rnn_tutorial.experiments.markdown import markdown, spread_of
+
+_Runs = list[dict[str, Any]]
+
+
+def machines(results: dict[str, Any]) -> str:
+    """A row for each machine: how many seeds are right, how many proved, and how."""
+    header = [
+        *("machine", "proved", "right on all trained lengths", "all right at 500 and 1,000"),
+        *("seconds", "updates", "abstract states", "smallest margin"),
+    ]
+    rows = []
+    for name, variant in results["variants"].items():
+        runs = variant["runs"]
+        proofs = [run["proof"] for run in runs if run["proof"]]
+        exactly = "" if runs[0]["trained"]["exact"] else " (of a sample)"
+        rows.append(
+            [
+                name,
+                _count(runs, _is_proved),
+                _count(runs, lambda run: run["trained"]["wrong_inputs"] == 0) + exactly,
+                _count(runs, _is_right_at_length),
+                spread_of([run["seconds"] for run in runs], "{:.0f}".format),
+                spread_of([run["steps"] for run in runs], "{:,.0f}".format),
+                _spread_or_dash([proof["abstract_states"] for proof in proofs], "{:,.0f}".format),
+                _spread_or_dash([proof["smallest_margin"] for proof in proofs], "{:.1f}".format),
+            ]
+        )
+    return markdown(header, rows)
+
+
+def sampling(results: dict[str, Any]) -> str:
+    """A row for each machine: how many seeds are proved and right, by the sampling."""
+    ways = ("varied", "uniform")
+    header = ["machine", *(f"proved, {way}" for way in ways)]
+    header += [f"all right at 500 and 1,000, {way}" for way in ways]
+    names = dict.fromkeys(variant.rpartition(", ")[0] for variant in results["variants"])
+    rows = []
+    for name in names:
+        by_way = [results["variants"][f"{name}, {way}"]["runs"] for way in ways]
+        counts = [_count(runs, _is_proved) for runs in by_way]
+        rows.append([name, *counts, *(_count(runs, _is_right_at_length) for runs in by_way)])
+    return markdown(header, rows)
+
+
+def smallest(results: dict[str, Any]) -> str:
+    """A row for each machine, a column for each size of the hidden state: seeds proved."""
+    return _proved_table(results, [f"hidden_dim {size}" for size in SIZES])
+
+
+def deeper(results: dict[str, Any]) -> str:
+    """A row for each machine, a column for each kind of net: seeds proved."""
+    kinds = dict.fromkeys(variant.rpartition(", ")[2] for variant in results["variants"])
+    return _proved_table(results, list(kinds))
+
+
+def _proved_table(results: dict[str, Any], kinds: list[str]) -> str:
+    variants = results["variants"]
+    rows = [
+        [name, *(_count(variants[f"{name}, {kind}"]["runs"], _is_proved) for kind in kinds)]
+        for name in SIZED
+    ]
+    return markdown(["machine", *kinds], rows)
+
+
+def _is_proved(run: dict[str, Any]) -> bool:
+    return run["proof"] is not None
+
+
+def _is_right_at_length(run: dict[str, Any]) -> bool:
+    """True if all sampled sequences, of 500 and of 1,000 tokens, are answered right."""
+    return set(run["right_at_length"].values()) == {run["num_sequences"]}
+
+
+def _count(runs: _Runs, holds: Callable[[dict[str, Any]], bool]) -> str:
+    return f"{sum(map(holds, runs))}/{len(runs)}"
+
+
+def _spread_or_dash(values: list[float], show: Callable[[float], str]) -> str:
+    return spread_of(values, show) if values else "–"
