@@ -45,9 +45,9 @@ def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterat
     task = make_task(config)
     model = make_model(config, len(task.tokens), len(task.classes))
     optimizer = make_optimizer(model.parameters(), config)
-    make_updates = make_engine(model, optimizer, config, World())
-    loader = make_loader(task.dataset, config, 0, 10**9)
     history = EvaluationHistory()
+    make_updates = make_engine(model, optimizer, config, World(), history)
+    loader = make_loader(task.dataset, config, 0, 10**9)
     step = 0
     while True:
         until = step + at_once

@@ -179,7 +179,10 @@ class TrainConfig:
         0.0, "standard deviation of noise added to the embeddings in training", within=(0, 1000)
     )
     contraction: float = _optimization(
-        0.0, "penalty on steps that move states apart; makes the states stable", within=(0, 1000)
+        0.0,
+        "penalty on steps that move states apart, once an evaluation finds nothing wrong; makes "
+        "the states stable",
+        within=(0, 1000),
     )
 
     total_steps: int = _schedule(20_000, "optimizer updates", within=(1, 10**9))
@@ -367,14 +370,6 @@ class TrainConfig:
     def sequences_per_update(self) -> int:
         """Sequences in one update: those of all its passes."""
         return self.batch_size * self.accumulate_steps
-
-    def contraction_at(self, step: int) -> float:
-        """Factor of the contraction penalty: 0 while the task is learned, then a ramp to full.
-
-        The ramp runs from a quarter to half of total_steps.
-        """
-        progress = step / self.total_steps
-        return self.contraction * min(1.0, max(0.0, (progress - 0.25) / 0.25))
 
 
 def may_change(name: str, recorded: Any) -> bool:

@@ -63,7 +63,7 @@ RECIPES = {
             "max_seq_len": 10,
             "sampling": "varied",
             "batch_size": 256,
-            "total_steps": 8000,
+            "total_steps": 12_000,
             "contraction": 1.0,
             "stop_when_proved": True,
             "eval_every": 250,

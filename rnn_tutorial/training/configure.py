@@ -71,14 +71,18 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
     find_resume_point(folder)  # refuses a configuration that is not that of the checkpoints
     recorded = asdict(config)
     evaluations_count = (
-        config.scheduler == "plateau" or config.early_stopping_patience or config.stop_when_exact
+        config.scheduler == "plateau"
+        or config.early_stopping_patience
+        or config.stop_when_exact
+        or config.stop_when_proved
+        or config.contraction
     )
     for name, value in flags.items():
         if name == "eval_every" and evaluations_count and value != recorded[name]:
             raise ValueError(
                 f"--eval_every {value} differs from the resumed run's {recorded[name] or 'none'}; "
-                "--scheduler plateau, --early_stopping_patience and --stop_when_exact count "
-                "evaluations"
+                "--scheduler plateau, --early_stopping_patience, --stop_when_exact, "
+                "--stop_when_proved and --contraction go by the evaluations"
             )
         if value != recorded[name] and not may_change(name, recorded[name]):
             raise ValueError(

@@ -23,6 +23,7 @@ from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.training.cuda_graph import graph_training_step
 from rnn_tutorial.training.objective import Objective, changes_the_loss
+from rnn_tutorial.training.schedule import EvaluationHistory, contraction_factor
 from rnn_tutorial.training.update import update, update_with_options
 
 # engine(steps, lr, batches, must_stop) makes one update for each of K batches and
@@ -34,7 +35,11 @@ Engine = Callable[[range, Sequence[float], Batches, MustStop], Result]
 
 
 def autograd_engine(
-    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
+    model: RnnClsNet,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    world: World,
+    history: EvaluationHistory,
 ) -> Engine:
     """Updates one by one through PyTorch's own parts."""
     with_options = changes_the_loss(config) or config.accumulate_steps > 1
@@ -51,7 +56,10 @@ def autograd_engine(
             if config.dropout:
                 torch.manual_seed(dropout_seed(config.seed, step, world.rank))
             if with_options:
-                loss, grad_norm = update_with_options(network, optimizer, passes, step, rate, clip)
+                contraction = contraction_factor(config, step, history)
+                loss, grad_norm = update_with_options(
+                    network, optimizer, passes, rate, clip, contraction
+                )
             else:
                 loss, grad_norm = update(network, optimizer, passes[0], rate, clip)
             losses.append(loss)
@@ -65,32 +73,46 @@ def autograd_engine(
 
 
 def compiled_engine(
-    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
+    model: RnnClsNet,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    world: World,
+    history: EvaluationHistory,
 ) -> Engine:
     """The same updates by hand, compiled."""
     from rnn_tutorial.training.compiled import compile_training_step  # imports the compiler
 
     return _many_at_once(
-        compile_training_step(model, optimizer, config.embed_noise, config.max_grad_norm), config
+        compile_training_step(model, optimizer, config.embed_noise, config.max_grad_norm),
+        config,
+        history,
     )
 
 
 def graph_engine(
-    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
+    model: RnnClsNet,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    world: World,
+    history: EvaluationHistory,
 ) -> Engine:
     """The same updates on a GPU, recorded once and replayed."""
     return _many_at_once(
-        graph_training_step(model, optimizer, config.embed_noise, config.max_grad_norm), config
+        graph_training_step(model, optimizer, config.embed_noise, config.max_grad_norm),
+        config,
+        history,
     )
 
 
-def _many_at_once(train_on: Callable[..., tuple[Tensor, Tensor]], config: TrainConfig) -> Engine:
+def _many_at_once(
+    train_on: Callable[..., tuple[Tensor, Tensor]], config: TrainConfig, history: EvaluationHistory
+) -> Engine:
     """An engine that makes all updates in one call."""
 
     def engine(steps: range, lr: Sequence[float], batches: Batches, must_stop: MustStop) -> Result:
         options = {}
         if config.contraction:
-            options["contraction"] = [config.contraction_at(step) for step in steps]
+            options["contraction"] = [contraction_factor(config, step, history) for step in steps]
         losses, grad_norms = train_on(batches, lr, **options)
         return losses, grad_norms[-1]
 
@@ -106,7 +128,14 @@ ENGINES: dict[str, Callable[..., Engine]] = {
 
 
 def make_engine(
-    model: RnnClsNet, optimizer: torch.optim.Optimizer, config: TrainConfig, world: World
+    model: RnnClsNet,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    world: World,
+    history: EvaluationHistory,
 ) -> Engine:
-    """The engine that the configuration names; load weights and optimizer state before."""
-    return ENGINES[config.engine](model, optimizer, config, world)
+    """The engine that the configuration names; load weights and optimizer state before.
+
+    The history goes on while the engine is used: what it shows decides about the contraction.
+    """
+    return ENGINES[config.engine](model, optimizer, config, world, history)

@@ -43,8 +43,8 @@ class Objective(nn.Module):
         self.model, self._config = model, config
         self._contraction = Contraction(model) if config.contraction else None
 
-    def forward(self, batch: PackedBatch, step: int) -> Tensor:
-        """The loss of a batch, a scalar; `step`: updates made before."""
+    def forward(self, batch: PackedBatch, contraction: float = 0.0) -> Tensor:
+        """The loss of a batch, a scalar; `contraction` is the factor of the penalty."""
         config, model = self._config, self.model
         with autocast(config):
             embedded = model.embedding(batch.tokens.data)  # (M, E)
@@ -54,7 +54,7 @@ class Objective(nn.Module):
             if self._contraction:  # which the settings allow only without --bptt_steps
                 scores, penalty = self._contraction(embedded)
                 loss = cross_entropy(scores, batch.targets)
-                return loss + config.contraction_at(step) * penalty
+                return loss + contraction * penalty
             if config.bptt_steps:
                 state = read_in_segments(model, embedded, config.bptt_steps)
             else:

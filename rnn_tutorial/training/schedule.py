@@ -1,6 +1,7 @@
-"""The learning rate of each update, and what the evaluations so far decide about the rest.
+"""The learning rate and the contraction of each update, as the evaluations so far decide.
 
-warmup, linear -> cosine, constant, step or plateau
+learning rate: warmup, linear -> cosine, constant, step or plateau
+contraction:   0 until an evaluation finds nothing wrong -> a linear ramp -> constant
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class EvaluationHistory:
         plateau: evaluations after the warmup since the best one, or since the learning rate last
             fell.
         lr_falls: how often the plateau scheduler has multiplied the learning rate by lr_factor.
+        exact_step: the step of the first evaluation without a wrong input; 0 before.
         proved: True if the network is proved right for every length.
     """
 
@@ -36,11 +38,14 @@ class EvaluationHistory:
     exact_streak: Count = 0
     plateau: Count = 0
     lr_falls: Count = 0
+    exact_step: Count = 0
     proved: bool = False
 
     def observe(self, config: TrainConfig, step: int, accuracy: float, num_wrong: int) -> None:
         """Take in the evaluation after `step` updates."""
         self.exact_streak = 0 if num_wrong else self.exact_streak + 1
+        if num_wrong == 0 and not self.exact_step:
+            self.exact_step = step
         if accuracy > self.best_accuracy:
             self.best_accuracy, self.best_step = accuracy, step
             self.since_best = self.plateau = 0
@@ -70,6 +75,18 @@ def learning_rate(config: TrainConfig, step: int, history: EvaluationHistory) ->
     if step < config.warmup_step:
         return config.lr * (0.01 + 0.99 * step / config.warmup_step)
     return SCHEDULERS[config.scheduler](config, step - config.warmup_step, history)
+
+
+def contraction_factor(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
+    """That of the update that follows `step` updates: 0 while the task is learned, then a ramp.
+
+    The ramp begins after the first evaluation without a wrong input, and takes a sixth of
+    total_steps. Sooner, the penalty would keep the network from learning.
+    """
+    if not history.exact_step:
+        return 0.0
+    progress = 6 * (step - history.exact_step) / config.total_steps
+    return config.contraction * min(1.0, progress)
 
 
 def _cosine(config: TrainConfig, step: int, history: EvaluationHistory) -> float:

@@ -53,19 +53,19 @@ def update_with_options(
     objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     passes: Sequence[PackedBatch],
-    step: int,
     lr: float,
     max_grad_norm: float = 0.0,
+    contraction: float = 0.0,
 ) -> tuple[Tensor, Tensor | None]:
     """Like `update`, but with gradient accumulation and with any loss.
 
     Args:
-        objective: maps a pass and the step to its loss; see `Objective`.
+        objective: maps a pass and the contraction to its loss; see `Objective`.
         optimizer: of the objective's parameters.
         passes: parts of the batch, of equal size: their gradients are added.
-        step: updates made before this one.
         lr: learning rate of this update.
         max_grad_norm: clip the gradient to this 2-norm; 0 does not clip.
+        contraction: factor of the contraction penalty.
 
     Returns:
         As `update`; the loss is the mean over the whole batch.
@@ -73,7 +73,9 @@ def update_with_options(
     optimizer.zero_grad()
     losses = []
     for batch in passes:
-        loss = objective(batch, step) / len(passes)  # their sum is the mean over the whole batch
+        loss = objective(batch, contraction) / len(
+            passes
+        )  # their sum is the mean over the whole batch
         loss.backward()
         losses.append(loss.detach())
     grad_norm = clip_gradient(objective, max_grad_norm)

@@ -211,7 +211,7 @@ def test_noise_is_added_to_the_embedded_input(model, sequences):
     targets = torch.arange(len(sequences)) % VOCAB
     ids = pack_padded_sequence(x, seq_lengths, batch_first=True)
     objective = Objective(model, TrainConfig(embed_noise=0.5))
-    loss = objective(PackedBatch(ids, targets, noise), 0)
+    loss = objective(PackedBatch(ids, targets, noise))
     table = model.embedding.weight.detach()[ids.data] + 0.5 * noise
     model.embedding = nn.Embedding.from_pretrained(table)
     each_its_own = ids._replace(data=torch.arange(len(table)))

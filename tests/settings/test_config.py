@@ -102,12 +102,6 @@ def test_what_a_flag_allows_is_what_is_implemented(choices, implemented):
     assert list(choices) == list(implemented)
 
 
-def test_the_contraction_ramps_from_a_quarter_to_half():
-    config = TrainConfig(total_steps=1000, contraction=0.5)
-    factors = [config.contraction_at(step) for step in (0, 250, 375, 500, 1000)]
-    assert factors == pytest.approx([0, 0, 0.25, 0.5, 0.5])
-
-
 def test_a_recorded_configuration_is_rebuilt_or_refused():
     config = TrainConfig(lr=0.5, seed=3)
     assert config_from_dict(asdict(config), "config.json") == config

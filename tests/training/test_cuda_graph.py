@@ -118,7 +118,7 @@ def train_with_autograd(model, optimizer, config, steps):
     objective = Objective(model, config)
     results = []
     for k, batch in enumerate(batches.pack(config.device)):
-        loss = objective(batch, k)
+        loss = objective(batch)
         optimizer.zero_grad()
         loss.backward()
         grad_norm = get_total_norm([parameter.grad for parameter in model.parameters()])

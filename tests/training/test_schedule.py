@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
-from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
+from rnn_tutorial.training.schedule import EvaluationHistory, contraction_factor, learning_rate
 
 LR, MIN_LR, TOTAL = 0.02, 0.003, 50
 
@@ -127,3 +127,12 @@ def test_the_history_knows_the_best_and_when_to_stop():
     for num_wrong, ends in ((0, False), (1, False), (0, False), (0, True)):
         exact.observe(config, 1, 1.0 - num_wrong / 10, num_wrong)
         assert exact.ends(config) is ends
+
+
+def test_the_contraction_ramps_up_once_nothing_is_wrong():
+    config, history = TrainConfig(total_steps=600, contraction=0.5), EvaluationHistory()
+    assert contraction_factor(config, 500, history) == 0
+    for step, num_wrong in ((100, 3), (200, 0), (300, 1), (400, 0)):
+        history.observe(config, step, 1.0, num_wrong)
+    factors = [contraction_factor(config, step, history) for step in (200, 250, 300, 599)]
+    assert factors == pytest.approx([0, 0.25, 0.5, 0.5])

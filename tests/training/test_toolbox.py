@@ -246,7 +246,7 @@ def first_batch(config):
 def update_once(model, optimizer, config):
     """One update with the options of a configuration; returns its loss."""
     objective = Objective(model, config)
-    loss, _ = update_with_options(objective, optimizer, [first_batch(config)], 0, 0.1)
+    loss, _ = update_with_options(objective, optimizer, [first_batch(config)], 0.1)
     return loss
 
 
@@ -258,7 +258,7 @@ def test_without_options_the_update_is_the_plain_one():
         optimizer = torch.optim.SGD(model.parameters())
         if with_options:
             loss, norm = update_with_options(
-                Objective(model, config), optimizer, [first_batch(config)], 0, 0.1, 0.5
+                Objective(model, config), optimizer, [first_batch(config)], 0.1, 0.5
             )
         else:
             loss, norm = update(model, optimizer, first_batch(config), 0.1, 0.5)
