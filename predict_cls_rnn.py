@@ -1,12 +1,12 @@
-"""Ask a trained network for the sum of digits modulo 10, or for the class of a sentence.
+"""Ask a trained network for the sum of digits modulo 10, or whatever it has learned.
 
 python predict_cls_rnn.py                               a prompt
 python predict_cls_rnn.py --input "1 2 3"               one answer
 python predict_cls_rnn.py < sequences.txt               one answer a line
 python predict_cls_rnn.py --run_name baseline --json    from the run of this name, as JSON
 
-A network trained with --train_file takes tokens such as those of its examples, and answers with
-their labels.
+A network trained with another --task takes and answers names (in JSON, texts); one trained with
+--train_file takes tokens such as those of its examples, and answers with their labels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Train a recurrent network to predict the sum of a sequence of digits, modulo 10.
+"""Train a recurrent network to predict the sum of a sequence of digits, or another rule.
 
     python train_cls_rnn.py                                    the tutorial's baseline
     python train_cls_rnn.py --hidden_dim 32 --num_layers 3     a deeper network
@@ -107,6 +107,8 @@ def train(
                 run.print_lines(watch.look())
             if run.checkpoint_is_due:
                 run.save(model, optimizer)
+        if run.lacks_proof:  # it ended just before it was killed
+            run.recover_proof(run.world.from_main(prove), model)
     return finish(run, model)
 
 
@@ -131,7 +133,8 @@ def make_parser() -> CommandLineParser:
     parser.add_argument(
         "--resume",
         metavar="RUN_DIR",
-        help=f"continue an interrupted run; only --{', --'.join(RESUME_FLAGS)} may change",
+        help=f"continue an interrupted run; only --{', --'.join(RESUME_FLAGS)} may change, and "
+        "--task to a machine's file that has moved",
     )
     parser.add_argument(
         "--diagnose",

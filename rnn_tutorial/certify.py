@@ -73,10 +73,6 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _claim(task: Task) -> str:
-    return f"right for every sequence of {task.inputs} of every length ≥ 1"
-
-
 def _prove(checkpoint: Checkpoint, task: Task, model: RnnClsNet, flags: argparse.Namespace) -> int:
     """Prove, say so, and write the certificate."""
     started = time.perf_counter()
@@ -92,7 +88,7 @@ def _prove(checkpoint: Checkpoint, task: Task, model: RnnClsNet, flags: argparse
     if flags.json:
         print(json.dumps({"proved": True, **proof.figures(), "seconds": seconds}))
         return 0
-    print(f"PROVED: {_claim(task)}")
+    print(f"PROVED: {task.claim}")
     print(f"{proof.describe()}, {seconds:.1f} s")
     print(f"Certificate: {shown(path)}")
     return 0
@@ -110,7 +106,7 @@ def _check(checkpoint: Checkpoint, task: Task, model: RnnClsNet) -> int:
     except InvalidCertificate as error:
         print(f"REFUSED: {shown(path)}: {shown(error)}")
         return 1
-    print(f"CHECKED: {_claim(task)}")
+    print(f"CHECKED: {task.claim}")
     print(f"{shown(path)} holds for these weights, with a smallest score margin of {margin:.3g}")
     return 0
 

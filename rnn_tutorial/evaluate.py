@@ -31,6 +31,7 @@ from rnn_tutorial.evaluation.lengths import (
 )
 from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.experiments.plots import check_picture, draw_accuracy_by_length, draw_automaton
+from rnn_tutorial.machines.machine import class_shares
 from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.processes import choose_num_threads
@@ -126,7 +127,7 @@ def _show_automaton(checkpoint: Checkpoint, task: Task, flags: argparse.Namespac
     else:
         print(automaton.describe())
     if flags.figure:
-        draw_automaton(automaton, 1, flags.figure)
+        draw_automaton(automaton, min(1, len(task.tokens) - 1), flags.figure)
 
 
 def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace) -> None:
@@ -158,7 +159,7 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
             [row.low for row in rows],
             [row.high for row in rows],
             task.trained_lengths,
-            1 / len(task.classes),
+            float(class_shares(machine, task.trained_lengths).max()),
             flags.figure,
         )
 
@@ -167,9 +168,8 @@ def _print_lengths(
     checkpoint: Checkpoint, task: Task, exact: Evaluation, rows: Sequence[LengthResult]
 ) -> None:
     """Exact accuracy on short inputs, some wrong ones, and a table of the samples."""
-    machine, lengths = task.machine, task.trained_lengths
-    seed = checkpoint.config.get("seed", "?")
-    about = f"seed {seed}, trained on lengths {lengths[0]} to {lengths[-1]}"
+    machine = task.machine
+    about = f"seed {checkpoint.config.get('seed', '?')}, trained on {task.trained_on}"
     print(shown(f"{checkpoint.path}: {about}"))
     print(
         f"All {exact.num_inputs:,} inputs up to length {max(exact.accuracy_by_length)}: "

@@ -22,7 +22,10 @@ from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
 
-READMES = ("README.md", "README_next.md", "rnn_tutorial/training/README.md")
+READMES = (
+    *("README.md", "README_next.md"),
+    *("rnn_tutorial/training/README.md", "rnn_tutorial/machines/README.md"),
+)
 
 
 def read(name):

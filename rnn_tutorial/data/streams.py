@@ -25,7 +25,8 @@ from rnn_tutorial.machines.digit_sum import label, num_classes
 from rnn_tutorial.settings.config import TrainConfig
 
 # Streams of one seed never share a generator: each has its own number.
-TRAIN_STREAM, EVAL_STREAM, NOISE_STREAM, EXAMINE_STREAM, DROPOUT_STREAM, BUCKET_STREAM = range(6)
+TRAIN_STREAM, EVAL_STREAM, NOISE_STREAM, EXAMINE_STREAM = range(4)
+DROPOUT_STREAM, BUCKET_STREAM, WALK_STREAM = range(4, 7)
 
 POOL_SIZE = 32  # batches whose samples are sorted by length together
 

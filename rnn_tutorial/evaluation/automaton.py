@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnn_tutorial.data.streams import EXAMINE_STREAM
+from rnn_tutorial.data.streams import EXAMINE_STREAM, WALK_STREAM
+from rnn_tutorial.data.walks import Walks
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.machines.machine import Machine
+from rnn_tutorial.machines.minimize import live_states
 from rnn_tutorial.model.classifier import RnnClsNet
 
 
@@ -22,7 +24,8 @@ class Automaton:
 
     Args:
         machine: what the network should compute.
-        table: most frequent answer after a token is read in a state of the machine, (S, V).
+        table: most frequent answer after a token is read in a state of the machine, (S, V); -1 for
+            a state that is not visited.
         agreement: smallest share of the hidden states of a machine state that follow the table.
         is_right: True if the table is the machine's and every hidden state follows it.
         points: hidden states in the three main components of the states' means, (P, 3). (The
@@ -53,13 +56,15 @@ class Automaton:
         lines = [f"{answer} after reading a {token} (rows: {state} before, columns: {token}):"]
         lines.append("     " + " ".join(f"{name:>{width}}" for name in tokens))
         for number, row in enumerate(self.table):
-            following = " ".join(f"{names[answer]:>{width}}" for answer in row)
-            lines.append(f"{number:>3}: {following}")
+            following = (names[answer] if answer >= 0 else "–" for answer in row)
+            lines.append(f"{number:>3}: " + " ".join(f"{name:>{width}}" for name in following))
         verdict = "is" if self.is_right else "is not"
         lines.append(
-            f"The table {verdict} {self.machine.rule}; of the {len(self.states):,} visited "
+            f"The table {verdict} {self.machine.rule}; of the {len(self.states):,} visited hidden "
             f"states, at least {self.agreement:.2%} of each {state} follow it."
         )
+        if num_missed := int((self.table[:, 0] < 0).sum()):
+            lines.append(f"{num_missed:,} states of the machine were not visited.")
         if self.period_shares:
             shares = (f"{share:.1%} modulo {p}" for p, share in self.period_shares.items())
             lines.append(f"The remainders' mean states differ by: {', '.join(shares)}.")
@@ -86,10 +91,7 @@ def find_automaton(
     """
     machine.check_sizes(model.arguments["vocab_size"], model.arguments["cls_num"])
     num_tokens = len(machine.tokens)
-    generator = np.random.default_rng([0, EXAMINE_STREAM, 0])
-    lengths = generator.integers(1, max_seq_len + 1, num_states)
-    sequences = [generator.integers(0, num_tokens, length) for length in lengths]
-    flat = np.concatenate(sequences)
+    flat, lengths = _draw_sequences(machine, num_states, max_seq_len)
     scorer = Scorer(model)
     answers = _answer(scorer, flat, lengths)
     following = np.empty((num_states, num_tokens), np.int64)
@@ -113,6 +115,21 @@ def find_automaton(
     shares = _period_shares(means) if machine.moduli and is_complete else {}
     is_right = is_complete and bool(is_followed.all())
     return Automaton(machine, table, agreement, is_right, points, states, centres, shares)
+
+
+def _draw_sequences(
+    machine: Machine, num_sequences: int, max_seq_len: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random sequences, one after the other, and their lengths, (P,); of a sum uniform ones."""
+    num_tokens = len(machine.tokens)
+    if not machine.moduli:
+        limits = 1, max_seq_len, 0, WALK_STREAM
+        x, lengths = Walks(machine, live_states(machine), *limits).draw(0, num_sequences)
+        return x[x < num_tokens], lengths
+    generator = np.random.default_rng([0, EXAMINE_STREAM, 0])
+    lengths = generator.integers(1, max_seq_len + 1, num_sequences)
+    sequences = [generator.integers(0, num_tokens, length) for length in lengths]
+    return np.concatenate(sequences), lengths
 
 
 def _answer(scorer: Scorer, flat: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -142,7 +159,7 @@ def _most_frequent(
 
     They are counted from machine states, (P,), and the answers after each token, (P, V).
     """
-    table = np.zeros((machine.num_states, len(machine.tokens)), np.int64)
+    table = np.full((machine.num_states, len(machine.tokens)), -1)
     agreement = 1.0
     for state in np.unique(states[states >= 0]):
         for token, answers in enumerate(following[states == state].T):

@@ -30,6 +30,7 @@ from rnn_tutorial.model.steps import empty_state, extend_by_every_token
 MAX_ENUMERATED = 2_000_000  # above it a sample is scored instead
 SAMPLE_SIZE = 10_000  # an interval of at most ±1 %
 MAX_EXAMPLES = 5
+MAX_CLASSES = 1000  # of more, the accuracy of each is not kept
 _CHUNK = 8192  # inputs scored at once: stays in the cache, bounds the memory at any length
 
 
@@ -92,10 +93,13 @@ class _Tally:
         else:  # the sample's lengths already come from the training distribution
             accuracy = (num_inputs - num_wrong) / num_inputs
             low, high = wilson_interval(num_inputs - num_wrong, num_inputs)
-        shortest_first = sorted(self.examples, key=lambda tokens: (len(tokens), tokens))
+        different = map(list, set(map(tuple, self.examples)))  # a sample has some twice
+        shortest_first = sorted(different, key=lambda tokens: (len(tokens), tokens))
         examples = shortest_first[: self.max_examples]
         counts = zip(self._names, self._inputs_by_class, self._wrong_by_class, strict=True)
         by_class = {name: float((n - bad) / n) for name, n, bad in counts if n}
+        if len(by_class) > MAX_CLASSES:
+            by_class = None
         return Evaluation(
             accuracy=accuracy,
             num_inputs=num_inputs,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnn_tutorial.data.streams import EXAMINE_STREAM
+from rnn_tutorial.data.streams import EXAMINE_STREAM, WALK_STREAM
 from rnn_tutorial.data.walks import Walks
 from rnn_tutorial.evaluation.exact import MAX_ENUMERATED
 from rnn_tutorial.evaluation.result import wilson_interval
@@ -22,6 +22,7 @@ from rnn_tutorial.model.classifier import RnnClsNet
 _MAX_INPUTS = 10**9  # up to --max_len
 _MAX_TOKENS = 2 * 10**8  # of a sample: some gigabytes
 _MAX_REPEATED = 1000
+_LONGEST_ENUMERATED = 1000  # of a single token there are few sequences of any length
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _draw_sample(machine: Machine, length: int, num_sequences: int) -> np.ndarra
     sample = generator.integers(0, num_tokens - 1, (num_sequences, length), token_type, True)
     if not machine.moduli and num_sequences > 1:
         is_live = live_states(machine)
-        limits = length, length, 0, EXAMINE_STREAM
+        limits = length, length, 0, WALK_STREAM
         walks = Walks(machine, is_live, *limits, trap_weight=0, all_shun=True)
         sample[1::2] = walks.draw(0, num_sequences // 2)[0]
     return sample
@@ -117,10 +118,10 @@ def _draw_sample(machine: Machine, length: int, num_sequences: int) -> np.ndarra
 
 def longest_enumerable(num_tokens: int) -> int:
     """The greatest length up to which all inputs together are few enough to score in a moment."""
-    length = 1
-    while count_sequences(num_tokens, 1, length + 1) <= MAX_ENUMERATED:
-        length += 1
-    return length
+    for length in range(1, _LONGEST_ENUMERATED):
+        if count_sequences(num_tokens, 1, length + 1) > MAX_ENUMERATED:
+            return length
+    return _LONGEST_ENUMERATED
 
 
 def check_feasible(
@@ -128,7 +129,10 @@ def check_feasible(
 ) -> None:
     """Raise ValueError if --max_len, --lengths or --num_sequences ask for too much."""
     # (To length 30, even two tokens make more than a billion inputs; longer ones need no count.)
-    if count_sequences(num_tokens, 1, min(max_len, 30)) > _MAX_INPUTS:
+    num_inputs = count_sequences(num_tokens, 1, min(max_len, 30))
+    if num_tokens == 1 and max_len > _LONGEST_ENUMERATED:
+        raise ValueError(f"--max_len {max_len} with one token: allowed are {_LONGEST_ENUMERATED:,}")
+    if num_inputs > _MAX_INPUTS:
         raise ValueError(f"--max_len {max_len} has more than a billion inputs, too many to score")
     longest, num_adversarial = max(lengths), min(num_tokens, _MAX_REPEATED) + 2
     tokens = longest * max(num_sequences, num_adversarial)

@@ -26,8 +26,8 @@ class Evaluation:
         low, high: 95 % Wilson interval of the accuracy of a sample; the accuracy itself if exact.
         elapsed_seconds: duration of the evaluation.
         answers_by_label: of examples from a file: for each label, how many got which answer.
-        accuracy_by_class: accuracy of the inputs of each class, by its name; a class that none has
-            is left out. None if an earlier version made the evaluation.
+        accuracy_by_class: share of right answers among all inputs of a class, by its name; a class
+            that none has is left out. None if there are very many, or in earlier versions.
     """
 
     accuracy: Share

@@ -20,7 +20,7 @@ def machines(results: dict[str, Any]) -> str:
     rows = []
     for name, variant in results["variants"].items():
         runs = variant["runs"]
-        proofs = [run["proof"] for run in runs if run["proof"]]
+        proofs = [run["proof"] for run in runs if _is_proved(run)]
         exactly = "" if runs[0]["trained"]["exact"] else " (of a sample)"
         rows.append(
             [
@@ -72,7 +72,7 @@ def _proved_table(results: dict[str, Any], kinds: list[str]) -> str:
 
 
 def _is_proved(run: dict[str, Any]) -> bool:
-    return run["proof"] is not None
+    return run["proof"]["proved"]
 
 
 def _is_right_at_length(run: dict[str, Any]) -> bool:

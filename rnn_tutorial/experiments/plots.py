@@ -20,6 +20,7 @@ BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
 COLOURS = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, "#882255", "#000000")
 
 TOKEN_COLOURS = (BLUE, VERMILION, "#444444", GREEN, PURPLE, ORANGE, SKY)
+_SHOWN_STATES = 10  # of those that lie at one place
 PICTURES = (".png", ".svg", ".pdf")
 CHANCE_LINE = {"linestyle": "--", "color": "#555555", "linewidth": 1}
 
@@ -123,7 +124,7 @@ def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
         figure.suptitle("hidden states of the network by machine state, and the machine")
     else:
         colour, kind = ("remainder", "digit") if machine.moduli else ("machine state", "token")
-        name = machine.tokens[token]
+        name = _plain(machine.tokens[token])
         figure.suptitle(f"hidden states by {colour}; arrows: read the {kind} {name}")
     save(figure, path)
 
@@ -137,7 +138,7 @@ def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray) -> None:
     is_placed = np.isfinite(centres).all(axis=1)
     for token, name in enumerate(machine.tokens):
         colour = TOKEN_COLOURS[token % len(TOKEN_COLOURS)]
-        axes.plot([], [], color=colour, label=name)
+        axes.plot([], [], color=colour, label=f" {_plain(name)}")  # "_" would hide it
         for state, after in enumerate(successors[:, token].tolist()):
             if state == after or not is_placed[[state, after]].all():
                 continue  # a token without an arrow leaves the state as it is
@@ -149,9 +150,14 @@ def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray) -> None:
     for state in np.flatnonzero(is_placed):
         edge = COLOURS[state % len(COLOURS)]
         box = {"boxstyle": "circle", "facecolor": "white", "edgecolor": edge, "linewidth": 2}
-        text = machine.classes[outputs[state]]
+        text = _plain(machine.classes[outputs[state]])
         start = "start\n" if state == 0 else ""
         axes.text(*centres[state], start + text, ha="center", va="center", fontsize=7, bbox=box)
+
+
+def _plain(name: str) -> str:
+    """A name of which matplotlib reads no part as a formula."""
+    return name.replace("$", r"\$")
 
 
 def _draw_arrows(axes: Any, centres: np.ndarray, following: np.ndarray) -> None:
@@ -179,7 +185,8 @@ def _draw_arrows(axes: Any, centres: np.ndarray, following: np.ndarray) -> None:
             axes.annotate("", place_of[after], place_of[state], arrowprops=arrow)
     for place, names in places:
         box = {"boxstyle": "round", "facecolor": "white", "alpha": 0.85}
-        axes.text(*place, ", ".join(map(str, names)), ha="center", va="center", bbox=box)
+        few = [*names[:_SHOWN_STATES], *["…"] * (len(names) > _SHOWN_STATES)]
+        axes.text(*place, ", ".join(map(str, few)), ha="center", va="center", bbox=box)
 
 
 def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) -> None:

@@ -50,7 +50,7 @@ def run_once(
         The figures, plain values: accuracy and wrong inputs are those of the trained lengths up to
         EXACT_LENGTH, `trained` those of all trained lengths, the curve is that of the accuracy
         while training, and random sequences are those of the longest trained length and of the
-        lengths asked for. `proof` is that of the training, or of `certify`.
+        lengths asked for. `proof` is that of the training, or of `certify`; None if none was tried.
 
     Raises:
         RuntimeError: a command failed.
@@ -95,7 +95,7 @@ def run_once(
             "balanced_accuracy": statistics.mean(evaluation["accuracy_by_class"].values()),
             "exact": evaluation["exact"],
         },
-        "proof": result["proof"],
+        "proof": _proof_of(result),
         "num_sequences": sampled[longest]["num_random"],
         "right_at_length": {str(length): sampled[length]["right_random"] for length in lengths},
         "right_modulo": {str(length): row["right_modulo"] for length, row in sampled.items()},
@@ -114,6 +114,13 @@ def run_once(
         figures["automaton"] = {name: automaton[name] for name in ("is_right", "period_shares")}
     write_json(figures_file, figures)
     return figures
+
+
+def _proof_of(result: dict[str, Any]) -> dict[str, Any] | None:
+    """What a training that stops when it is proved says of the proof, as `certify` says it."""
+    if not result["config"]["stop_when_proved"]:
+        return None
+    return {"proved": result["proof"] is not None, **(result["proof"] or {})}
 
 
 def _kept_in(asked: list[Any], variables: Mapping[str, str]) -> Path:

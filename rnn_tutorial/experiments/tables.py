@@ -98,7 +98,7 @@ def _seeds_table(results: dict[str, Any], rows: Sequence[str] = (), detailed: bo
             columns[f"all right at {int(n):,}"] = lambda runs, n=n: share_of(
                 [right == 1 for right in _right(runs, n)]
             )
-    if "proof" in first:
+    if first.get("proof"):
         columns["proved"] = lambda runs: share_of([run["proof"]["proved"] for run in runs])
     cells = [[name, *(cell(runs) for cell in columns.values())] for name, runs in variants.items()]
     more = {"published claim": CLAIMS} if variants.keys() <= CLAIMS.keys() else {}

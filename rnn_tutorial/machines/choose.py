@@ -5,6 +5,7 @@ The digit sum is not here: it needs no table, and its size is --max_number.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from rnn_tutorial.machines.digit_sum import SumModulo
@@ -17,6 +18,9 @@ from rnn_tutorial.settings.recipes import DIGIT_SUM, MACHINE_FILE, PATTERN
 
 _SHOWN_CHARACTERS = 60  # of what is refused
 _NAME_WIDTH = 21
+_OTHERS = """\
+FILE.json            a machine of your own, and
+regex:PATTERN        does the whole sequence match? Both: see rnn_tutorial/machines/README.md"""
 _SUM = NamedMachine(
     "what is the sum modulo 10? (see --max_number)", lambda: SumModulo(9), ("1 2 3", "9 9 9")
 )
@@ -39,9 +43,9 @@ def find_machine(name: str) -> tuple[Machine, str]:
 
 def describe_machines() -> str:
     """What each named machine asks, its states, tokens, classes, and two examples."""
-    return "\n\n".join(
-        _describe(name, entry) for name, entry in [(DIGIT_SUM, _SUM), *LIBRARY.items()]
-    )
+    entries = {DIGIT_SUM: _SUM, **LIBRARY}
+    described = [_describe(name, entry) for name, entry in entries.items()]
+    return "\n\n".join([*described, _OTHERS])
 
 
 def _make(name: str) -> Machine:
@@ -57,9 +61,14 @@ def _make(name: str) -> Machine:
             return read_machine(Path(name))
         except ValueError as error:
             raise ValueError(f"--task {error}") from None
-    names = ", ".join((DIGIT_SUM, *LIBRARY))
+    names = DIGIT_SUM, *LIBRARY
+    near = get_close_matches(name.strip().lower(), names, 1)
+    if not near and set(name) & set("()[]|*+?"):
+        near = [PATTERN + name]
+    hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(
-        f"--task {_shorten(name)} is not one of {names}, a FILE.json, or regex:PATTERN"
+        f"--task {_shorten(name)} is not one of {', '.join(names)}, a FILE.json, or "
+        f"regex:PATTERN{hint}"
     )
 
 

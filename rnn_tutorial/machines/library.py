@@ -95,7 +95,7 @@ def tomita_1() -> Machine:
 
 
 def tomita_2() -> Machine:
-    """Is it 10 again and again? (10)*"""
+    """Is it 10 repeated? (10)*"""
     return Machine(BITS, JUDGED, [[2, 1], [0, 2], [2, 2]], [1, 0, 0])
 
 
@@ -158,16 +158,18 @@ def contains_abba() -> Machine:
 LIBRARY = {
     "parity": NamedMachine("is the number of ones even?", parity, ("1 0 1", "1 1 1")),
     "even_pairs": NamedMachine(
-        "is the number of unequal neighbours even?", even_pairs, ("a b b a", "a a b")
+        "is the number of neighbours that differ even?", even_pairs, ("a b b a", "a a b")
     ),
     "cycle_navigation": NamedMachine(
-        "on which of 5 places in a circle?", cycle_navigation, ("right right stay", "left")
+        "at which of 5 places on a circle does the walk end?",
+        cycle_navigation,
+        ("right right stay", "left"),
     ),
     "modular_arithmetic": NamedMachine(
         "what is the value modulo 5?", modular_arithmetic, ("2 + 3 × 4", "2 +")
     ),
-    "tomita_1": NamedMachine("only ones?", tomita_1, ("1 1 1", "1 0 1")),
-    "tomita_2": NamedMachine("10 again and again?", tomita_2, ("1 0 1 0", "1 0 1")),
+    "tomita_1": NamedMachine("are there only ones?", tomita_1, ("1 1 1", "1 0 1")),
+    "tomita_2": NamedMachine("is it 10 repeated?", tomita_2, ("1 0 1 0", "1 0 1")),
     "tomita_3": NamedMachine(
         "no odd run of zeros directly after an odd run of ones?", tomita_3, ("1 0 0 1", "1 1 1 0")
     ),
@@ -176,7 +178,7 @@ LIBRARY = {
     "tomita_6": NamedMachine(
         "zeros minus ones divisible by 3?", tomita_6, ("0 0 0 1 0 1 1 1", "0 0 1")
     ),
-    "tomita_7": NamedMachine("zeros, ones, zeros, ones?", tomita_7, ("0 1 1 0 1", "1 0 1 0")),
+    "tomita_7": NamedMachine("is it zeros, ones, zeros, ones?", tomita_7, ("0 1 1 0 1", "1 0 1 0")),
     "divisible_by_3": NamedMachine(
         "is the binary number divisible by 3?", divisible_by_3, ("1 1 0", "1 0 1")
     ),

@@ -23,6 +23,7 @@ from rnn_tutorial.runs.schema import check_record
 MAX_NAMES = 1_000
 MAX_NAME_LENGTH = 100
 MAX_BYTES = 16 * 2**20
+_PLURALS = {"token": "tokens", "class": "classes"}
 
 StateRecord = TypedDict("StateRecord", {"class": str, "next": dict[str, str]})
 
@@ -73,7 +74,7 @@ def _read_json(path: Path) -> Any:
     if len(content) > MAX_BYTES:
         raise ValueError(f"{shown} is larger than {MAX_BYTES // 2**20} MiB")
     try:
-        return json.loads(content.decode(), object_pairs_hook=_without_duplicates)
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
     except RecursionError:
         raise ValueError(f"{shown} is nested too deeply") from None
     except UnicodeDecodeError:
@@ -96,8 +97,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _build(record: MachineRecord) -> Machine:
     tokens, classes, states = record["tokens"], record["classes"], record["states"]
-    for kind, names in (("tokens", tokens), ("classes", classes)):
-        _check_names(kind, names)
+    check_names("token", tokens, at_least=1)
+    check_names("class", classes, at_least=2)
     if not states:
         raise ValueError("states is empty")
     if len(states) > MAX_STATES:
@@ -120,17 +121,26 @@ def _build(record: MachineRecord) -> Machine:
     return Machine(tokens, classes, successors, outputs)
 
 
-def _check_names(kind: str, names: Sequence[str]) -> None:
-    if not 1 <= len(names) <= MAX_NAMES:
-        raise ValueError(f"it has {len(names):,} {kind}; 1 to {MAX_NAMES:,} are allowed")
+def check_names(kind: str, names: Sequence[str], at_least: int) -> None:
+    """Raise ValueError if there are too few or too many names, or one is refused or stands twice.
+
+    Args:
+        kind: what has these names, for the message: "token" or "class".
+        names: each is checked by `check_name`.
+        at_least: how many there must be.
+    """
+    if not at_least <= len(names) <= MAX_NAMES:
+        raise ValueError(
+            f"it has {len(names):,} {_PLURALS[kind]}; {at_least} to {MAX_NAMES:,} are allowed"
+        )
     seen = set()
     for name in names:
         try:
             check_name(name)
         except ValueError as error:
-            raise ValueError(f"{kind} has the name {reprlib.repr(name)}: {error}") from None
+            raise ValueError(f"a {kind} has the name {reprlib.repr(name)}: {error}") from None
         if name in seen:
-            raise ValueError(f"{kind} has the name {reprlib.repr(name)} twice")
+            raise ValueError(f"two {_PLURALS[kind]} have the name {reprlib.repr(name)}")
         seen.add(name)
 
 

@@ -193,7 +193,8 @@ class _Parser:
             raise self._error(f"\\{letter} refers back to a group: that is not regular", start)
         if is_escaped and letter not in _SPECIAL and letter != "-":
             raise self._error(
-                f"\\{letter} is not supported: \\ stands before a special character", start
+                f"\\{letter} is not supported: \\ makes a special character ordinary, as in \\+",
+                start,
             )
         return self._checked(letter, start)
 

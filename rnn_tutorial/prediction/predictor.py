@@ -37,12 +37,12 @@ class Predictor:
 
     def introduce(self) -> str:
         """Which run, step and seed answers, and how far it can be trusted."""
-        checkpoint, lengths = self._checkpoint, self.task.trained_lengths
+        checkpoint = self._checkpoint
         evaluation = self._recorded or self.task.evaluate(self.model)
         return shown(
             f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
-            f"seed {checkpoint.config.get('seed', 'unknown')}, trained on lengths {lengths[0]} to "
-            f"{lengths[-1]}: {evaluation.describe()}"
+            f"seed {checkpoint.config.get('seed', 'unknown')}, trained on {self.task.trained_on}: "
+            f"{evaluation.describe()}"
             + _CERTIFICATES[certificate_status(checkpoint, self.model, self.task.machine)]
         )
 

@@ -86,13 +86,12 @@ def certificate_status(
 
 def as_rule(machine: Machine) -> Rule:
     """The tables of a machine, as `check_certificate` takes them; ValueError if too large."""
-    states, tokens = np.arange(machine.num_states), np.arange(len(machine.tokens))
-    if len(states) * len(tokens) > MAX_NUMBERS:
+    num_states, num_tokens = machine.num_states, len(machine.tokens)
+    if num_states * num_tokens > MAX_NUMBERS:
         raise ValueError(
-            f"a machine of {len(states):,} states and {len(tokens):,} tokens is too large for a "
-            "proof"
+            f"a machine of {num_states:,} states and {num_tokens:,} tokens is too large for a proof"
         )
-    return Rule(machine.step(states[:, None], tokens), machine.output(states))
+    return Rule(*machine.tables())
 
 
 def as_arrays(weights: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -338,5 +338,5 @@ def _smallest_margin(
         least, _ = _times(weight[right] - weight, low[rows], high[rows])  # (…, C)
         margins = least + (bias[right] - bias) - (slack[:, [right]] + slack)
         others = np.delete(margins, right, axis=1)
-        smallest = min(smallest, others.min(initial=np.inf))
+        smallest = np.minimum(smallest, others.min(initial=np.inf))  # NaN stays
     return float(smallest)

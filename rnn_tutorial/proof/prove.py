@@ -148,11 +148,13 @@ def _prove_by_resolution(net: IntervalNet, machine: Machine, search: _Search) ->
 
 
 def attempt_proof(model: RnnClsNet, machine: Machine, quick: bool = True) -> Proof | NotProved:
-    """A proof, or why there is none yet."""
+    """A proof, or why there is none yet, or why there can be none."""
     try:
         return prove(model, machine, quick=quick)
     except NotProved as error:
         return error
+    except ValueError as error:
+        return NotProved(str(error))
 
 
 def _quick_search(machine: Machine) -> _Search:
@@ -199,7 +201,7 @@ def _grow(net: IntervalNet, states: AbstractStates, search: _Search) -> Proof:
     for _ in bar:
         bar.set_postfix_str(f"largest width {(high - low).max():.3g}")
         margins = net.margins(low[1:], high[1:], classes[1:])
-        if margins.min() <= 0:
+        if not margins.min() > 0:  # NaN is not
             worst = margins.argmin() + 1
             raise NotProved(
                 f"the box of {states.describe(worst)} grew to a width of "

@@ -34,7 +34,7 @@ TRACKERS = ("auto", "online", "local", "offline", "disabled")
 # (Files may have moved; that their examples are the same is checked.)
 RESUME_FLAGS = (
     "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "engine",
-    "num_threads", "train_file", "eval_file", "task",
+    "num_threads", "train_file", "eval_file",
 )  # fmt: skip
 # Settings that runs of earlier versions do not record, and what those runs did.
 ADDED = {"task": DIGIT_SUM, "sampling": "uniform", "stop_when_proved": False}
@@ -80,7 +80,7 @@ class TrainConfig:
     )
     train_file: str = _data(
         "",
-        "learn from the examples in this file instead of digits, one label<TAB>tokens per line",
+        "learn from the examples in this file instead, one label<TAB>tokens per line",
         metavar="FILE",
     )
     eval_file: str = _data(
@@ -302,6 +302,11 @@ class TrainConfig:
             yield "--sampling varied walks through a machine; --train_file brings its sequences"
         if self.stop_when_proved and self.train_file:
             yield "--stop_when_proved needs a rule to prove; --train_file has only examples"
+        if self.stop_when_proved and self.early_stopping_patience:
+            yield (
+                f"--early_stopping_patience {self.early_stopping_patience} cannot be combined with "
+                "--stop_when_proved: a network is proved after its accuracy can improve no more"
+            )
         if self.stop_when_proved and not self.is_provable:
             yield f"--stop_when_proved needs {PROVABLE_IN_WORDS}"
         yield from self._init_conflicts()
@@ -375,7 +380,7 @@ class TrainConfig:
 def may_change(name: str, recorded: Any) -> bool:
     """True if a setting that a run has recorded may have another value when the run is resumed."""
     if name == "task":  # its file may have moved
-        return recorded.endswith(MACHINE_FILE)
+        return isinstance(recorded, str) and recorded.endswith(MACHINE_FILE)
     return name in RESUME_FLAGS and recorded != ""  # no file stays no file
 
 

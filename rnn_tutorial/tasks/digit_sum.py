@@ -37,7 +37,8 @@ class DigitSum(MachineTask):
     def __init__(self, trained_lengths: range, max_number: int, sampling: str, seed: int) -> None:
         super().__init__(DIGIT_SUM, SumModulo(max_number), trained_lengths, sampling, seed)
         self.source = "the range of the lengths or digits"
-        self.inputs = f"digits 0–{max_number}"
+        self.trained_on = f"lengths {trained_lengths[0]} to {trained_lengths[-1]}"
+        self.claim = f"right for every sequence of digits 0–{max_number}, of every length"
         self.instruction = f"Type digits {describe_digits(max_number)}; quit ends."
         reader = DigitReader(max_number)
         self.read, self.read_lines = reader.read, reader.read_lines

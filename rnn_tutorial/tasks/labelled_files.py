@@ -56,7 +56,7 @@ class LabelledFiles:
 
     kind = "labelled files"
     machine = None
-    inputs = "tokens"
+    claim = ""
     instruction = "Type tokens as in the training examples, separated by spaces; quit ends."
 
     def __init__(
@@ -69,6 +69,7 @@ class LabelledFiles:
         self.vocabulary = vocabulary
         self.tokens, self.classes = vocabulary.tokens, vocabulary.class_names
         self.trained_lengths = trained_lengths
+        self.trained_on = f"lengths {trained_lengths[0]} to {trained_lengths[-1]}"
         self.record = {
             "kind": self.kind,
             "tokens": self.tokens,

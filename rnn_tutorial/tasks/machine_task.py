@@ -8,9 +8,10 @@ Shapes: S states of the machine, V tokens, C classes.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 
@@ -20,10 +21,13 @@ from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.machines.choose import find_machine
 from rnn_tutorial.machines.machine import Machine, class_shares
+from rnn_tutorial.machines.machine_file import MAX_NAMES, check_names
 from rnn_tutorial.machines.minimize import live_states
+from rnn_tutorial.machines.unfold import MAX_STATES
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.runs.schema import Count, Size
+from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.recipes import MACHINE_FILE
 from rnn_tutorial.tasks.reading import NameReader
 from rnn_tutorial.tasks.task import accuracy_by_class, accuracy_by_length, shorten
 
@@ -46,8 +50,8 @@ class MachineTask:
         kind: str
         tokens: list[str]
         classes: list[str]
-        successors: list[list[Count]]
-        outputs: list[Count]
+        successors: list[list[Annotated[int, (0, MAX_STATES)]]]
+        outputs: list[Annotated[int, (0, MAX_NAMES)]]
         min_seq_len: Size
         max_seq_len: Size
 
@@ -65,7 +69,9 @@ class MachineTask:
         self.machine, self.trained_lengths = machine, trained_lengths
         self.tokens, self.classes = machine.tokens, machine.classes
         self.source = f"--task {name!r}"
-        self.inputs = f"tokens {shorten(self.tokens, ', ')}"
+        self.trained_on = f"{name}, lengths {trained_lengths[0]} to {trained_lengths[-1]}"
+        tokens = shorten(self.tokens, ", ")
+        self.claim = f"{name} is right for every sequence of {tokens}, of every length"
         reader = NameReader(self.tokens)
         self.read, self.read_lines = reader.read, reader.read_lines
         self.instruction = f"Type {reader.describe()}; quit ends."
@@ -80,11 +86,24 @@ class MachineTask:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], config: Mapping[str, Any]) -> MachineTask:
-        """The task of a checkpoint, whose `record` is a Record; ValueError if it is no machine."""
+        """The task of a checkpoint, whose `record` is a Record.
+
+        Raises:
+            ValueError: it is no machine, or another than the one that --task named.
+        """
+        check_names("token", record["tokens"], at_least=1)
+        check_names("class", record["classes"], at_least=2)
+        if any(len(row) != len(record["tokens"]) for row in record["successors"]):
+            raise ValueError("a state needs a successor for each token")
         machine = Machine(*(record[key] for key in ("tokens", "classes", "successors", "outputs")))
         lengths = range(record["min_seq_len"], record["max_seq_len"] + 1)
-        name, sampling = config.get("task", "machine"), config.get("sampling", "varied")
-        return cls(name, machine, lengths, sampling, config.get("seed", 0))
+        name, sampling = config.get("task", MACHINE_FILE), config.get("sampling", "varied")
+        task = cls(name, machine, lengths, sampling, config.get("seed", 0))
+        if not name.endswith(MACHINE_FILE):  # a name or a pattern says what the machine is
+            known = cls(name, find_machine(name)[0], lengths, sampling, 0)
+            if known.record != task.record:
+                raise ValueError(f"its machine is not that of --task {name!r}")
+        return task
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -125,11 +144,13 @@ class MachineTask:
         machine, num_states = self.machine, self.machine.num_states
         shares = class_shares(machine, self.trained_lengths)  # (C,)
         likely = shares.argmax()
+        absent = [name for name, share in zip(self.classes, shares, strict=True) if not share]
         note = f". {self._note}" if self._note else ""
         return (
             f"chance is an accuracy of {shares[likely]:.1%} (always {self.classes[likely]!r})\n"
             f"Task: {self._name}, a machine of {num_states:,} state{'s' * (num_states > 1)}"
             f", {len(self.tokens):,} tokens, {len(self.classes):,} classes{note}"
+            + (f"\nNo sequence of these lengths is {' or '.join(absent)}." if absent else "")
         )
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
@@ -150,7 +171,5 @@ class MachineTask:
         """Suggest the recipe `certified`, which trains until nothing can be wrong."""
         if config.recipe == "certified":
             return ""
-        return (
-            f"This is the recipe {config.recipe!r}; python train_cls_rnn.py --task {self._name} "
-            "--recipe certified trains until the network is proved right."
-        )
+        command = f"python train_cls_rnn.py --task {shlex.quote(self._name)} --recipe certified"
+        return f"This is the recipe {config.recipe!r}; {command} trains until the net is proved."

@@ -33,7 +33,8 @@ class Task(Protocol):
         record: plain values that describe the task, for the checkpoint; `kind` names it.
         source: what the training samples come from, as the user named it.
         instruction: what to type at the prompt.
-        inputs: what its sequences are made of, in words.
+        trained_on: what and on which lengths, in words.
+        claim: what a proof says of a network; "" if no rule is known that could be proved.
     """
 
     tokens: Sequence[str]
@@ -43,7 +44,8 @@ class Task(Protocol):
     record: dict[str, Any]
     source: str
     instruction: str
-    inputs: str
+    trained_on: str
+    claim: str
 
     @property
     def dataset(self) -> BatchStream: ...

@@ -88,7 +88,8 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
             raise ValueError(
                 f"{as_flag(name, value)} differs from the resumed run's "
                 f"{as_flag(name, recorded[name]).removeprefix(f'--{name} ') or 'none'}; "
-                f"with --resume only --{', --'.join(RESUME_FLAGS)} may change"
+                f"with --resume only --{', --'.join(RESUME_FLAGS)} may change, and --task if its "
+                "file has moved"
             )
     return replace(config, **flags)
 

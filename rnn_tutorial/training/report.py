@@ -76,12 +76,10 @@ def print_summary(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
     for line in run.task.describe_results(model, evaluation):
         print(shown(line))
     if run.proof:
-        print(
-            f"PROVED: right for every sequence of {run.task.inputs} of every length ≥ 1 "
-            f"({run.proof.describe()})"
-        )
-    elif config.stop_when_proved and run.proof_failure:
-        print(f"NOT PROVED: {shown(run.proof_failure)}")
+        print(f"PROVED: {run.task.claim} ({run.proof.describe()})")
+    elif config.stop_when_proved:
+        reason = run.proof_failure or "no evaluation found every answer right"
+        print(f"NOT PROVED in {run.step:,} updates: {shown(reason)}")
     if evaluation.num_wrong and (advice := run.task.advise(config)):
         print(advice)
     print(f"Checkpoint: {shown(checkpoint_path(run.folder, run.step))}")

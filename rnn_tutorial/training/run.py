@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -296,6 +296,27 @@ class Run:
                 say(f"step {self.step:,}: not proved yet: {shown(self.proof_failure)}")
         else:
             self.proof, self.history.proved = attempt, True
+            if self.world.is_main:
+                say(f"step {self.step:,}: proved")
+
+    @property
+    def lacks_proof(self) -> bool:
+        """True if an earlier process brought the run to its end, but not to its result."""
+        is_over = self.config.stop_when_proved and self.is_over and not self.diverged
+        was_tried = self.proof is not None or self.proof_failure
+        return is_over and not was_tried and self.evaluation.num_wrong == 0
+
+    def recover_proof(self, attempt: Proof | NotProved, model: RnnClsNet) -> None:
+        """Take in the proof that an earlier process found, or did not find, at the end."""
+        self.record_proof(attempt)
+        if self.world.is_main:
+            self._save_proof(model.state_dict())
+
+    def _save_proof(self, weights: Mapping[str, Tensor]) -> None:
+        """Write the certificate of the current step, if there is a proof."""
+        if self.proof is not None:
+            path = certificate_path(checkpoint_path(self.folder, self.step))
+            save_certificate(path, self.proof, weights, self.task.machine)
 
     def log(self, optimizer: torch.optim.Optimizer) -> None:
         """Write and show the metrics that are due."""
@@ -316,7 +337,8 @@ class Run:
         if self.evaluation_is_due:
             metrics["accuracy"] = self.evaluation.accuracy
             metrics["wrong_inputs"] = self.evaluation.num_wrong
-            metrics["balanced_accuracy"] = self.evaluation.balanced_accuracy
+            if self.evaluation.balanced_accuracy is not None:
+                metrics["balanced_accuracy"] = self.evaluation.balanced_accuracy
             metrics["accuracy_by_length"] = self.evaluation.accuracy_by_length
         if metrics:
             self._metrics_file.write(self.step, metrics)
@@ -347,11 +369,8 @@ class Run:
         }
         if self._is_best:
             save_checkpoint(self.folder, self.step, is_best=True, **content)
-        # So is the certificate: a run that is over because it is proved has one.
-        if self.proof is not None:
-            path = certificate_path(checkpoint_path(self.folder, self.step))
-            save_certificate(path, self.proof, content["weights"], self.task.machine)
-        # The best is written first: a later checkpoint says that it exists.
+        # The best and the certificate are written first: a later checkpoint says that they exist.
+        self._save_proof(content["weights"])
         if self._is_saved_by_step:
             save_checkpoint(self.folder, self.step, **content)
 

@@ -39,7 +39,7 @@ def launches(monkeypatch, tmp_path):
         if arguments[0] == "train_cls_rnn.py":
             run = tmp_path / arguments[arguments.index("--save_dir") + 1] / "run"
             run.mkdir(parents=True)
-            config = {"min_seq_len": 2, "max_seq_len": 10, "max_number": 9}
+            config = {"min_seq_len": 2, "max_seq_len": 10, "stop_when_proved": False}
             evaluation = {"num_wrong": 3, "accuracy_by_class": {"0": 1.0, "1": 0.5}, "exact": False}
             result = {"steps": 5, "model_parameters": 7, "config": config, "weights_hash": "f00"}
             result |= {"evaluation": evaluation, "proof": None}

@@ -117,7 +117,7 @@ def test_any_machine_is_certified_and_checked_from_its_checkpoint(cell, tmp_path
     path = save(build_automaton(CYCLE, cell=cell), tmp_path / "run", CYCLE)
     checkpoint = load_checkpoint(path)
     assert certify.main([str(path)]) == 0
-    claim = "right for every sequence of tokens stay, right, left of every length ≥ 1"
+    claim = ".json is right for every sequence of stay, right, left, of every length"
     assert capsys.readouterr().out.startswith(f"PROVED: {claim}\n")
     assert certify.main([str(path), "--check"]) == 0
     assert capsys.readouterr().out.startswith(f"CHECKED: {claim}\n")

@@ -118,7 +118,7 @@ def tamper_with(path, name):
 def test_a_tampered_certificate_is_refused(name, certified, capsys):
     path = certificate_path(certified)
     assert certify.main([str(certified), "--check"]) == 0
-    assert capsys.readouterr().out.startswith("CHECKED: right for every sequence of digits 0–1 ")
+    assert capsys.readouterr().out.startswith("CHECKED: right for every sequence of digits 0–1, ")
     reason = tamper_with(path, name)
     assert certify.main([str(certified), "--check"]) == 1
     refused = capsys.readouterr().out

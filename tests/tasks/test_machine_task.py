@@ -1,6 +1,7 @@
 """Any machine as a task: its sequences, its words, and a run that stops when it is proved."""
 
 import json
+import shutil
 import signal
 import time
 
@@ -66,7 +67,7 @@ def test_a_run_stops_when_it_is_proved_and_leaves_a_certificate(proved_run, caps
     tried = {row["step"]: row["proved"] for row in metrics if "proved" in row}
     assert tried[result["steps"]] and not any(list(tried.values())[:-1])
     assert certify.main([str(proved_run), "--check"]) == 0
-    claim = "right for every sequence of tokens 0, 1 of every length ≥ 1"
+    claim = "tomita_1 is right for every sequence of 0, 1, of every length"
     assert f"CHECKED: {claim}" in capsys.readouterr().out
 
 
@@ -88,9 +89,7 @@ def test_a_killed_run_that_stops_when_proved_ends_with_the_same_bits(
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    for path in run.glob("*.certificate.npz"):  # as if it had been killed before the end
-        path.unlink()
-    (run / "result.json").unlink(missing_ok=True)
+    assert not (run / "result.json").exists()
     assert train("--resume", run, "--tracker", "disabled") == 0
     steps = json.loads((proved_run / "result.json").read_text())["steps"]
     assert json.loads((run / "result.json").read_text())["steps"] == steps
@@ -98,6 +97,69 @@ def test_a_killed_run_that_stops_when_proved_ends_with_the_same_bits(
     first, second = (load_checkpoint(folder / names[0]).weights for folder in (proved_run, run))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (run / names[1]).exists()
+
+
+@pytest.mark.parametrize("lost", ["*.certificate.npz", "nothing"])
+def test_a_run_that_was_killed_before_its_result_finds_its_proof_again(
+    lost, proved_run, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(proved_run, run)
+    for path in [run / "result.json", *run.glob(lost)]:
+        path.unlink()
+    assert train("--resume", run, "--tracker", "disabled") == 0
+    printed = capsys.readouterr().out
+    assert "PROVED: tomita_1 is right for every sequence of 0, 1, of every length" in printed
+    results = [json.loads((folder / "result.json").read_text()) for folder in (proved_run, run)]
+    assert results[0]["proof"] == results[1]["proof"] and results[1]["proof"]
+    assert certify.main([str(run), "--check"]) == 0
+
+
+def test_a_run_that_is_not_proved_says_so(tmp_path, capsys):
+    flags = ("--total_steps", 20, "--warmup_step", 5, "--eval_every", 10)
+    assert train(*PROVED, *flags, "--save_dir", tmp_path) == 0
+    assert "NOT PROVED in 20 updates: " in capsys.readouterr().out
+    assert json.loads(next(tmp_path.glob("*/result.json")).read_text())["proof"] is None
+
+
+def test_a_machine_that_is_too_large_for_a_proof_is_trained_all_the_same(tmp_path, capsys):
+    names = [f"s{i}" for i in range(6000)]
+    states = {
+        name: {"class": "yes", "next": {"a": names[i + 1] if i < 5999 else name}}
+        for i, name in enumerate(names)
+    }
+    states["s5999"]["class"] = "no"
+    machine = {"tokens": ["a"], "classes": ["yes", "no"], "start": "s0", "states": states}
+    (tmp_path / "long.json").write_text(json.dumps(machine))
+    flags = ("--task", tmp_path / "long.json", "--recipe", "certified", "--hidden_dim", 4)
+    flags += ("--total_steps", 600, "--batch_size", 16, "--tracker", "disabled", "--embed_dim", 2)
+    assert train(*flags, "--save_dir", tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert "No sequence of these lengths is no." in printed
+    assert "NOT PROVED in 600 updates: a machine of 6,000 states and 1 tokens is too" in printed
+    run = tmp_path / "long-certified"
+    assert evaluate.main([str(run), "--automaton"]) == 0
+    assert evaluate.main([str(run), "--lengths", "10", "--json"]) == 0
+    with pytest.raises(SystemExit):
+        evaluate.main([str(run), "--max_len", "1000000000"])
+
+
+EDITED = {
+    "another machine": (lambda task: task["classes"].reverse(), "not that of --task 'tomita_1'"),
+    "huge": (lambda task: task["successors"][0].__setitem__(0, 10**30), "successors"),
+    "no such state": (lambda task: task["outputs"].__setitem__(0, 9), "output"),
+    "ragged": (lambda task: task["successors"][0].pop(), "a successor for each token"),
+    "a name": (lambda task: task["tokens"].__setitem__(0, "\x1b[2J"), "control character"),
+}
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_an_edited_machine_in_a_checkpoint_is_refused(name, proved_run):
+    edit, reason = EDITED[name]
+    checkpoint = load_checkpoint(max(proved_run.glob("model_step_*.pt")))
+    edit(checkpoint.task)
+    with pytest.raises(ValueError, match=reason):
+        load_task(checkpoint)
 
 
 def test_the_commands_speak_of_tokens_and_classes_by_name(proved_run, run_script, capsys):
@@ -169,6 +231,12 @@ def test_a_resumed_run_refuses_a_machine_that_has_changed(tmp_path, capsys):
         (("--task", "none.json"), "none.json"),
         (("--task", "parity", "--max_number", "4"), "--max_number 4 applies only to --task sum"),
         (("--task", "parity", "--train_file", "x.tsv"), "--task parity cannot be combined with"),
+        (("--task", "Parity"), "did you mean 'parity'?"),
+        (("--task", "(ab)*"), "did you mean 'regex:(ab)*'?"),
+        (
+            ("--stop_when_proved", "--early_stopping_patience", "3"),
+            "--early_stopping_patience 3 cannot be combined with --stop_when_proved",
+        ),
         (("--sampling", "random"), "--sampling 'random' is not one of auto, uniform, varied"),
         (
             ("--stop_when_proved", "--cell", "lstm"),
