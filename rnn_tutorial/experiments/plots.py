@@ -116,7 +116,9 @@ def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
             _draw_arrows(axes, centres[:, components], following)
         axes.set(xlabel=names[components[0]], ylabel=names[components[1]])
     if beside:
-        angles = np.pi / 2 - 2 * np.pi * np.arange(machine.num_states) / machine.num_states
+        _, outputs = machine.tables()
+        places = np.argsort(np.argsort(outputs, kind="stable"))  # in the order of the classes
+        angles = np.pi / 2 - 2 * np.pi * places / machine.num_states
         _draw_machine(panels[1], machine, np.stack([np.cos(angles), np.sin(angles)], axis=1))
         panels[1].set(xlim=(-1.6, 1.6), ylim=(-1.5, 1.6), aspect="equal")
         panels[1].set_axis_off()
@@ -136,6 +138,7 @@ def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray) -> None:
     """
     successors, outputs = machine.tables()
     is_placed = np.isfinite(centres).all(axis=1)
+    is_named_by_class = len(np.unique(outputs)) == len(outputs)
     for token, name in enumerate(machine.tokens):
         colour = TOKEN_COLOURS[token % len(TOKEN_COLOURS)]
         axes.plot([], [], color=colour, label=f" {_plain(name)}")  # "_" would hide it
@@ -150,9 +153,9 @@ def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray) -> None:
     for state in np.flatnonzero(is_placed):
         edge = COLOURS[state % len(COLOURS)]
         box = {"boxstyle": "circle", "facecolor": "white", "edgecolor": edge, "linewidth": 2}
-        text = _plain(machine.classes[outputs[state]])
-        start = "start\n" if state == 0 else ""
-        axes.text(*centres[state], start + text, ha="center", va="center", fontsize=7, bbox=box)
+        name, start = _plain(machine.classes[outputs[state]]), "\nstart" if state == 0 else ""
+        text = f"{name}{start}" if is_named_by_class else f"{state}\n{name}{start}"
+        axes.text(*centres[state], text, ha="center", va="center", fontsize=7, bbox=box)
 
 
 def _plain(name: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from conftest import REPOSITORY
 from matplotlib.image import imread
 
+from rnn_tutorial.experiments.__main__ import READMES
 from rnn_tutorial.experiments.figures import FIGURES, FOLDER, draw_packing
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
@@ -43,8 +44,8 @@ def test_the_same_figure_gives_the_same_file(tmp_path):
 @pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)
 def test_a_figure_is_small_and_shown(path):
     assert path.stat().st_size < 200_000
-    shown = "".join(p.read_text(encoding="utf-8") for p in REPOSITORY.glob("README*.md"))
-    assert f"](rnn_tutorial/figures/{path.name})" in shown
+    shown = "".join((REPOSITORY / name).read_text(encoding="utf-8") for name in READMES)
+    assert f"/figures/{path.name})" in shown
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(".svg")])
