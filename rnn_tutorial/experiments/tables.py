@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import CLAIMS, EXACT_LENGTH, EXPERIMENTS, SECTIONS
-from rnn_tutorial.experiments.machine_tables import deeper, machines, sampling, smallest
+from rnn_tutorial.experiments.machine_tables import machines
 from rnn_tutorial.experiments.markdown import (
     markdown,
     share_of,
@@ -288,9 +288,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "processor": _processor_table,
     "machines": machines,
-    "sampling": sampling,
-    "smallest": smallest,
-    "deeper": deeper,
     "fresh-right": lambda r: _count(r, lambda run: run["right_at_length"]["1000"] == 1000),
     "benchmark-baseline": lambda r: (
         f"{r['training']['step']['A']['compiled']['speedup']['median']:.0f}"
