@@ -101,12 +101,6 @@ EXPERIMENTS = {
         {"certified": ("--recipe", "certified")},
         certify=True,
     ),
-    "fresh": Experiment(
-        "Does the recipe solve the task for seeds that were not looked at while it was made?",
-        {"solved": _SOLVED},
-        first_seed=1000,
-        max_seeds=50,
-    ),
     "machines": Experiment(
         "Which machines are learned until they are proved?",
         _MACHINES,

@@ -288,7 +288,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "processor": _processor_table,
     "machines": machines,
-    "fresh-right": lambda r: _count(r, lambda run: run["right_at_length"]["1000"] == 1000),
     "benchmark-baseline": lambda r: (
         f"{r['training']['step']['A']['compiled']['speedup']['median']:.0f}"
     ),
