@@ -31,7 +31,6 @@ from rnn_tutorial.evaluation.lengths import (
 )
 from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.experiments.plots import check_picture, draw_accuracy_by_length, draw_automaton
-from rnn_tutorial.machines.machine import class_shares
 from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.processes import choose_num_threads
@@ -159,7 +158,7 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
             [row.low for row in rows],
             [row.high for row in rows],
             task.trained_lengths,
-            float(class_shares(machine, task.trained_lengths).max()),
+            float(machine.class_shares(task.trained_lengths).max()),
             flags.figure,
         )
 

@@ -16,16 +16,12 @@ import train_cls_rnn
 from rnn_tutorial import benchmark, certify, diagnose, evaluate
 from rnn_tutorial.experiments import __main__ as experiments
 from rnn_tutorial.experiments import lesson, who_did_it
+from rnn_tutorial.experiments.__main__ import READMES
 from rnn_tutorial.experiments.doctor_self_test import all_cases
 from rnn_tutorial.experiments.lesson import converse
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
-
-READMES = (
-    *("README.md", "README_next.md"),
-    *("rnn_tutorial/training/README.md", "rnn_tutorial/machines/README.md"),
-)
 
 
 def read(name):

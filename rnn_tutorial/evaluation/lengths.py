@@ -129,11 +129,10 @@ def check_feasible(
 ) -> None:
     """Raise ValueError if --max_len, --lengths or --num_sequences ask for too much."""
     # (To length 30, even two tokens make more than a billion inputs; longer ones need no count.)
-    num_inputs = count_sequences(num_tokens, 1, min(max_len, 30))
+    if count_sequences(num_tokens, 1, min(max_len, 30)) > _MAX_INPUTS:
+        raise ValueError(f"--max_len {max_len} has more than a billion inputs, too many to score")
     if num_tokens == 1 and max_len > _LONGEST_ENUMERATED:
         raise ValueError(f"--max_len {max_len} with one token: allowed are {_LONGEST_ENUMERATED:,}")
-    if num_inputs > _MAX_INPUTS:
-        raise ValueError(f"--max_len {max_len} has more than a billion inputs, too many to score")
     longest, num_adversarial = max(lengths), min(num_tokens, _MAX_REPEATED) + 2
     tokens = longest * max(num_sequences, num_adversarial)
     if tokens > _MAX_TOKENS:

@@ -21,7 +21,6 @@ class Experiment:
         variants: name to flags.
         certify: True to try a proof of each trained network, and look at its automaton, too.
         lengths: at which sequences are sampled.
-        first_seed: those of the runs follow one another from here.
         max_seeds: more are not run: what takes long is compared on fewer.
         timed: True to measure the time of an update of each variant, in turns.
         environment: variables that are set for the training.
@@ -31,7 +30,6 @@ class Experiment:
     variants: dict[str, tuple[str, ...]]
     certify: bool = False
     lengths: tuple[int, ...] = LENGTHS
-    first_seed: int = 0
     max_seeds: int = 20
     timed: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from rnn_tutorial.evaluation.result import wilson_interval
 
 
 def spread_of(values: list[float], show: Callable[[float], str]) -> str:
+    """Median [smallest, largest]."""
     return f"{show(statistics.median(values))} [{show(min(values))}, {show(max(values))}]"
 
 
@@ -23,10 +24,12 @@ def show_percent(share: float) -> str:
 
 
 def share_of(successes: list[bool]) -> str:
+    """How many of how many, with the 95 % Wilson interval."""
     low, high = wilson_interval(sum(successes), len(successes))
     return f"{sum(successes)}/{len(successes)} [{low:.0%}, {high:.0%}]"
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

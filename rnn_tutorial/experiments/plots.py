@@ -99,27 +99,23 @@ def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
     A small machine that is no sum is drawn beside them, with arrows for all tokens.
     """
     machine, points, centres = automaton.machine, automaton.points, automaton.centres
-    figure, panels = new_figure(8.4, 4.3, 2)
     padded = ((0, 0), (0, max(0, 3 - points.shape[1])))
     points, centres = np.pad(points, padded), np.pad(centres, padded)
     colours = [COLOURS[state % len(COLOURS)] for state in automaton.states]
-    beside = not machine.moduli and max(machine.num_states, len(machine.tokens)) <= len(COLOURS)
+    figure, panels = new_figure(8.4, 4.3, 2)
     names = ("first component", "second component", "third component")
-    for axes, components in zip(panels, ([0, 1], [1, 2]), strict=True):
-        if beside and components == [1, 2]:
-            continue
-        axes.scatter(*points[:, components].T, s=5, c=colours, alpha=0.5, linewidths=0)
-        if beside:
-            _draw_machine(axes, machine, centres[:, components])
-        else:
+    is_small = machine.num_states <= len(COLOURS) and len(machine.tokens) <= len(TOKEN_COLOURS)
+    is_beside = is_small and not machine.moduli
+    components = [(0, 1)] if is_beside else [(0, 1), (1, 2)]
+    for axes, (x, y) in zip(panels[: len(components)], components, strict=True):
+        axes.scatter(points[:, x], points[:, y], s=5, c=colours, alpha=0.5, linewidths=0)
+        axes.set(xlabel=names[x], ylabel=names[y])
+        if not is_beside:
             following = machine.step(np.arange(machine.num_states), token)
-            _draw_arrows(axes, centres[:, components], following)
-        axes.set(xlabel=names[components[0]], ylabel=names[components[1]])
-    if beside:
-        _, outputs = machine.tables()
-        places = np.argsort(np.argsort(outputs, kind="stable"))  # in the order of the classes
-        angles = np.pi / 2 - 2 * np.pi * places / machine.num_states
-        _draw_machine(panels[1], machine, np.stack([np.cos(angles), np.sin(angles)], axis=1))
+            _draw_arrows(axes, centres[:, [x, y]], following)
+    if is_beside:
+        _draw_machine(panels[0], machine, centres[:, :2])
+        _draw_machine(panels[1], machine, _on_a_circle(machine))
         panels[1].set(xlim=(-1.6, 1.6), ylim=(-1.5, 1.6), aspect="equal")
         panels[1].set_axis_off()
         panels[1].legend(title="token", frameon=False, fontsize=8, loc="upper right")
@@ -131,6 +127,14 @@ def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
     save(figure, path)
 
 
+def _on_a_circle(machine: Machine) -> np.ndarray:
+    """A place for each state, (S, 2), in the order of their classes."""
+    _, outputs = machine.tables()
+    places = np.argsort(np.argsort(outputs, kind="stable"))
+    angles = np.pi / 2 - 2 * np.pi * places / machine.num_states
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
 def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray) -> None:
     """States with their classes at their centres, (S, 2), and an arrow for each token.
 
@@ -140,7 +144,7 @@ def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray) -> None:
     is_placed = np.isfinite(centres).all(axis=1)
     is_named_by_class = len(np.unique(outputs)) == len(outputs)
     for token, name in enumerate(machine.tokens):
-        colour = TOKEN_COLOURS[token % len(TOKEN_COLOURS)]
+        colour = TOKEN_COLOURS[token]
         axes.plot([], [], color=colour, label=f" {_plain(name)}")  # "_" would hide it
         for state, after in enumerate(successors[:, token].tolist()):
             if state == after or not is_placed[[state, after]].all():
@@ -151,7 +155,7 @@ def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray) -> None:
             }  # fmt: skip
             axes.annotate("", centres[after], centres[state], arrowprops=arrow)
     for state in np.flatnonzero(is_placed):
-        edge = COLOURS[state % len(COLOURS)]
+        edge = COLOURS[state]
         box = {"boxstyle": "circle", "facecolor": "white", "edgecolor": edge, "linewidth": 2}
         name, start = _plain(machine.classes[outputs[state]]), "\nstart" if state == 0 else ""
         text = f"{name}{start}" if is_named_by_class else f"{state}\n{name}{start}"

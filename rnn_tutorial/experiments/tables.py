@@ -21,6 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import CLAIMS, EXACT_LENGTH, EXPERIMENTS, SECTIONS
+from rnn_tutorial.experiments.lesson_tables import (
+    gradients_table,
+    packing_table,
+    training_transcript,
+    transcript,
+)
 from rnn_tutorial.experiments.machine_tables import machines
 from rnn_tutorial.experiments.markdown import (
     markdown,
@@ -321,59 +327,14 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "doctor": _doctor_table,
     "peers": lambda r: _speed_table(r["step"], "µs per update", 1e6),
     "solved-seeds": lambda r: str(len(r["variants"]["solved"]["runs"])),
-    "lesson-packing": lambda r: _lesson_packing_table(r["packing"]),
-    "lesson-gradients": lambda r: _lesson_gradients_table(r["gradients"]),
+    "lesson-packing": lambda r: packing_table(r["packing"]),
+    "lesson-gradients": lambda r: gradients_table(r["gradients"]),
     "lesson-seeds": lambda r: str(r["gradients"]["num_seeds"]),
     "lesson-seconds": lambda r: f"{r['session']['seconds']:.0f}",
-    "lesson-training": lambda r: _training_transcript(r["session"]),
-    "lesson-prediction": lambda r: _transcript(
+    "lesson-training": lambda r: training_transcript(r["session"]),
+    "lesson-prediction": lambda r: transcript(
         "python predict_cls_rnn.py", r["session"]["prediction"]
     ),
-    "lesson-evaluation": lambda r: _transcript(**r["session"]["evaluation"]),
+    "lesson-evaluation": lambda r: transcript(**r["session"]["evaluation"]),
     "lesson-machine": lambda r: f"{r['cpu']}, one thread, PyTorch {r['versions']['torch']}",
 }
-
-
-def _lesson_packing_table(packing: dict[str, Any]) -> str:
-    header = ["batch", "padding", "padded, ms", "packed, ms", "packed / padded", "rounds"]
-    rows = []
-    for name, row in packing.items():
-        times = [
-            "{median:.2f} [{min:.2f}, {max:.2f}]".format(
-                **{key: 1e3 * seconds for key, seconds in row[kind].items()}
-            )
-            for kind in ("padded", "packed")
-        ]
-        ratio = "{median:.2f} [{min:.2f}, {max:.2f}]".format(**row["ratio"])
-        rows.append([name, f"{row['padding']:.0%}", *times, ratio, str(row["ratio"]["n"])])
-    return markdown(header, rows)
-
-
-def _lesson_gradients_table(gradients: dict[str, Any]) -> str:
-    ages = (1, 10, 25, 49)
-    rows = []
-    for name, norms in gradients["nets"].items():
-        relative = [norms["median"][age] / norms["median"][0] for age in ages]
-        rows.append([name, *(_power(value) for value in relative)])
-    return markdown(["net", *(f"{age} back" for age in ages)], rows)
-
-
-def _power(value: float) -> str:
-    """Two digits, as a person writes them: 0.52, 26, 3.1 × 10⁻⁷."""
-    if 0.01 <= value < 100:
-        return f"{value:#.2g}".rstrip(".")
-    digits, _, exponent = f"{value:.1e}".partition("e")
-    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return f"{digits} × 10{str(int(exponent)).translate(raised)}"
-
-
-def _transcript(command: str, lines: list[str]) -> str:
-    return "\n".join(["```text", f"$ {command}", *lines, "```"])
-
-
-def _training_transcript(session: dict[str, Any]) -> str:
-    """The opening, the first and the last reports, and the summary."""
-    lines = session["training"]
-    reports = [i for i, line in enumerate(lines) if line.startswith("step ")]
-    shown = [*lines[: reports[3]], "…", *lines[reports[-2] :]]
-    return _transcript("python train_cls_rnn.py --recipe solved", shown)

@@ -176,6 +176,8 @@ def _adamw(memory, gradients, step, learning_rate, hyperparameters):
 
 # ---- parts of a batch ----
 
+# numba compiles twice what both `train` and a kernel call; so `train` calls only what is here.
+
 
 @kernel
 def _split(flat, sizes):

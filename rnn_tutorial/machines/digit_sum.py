@@ -55,6 +55,11 @@ class SumModulo(Machine):
     def output(self, states: ArrayLike) -> np.ndarray:
         return np.asarray(states, np.int64)
 
+    def class_shares(self, lengths: range) -> np.ndarray:
+        return np.full(
+            self.num_states, 1 / self.num_states
+        )  # whatever the sum, any digit may follow
+
     def final_states(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         starts = np.cumsum(lengths) - lengths
         return np.add.reduceat(tokens, starts, dtype=np.int64) % self.num_states

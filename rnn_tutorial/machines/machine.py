@@ -111,23 +111,22 @@ class Machine:
         """The right class of each of many sequences, int64, (N,); see `final_states`."""
         return self.output(self.final_states(tokens, lengths))
 
+    def class_shares(self, lengths: range) -> np.ndarray:
+        """Share of the sequences that have each class: the mean over these lengths, (C,)."""
+        successors, outputs = self.tables()
+        shares = np.zeros(len(self.classes))
+        of_states = np.zeros(self.num_states)  # of the sequences of one length, that end there
+        of_states[0] = 1
+        for length in range(1, lengths[-1] + 1):
+            each = np.repeat(of_states / len(self.tokens), len(self.tokens))
+            of_states = np.bincount(successors.ravel(), each, self.num_states)
+            if length in lengths:
+                shares += np.bincount(outputs, of_states, len(shares)) / len(lengths)
+        return shares
+
     def answer_one(self, tokens: Sequence[int]) -> int:
         """The right class of one sequence of token ids, at least one."""
         return int(self.answer(np.asarray(tokens), np.array([len(tokens)]))[0])
-
-
-def class_shares(machine: Machine, lengths: range) -> np.ndarray:
-    """Share of the sequences that have each class: the mean over these lengths, (C,)."""
-    successors, outputs = machine.tables()
-    shares = np.zeros(len(machine.classes))
-    of_states = np.zeros(machine.num_states)  # of the sequences of one length, that end there
-    of_states[0] = 1
-    for length in range(1, lengths[-1] + 1):
-        each = np.repeat(of_states / len(machine.tokens), len(machine.tokens))
-        of_states = np.bincount(successors.ravel(), each, machine.num_states)
-        if length in lengths:
-            shares += np.bincount(outputs, of_states, len(shares)) / len(lengths)
-    return shares
 
 
 def count_sequences(num_tokens: int, min_seq_len: int, max_seq_len: int) -> int:

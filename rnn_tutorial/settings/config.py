@@ -5,11 +5,12 @@ flags.py turns the fields into command-line flags; `config.json` and the checkpo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
+from rnn_tutorial.settings.conflicts import find_conflicts
 from rnn_tutorial.settings.fields import as_flag, check_bounds, setting_field
 from rnn_tutorial.settings.model_options import (
     CELLS,
@@ -17,7 +18,6 @@ from rnn_tutorial.settings.model_options import (
     PLAIN,
     POOLINGS,
     PROVABLE_CELLS,
-    PROVABLE_IN_WORDS,
     STACK_CELLS,
     check_model_options,
 )
@@ -265,92 +265,8 @@ class TrainConfig:
         for setting in fields(self):
             check_bounds(setting, getattr(self, setting.name))
         check_model_options(self.num_layers, self.model_options(), spell=as_flag)
-        if conflict := next(self._conflicts(), None):
+        if conflict := next(find_conflicts(self), None):
             raise ValueError(conflict)
-
-    def _conflicts(self) -> Iterator[str]:
-        """Why settings do not go together, one sentence each."""
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            needed, allowed = setting.metadata.get("needs", (setting.name, (value,)))
-            if value != setting.default and getattr(self, needed) not in allowed:
-                yield (
-                    f"--{setting.name} {value} applies only to --{needed} {' or '.join(allowed)}, "
-                    f"not to {getattr(self, needed)}"
-                )
-        if self.min_seq_len > self.max_seq_len:
-            yield (
-                f"--min_seq_len {self.min_seq_len} must not be greater than "
-                f"--max_seq_len {self.max_seq_len}"
-            )
-        if self.eval_file and not self.train_file:
-            yield f"--eval_file {self.eval_file!r} needs a --train_file to learn from"
-        if self.min_lr > self.lr and self.scheduler != "constant":
-            yield f"--min_lr {self.min_lr:g} must not be greater than --lr {self.lr:g}"
-        if self.warmup_step >= self.total_steps:
-            yield (
-                f"--warmup_step {self.warmup_step} must be smaller than "
-                f"--total_steps {self.total_steps}"
-            )
-        if not self.run_name.strip(". ") or set(self.run_name) & set('/\\\0:*?"<>|\n\r\t'):
-            yield f"--run_name {self.run_name!r} is not a folder name; use letters, digits, . _ -"
-        if not self.save_dir or "\0" in self.save_dir:
-            yield f"--save_dir {self.save_dir!r} is not a folder name"
-        if self.train_file and self.task != DIGIT_SUM:
-            yield f"--task {self.task} cannot be combined with --train_file {self.train_file!r}"
-        if self.train_file and self.sampling == "varied":
-            yield "--sampling varied walks through a machine; --train_file brings its sequences"
-        if self.stop_when_proved and self.train_file:
-            yield "--stop_when_proved needs a rule to prove; --train_file has only examples"
-        if self.stop_when_proved and self.early_stopping_patience:
-            yield (
-                f"--early_stopping_patience {self.early_stopping_patience} cannot be combined with "
-                "--stop_when_proved: a network is proved after its accuracy can improve no more"
-            )
-        if self.stop_when_proved and not self.is_provable:
-            yield f"--stop_when_proved needs {PROVABLE_IN_WORDS}"
-        yield from self._init_conflicts()
-        yield from self._contraction_conflicts()
-        yield from self._bptt_conflicts()
-
-    def _init_conflicts(self) -> Iterator[str]:
-        if self.init == "identity" and (self.cell, self.nonlinearity) != ("rnn", "relu"):
-            yield (
-                "--init identity preserves the state of ReLU units only: "
-                "it needs --cell rnn --nonlinearity relu"
-            )
-        if self.init != "default" and self.cell == "transformer":
-            yield f"--init {self.init} needs recurrent matrices; --cell transformer has none"
-
-    def _contraction_conflicts(self) -> Iterator[str]:
-        if not self.contraction:
-            return
-        if self.accumulate_steps > 1:
-            yield (
-                f"--contraction needs --accumulate_steps 1, not {self.accumulate_steps}: "
-                "it averages over the states of a whole batch"
-            )
-        if self.precision != "float32":
-            yield (
-                f"--contraction needs --precision float32, not {self.precision}: "
-                "the proofs that it serves are about float32"
-            )
-        if not self.is_provable:
-            yield f"--contraction {self.contraction:g} needs {PROVABLE_IN_WORDS}"
-
-    def _bptt_conflicts(self) -> Iterator[str]:
-        reasons = {
-            "--cell transformer has no state to carry over": self.cell == "transformer",
-            "--bidirectional also reads from the end": self.bidirectional,
-            f"--pooling {self.pooling} needs the gradient of every step": self.pooling != "last",
-            "--contraction needs whole sequences": self.contraction > 0,
-        }
-        for reason, applies in reasons.items():
-            if self.bptt_steps and applies:
-                yield (
-                    f"--bptt_steps {self.bptt_steps} reads a sequence segment by segment from its "
-                    f"beginning, but {reason}"
-                )
 
     def model_options(self) -> dict[str, Any]:
         """The settings that RnnClsNet takes in addition to its sizes."""

@@ -20,7 +20,7 @@ from rnn_tutorial.data.walks import LabelledStream, Walks
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.machines.choose import find_machine
-from rnn_tutorial.machines.machine import Machine, class_shares
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.machines.machine_file import MAX_NAMES, check_names
 from rnn_tutorial.machines.minimize import live_states
 from rnn_tutorial.machines.unfold import MAX_STATES
@@ -142,7 +142,7 @@ class MachineTask:
     def introduce(self) -> str:
         """What is learned, and what a network that always gives the same answer would score."""
         machine, num_states = self.machine, self.machine.num_states
-        shares = class_shares(machine, self.trained_lengths)  # (C,)
+        shares = machine.class_shares(self.trained_lengths)  # (C,)
         likely = shares.argmax()
         absent = [name for name, share in zip(self.classes, shares, strict=True) if not share]
         note = f". {self._note}" if self._note else ""
@@ -168,8 +168,8 @@ class MachineTask:
         ]
 
     def advise(self, config: TrainConfig) -> str:
-        """Suggest the recipe `certified`, which trains until nothing can be wrong."""
+        """Suggest the recipe `certified`, which trains until a proof holds or its updates end."""
         if config.recipe == "certified":
             return ""
         command = f"python train_cls_rnn.py --task {shlex.quote(self._name)} --recipe certified"
-        return f"This is the recipe {config.recipe!r}; {command} trains until the net is proved."
+        return f"This is the recipe {config.recipe!r}; {command} trains for a proof."

@@ -91,8 +91,13 @@ def accuracy_by_length(evaluation: Evaluation) -> list[str]:
 
 
 def accuracy_by_class(evaluation: Evaluation) -> list[str]:
-    """A line with the accuracy of each class and their mean; only that if there are too many."""
+    """A line with the accuracy of each class and their mean; only that if there are too many.
+
+    No line if the evaluation has not kept them.
+    """
     by_class = evaluation.accuracy_by_class
+    if by_class is None:
+        return []
     shown = ", ".join(f"{accuracy:.2%} of {name}" for name, accuracy in by_class.items())
     few = f"{shown}; " if len(by_class) <= MAX_ROWS else ""
     return [f"Accuracy by class: {few}class-balanced {evaluation.balanced_accuracy:.2%}"]

@@ -10,6 +10,8 @@ Shapes: K updates (one a batch).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,42 +74,16 @@ def autograd_engine(
     return engine
 
 
-def compiled_engine(
+def _engine_of_many(
+    make_step: Callable[..., Callable[..., Result]],
     model: RnnClsNet,
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
     world: World,
     history: EvaluationHistory,
 ) -> Engine:
-    """The same updates by hand, compiled."""
-    from rnn_tutorial.training.compiled import compile_training_step  # imports the compiler
-
-    return _many_at_once(
-        compile_training_step(model, optimizer, config.embed_noise, config.max_grad_norm),
-        config,
-        history,
-    )
-
-
-def graph_engine(
-    model: RnnClsNet,
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    world: World,
-    history: EvaluationHistory,
-) -> Engine:
-    """The same updates on a GPU, recorded once and replayed."""
-    return _many_at_once(
-        graph_training_step(model, optimizer, config.embed_noise, config.max_grad_norm),
-        config,
-        history,
-    )
-
-
-def _many_at_once(
-    train_on: Callable[..., tuple[Tensor, Tensor]], config: TrainConfig, history: EvaluationHistory
-) -> Engine:
-    """An engine that makes all updates in one call."""
+    """An engine that makes all updates in one call, by the function that `make_step` makes."""
+    train_on = make_step(model, optimizer, config.embed_noise, config.max_grad_norm)
 
     def engine(steps: range, lr: Sequence[float], batches: Batches, must_stop: MustStop) -> Result:
         options = {}
@@ -119,10 +95,16 @@ def _many_at_once(
     return engine
 
 
+def _compile_training_step(*arguments: Any) -> Callable[..., Result]:
+    from rnn_tutorial.training.compiled import compile_training_step  # imports the compiler
+
+    return compile_training_step(*arguments)
+
+
 # What --engine means, from the fastest to the slowest.
 ENGINES: dict[str, Callable[..., Engine]] = {
-    "graph": graph_engine,
-    "compiled": compiled_engine,
+    "graph": partial(_engine_of_many, graph_training_step),
+    "compiled": partial(_engine_of_many, _compile_training_step),
     "autograd": autograd_engine,
 }
 

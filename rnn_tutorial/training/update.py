@@ -73,9 +73,7 @@ def update_with_options(
     optimizer.zero_grad()
     losses = []
     for batch in passes:
-        loss = objective(batch, contraction) / len(
-            passes
-        )  # their sum is the mean over the whole batch
+        loss = objective(batch, contraction) / len(passes)  # they add up to the batch's mean
         loss.backward()
         losses.append(loss.detach())
     grad_norm = clip_gradient(objective, max_grad_norm)

@@ -165,9 +165,7 @@ def test_the_committed_results_are_those_of_the_catalogue(name):
     products = experiment.environment.get("OPENBLAS_CORETYPE", "by the processor")
     assert results["versions"]["openblas_coretype"] == products
     for content in results["variants"].values():
-        assert [run["seed"] for run in content["runs"]] == [
-            *range(experiment.first_seed, experiment.first_seed + experiment.max_seeds)
-        ]
+        assert [run["seed"] for run in content["runs"]] == [*range(experiment.max_seeds)]
 
 
 def test_what_a_net_knows_is_counted():

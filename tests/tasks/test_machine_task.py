@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,15 +13,18 @@ import torch
 import train_cls_rnn
 from rnn_tutorial import certify, evaluate
 from rnn_tutorial.machines.choose import find_machine
+from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.machines.library import LIBRARY
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.tasks.choose import load_task, make_task
 from rnn_tutorial.tasks.reading import NameReader
 
-# A net that is proved within a few seconds.
+# A net that is proved within a few seconds, by updates that leave time to be killed between two.
 PROVED = (
+    *("--engine", "autograd"),
     *("--task", "tomita_1", "--recipe", "certified", "--hidden_dim", 16, "--batch_size", 64),
     *("--total_steps", 1500, "--warmup_step", 50, "--eval_every", 50, "--save_every", 50),
     *("--tracker", "disabled"),
@@ -86,7 +90,7 @@ def test_a_killed_run_that_stops_when_proved_ends_with_the_same_bits(
     process = start_script("train_cls_rnn.py", *PROVED, "--save_dir", tmp_path, cwd=tmp_path)
     run = tmp_path / "tomita_1-certified"
     while not list(run.glob("model_step_*.pt")) and process.poll() is None:
-        time.sleep(0.01)
+        time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (run / "result.json").exists()
@@ -278,6 +282,26 @@ def test_names_of_tokens_are_read_with_and_without_spaces():
     questions = words.read_lines("stay\n\nright left\nright stay\n")
     assert questions.ids.tolist() == [0, 1, 0] and questions.lines.tolist() == [0, 3]
     assert list(questions.refusals) == [1, 2]
+
+
+def test_the_shares_of_the_classes_are_those_of_all_sequences():
+    machine, _ = find_machine("tomita_4")
+    accepted = [sum("000" not in f"{i:0{n}b}" for i in range(2**n)) / 2**n for n in (3, 4, 5)]
+    assert machine.class_shares(range(3, 6)) == pytest.approx(
+        [1 - np.mean(accepted), np.mean(accepted)]
+    )
+    few = SumModulo(3)
+    successors, outputs = few.tables()
+    table = Machine(few.tokens, few.classes, successors, outputs)
+    assert few.class_shares(range(1, 4)) == pytest.approx(table.class_shares(range(1, 4)))
+    assert SumModulo(65_535).class_shares(range(1, 3)).sum() == pytest.approx(1)  # without a table
+
+
+def test_an_evaluation_of_an_earlier_version_is_described_without_classes():
+    task = task_of("parity", min_seq_len=1, max_seq_len=3)
+    model = train_cls_rnn.make_model(TrainConfig(hidden_dim=4, device="cpu"), 2, 2)
+    evaluation = replace(task.evaluate(model), accuracy_by_class=None)
+    assert not any("by class" in line for line in task.describe_results(model, evaluation))
 
 
 def test_a_rare_class_counts_as_much_as_a_frequent_one():

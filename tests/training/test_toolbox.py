@@ -160,7 +160,15 @@ def test_the_size_of_an_update_is_computed_with_the_rate_it_used(tmp_path, monke
     assert len(set(rates)) > 3 and all(logged == used for logged, used in rates)
 
 
-@pytest.mark.parametrize("flags", [PLATEAU, ("--stop_when_exact", 1, "--eval_every", 2)])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        PLATEAU,
+        ("--stop_when_exact", 1, "--eval_every", 2),
+        ("--stop_when_proved", "--eval_every", 2),
+        ("--contraction", 1, "--eval_every", 2),
+    ],
+)
 def test_a_run_whose_evaluations_count_keeps_their_steps(flags, tmp_path, capsys):
     run = train(tmp_path, *flags)
     (run / "result.json").unlink()

@@ -1,0 +1,104 @@
+"""Which settings do not go together, and why: a sentence for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
+from rnn_tutorial.settings.recipes import DIGIT_SUM
+
+
+def find_conflicts(config: Any) -> Iterator[str]:
+    """Why settings of a TrainConfig do not go together, one sentence each."""
+    for setting in fields(config):
+        value = getattr(config, setting.name)
+        needed, allowed = setting.metadata.get("needs", (setting.name, (value,)))
+        if value != setting.default and getattr(config, needed) not in allowed:
+            yield (
+                f"--{setting.name} {value} applies only to --{needed} {' or '.join(allowed)}, "
+                f"not to {getattr(config, needed)}"
+            )
+    if config.min_seq_len > config.max_seq_len:
+        yield (
+            f"--min_seq_len {config.min_seq_len} must not be greater than "
+            f"--max_seq_len {config.max_seq_len}"
+        )
+    if config.eval_file and not config.train_file:
+        yield f"--eval_file {config.eval_file!r} needs a --train_file to learn from"
+    if config.min_lr > config.lr and config.scheduler != "constant":
+        yield f"--min_lr {config.min_lr:g} must not be greater than --lr {config.lr:g}"
+    if config.warmup_step >= config.total_steps:
+        yield (
+            f"--warmup_step {config.warmup_step} must be smaller than "
+            f"--total_steps {config.total_steps}"
+        )
+    if not config.run_name.strip(". ") or set(config.run_name) & set('/\\\0:*?"<>|\n\r\t'):
+        yield f"--run_name {config.run_name!r} is not a folder name; use letters, digits, . _ -"
+    if not config.save_dir or "\0" in config.save_dir:
+        yield f"--save_dir {config.save_dir!r} is not a folder name"
+    if config.train_file and config.task != DIGIT_SUM:
+        yield f"--task {config.task} cannot be combined with --train_file {config.train_file!r}"
+    if config.train_file and config.sampling == "varied":
+        yield "--sampling varied walks through a machine; --train_file brings its sequences"
+    yield from _proof_conflicts(config)
+    yield from _init_conflicts(config)
+    yield from _contraction_conflicts(config)
+    yield from _bptt_conflicts(config)
+
+
+def _init_conflicts(config: Any) -> Iterator[str]:
+    if config.init == "identity" and (config.cell, config.nonlinearity) != ("rnn", "relu"):
+        yield (
+            "--init identity preserves the state of ReLU units only: "
+            "it needs --cell rnn --nonlinearity relu"
+        )
+    if config.init != "default" and config.cell == "transformer":
+        yield f"--init {config.init} needs recurrent matrices; --cell transformer has none"
+
+
+def _contraction_conflicts(config: Any) -> Iterator[str]:
+    if not config.contraction:
+        return
+    if config.accumulate_steps > 1:
+        yield (
+            f"--contraction needs --accumulate_steps 1, not {config.accumulate_steps}: "
+            "it averages over the states of a whole batch"
+        )
+    if config.precision != "float32":
+        yield (
+            f"--contraction needs --precision float32, not {config.precision}: "
+            "the proofs that it serves are about float32"
+        )
+    if not config.is_provable:
+        yield f"--contraction {config.contraction:g} needs {PROVABLE_IN_WORDS}"
+
+
+def _bptt_conflicts(config: Any) -> Iterator[str]:
+    reasons = {
+        "--cell transformer has no state to carry over": config.cell == "transformer",
+        "--bidirectional also reads from the end": config.bidirectional,
+        f"--pooling {config.pooling} needs the gradient of every step": config.pooling != "last",
+        "--contraction needs whole sequences": config.contraction > 0,
+    }
+    for reason, applies in reasons.items():
+        if config.bptt_steps and applies:
+            yield (
+                f"--bptt_steps {config.bptt_steps} reads a sequence segment by segment from its "
+                f"beginning, but {reason}"
+            )
+
+
+def _proof_conflicts(config: Any) -> Iterator[str]:
+    if not config.stop_when_proved:
+        return
+    if config.train_file:
+        yield "--stop_when_proved needs a rule to prove; --train_file has only examples"
+    if config.early_stopping_patience:
+        yield (
+            f"--early_stopping_patience {config.early_stopping_patience} cannot be combined with "
+            "--stop_when_proved: a network is proved after its accuracy can improve no more"
+        )
+    if not config.is_provable:
+        yield f"--stop_when_proved needs {PROVABLE_IN_WORDS}"
