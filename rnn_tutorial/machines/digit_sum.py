@@ -56,9 +56,8 @@ class SumModulo(Machine):
         return np.asarray(states, np.int64)
 
     def class_shares(self, lengths: range) -> np.ndarray:
-        return np.full(
-            self.num_states, 1 / self.num_states
-        )  # whatever the sum, any digit may follow
+        share = 1 / self.num_states  # the last digit makes all sums equally likely
+        return np.full(self.num_states, share)
 
     def final_states(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         starts = np.cumsum(lengths) - lengths
