@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from rnn_tutorial.experiments import __doc__ as package_doc
-from rnn_tutorial.experiments.catalogue import EXPERIMENTS
+from rnn_tutorial.experiments.catalogue import EXPERIMENTS, Experiment
 from rnn_tutorial.experiments.figures import render_figures
 from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
@@ -41,7 +41,7 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
     runs: dict[str, Future] = {}
     places = {}
     short = ("--total_steps", "20", "--warmup_step", "5") if quick else ()
-    seeds = {name: range(min(num_seeds, EXPERIMENTS[name].max_seeds)) for name in names}
+    seeds = {name: _seeds(EXPERIMENTS[name], num_seeds) for name in names}
     at_most = 3 if quick else None
     variants = {name: dict([*EXPERIMENTS[name].variants.items()][:at_most]) for name in names}
     with ThreadPoolExecutor(jobs) as pool:
@@ -85,6 +85,11 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
         write_json(folder / f"{name}.json", content)
         if EXPERIMENTS[name].timed and not quick:
             time_updates([name])
+
+
+def _seeds(experiment: Experiment, num_seeds: int) -> range:
+    first = experiment.first_seed
+    return range(first, first + min(num_seeds, experiment.max_seeds))
 
 
 def time_updates(names: Sequence[str]) -> None:

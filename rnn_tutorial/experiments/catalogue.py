@@ -10,6 +10,7 @@ from rnn_tutorial.settings.recipes import RECIPES
 
 EXACT_LENGTH = 5  # up to here every input is scored
 LENGTHS = (10, 100, 1000)  # here random sequences
+LONG = (500, 501, 1000)  # of a machine, which may answer otherwise at odd lengths
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Experiment:
         variants: name to flags.
         certify: True to try a proof of each trained network, and look at its automaton, too.
         lengths: at which sequences are sampled.
+        first_seed: those of the runs follow one another from here.
         max_seeds: more are not run: what takes long is compared on fewer.
         timed: True to measure the time of an update of each variant, in turns.
         environment: variables that are set for the training.
@@ -30,6 +32,7 @@ class Experiment:
     variants: dict[str, tuple[str, ...]]
     certify: bool = False
     lengths: tuple[int, ...] = LENGTHS
+    first_seed: int = 0
     max_seeds: int = 20
     timed: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +93,17 @@ _MACHINES = {name: ("--task", name, *_CERTIFIED) for name in LIBRARY} | {
     f"sum modulo {m}": ("--max_number", str(m - 1), *_CERTIFIED) for m in _MODULI
 }
 
+SIZES = (8, 16, 32, 64, 128)
+SIZED = ("parity", "tomita_4", "sum modulo 5", "sum modulo 10")
+_NETS = {
+    "one layer": (),
+    "two layers": ("--num_layers", "2"),
+    "GRU": ("--cell", "gru"),
+}
+_MODEST = ("--hidden_dim", "64", "--total_steps", "6000")  # autograd trains the GRU
+_SAMPLINGS = {"varied": (), "uniform": ("--sampling", "uniform")}
+_SEEN = ("cycle_navigation", "tomita_5", "contains_abba", "divisible_by_3", "sum modulo 10")
+
 EXPERIMENTS = {
     "solved": Experiment(
         "Does every seed answer every input, and longer ones?", {"solved": _SOLVED}
@@ -99,10 +113,42 @@ EXPERIMENTS = {
         {"certified": ("--recipe", "certified")},
         certify=True,
     ),
+    "fresh": Experiment(
+        "Does the recipe solve the task for seeds that were not looked at while it was made?",
+        {"solved": _SOLVED},
+        first_seed=1000,
+        max_seeds=50,
+    ),
     "machines": Experiment(
-        "Which machines are learned until they are proved?",
-        _MACHINES,
-        lengths=(500, 1000),
+        "Which machines are learned until they are proved?", _MACHINES, lengths=LONG
+    ),
+    "sampling": Experiment(
+        "What do training sequences that visit everything bring?",
+        {
+            f"{name}, {sampling}": (*_MACHINES[name], *flags)
+            for name in _SEEN
+            for sampling, flags in _SAMPLINGS.items()
+        },
+        lengths=LONG,
+        max_seeds=10,
+    ),
+    "smallest": Experiment(
+        "How small can a network be and still be proved?",
+        {
+            f"{name}, hidden_dim {size}": (*_MACHINES[name], "--hidden_dim", str(size))
+            for name in SIZED
+            for size in SIZES
+        },
+        lengths=LONG,
+    ),
+    "deeper": Experiment(
+        "Can two layers and a GRU be proved?",
+        {
+            f"{name}, {net}": (*_MACHINES[name], *_MODEST, *flags)
+            for name in SIZED
+            for net, flags in _NETS.items()
+        },
+        lengths=LONG,
         max_seeds=10,
     ),
     "published": Experiment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rnn_tutorial.experiments.catalogue import SIZED, SIZES
 from rnn_tutorial.experiments.markdown import markdown, spread_of
 
 _Runs = list[dict[str, Any]]
@@ -13,7 +14,7 @@ _Runs = list[dict[str, Any]]
 def machines(results: dict[str, Any]) -> str:
     """A row for each machine: how many seeds are right, how many proved, and how."""
     header = [
-        *("machine", "proved", "right on all trained lengths", "all right at 500 and 1,000"),
+        *("machine", "proved", "right on all trained lengths", "all right at 500, 501, 1,000"),
         *("seconds", "updates", "abstract states", "smallest margin"),
     ]
     rows = []
@@ -36,12 +37,46 @@ def machines(results: dict[str, Any]) -> str:
     return markdown(header, rows)
 
 
+def sampling(results: dict[str, Any]) -> str:
+    """A row for each machine: how many seeds are proved and right, by the sampling."""
+    ways = ("varied", "uniform")
+    header = ["machine", *(f"proved, {way}" for way in ways)]
+    header += [f"all right at 500, 501, 1,000, {way}" for way in ways]
+    names = dict.fromkeys(variant.rpartition(", ")[0] for variant in results["variants"])
+    rows = []
+    for name in names:
+        by_way = [results["variants"][f"{name}, {way}"]["runs"] for way in ways]
+        counts = [_count(runs, _is_proved) for runs in by_way]
+        rows.append([name, *counts, *(_count(runs, _is_right_at_length) for runs in by_way)])
+    return markdown(header, rows)
+
+
+def smallest(results: dict[str, Any]) -> str:
+    """A row for each machine, a column for each size of the hidden state: seeds proved."""
+    return _proved_table(results, [f"hidden_dim {size}" for size in SIZES])
+
+
+def deeper(results: dict[str, Any]) -> str:
+    """A row for each machine, a column for each kind of net: seeds proved."""
+    kinds = dict.fromkeys(variant.rpartition(", ")[2] for variant in results["variants"])
+    return _proved_table(results, list(kinds))
+
+
+def _proved_table(results: dict[str, Any], kinds: list[str]) -> str:
+    variants = results["variants"]
+    rows = [
+        [name, *(_count(variants[f"{name}, {kind}"]["runs"], _is_proved) for kind in kinds)]
+        for name in SIZED
+    ]
+    return markdown(["machine", *kinds], rows)
+
+
 def _is_proved(run: dict[str, Any]) -> bool:
     return run["proof"]["proved"]
 
 
 def _is_right_at_length(run: dict[str, Any]) -> bool:
-    """True if all sampled sequences, of 500 and of 1,000 tokens, are answered right."""
+    """True if all sampled sequences, of 500, 501 and 1,000 tokens, are answered right."""
     return set(run["right_at_length"].values()) == {run["num_sequences"]}
 
 

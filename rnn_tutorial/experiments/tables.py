@@ -27,7 +27,7 @@ from rnn_tutorial.experiments.lesson_tables import (
     training_transcript,
     transcript,
 )
-from rnn_tutorial.experiments.machine_tables import machines
+from rnn_tutorial.experiments.machine_tables import deeper, machines, sampling, smallest
 from rnn_tutorial.experiments.markdown import (
     markdown,
     share_of,
@@ -294,6 +294,10 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "processor": _processor_table,
     "machines": machines,
+    "sampling": sampling,
+    "smallest": smallest,
+    "deeper": deeper,
+    "fresh-right": lambda r: _count(r, lambda run: run["right_at_length"]["1000"] == 1000),
     "benchmark-baseline": lambda r: (
         f"{r['training']['step']['A']['compiled']['speedup']['median']:.0f}"
     ),

@@ -36,6 +36,15 @@ def test_a_recipe_is_allowed_and_flags_override_it(name):
     assert f"{name}: {RECIPES[name].lesson}" in describe_recipes()
 
 
+def test_certified_reads_longer_sequences_of_machines_with_few_tokens():
+    lengths = [
+        TrainConfig(**settings_of({"recipe": "certified", **flags})).max_seq_len
+        for flags in ({}, {"task": "parity"}, {"task": "parity", "max_seq_len": 7})
+    ]
+    assert lengths == [10, 20, 7]
+    assert "other tasks than the sum: --max_seq_len 20" in describe_recipes()
+
+
 @pytest.mark.parametrize("flag", ["min_seq_len", "max_seq_len", "max_number"])
 def test_flags_of_digits_are_refused_with_a_file(flag):
     with pytest.raises(ValueError, match=f"--{flag} 3 cannot be combined with --train_file"):
