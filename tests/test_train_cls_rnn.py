@@ -15,7 +15,8 @@ from rnn_tutorial.data.streams import SeqSumModDataset
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import load_model
-from rnn_tutorial.runs.checkpoint import load_checkpoint, weights_hash
+from rnn_tutorial.runs.archive import weights_hash
+from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.training.objective import Contraction
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate

@@ -16,7 +16,8 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.check import InvalidCertificate, Rule, check_certificate, claimed_hash
 from rnn_tutorial.proof.intervals import MAX_NUMBERS, is_provable
-from rnn_tutorial.runs.checkpoint import Checkpoint, weights_hash
+from rnn_tutorial.runs.archive import weights_hash
+from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import write_atomically
 
 if TYPE_CHECKING:  # to tell whether a certificate holds needs no prover

@@ -11,17 +11,11 @@ flipped bit.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
-import json
 import os
 import pickle
-import re
-import struct
-import warnings
 import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -29,12 +23,19 @@ from typing import Annotated, Any, TypedDict
 import torch
 from torch import Tensor
 
+from rnn_tutorial.runs.archive import (
+    DAMAGED,
+    DamagedArchive,
+    check_hash,
+    check_parts,
+    load_plain,
+    save_archive,
+)
 from rnn_tutorial.runs.folder import (
     BEST_FILE,
     checkpoint_path,
     read_file,
     step_in_name,
-    write_atomically,
 )
 from rnn_tutorial.runs.schema import Count, Positive, Size, build
 from rnn_tutorial.settings.config import TrainConfig
@@ -104,45 +105,10 @@ class Checkpoint:
     elapsed_seconds: Positive = 0.0
 
 
-class DamagedCheckpoint(ValueError):
-    """A file that is not what was once written, or nothing that this project writes."""
-
-
-_DAMAGED = (
-    RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError,
-    TypeError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
-)  # fmt: skip
-
-
-def weights_hash(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the weights, by name: name, type, shape, and the numbers as little-endian."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
-    return digest.hexdigest()
-
-
-def content_hash(content: Mapping[str, Any]) -> str:
-    """SHA-256 over all that a checkpoint holds, as JSON with a hash for each tensor."""
-    text = json.dumps(content, sort_keys=True, default=_tensor_hash)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _tensor_hash(tensor: Tensor) -> str:
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise ValueError("a tensor of more numbers than memory holds")
-    return weights_hash({"": tensor})
-
-
 def save_checkpoint(folder: Path, step: int, is_best: bool = False, **content: Any) -> Path:
     """Write the checkpoint of a step, or the best one; the keywords are fields of Checkpoint."""
-    content = {"format": FORMAT, "step": step, **content}
-    buffer = io.BytesIO()
-    torch.save({**content, "sha256": content_hash(content)}, buffer)
     path = folder / BEST_FILE if is_best else checkpoint_path(folder, step)
-    write_atomically(path, buffer.getvalue())
+    save_archive(path, {"format": FORMAT, "step": step, **content})
     return path
 
 
@@ -151,46 +117,40 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises:
         ValueError: no such file, or none that may be opened.
-        DamagedCheckpoint: the file is damaged or foreign, or it asks to execute code.
+        DamagedArchive: the file is damaged or foreign, or it asks to execute code.
     """
     path = Path(path)
     shown, file = repr(str(path)), read_file(path)
-    content = _load_plain(file, shown)
+    content = load_plain(file, shown)
     known = content if isinstance(content, dict) else {}
     if "sha256" not in known:
-        _check_archive(file, shown)
+        check_parts(file, shown)
     if "format" not in known and "embedding.weight" in known:
         return _published_checkpoint(path, content)
     known = _as_newest(known, shown)
     if known.get("format") != FORMAT:
-        raise DamagedCheckpoint(f"{shown} is not a checkpoint of this project")
+        raise DamagedArchive(f"{shown} is not a checkpoint of this project")
     values = {name: value for name, value in known.items() if name not in ("format", "sha256")}
     try:
         checkpoint = build(Checkpoint, {"path": path, **values}, f"{shown} is damaged")
         _check_weights(checkpoint)
         _check_content(checkpoint)
     except ValueError as error:
-        raise DamagedCheckpoint(str(error)) from None
+        raise DamagedArchive(str(error)) from None
     return checkpoint
 
 
 def _as_newest(content: dict[str, Any], shown: str) -> dict[str, Any]:
     """The content of a file of any format as one of the newest; one with a hash is checked."""
     if "sha256" in content or content.get("format") == FORMAT:
-        hashed = {name: value for name, value in content.items() if name != "sha256"}
-        try:
-            is_whole = content_hash(hashed) == content.get("sha256")
-        except (*_DAMAGED, RecursionError):
-            is_whole = False
-        if not is_whole:
-            raise DamagedCheckpoint(f"{shown} is damaged: its SHA-256 checksum does not match")
+        check_hash(content, shown)
     if content.get("format") == _FORMAT_1:
         content = {"standing": {}, "examples": None} | content
         history, examples = content.pop("standing"), content.pop("examples")
         try:
             task = _task_of_format_1(content["config"], examples)
         except (LookupError, TypeError):
-            raise DamagedCheckpoint(f"{shown} is damaged: its settings name no task") from None
+            raise DamagedArchive(f"{shown} is damaged: its settings name no task") from None
         content |= {"format": _FORMAT_2, "task": task, "history": history}
     if content.get("format") == _FORMAT_2:
         content = content | {"format": FORMAT, "run_id": None}
@@ -242,35 +202,6 @@ def _task_of_format_1(
     }
 
 
-def _load_plain(file: bytes, shown: str, allowed: Sequence[type] = ()) -> Any:
-    """Load tensors, plain values and the allowed classes; refuse everything else."""
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
-            warnings.simplefilter("ignore")  # of foreign formats; they are refused anyway
-            return torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
-        asked = re.search(r"GLOBAL:? ([\w.]+)", str(error))
-        if not asked:
-            raise DamagedCheckpoint(f"{shown} is damaged or not a checkpoint") from None
-        raise DamagedCheckpoint(
-            f"{shown} is refused: loading it would call {asked[1]}, "
-            "and a checkpoint needs tensors and plain values only"
-        ) from None
-
-
-def _check_archive(file: bytes, shown: str) -> None:
-    """Check the CRC of each part of an archive, which PyTorch writes but does not check."""
-    if not zipfile.is_zipfile(io.BytesIO(file)):
-        return  # of an old PyTorch
-    try:
-        with zipfile.ZipFile(io.BytesIO(file)) as archive:
-            is_whole = archive.testzip() is None
-    except _DAMAGED:
-        is_whole = False
-    if not is_whole:
-        raise DamagedCheckpoint(f"{shown} is damaged: a part of it does not have its CRC-32")
-
-
 def _published_checkpoint(path: Path, weights: dict[str, Tensor]) -> Checkpoint:
     """A state_dict of the published scripts, whose settings lie beside it in `args.pt`."""
     config = _load_namespace(path.with_name("args.pt"))
@@ -302,11 +233,11 @@ def _load_namespace(path: Path) -> dict[str, Any]:
         )
     content, shown = read_file(path), repr(str(path))
     if zipfile.is_zipfile(io.BytesIO(content)):
-        namespace = _load_plain(content, shown, [argparse.Namespace])
+        namespace = load_plain(content, shown, [argparse.Namespace])
     else:
         try:
             namespace = _NamespaceUnpickler(io.BytesIO(content)).load()
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise ValueError(f"{str(path)!r} is refused: {error}") from None
     if type(namespace) is not argparse.Namespace:
         raise ValueError(f"{str(path)!r} holds no argparse.Namespace")

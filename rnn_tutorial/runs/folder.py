@@ -114,13 +114,19 @@ def best_or_latest(folder: Path) -> Path | None:
     return best if os.path.lexists(best) else latest_checkpoint(folder)
 
 
-def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--save_dir") -> Path:
+def find_checkpoint(
+    save_dir: str,
+    run_name: str | None = None,
+    flag: str = "--save_dir",
+    train: str = "python train_cls_rnn.py",
+) -> Path:
     """The checkpoint that speaks for the named run, or for the newest run in a folder of runs.
 
     Args:
         save_dir: a folder of runs, or the folder of a run.
         run_name: the run in it; None takes the run whose checkpoint was written last.
         flag: what the user gave save_dir with, for the refusal.
+        train: the command that makes runs, for the refusal.
 
     Raises:
         ValueError: there is no such folder, or no checkpoint in it.
@@ -128,9 +134,7 @@ def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--s
     folder = Path(save_dir) if run_name is None else Path(save_dir, run_name)
     flag = flag if run_name is None else "--run_name"
     if not folder.is_dir():
-        raise ValueError(
-            f"{flag}: there is no folder {str(folder)!r}; train first: python train_cls_rnn.py"
-        )
+        raise ValueError(f"{flag}: there is no folder {str(folder)!r}; train first: {train}")
     if found := best_or_latest(folder):
         return found
     runs = [] if run_name else [run for run in folder.iterdir() if run.is_dir()]
@@ -138,7 +142,7 @@ def find_checkpoint(save_dir: str, run_name: str | None = None, flag: str = "--s
     if not found:
         raise ValueError(
             f"{flag}: no checkpoint (model_step_N.pt) in {str(folder)!r}; "
-            "train a model first: python train_cls_rnn.py"
+            f"train a model first: {train}"
         )
     newest = max(found, key=lambda path: (path.lstat().st_mtime_ns, path.parent.name))
     return best_or_latest(newest.parent)
@@ -215,7 +219,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def metrics_until(folder: Path, last: float = math.inf) -> list[dict[str, Any]]:
+def metrics_until(
+    folder: Path, last: float = math.inf, schema: type = MetricsLine
+) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl up to a step; a half-written last line is skipped.
 
     Raises:
@@ -232,7 +238,7 @@ def metrics_until(folder: Path, last: float = math.inf) -> list[dict[str, Any]]:
             values = json.loads(line)
         except (ValueError, RecursionError):
             raise ValueError(f"{place} is damaged: it is not JSON") from None
-        check_record(values, MetricsLine, place)
+        check_record(values, schema, place)
         if values.get("step", 0) <= step:
             raise ValueError(f"{place}: it needs a step greater than {step}")
         step = values["step"]
@@ -248,13 +254,14 @@ class MetricsFile:
         folder: the run's folder.
         step: the step that training starts from. Lines beyond it, which a killed process wrote
             after its last checkpoint, are dropped, and so is a half-written last line.
+        schema: what a line may hold.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int, schema: type = MetricsLine) -> None:
         path = folder / METRICS_FILE
         if os.path.lexists(path):
             lines = read_file(path).splitlines(keepends=True)
-            kept = lines[: len(metrics_until(folder, step))]
+            kept = lines[: len(metrics_until(folder, step, schema))]
             if kept != lines:
                 write_atomically(path, b"".join(kept))
         self._file = path.open("a", encoding="utf-8")

@@ -10,12 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from rnn_tutorial.runs.checkpoint import (
-    Checkpoint,
-    DamagedCheckpoint,
-    load_checkpoint,
-    weights_hash,
-)
+from rnn_tutorial.runs.archive import DamagedArchive, weights_hash
+from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
 from rnn_tutorial.runs.folder import (
     BEST_FILE,
     CONFIG_FILE,
@@ -94,7 +90,7 @@ def load_checked(path: str | Path) -> Checkpoint:
     path = Path(path)
     try:
         checkpoint = load_checkpoint(path)
-    except DamagedCheckpoint as error:
+    except DamagedArchive as error:
         others = (other for other in checkpoints(path.parent) if other != path)
         good = next((other for other in others if _is_good(other)), None)
         hint = f"; the last good checkpoint is {str(good)!r}" if good else ""
@@ -124,7 +120,7 @@ def find_resume_point(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in checkpoints(folder):
         try:
             checkpoint = load_checkpoint(path)
-        except DamagedCheckpoint as error:
+        except DamagedArchive as error:
             damage.append(str(error))
             continue
         check_belongs(checkpoint)

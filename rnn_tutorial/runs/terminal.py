@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -53,17 +53,23 @@ def say(sentence: str) -> None:
 
 
 class Progress:
-    """A progress bar with the latest metrics on a terminal; elsewhere one plain line per report."""
+    """A progress bar with the latest metrics on a terminal; elsewhere one plain line per report.
 
-    # metric: its displayed name and format
-    _SHOWN: ClassVar = {
-        "loss": ("loss", ".4f"),
-        "accuracy": ("accuracy", ".2%"),
-        "current_lr": ("lr", ".2e"),
-        "steps_per_second": ("steps/s", ",.0f"),
-    }
+    Args:
+        first_step: where it begins.
+        total_steps: where it ends.
+        score: metric to displayed name and format, of what an evaluation finds.
+    """
 
-    def __init__(self, first_step: int, total_steps: int) -> None:
+    def __init__(
+        self, first_step: int, total_steps: int, score: Mapping[str, tuple[str, str]] | None = None
+    ) -> None:
+        self._shown = {
+            "loss": ("loss", ".4f"),
+            **(score or {"accuracy": ("accuracy", ".2%")}),
+            "current_lr": ("lr", ".2e"),
+            "steps_per_second": ("steps/s", ",.0f"),
+        }
         self._step, self._total_steps = first_step, total_steps
         self._figures: dict[str, str] = {}
         self._bar = None
@@ -86,7 +92,7 @@ class Progress:
         """Show metrics of the current step; the bar also keeps those of earlier steps."""
         figures = {
             name: f"{metrics[key]:{form}}"
-            for key, (name, form) in self._SHOWN.items()
+            for key, (name, form) in self._shown.items()
             if key in metrics
         }
         if self._bar is not None:

@@ -10,8 +10,8 @@ from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 from rnn_tutorial.settings.recipes import DIGIT_SUM
 
 
-def find_conflicts(config: Any) -> Iterator[str]:
-    """Why settings of a TrainConfig do not go together, one sentence each."""
+def find_general_conflicts(config: Any) -> Iterator[str]:
+    """Why settings that every training has do not go together, one sentence each."""
     for setting in fields(config):
         value = getattr(config, setting.name)
         needed, allowed = setting.metadata.get("needs", (setting.name, (value,)))
@@ -20,13 +20,6 @@ def find_conflicts(config: Any) -> Iterator[str]:
                 f"--{setting.name} {value} applies only to --{needed} {' or '.join(allowed)}, "
                 f"not to {getattr(config, needed)}"
             )
-    if config.min_seq_len > config.max_seq_len:
-        yield (
-            f"--min_seq_len {config.min_seq_len} must not be greater than "
-            f"--max_seq_len {config.max_seq_len}"
-        )
-    if config.eval_file and not config.train_file:
-        yield f"--eval_file {config.eval_file!r} needs a --train_file to learn from"
     if config.min_lr > config.lr and config.scheduler != "constant":
         yield f"--min_lr {config.min_lr:g} must not be greater than --lr {config.lr:g}"
     if config.warmup_step >= config.total_steps:
@@ -38,6 +31,18 @@ def find_conflicts(config: Any) -> Iterator[str]:
         yield f"--run_name {config.run_name!r} is not a folder name; use letters, digits, . _ -"
     if not config.save_dir or "\0" in config.save_dir:
         yield f"--save_dir {config.save_dir!r} is not a folder name"
+
+
+def find_conflicts(config: Any) -> Iterator[str]:
+    """Why settings of a TrainConfig do not go together, one sentence each."""
+    yield from find_general_conflicts(config)
+    if config.min_seq_len > config.max_seq_len:
+        yield (
+            f"--min_seq_len {config.min_seq_len} must not be greater than "
+            f"--max_seq_len {config.max_seq_len}"
+        )
+    if config.eval_file and not config.train_file:
+        yield f"--eval_file {config.eval_file!r} needs a --train_file to learn from"
     if config.train_file and config.task != DIGIT_SUM:
         yield f"--task {config.task} cannot be combined with --train_file {config.train_file!r}"
     if config.train_file and config.sampling == "varied":

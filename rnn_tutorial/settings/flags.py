@@ -1,4 +1,4 @@
-"""The command-line flags: one for each field of TrainConfig."""
+"""The command-line flags: one for each field of a configuration."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.fields import describe_bounds
 
 
-def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """Give the parser one flag per field of TrainConfig, grouped, with the defaults in the help.
+def add_config_flags(parser: argparse.ArgumentParser, schema: type = TrainConfig) -> None:
+    """Give the parser one flag per field of a configuration, grouped, defaults in the help.
 
     A flag that the user does not give is absent from the namespace, so that the caller can tell
     which settings were chosen explicitly.
     """
     groups: dict[str, Any] = {}
-    for setting in fields(TrainConfig):
+    for setting in fields(schema):
         title = setting.metadata["group"]
         if title not in groups:
             groups[title] = parser.add_argument_group(title)

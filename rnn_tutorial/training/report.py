@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path, PureWindowsPath
 
 from rnn_tutorial.model.classifier import RnnClsNet, count_parameters
-from rnn_tutorial.runs.checkpoint import weights_hash
+from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.folder import (
     BEST_FILE,
     RESULT_FILE,

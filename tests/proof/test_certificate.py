@@ -21,7 +21,8 @@ from rnn_tutorial.proof.certificate import (
     save_certificate,
 )
 from rnn_tutorial.proof.prove import prove
-from rnn_tutorial.runs.checkpoint import load_checkpoint, weights_hash
+from rnn_tutorial.runs.archive import weights_hash
+from rnn_tutorial.runs.checkpoint import load_checkpoint
 
 ABSENT, UNCHECKED, HOLDS = CertificateStatus
 # The walk on a circle, where right and left are exchanged.

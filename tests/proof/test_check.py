@@ -27,7 +27,8 @@ from rnn_tutorial.proof import check
 from rnn_tutorial.proof.certificate import as_arrays, as_rule, certificate_path, save_certificate
 from rnn_tutorial.proof.check import InvalidCertificate, Rule, check_certificate
 from rnn_tutorial.proof.prove import prove
-from rnn_tutorial.runs.checkpoint import load_checkpoint, weights_hash
+from rnn_tutorial.runs.archive import weights_hash
+from rnn_tutorial.runs.checkpoint import load_checkpoint
 
 SUM = as_rule(SumModulo(1))
 

@@ -25,7 +25,8 @@ from conftest import REPOSITORY
 import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import certify, diagnose, evaluate
-from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint, weights_hash
+from rnn_tutorial.runs.archive import weights_hash
+from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
 from rnn_tutorial.runs.lock import FolderLock
 from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig
 

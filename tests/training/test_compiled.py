@@ -25,7 +25,7 @@ from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.kernels.activations import tanh
 from rnn_tutorial.kernels.compiler import compile_function
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.runs.checkpoint import weights_hash
+from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.training.compiled import compile_training_step
 
 TESTS = REPOSITORY / "tests"

@@ -1,0 +1,1 @@
+"""The gallery: four other tasks of recurrent networks, each in one file with its loop visible."""

@@ -1,0 +1,73 @@
+"""The command of a task: subcommands, and bad input as one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from rnn_tutorial.gallery.settings import GalleryConfig, add_train_flags
+from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
+
+
+def make_parser(task: str, doc: str, schema: type[GalleryConfig]) -> tuple[Any, Any]:
+    """The parser of a task with its command `train`, and where its other commands are added.
+
+    Args:
+        task: the name of the file: "text".
+        doc: its docstring.
+        schema: its configuration.
+    """
+    program = f"python -m rnn_tutorial.gallery.{task}"
+    parser = CommandLineParser(prog=program, description=doc)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_train_flags(commands.add_parser("train", help="train a network"), schema)
+    return parser, commands
+
+
+def add_run_flag(parser: argparse.ArgumentParser) -> None:
+    """`--run`, for the commands that use a trained network."""
+    parser.add_argument(
+        "--run",
+        metavar="RUN",
+        help="a run's folder, a folder of runs or a checkpoint (default: the latest run)",
+    )
+
+
+def execute(
+    parser: argparse.ArgumentParser,
+    functions: Mapping[str, Callable[[dict[str, Any]], int]],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Execute the command that the user gave; returns the exit status.
+
+    Args:
+        parser: of the task.
+        functions: name of a command to what it does with its flags; returns the exit status, and
+            raises ValueError or OSError for what the user can mend.
+        arguments: those of the command line; None takes the program's.
+    """
+    spare_the_garbage_collector()
+    flags = vars(parser.parse_args(arguments))
+    command = flags.pop("command")
+    try:
+        status = functions[command](flags)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
+        return 2
+    except (MemoryError, torch.OutOfMemoryError):
+        print(f"{parser.prog}: error: there is not enough memory", file=sys.stderr)
+        return 1

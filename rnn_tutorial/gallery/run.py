@@ -1,0 +1,543 @@
+"""A training run of the gallery: everything around the loop, so that the loop can be read.
+
+The loop of every task has this form:
+
+    with run.recording(model):
+        for step in run.steps():
+            loss = ...                                    batch, forward
+            optimizer.zero_grad()
+            loss.backward()
+            grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm)
+            set_learning_rate(optimizer, run.learning_rate)
+            optimizer.step()
+            run.record_update(loss, grad_norm)
+            if run.needs_evaluation:
+                run.record_evaluation(score, figures)
+            run.log()
+            if run.checkpoint_is_due:
+                run.save(model, optimizer, carried)
+    return run.finish(model)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from rnn_tutorial.gallery.settings import SAVE_DIR, Config, GalleryConfig, recorded_config
+from rnn_tutorial.runs.archive import (
+    DamagedArchive,
+    check_hash,
+    load_plain,
+    save_archive,
+    weights_hash,
+)
+from rnn_tutorial.runs.folder import (
+    BEST_FILE,
+    CONFIG_FILE,
+    RESULT_FILE,
+    MetricsFile,
+    checkpoint_path,
+    checkpoints,
+    claim_run_folder,
+    find_checkpoint,
+    new_run_id,
+    read_file,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
+from rnn_tutorial.runs.lock import FolderLock
+from rnn_tutorial.runs.processes import describe_threads
+from rnn_tutorial.runs.provenance import versions
+from rnn_tutorial.runs.schema import Count, Positive, Size, build
+from rnn_tutorial.runs.terminal import Progress, StopSignals, say, shown
+from rnn_tutorial.runs.tracking import Tracker, start_tracker
+from rnn_tutorial.training.optimizer import load_state
+from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
+
+FORMAT = "rnn_tutorial gallery 1"
+
+
+class GalleryLine(TypedDict, total=False):
+    """What a line of metrics.jsonl may hold; `step` must be there."""
+
+    step: Size
+    loss: float | None  # None: not a finite number
+    current_lr: Positive
+    grad_norm: Positive
+    steps_per_second: Positive
+    score: float
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class GalleryCheckpoint:
+    """The content of a checkpoint file of the gallery.
+
+    Args:
+        path: where it was loaded from.
+        task: the name of the task: "text".
+        run_id: the identity of its run.
+        step: optimizer updates behind it.
+        config: the fields of the task's configuration.
+        data: what the task must know of its data to use the network, and to tell whether they are
+            the same when it goes on: alphabet, scaling, fingerprint.
+        weights: the state_dict of the model.
+        optimizer: that of the optimizer.
+        random_state: that of PyTorch's generator on the CPU, and of the GPU's if it was used.
+        carried: what the loop carries from update to update, such as hidden states.
+        score: of the evaluation at that step; higher is better.
+        figures: of the evaluation.
+        history: the fields of EvaluationHistory at that step.
+        elapsed_seconds: training time behind it.
+    """
+
+    path: Path
+    task: str
+    run_id: str
+    step: Count
+    config: dict[str, Any]
+    data: dict[str, Any]
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    random_state: dict[str, Tensor]
+    carried: dict[str, Any]
+    score: float
+    figures: dict[str, Any]
+    history: dict[str, Any]
+    elapsed_seconds: Positive
+
+
+def load_gallery_checkpoint(path: Path, task: str) -> GalleryCheckpoint:
+    """Load a checkpoint of a task.
+
+    Raises:
+        ValueError: no such file, or none that may be opened, or it is of another task.
+        DamagedArchive: the file is damaged or foreign, or it asks to execute code.
+    """
+    shown_path = repr(str(path))
+    content = load_plain(read_file(path), shown_path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DamagedArchive(f"{shown_path} is not a checkpoint of the gallery")
+    check_hash(content, shown_path)
+    values = {name: value for name, value in content.items() if name not in ("format", "sha256")}
+    try:
+        checkpoint = build(GalleryCheckpoint, {"path": path, **values}, f"{shown_path} is damaged")
+    except ValueError as error:
+        raise DamagedArchive(str(error)) from None
+    if checkpoint.task != task:
+        raise ValueError(
+            f"{shown_path} is of the task {checkpoint.task!r}, not of {task!r}; "
+            f"use python -m rnn_tutorial.gallery.{checkpoint.task}"
+        )
+    return checkpoint
+
+
+def find_run(run: str | None, task: str, schema: type[Config]) -> tuple[GalleryCheckpoint, Config]:
+    """The checkpoint that --run means, and its configuration.
+
+    Args:
+        run: a run's folder, a folder of runs or a file; None takes the latest run of the task in
+            SAVE_DIR.
+        task: its name.
+        schema: the configuration of the task.
+
+    Raises:
+        ValueError: there is none, or it is damaged or of another task.
+    """
+    train = f"python -m rnn_tutorial.gallery.{task} train"
+    if run is not None:
+        path = Path(run)
+        is_file = os.path.lexists(path) and not path.is_dir()
+        path = path if is_file else find_checkpoint(run, flag="--run", train=train)
+    else:
+        path = _latest_of_task(task, train)
+    checkpoint = load_gallery_checkpoint(path, task)
+    return checkpoint, recorded_config(schema, checkpoint.config, path)
+
+
+def _latest_of_task(task: str, train: str) -> Path:
+    """The checkpoint that speaks for the latest run of a task in the default folder."""
+    found = []
+    for config in Path(SAVE_DIR).glob(f"*/{CONFIG_FILE}"):
+        with contextlib.suppress(ValueError):
+            is_of_task = read_json(config).get("task") == task
+            if is_of_task and (kept := checkpoints(config.parent)):
+                found.append(kept[0])
+    if not found:
+        raise ValueError(f"there is no trained run of {task!r} in {SAVE_DIR}; train first: {train}")
+    newest = max(found, key=lambda path: (path.lstat().st_mtime_ns, path.parent.name))
+    return find_best(newest.parent)
+
+
+def find_best(folder: Path) -> Path:
+    """The best checkpoint of a run if it keeps one, else the latest."""
+    return find_checkpoint(str(folder), flag="--run")
+
+
+class GalleryRun:
+    """A run of a task, new or resumed; use it in a `with` statement.
+
+    Args:
+        task: its name, as in the command: "text".
+        config: every setting.
+        data: plain values that say which data are learned; see GalleryCheckpoint.
+        resume: the folder of the run to go on with; None makes a new one.
+        score: name and format of the figure that progress lines show: ("bits", ".3f").
+
+    Attributes:
+        folder: of the run.
+        step: updates made so far.
+        score: of the latest evaluation, or None.
+        figures: of the latest evaluation.
+        diverged: True if a loss or a gradient was not a finite number.
+        is_finished: True if an earlier process has brought the run to its end.
+
+    Raises:
+        ValueError: the folder cannot be made, another process trains the run, its files are
+            damaged, or the data have changed.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        config: GalleryConfig,
+        data: Mapping[str, Any],
+        resume: str | None,
+        score: tuple[str, str],
+    ) -> None:
+        self.task, self.config, self.data = task, config, dict(data)
+        self._shown_score = score
+        self.folder = Path(resume) if resume else claim_run_folder(config.save_dir, config.run_name)
+        self.step, self._is_resumed = 0, resume is not None
+        self.score: float | None = None
+        self.figures: dict[str, Any] = {}
+        self.diverged = self._is_evaluated = False
+        self.history = EvaluationHistory(best_accuracy=-math.inf)
+        self._tracker = Tracker()
+        self.stop = StopSignals()
+        self._seconds_before, self._started = 0.0, time.perf_counter()
+        self._checkpoint: GalleryCheckpoint | None = None
+        self._lock = FolderLock(self.folder)
+        try:
+            self.run_id = self._read_folder() if resume else new_run_id()
+        except BaseException:
+            self._lock.release()
+            raise
+        torch.manual_seed(config.seed)
+        torch.set_num_threads(config.num_threads)
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+
+    def _read_folder(self) -> str:
+        """Find the checkpoint to go on from; returns the identity of the run."""
+        recorded = read_json(self.folder / CONFIG_FILE)
+        if recorded.get("task") != self.task or not isinstance(recorded.get("run_id"), str):
+            raise ValueError(f"{str(self.folder)!r} is not a run of {self.task!r}")
+        damage = []
+        for path in checkpoints(self.folder):
+            try:
+                self._checkpoint = load_gallery_checkpoint(path, self.task)
+                break
+            except DamagedArchive as error:
+                damage.append(str(error))
+        if self._checkpoint is None and damage:
+            raise ValueError(f"{damage[0]}; there is no good checkpoint to go on from")
+        if self._checkpoint and self._checkpoint.run_id != recorded["run_id"]:
+            raise ValueError(f"{str(self._checkpoint.path)!r} is not of the run in its folder")
+        if self._checkpoint and self._checkpoint.data != self.data:
+            raise ValueError(
+                f"the data have changed since {str(self._checkpoint.path)!r} was written; a run "
+                "goes on with what it began with"
+            )
+        self.damage = damage
+        return recorded["run_id"]
+
+    def __enter__(self) -> GalleryRun:
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._tracker.finish()
+        self._lock.release()
+
+    @property
+    def is_finished(self) -> bool:
+        """True if an earlier process has brought the run to its end."""
+        is_over = self._checkpoint is not None and self.is_over
+        return is_over and os.path.lexists(self.folder / RESULT_FILE)
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Go on from the latest checkpoint, if there is one, and record the configuration.
+
+        Returns:
+            What the loop carried; empty in a new run.
+
+        Raises:
+            ValueError: the checkpoint does not fit the model or the optimizer.
+        """
+        remove_leftovers(self.folder)
+        checkpoint, carried = self._checkpoint, {}
+        if checkpoint is not None:
+            path = repr(str(checkpoint.path))
+            load_weights(model, checkpoint)
+            load_state(optimizer, checkpoint.optimizer, path)
+            torch.set_rng_state(checkpoint.random_state["cpu"])
+            if "gpu" in checkpoint.random_state and self.config.device.startswith("cuda"):
+                torch.cuda.set_rng_state(checkpoint.random_state["gpu"], self.config.device)
+            self.step, self._seconds_before = checkpoint.step, checkpoint.elapsed_seconds
+            self.score, self.figures = checkpoint.score, checkpoint.figures
+            self.history = build(EvaluationHistory, checkpoint.history, f"{path}: history")
+            carried = checkpoint.carried
+        if not self.is_finished:
+            settings = {"task": self.task, "run_id": self.run_id, **asdict(self.config)}
+            write_json(self.folder / CONFIG_FILE, settings)
+        return carried
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds of training so far, those before an interruption included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    # ---- the loop ----
+
+    @contextlib.contextmanager
+    def recording(self, model: nn.Module) -> Iterator[None]:
+        """While the loop runs: Ctrl-C is an orderly stop; metrics are recorded and shown."""
+        config = self.config
+        num_parameters = count_parameters(model)
+        for sentence in getattr(self, "damage", []):
+            print(f"{shown(sentence)}; the run goes on from step {self.step:,}")
+        start = f"resumed at step {self.step:,}" if self.step else "new run"
+        print(
+            f"Run {shown(self.folder)} ({start}), seed {config.seed}, device {config.device}, "
+            f"{describe_threads(config.num_threads)}; {num_parameters:,} parameters"
+        )
+        self._losses: list[Tensor] = []
+        self._logged_at = time.perf_counter()
+        name, form = self._shown_score
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.stop)
+            self._tracker = start_tracker(
+                config.tracker,
+                run_name=self.folder.name,
+                config={**asdict(config), "model_parameters": num_parameters},
+                run_id=self.run_id,
+                is_resumed=self._is_resumed,
+                say=say,
+            )
+            stack.callback(self._tracker.end)
+            self._metrics_file = stack.enter_context(
+                contextlib.closing(MetricsFile(self.folder, self.step, GalleryLine))
+            )
+            self._progress = stack.enter_context(
+                contextlib.closing(Progress(self.step, config.total_steps, {name: (name, form)}))
+            )
+            yield
+
+    def steps(self) -> Iterator[int]:
+        """The updates that are left: for each, how many were made before it."""
+        while not (self.is_over or self._is_stopping or self.diverged):
+            self._is_evaluated = False
+            yield self.step
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the update that follows."""
+        return learning_rate(self.config, self.step, self.history)
+
+    def record_update(self, loss: Tensor, grad_norm: Tensor) -> None:
+        """Take in an update that was made: its loss, and its gradient's 2-norm before clipping."""
+        self.step += 1
+        self._losses.append(loss.detach())
+        self._grad_norm = grad_norm
+        self._progress.advance(self.step)
+
+    # ---- what is due after an update ----
+
+    @property
+    def is_over(self) -> bool:
+        """True if all updates are made, or the score no longer improves."""
+        return self.step >= self.config.total_steps or self.history.stops_early(self.config)
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self.stop.signum is not None
+
+    def _is_due(self, every: int) -> bool:
+        is_multiple = every > 0 and self.step % every == 0
+        return is_multiple or self.step == self.config.total_steps
+
+    @property
+    def needs_evaluation(self) -> bool:
+        """True if an evaluation is due, or a checkpoint, which holds one."""
+        return self._is_due(self.config.eval_every) or self._is_saved_by_step
+
+    @property
+    def _is_saved_by_step(self) -> bool:
+        return self._is_due(self.config.save_every) or self._is_stopping or self.is_over
+
+    @property
+    def _is_best(self) -> bool:
+        return self.config.early_stopping_patience > 0 and self.history.best_step == self.step
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """True if a checkpoint is due."""
+        return not self.diverged and (self._is_saved_by_step or self._is_best)
+
+    def record_evaluation(self, score: float, figures: Mapping[str, Any]) -> None:
+        """Take in an evaluation; only those that are due decide about the rest of the run.
+
+        Args:
+            score: higher is better.
+            figures: plain values; the one that the progress shows is among them.
+        """
+        self.score, self.figures, self._is_evaluated = score, dict(figures), True
+        if self._is_due(self.config.eval_every):
+            self.history.observe(self.config, self.step, score, num_wrong=1)
+
+    def log(self) -> None:
+        """Write and show the metrics that are due; a loss that is not finite ends the run."""
+        metrics: dict[str, Any] = {}
+        if self.step == 1 or self._is_due(self.config.log_every) or self.is_over:
+            losses = torch.stack(self._losses)
+            now = time.perf_counter()
+            metrics["loss"] = losses.mean().item()
+            metrics["current_lr"] = self.learning_rate
+            metrics["grad_norm"] = float(self._grad_norm)
+            metrics["steps_per_second"] = len(losses) / (now - self._logged_at)
+            self._losses.clear()
+            self._logged_at = now
+            if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
+                self.diverged = True
+                self._metrics_file.write(self.step, {"loss": None})
+                return
+        if self._is_evaluated:
+            metrics["score"] = self.score
+            metrics["figures"] = {
+                name: value for name, value in self.figures.items() if isinstance(value, float)
+            }
+        if metrics:
+            self._metrics_file.write(self.step, metrics)
+            numbers = {**metrics, **metrics.pop("figures", {})}
+            self._tracker.log(numbers, self.step)
+            self._progress.report(numbers)
+
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        carried: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the checkpoints that are due, with what the loop carries to its next update."""
+        self._metrics_file.sync()  # a checkpoint is never ahead of them
+        random_state = {"cpu": torch.get_rng_state()}
+        if self.config.device.startswith("cuda"):
+            random_state["gpu"] = torch.cuda.get_rng_state(self.config.device)
+        content = {
+            "format": FORMAT,
+            "task": self.task,
+            "run_id": self.run_id,
+            "step": self.step,
+            "config": asdict(self.config),
+            "data": self.data,
+            "weights": dict(model.state_dict()),
+            "optimizer": optimizer.state_dict(),
+            "random_state": random_state,
+            "carried": dict(carried or {}),
+            "score": self.score,
+            "figures": self.figures,
+            "history": asdict(self.history),
+            "elapsed_seconds": self.elapsed_seconds,
+        }
+        if self._is_best:  # first: a later checkpoint says that it exists
+            save_archive(self.folder / BEST_FILE, content)
+        if self._is_saved_by_step:
+            save_archive(checkpoint_path(self.folder, self.step), content)
+
+    def finish(self, model: nn.Module, lines: Sequence[str] = (), ask: str = "") -> int:
+        """Say how the run ended, and write result.json if it is over; returns the exit status.
+
+        Args:
+            model: as it is now.
+            lines: what the evaluation found, in words.
+            ask: the command to type next, after the program: "sample".
+        """
+        program = f"python -m rnn_tutorial.gallery.{self.task}"
+        if self.diverged:
+            print(
+                f"The loss is not a finite number at step {self.step:,}; try a lower --lr or "
+                "--max_grad_norm."
+            )
+            return 1
+        if not self.is_over:
+            print(
+                f"Stopped after {self.step:,} updates; go on with: {program} train --resume "
+                f"{shown(self.folder)}"
+            )
+            return 128 + (self.stop.signum or signal.SIGTERM)
+        checkpoint = checkpoint_path(self.folder, self.step)
+        if not self.is_finished:
+            has_best = self.config.early_stopping_patience > 0
+            result = {
+                "task": self.task,
+                "run_id": self.run_id,
+                "config": asdict(self.config),
+                "data": self.data,
+                "steps": self.step,
+                "model_parameters": count_parameters(model),
+                "elapsed_seconds": self.elapsed_seconds,
+                "checkpoint": checkpoint.name,
+                "best_checkpoint": BEST_FILE if has_best else None,
+                "best_score": self.history.best_accuracy,
+                "best_step": self.history.best_step,
+                "score": self.score,
+                "figures": self.figures,
+                "weights_hash": weights_hash(model.state_dict()),
+                "versions": versions(),
+            }
+            write_json(self.folder / RESULT_FILE, result)
+            print(f"\nTrained {self.step:,} updates in {self.elapsed_seconds:.1f} s.")
+            for line in lines:
+                print(shown(line))
+            print(f"Checkpoint: {shown(checkpoint)}")
+        else:
+            print(f"Run {shown(self.folder)} is finished.")
+        if ask:
+            print(f"Next: {program} {ask} --run {shown(self.folder)}")
+        return 0
+
+
+def load_weights(model: nn.Module, checkpoint: GalleryCheckpoint) -> None:
+    """Give a model the weights of a checkpoint; ValueError if they do not fit."""
+    try:
+        model.load_state_dict(checkpoint.weights)
+    except RuntimeError:
+        raise ValueError(
+            f"{str(checkpoint.path)!r}: its weights are not those of its configuration"
+        ) from None
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next updates have this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

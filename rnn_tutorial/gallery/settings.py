@@ -1,0 +1,176 @@
+"""The settings that all tasks of the gallery share, defined where train_cls_rnn.py defines them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder, read_json
+from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
+from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig
+from rnn_tutorial.settings.conflicts import find_general_conflicts
+from rnn_tutorial.settings.fields import as_flag, check_bounds
+from rnn_tutorial.settings.flags import add_config_flags
+
+SAVE_DIR = "./output/gallery/"
+_TRAIN_SETTINGS = {setting.name: setting for setting in fields(TrainConfig)}
+
+
+def same_setting(name: str, default: Any = MISSING, **changes: Any) -> Any:
+    """A dataclass field like that of TrainConfig, with another default or other bounds."""
+    setting = _TRAIN_SETTINGS[name]
+    metadata = {**setting.metadata, **changes}
+    metadata["help"] = metadata["help"].replace("accuracy", "score")
+    return field(default=setting.default if default is MISSING else default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class GalleryConfig:
+    """Everything that determines a training of the gallery; each task adds settings of its own.
+
+    Raises:
+        ValueError: a setting is out of bounds, or some do not go together; names their flags.
+    """
+
+    seed: int = same_setting("seed")
+
+    cell: str = same_setting(
+        "cell", "lstm", choices=("rnn", "gru", "lstm"), help="type of the recurrent layers"
+    )
+    embed_dim: int = same_setting("embed_dim", 32)
+    hidden_dim: int = same_setting("hidden_dim", 128)
+    num_layers: int = same_setting("num_layers")
+    dropout: float = same_setting(
+        "dropout", help="probability of zeroing a value in training, between layers and before fc"
+    )
+
+    batch_size: int = same_setting("batch_size", 32, help="sequences per update")
+    optimizer: str = same_setting("optimizer", "adamw")
+    momentum: float = same_setting("momentum")
+    weight_decay: float = same_setting("weight_decay")
+    max_grad_norm: float = same_setting("max_grad_norm", 1.0)
+
+    total_steps: int = same_setting("total_steps", 5000)
+    lr: float = same_setting("lr", 0.004)
+    min_lr: float = same_setting("min_lr", 0.0)
+    warmup_step: int = same_setting("warmup_step", 100)
+    scheduler: str = same_setting("scheduler")
+    lr_factor: float = same_setting("lr_factor")
+    lr_step_every: int = same_setting("lr_step_every")
+    plateau_patience: int = same_setting("plateau_patience")
+    early_stopping_patience: int = same_setting("early_stopping_patience")
+
+    log_every: int = same_setting("log_every")
+    eval_every: int = same_setting("eval_every")
+    save_every: int = same_setting("save_every")
+    save_dir: str = same_setting("save_dir", SAVE_DIR)
+    run_name: str = same_setting("run_name")
+    tracker: str = same_setting("tracker")
+
+    device: str = same_setting("device")
+    num_threads: int = same_setting("num_threads")
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            check_bounds(setting, getattr(self, setting.name))
+        if conflict := next(self.find_conflicts(), None):
+            raise ValueError(conflict)
+
+    def find_conflicts(self):
+        """Why settings do not go together, one sentence each; a task may add its own."""
+        return find_general_conflicts(self)
+
+
+Config = TypeVar("Config", bound=GalleryConfig)
+
+
+def add_train_flags(parser: argparse.ArgumentParser, schema: type[GalleryConfig]) -> None:
+    """The flags of a training: every setting, `--quick` and `--resume`."""
+    parser.add_argument(
+        "--quick", action="store_true", help="a small training of less than a minute"
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN_DIR",
+        help=f"continue an interrupted run; only --{', --'.join(may_change(schema))} may change",
+    )
+    add_config_flags(parser, schema)
+
+
+def may_change(schema: type[GalleryConfig]) -> list[str]:
+    """The settings that may differ when a run is resumed."""
+    return [setting.name for setting in fields(schema) if setting.name in RESUME_FLAGS]
+
+
+def configure(
+    schema: type[Config], flags: Mapping[str, Any], quick: Mapping[str, Any]
+) -> tuple[Config, str | None]:
+    """The configuration of a run, every choice made, and the folder to resume or None.
+
+    Args:
+        schema: that of the task.
+        flags: what the user gave, `quick` and `resume` among it.
+        quick: the settings that --quick stands for; other flags override them.
+
+    Raises:
+        ValueError: a setting is not allowed, alone, with others, for this run or machine.
+    """
+    flags = dict(flags)
+    resume, is_quick = flags.pop("resume"), flags.pop("quick")
+    if resume:
+        if is_quick:
+            raise ValueError("--quick cannot be combined with --resume, which keeps its settings")
+        config = _resumed(schema, Path(resume), flags)
+    else:
+        config = schema(**{**(quick if is_quick else {}), **flags})
+    return (
+        replace(
+            config,
+            device=choose_device(config.device, World()),
+            num_threads=config.num_threads or choose_num_threads(),
+        ),
+        resume,
+    )
+
+
+def _resumed(schema: type[Config], folder: Path, flags: Mapping[str, Any]) -> Config:
+    if not is_run_folder(folder):
+        raise ValueError(f"--resume {str(folder)!r} is not the folder of a run: no {CONFIG_FILE}")
+    config = recorded_config(schema, read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
+    able = may_change(schema)
+    for name, value in flags.items():
+        recorded = getattr(config, name)
+        if value != recorded and name not in able:
+            raise ValueError(
+                f"{as_flag(name, value)} differs from the resumed run's {recorded!r}; with "
+                f"--resume only --{', --'.join(able)} may change"
+            )
+        by_evaluations = config.scheduler == "plateau" or config.early_stopping_patience
+        if name == "eval_every" and by_evaluations and value != recorded:
+            raise ValueError(
+                f"--eval_every {value} differs from the resumed run's {recorded}; --scheduler "
+                "plateau and --early_stopping_patience go by the evaluations"
+            )
+    return replace(config, **flags)
+
+
+def recorded_config(schema: type[Config], content: Mapping[str, Any], path: Path) -> Config:
+    """The configuration in a config.json or a checkpoint.
+
+    Raises:
+        ValueError: it is that of another task or version, or a setting is not allowed.
+    """
+    settings = {name: value for name, value in content.items() if name not in ("task", "run_id")}
+    names = {setting.name for setting in fields(schema)}
+    if odd := sorted(names.symmetric_difference(settings)):
+        raise ValueError(
+            f"{str(path)!r} is not of this task and version; missing or unknown settings: "
+            f"{', '.join(odd[:8])}"
+        )
+    try:
+        return schema(**settings)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r}: {error}") from None
