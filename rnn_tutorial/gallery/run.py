@@ -230,6 +230,7 @@ class GalleryRun:
         self.stop = StopSignals()
         self._seconds_before, self._started = 0.0, time.perf_counter()
         self._checkpoint: GalleryCheckpoint | None = None
+        self._damage: list[str] = []  # of checkpoints that were passed over
         self._lock = FolderLock(self.folder)
         try:
             self.run_id = self._read_folder() if resume else new_run_id()
@@ -246,15 +247,14 @@ class GalleryRun:
         recorded = read_json(self.folder / CONFIG_FILE)
         if recorded.get("task") != self.task or not isinstance(recorded.get("run_id"), str):
             raise ValueError(f"{str(self.folder)!r} is not a run of {self.task!r}")
-        damage = []
         for path in checkpoints(self.folder):
             try:
                 self._checkpoint = load_gallery_checkpoint(path, self.task)
                 break
             except DamagedArchive as error:
-                damage.append(str(error))
-        if self._checkpoint is None and damage:
-            raise ValueError(f"{damage[0]}; there is no good checkpoint to go on from")
+                self._damage.append(str(error))
+        if self._checkpoint is None and self._damage:
+            raise ValueError(f"{self._damage[0]}; there is no good checkpoint to go on from")
         if self._checkpoint and self._checkpoint.run_id != recorded["run_id"]:
             raise ValueError(f"{str(self._checkpoint.path)!r} is not of the run in its folder")
         if self._checkpoint and self._checkpoint.data != self.data:
@@ -262,7 +262,6 @@ class GalleryRun:
                 f"the data have changed since {str(self._checkpoint.path)!r} was written; a run "
                 "goes on with what it began with"
             )
-        self.damage = damage
         return recorded["run_id"]
 
     def __enter__(self) -> GalleryRun:
@@ -319,7 +318,7 @@ class GalleryRun:
         """While the loop runs: Ctrl-C is an orderly stop; metrics are recorded and shown."""
         config = self.config
         num_parameters = count_parameters(model)
-        for sentence in getattr(self, "damage", []):
+        for sentence in self._damage:
             print(f"{shown(sentence)}; the run goes on from step {self.step:,}")
         start = f"resumed at step {self.step:,}" if self.step else "new run"
         print(

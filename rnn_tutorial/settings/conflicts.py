@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
-from rnn_tutorial.settings.recipes import DIGIT_SUM
+from rnn_tutorial.settings.recipes import DIGIT_SUM, RECIPES
 
 
 def find_general_conflicts(config: Any) -> Iterator[str]:
@@ -106,4 +106,7 @@ def _proof_conflicts(config: Any) -> Iterator[str]:
             "--stop_when_proved: a network is proved after its accuracy can improve no more"
         )
     if not config.is_provable:
-        yield f"--stop_when_proved needs {PROVABLE_IN_WORDS}"
+        asked = "--stop_when_proved"
+        if RECIPES[config.recipe].settings.get("stop_when_proved"):
+            asked = f"--recipe {config.recipe} trains until the network is proved, which"
+        yield f"{asked} needs {PROVABLE_IN_WORDS}"

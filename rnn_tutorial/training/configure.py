@@ -13,7 +13,7 @@ from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig, may_change
 from rnn_tutorial.settings.fields import as_flag
-from rnn_tutorial.settings.recipes import DIGIT_SUM, settings_of
+from rnn_tutorial.settings.recipes import DIGIT_SUM, MACHINE_FILE, settings_of
 from rnn_tutorial.training.support import able_engines, unsupported_reason
 
 
@@ -91,7 +91,13 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
                 f"with --resume only --{', --'.join(RESUME_FLAGS)} may change, and --task if its "
                 "file has moved"
             )
-    return replace(config, **flags)
+    config = replace(config, **flags)
+    if config.task.endswith(MACHINE_FILE) and not Path(config.task).exists():
+        raise ValueError(
+            f"--task {config.task!r}, which the run learns, is not there any more; if the file has "
+            "moved, give its new place: --resume RUN_DIR --task FILE.json"
+        )
+    return config
 
 
 def prepare_torch(config: TrainConfig) -> None:

@@ -225,6 +225,11 @@ def test_a_resumed_run_refuses_a_machine_that_has_changed(tmp_path, capsys):
         train("--resume", run)
     assert stopped.value.code == 2
     assert f"--task {str(path)!r} has changed since" in capsys.readouterr().err
+    path.unlink()
+    with pytest.raises(SystemExit) as stopped:
+        train("--resume", run)
+    assert stopped.value.code == 2
+    assert "give its new place: --resume RUN_DIR --task FILE.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -245,6 +250,10 @@ def test_a_resumed_run_refuses_a_machine_that_has_changed(tmp_path, capsys):
         (
             ("--stop_when_proved", "--cell", "lstm"),
             "--stop_when_proved needs a tanh RNN or a GRU of one direction",
+        ),
+        (
+            ("--recipe", "certified", "--bidirectional"),
+            "--recipe certified trains until the network is proved, which needs a tanh RNN or",
         ),
     ],
 )

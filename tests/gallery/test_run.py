@@ -1,0 +1,145 @@
+"""A run of the gallery, by a task that is nothing but a line to fit."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from rnn_tutorial.gallery.run import GalleryRun, find_run, set_learning_rate
+from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
+from rnn_tutorial.runs.saved_run import load_run
+from rnn_tutorial.training.optimizer import make_optimizer
+
+QUICK = {"total_steps": 30, "warmup_step": 0, "save_every": 10, "eval_every": 5, "log_every": 10}
+
+
+@dataclass(frozen=True)
+class LineConfig(GalleryConfig):
+    run_name: str = same_setting("run_name", "line")
+
+
+def train(tmp_path, data=None, stop_at=None, broken_at=None, **flags):
+    """Fit y = 2 x with noise from PyTorch's generator; returns the run, its status and model."""
+    defaults = {"quick": True, "resume": None, "tracker": "disabled", "save_dir": str(tmp_path)}
+    if flags.get("resume"):
+        defaults = {"quick": False, "tracker": "disabled"}
+    config, resume = configure(LineConfig, {**defaults, **flags}, QUICK)
+    with GalleryRun("line", config, data or {"slope": 2.0}, resume, ("error", ".3f")) as run:
+        model = nn.Linear(1, 1)
+        optimizer = make_optimizer(model.parameters(), config)
+        carried = run.restore(model, optimizer)
+        total = carried.get("total", torch.zeros(()))
+        with run.recording(model):
+            for step in run.steps():
+                x = torch.rand(8, 1)
+                total = total + x.sum()
+                loss = (model(x) - 2 * x).square().mean() * (torch.nan if step == broken_at else 1)
+                optimizer.zero_grad()
+                loss.backward()
+                grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+                set_learning_rate(optimizer, run.learning_rate)
+                optimizer.step()
+                run.record_update(loss, grad_norm)
+                if run.step == stop_at:
+                    run.stop.signum = 2
+                if run.needs_evaluation:
+                    error = (model.weight.item() - 2) ** 2
+                    run.record_evaluation(-error, {"error": error})
+                run.log()
+                if run.checkpoint_is_due:
+                    run.save(model, optimizer, {"total": total})
+        status = run.finish(model, ["a line"], ask="evaluate")
+    return run, status, model
+
+
+def read(run, name):
+    return json.loads((run.folder / name).read_text())
+
+
+def test_a_run_goes_on_to_the_bit_after_a_stop(tmp_path, capsys):
+    whole, status, _ = train(tmp_path)
+    assert status == 0 and read(whole, "result.json")["steps"] == 30
+    assert "Next: python -m rnn_tutorial.gallery.line evaluate --run" in capsys.readouterr().out
+    stopped, status, _ = train(tmp_path, stop_at=14)
+    assert status == 130 and not (stopped.folder / "result.json").exists()
+    assert f"train --resume {stopped.folder}" in capsys.readouterr().out
+    (stopped.folder / "model_step_14.pt").unlink()  # as if it had been killed instead
+    resumed, status, _ = train(tmp_path, resume=str(stopped.folder))
+    assert "resumed at step 10" in capsys.readouterr().out
+    results = [read(run, "result.json") for run in (whole, resumed)]
+    for name in ("weights_hash", "score", "figures", "steps", "data"):
+        assert results[0][name] == results[1][name], name
+    lines = [
+        [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+        for run in (whole, resumed)
+    ]
+    shown = [[(m["step"], m.get("loss"), m.get("score")) for m in part] for part in lines]
+    assert shown[0] == shown[1] and shown[0][-1][0] == 30
+    totals = [find_run(str(run.folder), "line", LineConfig)[0].carried for run in (whole, resumed)]
+    assert totals[0] == totals[1]
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
+    whole, _, _ = train(tmp_path)
+    before = {path.name: path.read_bytes() for path in whole.folder.iterdir()}
+    again, status, _ = train(tmp_path, resume=str(whole.folder))
+    assert status == 0 and "is finished" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in again.folder.iterdir()} == before
+
+
+def test_a_run_stops_early_and_keeps_its_best(tmp_path):
+    flags = {"lr": 1.0, "early_stopping_patience": 2, "eval_every": 1, "total_steps": 300}
+    run, status, _ = train(tmp_path, scheduler="constant", **flags)
+    result = read(run, "result.json")
+    assert status == 0 and result["steps"] == result["best_step"] + 2 < 300
+    checkpoint, config = find_run(str(run.folder), "line", LineConfig)
+    assert checkpoint.path.name == "model_best.pt" and checkpoint.score == result["best_score"]
+    assert config.early_stopping_patience == 2
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_before_it_is_saved(tmp_path, capsys):
+    run, status, _ = train(tmp_path, broken_at=17)
+    assert status == 1 and "not a finite number at step 20" in capsys.readouterr().out
+    assert [path.name for path in run.folder.glob("*.pt")] == ["model_step_10.pt"]
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    run, _, _ = train(tmp_path, stop_at=12)
+    for flags, reason in (
+        ({"resume": str(run.folder), "data": {"slope": 3.0}}, "the data have changed"),
+        ({"resume": str(run.folder), "lr": 1.0}, "--lr 1.0 differs from the resumed run's"),
+        ({"resume": str(tmp_path)}, "is not the folder of a run"),
+        ({"cell": "transformer"}, "--cell 'transformer' is not one of rnn, gru, lstm"),
+        ({"warmup_step": 99}, "--warmup_step 99 must be smaller than --total_steps 30"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            train(tmp_path, **flags)
+    with pytest.raises(ValueError, match=r"there is no folder .*text train"):
+        find_run(str(tmp_path / "none"), "text", LineConfig)
+    with pytest.raises(ValueError, match=r"is of the task 'line', not of 'text'"):
+        find_run(str(run.folder), "text", LineConfig)
+    with pytest.raises(ValueError, match=r"is not a checkpoint of this project"):
+        load_run(str(run.folder / "model_step_12.pt"))
+
+
+def test_a_damaged_checkpoint_is_passed_over_or_refused(tmp_path, capsys):
+    run, _, _ = train(tmp_path, stop_at=25)
+
+    def damage(name):
+        path = run.folder / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        return path
+
+    last = damage("model_step_25.pt")
+    with pytest.raises(ValueError, match="damaged"):
+        find_run(str(last), "line", LineConfig)
+    _, status, _ = train(tmp_path, resume=str(run.folder))
+    assert status == 0 and "the run goes on from step 20" in capsys.readouterr().out
+    for path in run.folder.glob("*.pt"):
+        damage(path.name)
+    with pytest.raises(ValueError, match="there is no good checkpoint to go on from"):
+        train(tmp_path, resume=str(run.folder))
