@@ -1,0 +1,175 @@
+"""The experiments of the gallery: each network is trained and examined by commands one can type.
+
+    python -m rnn_tutorial.experiments.gallery text highlight addition forecast --jobs 2
+
+A finished run is kept under output/experiments by what determines it (flags, code, libraries), so a
+killed experiment goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from rnn_tutorial.experiments.tables import RESULTS
+from rnn_tutorial.runs.folder import RESULT_FILE, read_json, write_json
+from rnn_tutorial.runs.provenance import code_version, describe_machine, versions
+from rnn_tutorial.runs.terminal import CommandLineParser
+
+CACHE = Path("output", "experiments")
+CODE = ("rnn_tutorial/gallery", "rnn_tutorial/training", "rnn_tutorial/settings")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train, with several seeds.
+
+    Args:
+        flags: of `train`.
+        num_seeds: 0, 1, … of them.
+        evaluate: flags of `evaluate`, beside --json.
+    """
+
+    flags: tuple[str, ...] = ()
+    num_seeds: int = 5
+    evaluate: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GalleryExperiment:
+    """What is compared in one task of the gallery.
+
+    Args:
+        question: what it answers.
+        variants: by name.
+    """
+
+    question: str
+    variants: dict[str, Variant]
+
+
+GALLERY: dict[str, GalleryExperiment] = {}
+
+
+def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:
+    """Train and examine one network, or take the figures of an earlier, equal run.
+
+    Returns:
+        The figures of `evaluate --json`, and of the training: seed, seconds from start to exit,
+        steps, parameters, the hash of the weights.
+
+    Raises:
+        RuntimeError: a command failed.
+    """
+    key = [task, variant.flags, variant.evaluate, seed, code_version(CODE), versions()]
+    folder = CACHE / f"{task}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"
+    kept = folder / "figures.json"
+    if kept.exists():
+        return read_json(kept)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    started = time.perf_counter()
+    _launch(
+        *(task, "train", *variant.flags, "--seed", str(seed), "--tracker", "disabled"),
+        *("--device", "cpu", "--save_dir", str(folder), "--run_name", "run"),
+    )
+    seconds = time.perf_counter() - started
+    run = folder / "run"
+    found = _launch(task, "evaluate", "--run", str(run), *variant.evaluate, "--json")
+    result = read_json(run / RESULT_FILE)
+    names = ("steps", "model_parameters", "weights_hash")
+    figures = {
+        "seed": seed,
+        "seconds": seconds,
+        **{name: result[name] for name in names},
+        "figures": json.loads(found),
+    }
+    write_json(kept, figures)
+    return figures
+
+
+def _launch(task: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", f"rnn_tutorial.gallery.{task}", *arguments]
+    done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
+    if done.returncode:
+        raise RuntimeError(f"{task} {' '.join(arguments)} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def run_experiment(task: str, jobs: int, num_seeds: int | None = None) -> dict[str, Any]:
+    """Make every missing run of a task; returns the content of its result file.
+
+    Args:
+        task: its name.
+        jobs: runs at a time.
+        num_seeds: at most so many of each variant; None makes all.
+    """
+    experiment, version = GALLERY[task], code_version(CODE)
+    with ThreadPoolExecutor(jobs) as pool:
+        places = {
+            (name, seed): pool.submit(run_once, task, variant, seed)
+            for name, variant in experiment.variants.items()
+            for seed in range(min(variant.num_seeds, num_seeds or variant.num_seeds))
+        }
+        try:
+            for run in tqdm(places.values(), unit=" runs"):
+                run.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if version != code_version(CODE):
+        raise RuntimeError("the code was changed while the experiment ran; run it again")
+    return {
+        "command": f"python -m rnn_tutorial.experiments.gallery {task}",
+        "question": experiment.question,
+        "code_version": version,
+        "jobs": jobs,
+        **describe_machine(),
+        "variants": {
+            name: {
+                "flags": " ".join(variant.flags),
+                "evaluate": " ".join(variant.evaluate),
+                "runs": [run.result() for (of, _), run in places.items() if of == name],
+            }
+            for name, variant in experiment.variants.items()
+        },
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiments that the command line names; returns the exit status."""
+    parser = CommandLineParser(
+        prog="python -m rnn_tutorial.experiments.gallery", description=__doc__
+    )
+    parser.add_argument("tasks", nargs="+", choices=list(GALLERY), metavar="TASK")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time")
+    parser.add_argument(
+        "--num_seeds", type=int, metavar="N", help="at most; then nothing is written"
+    )
+    flags = parser.parse_args(arguments)
+    for name in ("jobs", "num_seeds"):
+        value = getattr(flags, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name} {value} must be at least 1")
+    try:
+        for task in flags.tasks:
+            content = run_experiment(task, flags.jobs, flags.num_seeds)
+            if flags.num_seeds is None:
+                write_json(RESULTS / f"{task}.json", content)
+    except (ValueError, RuntimeError, OSError) as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
