@@ -139,10 +139,13 @@ def skill_interval(
     """
     generator = np.random.default_rng(0)
     number = len(errors)
-    shape = (NUM_RESAMPLES, math.ceil(number / block))
-    starts = generator.integers(0, number - block + 1, shape)
-    drawn = (starts[:, :, None] + np.arange(block)).reshape(NUM_RESAMPLES, -1)[:, :number]
-    skills = 1 - errors[drawn].mean(axis=1) / naive_errors[drawn].mean(axis=1)
+    starts = generator.integers(0, number - block + 1, (NUM_RESAMPLES, math.ceil(number / block)))
+    skills = np.empty(NUM_RESAMPLES)
+    for resample in range(NUM_RESAMPLES):
+        drawn = (starts[resample, :, None] + np.arange(block)).ravel()[:number]
+        # A resample in which the naive rule makes no error at all is all but impossible.
+        naive = max(naive_errors[drawn].mean(), np.finfo(float).tiny)
+        skills[resample] = 1 - errors[drawn].mean() / naive
     low, high = np.quantile(skills, (0.025, 0.975))
     return 1 - errors.mean() / naive_errors.mean(), float(low), float(high)
 

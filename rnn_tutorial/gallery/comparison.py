@@ -25,6 +25,7 @@ MISTAKES = {
     "the values that test it",
 }
 _SHOWN_STEPS = 12  # rows of the table by steps ahead
+_SHOWN_BEFORE = 50  # measured values in a picture before the first forecast
 
 
 def compare(
@@ -111,24 +112,22 @@ def _table(figures: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def _conclusions(config: Any, figures: Mapping[str, Any]) -> Iterator[str]:
-    naive, lag = figures["best_naive"], figures["lag"]
+    naive = figures["best_naive"]
     if figures["network_skill_low"] > 0:
         yield f"The network is better than {naive}: the interval lies above 0."
+    elif figures["network_skill_high"] < 0:
+        yield f"The network is worse than {naive}: the interval lies below 0."
     else:
-        yield f"The network is not shown to be better than {naive}: the interval reaches below 0."
-        if lag:
-            yield (
-                f"Its forecasts correlate best with the value {lag} before: the pretty curve is "
-                + ("yesterday's value." if lag == 1 else "an old one.")
-            )
+        yield f"The network is not shown to be better than {naive}: the interval includes 0."
+    if figures["network_skill_low"] <= 0 and figures["lag"]:
+        steps = f"{figures['lag']} step{'s' * (figures['lag'] > 1)}"
+        yield f"Its forecasts correlate best with the series {steps} earlier."
     for name in ("exponential_smoothing", "autoregression"):
         if figures[f"{name}_mae"] < figures["network_mae"]:
-            yield f"The {name.replace('_', ' ')} is better than the network."
+            yield f"The {name.replace('_', ' ')} has a smaller error than the network."
     if config.series == "random_walk":
-        yield (
-            "Nothing beats persistence here, and nothing can: each step of a random walk is "
-            "independent of all that came before. A price that is one leaves nothing to forecast."
-        )
+        yield "Nothing beats persistence here, and nothing can: each step of a random walk is"
+        yield "independent of all that came before. The pretty curve is yesterday's price."
 
 
 def _rolling(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -168,7 +167,7 @@ def draw(path: str, series: Series, indices: np.ndarray, answers: np.ndarray) ->
 
     figure = Figure(figsize=(9, 3.5), layout="constrained", dpi=150)
     axes = figure.subplots()
-    first = max(0, indices[0] - 2 * len(indices) - 20)
+    first = max(0, indices[0] - _SHOWN_BEFORE)
     measured = np.arange(first, min(len(series), indices[-1] + 1))
     low, forecasts, high = answers.T
     times = series.times(indices)

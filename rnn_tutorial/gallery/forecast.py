@@ -30,13 +30,7 @@ from torch.nn.utils import clip_grad_norm_
 from rnn_tutorial.gallery.column import read_column
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.comparison import check_png, compare, draw, report
-from rnn_tutorial.gallery.run import (
-    GalleryCheckpoint,
-    GalleryRun,
-    find_run,
-    load_weights,
-    set_learning_rate,
-)
+from rnn_tutorial.gallery.run import GalleryRun, find_run, load_weights, set_learning_rate
 from rnn_tutorial.gallery.series import FILE, SERIES, Series, SeriesDefaults
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
@@ -147,9 +141,8 @@ def train(flags: dict[str, Any]) -> int:
         loss_of = pinball_loss if config.loss == "quantile" else squared_error
         with run.recording(model):
             for step in run.steps():
-                drawn = np.random.default_rng([config.seed, 2, step]).choice(
-                    origins, config.batch_size
-                )
+                generator = np.random.default_rng([config.seed, 2, step])
+                drawn = generator.choice(origins, config.batch_size)
                 outputs = model(windows.inputs(drawn, windows.leaked_values))
                 loss = loss_of(outputs, windows.targets(drawn))
                 optimizer.zero_grad()
@@ -194,7 +187,7 @@ class Trained:
     config: ForecastConfig
     windows: Windows
     model: Forecaster
-    checkpoint: GalleryCheckpoint
+    step: int
 
     def ask(self, origins: np.ndarray, steps: int, leaked: int | None = None) -> np.ndarray:
         """Forecasts and their bands, float64, (O, steps, 3): 10 %, forecast, 90 %.
@@ -224,7 +217,7 @@ def load_trained(run: str | None) -> Trained:
         raise ValueError(f"{series.source} has changed since the network was trained; train again")
     model = Forecaster(config)
     load_weights(model, checkpoint)
-    return Trained(config, Windows(series, config), model, checkpoint)
+    return Trained(config, Windows(series, config), model, checkpoint.step)
 
 
 def evaluate(flags: dict[str, Any]) -> int:
@@ -235,7 +228,7 @@ def evaluate(flags: dict[str, Any]) -> int:
     steps = chosen_horizon(flags, config)
     if windows.leaked_values and steps > config.horizon:
         raise ValueError(f"--horizon {steps}: windows that leak reach no further than training's")
-    figures = {"series": config.series, "leak": config.leak, "step": trained.checkpoint.step}
+    figures = {"series": config.series, "leak": config.leak, "step": trained.step}
     for ahead in sorted({1, steps}):
         origins = windows.origins("test", ahead)
         if not len(origins):

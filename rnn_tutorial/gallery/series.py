@@ -107,7 +107,7 @@ SERIES = {
     "sunspots": SeriesDefaults(_load_sunspots, 11, 22, False),
     "co2": SeriesDefaults(_load_co2, 52, 52, True),
     "elnino": SeriesDefaults(_load_elnino, 12, 24, False),
-    "random_walk": SeriesDefaults(_make_random_walk, 5, 20, False),  # a week of trading days
+    "random_walk": SeriesDefaults(_make_random_walk, 5, 20, True),  # a week of trading days
 }
 
 

@@ -64,7 +64,8 @@ class Windows:
         last = 1 if config.leak == "shuffle" else steps
         parts = self._part[origins + 1], self._part[origins + last]
         is_inside = np.all(np.stack(parts) == PARTS.index(part), axis=0)
-        is_measured = self.series.is_measured[targets_of(origins, steps)].all(axis=1)
+        gaps = np.cumsum(~self.series.is_measured)
+        is_measured = gaps[origins] == gaps[origins + steps]
         return origins[is_inside & is_measured]
 
     def scale(self, values: np.ndarray, before: np.ndarray) -> Tensor:
