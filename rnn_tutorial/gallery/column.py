@@ -63,7 +63,7 @@ def _find_column(flag: str, names: list[str], column: str) -> int:
 def _read_cell(flag: str, line: int, row: list[str], place: int) -> float:
     """The number of a cell, NaN if it is empty."""
     if row and place >= len(row):
-        raise ValueError(f"{flag}, line {line}: it has only {len(row)} cells")
+        raise ValueError(f"{flag}, line {line}: it has fewer cells than the header")
     cell = row[place].strip() if row else ""
     if not cell:
         return math.nan
