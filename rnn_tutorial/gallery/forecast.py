@@ -62,7 +62,7 @@ class ForecastConfig(GalleryConfig):
         "auto", "learn changes, not values; auto suits the series", choices=("auto", "on", "off")
     )
     loss: str = _data(
-        "mse", "squared error, or quantiles: a band from 10 to 90 %", choices=("mse", "quantile")
+        "mse", "squared error, or quantiles: a band for 8 of 10 values", choices=("mse", "quantile")
     )
     leak: str = _data(
         "none",

@@ -291,6 +291,14 @@ def test_forecast_prints_the_values_that_come_next(in_folder, tmp_path, capsys):
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("command", ["train", "evaluate", "forecast"])
+def test_every_command_explains_its_flags(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        forecast.main([command, "--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0 and "--horizon N" in text and "--embed_dim" not in text
+
+
 def test_a_killed_run_goes_on_to_the_bit(start, execute, tmp_path):
     flags = [*TINY, "--total_steps", 400, "--dropout", 0.3, "--early_stopping_patience", 0]
     execute("train", *flags, "--run_name", "whole", cwd=tmp_path)
