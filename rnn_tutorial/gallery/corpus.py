@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn_tutorial.runs.folder import read_file
+from rnn_tutorial.runs.folder import check_regular, read_file
 
 HELD_OUT_EVERY = 20  # of the files, in the order of their names, one in so many is held out
 _NO_SOURCE = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
-MAX_BYTES = 200_000_000  # of all files together
+MAX_BYTES = 200_000_000  # of a file, and of all files of a folder together
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,12 @@ def read_text(path: Path) -> str:
     """The content of a text file, with line feeds as line ends.
 
     Raises:
-        ValueError: it is missing, no regular file, or not UTF-8; a NUL counts as binary.
+        ValueError: it is missing, no regular file, larger than MAX_BYTES, or not UTF-8; a NUL
+            counts as binary.
     """
+    check_regular(path)
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{str(path)!r} has {size:,} bytes, more than {MAX_BYTES:,}")
     content = read_file(path)
     try:
         text = content.decode("utf-8-sig")

@@ -48,6 +48,14 @@ def test_a_file_without_text_is_refused(tmp_path, content, reason):
         read_corpus([str(path)])
 
 
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "huge.txt"
+    with path.open("wb") as file:
+        file.truncate(200_000_001)  # sparse: it takes no room on the disk
+    with pytest.raises(ValueError, match=r"huge.txt' has 200,000,001 bytes, more than 200,000,000"):
+        read_corpus([str(path)])
+
+
 def test_folders_and_files_that_are_not_there_are_refused(tmp_path):
     for arguments, reason in (
         (([str(tmp_path / "none.txt")],), "none.txt.*No such file"),

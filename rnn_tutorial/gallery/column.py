@@ -1,0 +1,78 @@
+"""A column of a CSV file as a series."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+
+from rnn_tutorial.gallery.corpus import read_text
+from rnn_tutorial.gallery.series import Series, fill_gaps
+
+MAX_VALUES = 100_000  # statsmodels would fit a longer series for many minutes
+
+
+def read_column(path: str, column: str) -> Series:
+    """A column of a CSV file with a header; cells are separated by commas, semicolons or tabs.
+
+    Args:
+        path: of the file, UTF-8.
+        column: its name in the header; "" takes the only one.
+
+    Raises:
+        ValueError: the file cannot be read or is too large, there is no such column, a cell is not
+            a finite number (an empty cell is a gap), or there are too few or too many values.
+    """
+    flag = f"--csv {path!r}"
+    text = read_text(Path(path))
+    header_line = text.partition("\n")[0]
+    rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=header_line.count))
+    try:
+        names = [name.strip() for name in next(rows, [])]
+        place = _find_column(flag, names, column)
+        values = [
+            _read_cell(flag, rows.line_num, row, place)
+            for row in rows
+            if row or len(names) == 1  # else it is an empty line between rows of several cells
+        ]
+    except csv.Error as error:
+        raise ValueError(f"{flag}, line {rows.line_num}: {error}") from None
+    if len(values) > MAX_VALUES:
+        raise ValueError(f"{flag} has {len(values):,} values, more than {MAX_VALUES:,}")
+    if all(map(math.isnan, values)):
+        raise ValueError(f"{flag} has no values in column {names[place]!r}")
+    return fill_gaps(f"column {names[place]!r} of {path!r}", np.array(values))
+
+
+def _find_column(flag: str, names: list[str], column: str) -> int:
+    if not any(names):
+        raise ValueError(f"{flag} is empty; it needs a header and a number a line")
+    there_are = f"there are {', '.join(map(repr, names[:20]))}{', …' * (len(names) > 20)}"
+    if not column and len(names) > 1:
+        raise ValueError(f"{flag} needs a --column; {there_are}")
+    found = [place for place, name in enumerate(names) if name == column or not column]
+    if len(found) != 1:
+        how_often = "no column" if not found else f"{len(found)} columns"
+        raise ValueError(f"{flag} has {how_often} named {column!r}; {there_are}")
+    return found[0]
+
+
+def _read_cell(flag: str, line: int, row: list[str], place: int) -> float:
+    """The number of a cell, NaN if it is empty."""
+    if row and place >= len(row):
+        raise ValueError(f"{flag}, line {line}: it has fewer cells than the header")
+    cell = row[place].strip() if row else ""
+    if not cell:
+        return math.nan
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(
+            f"{flag}, line {line}: {cell[:40]!r} is not a number; an empty cell is a gap"
+        )
+    return value
