@@ -59,7 +59,34 @@ class GalleryExperiment:
     variants: dict[str, Variant]
 
 
-GALLERY: dict[str, GalleryExperiment] = {}
+_HORIZONS = {"sunspots": "11", "co2": "26", "elnino": "12", "random_walk": "5"}
+
+
+def _forecast(series: str, *flags: str) -> Variant:
+    return Variant(("--series", series, *flags), evaluate=("--horizon", _HORIZONS[series]))
+
+
+GALLERY = {
+    "forecast": GalleryExperiment(
+        "Does a recurrent network forecast better than rules that need no training?",
+        {series: _forecast(series) for series in _HORIZONS}
+        | {
+            f"{series}, {cell}": _forecast(series, "--cell", cell)
+            for series in ("sunspots", "co2")
+            for cell in ("rnn", "gru")
+        }
+        | {
+            f"{series}, leak {leak}": Variant(("--series", series, "--leak", leak))
+            for series in ("sunspots", "random_walk")
+            for leak in ("scaling", "shuffle", "target")
+        }
+        | {"co2, values": _forecast("co2", "--difference", "off")}
+        | {
+            f"{series}, quantiles": _forecast(series, "--loss", "quantile")
+            for series in ("sunspots", "co2", "elnino")
+        },
+    ),
+}
 
 
 def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:

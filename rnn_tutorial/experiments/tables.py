@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import CLAIMS, EXACT_LENGTH, EXPERIMENTS, SECTIONS
+from rnn_tutorial.experiments.gallery_tables import GALLERY_TABLES
 from rnn_tutorial.experiments.lesson_tables import (
     gradients_table,
     packing_table,
@@ -282,6 +283,7 @@ def _count(results: dict[str, Any], holds: Callable[[dict[str, Any]], bool]) -> 
 
 _SLOWER = "lengths 2 to 5, neither, lr 0.001"
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    **GALLERY_TABLES,
     "published-parts": _parts_table,
     "published-exact": lambda r: _count(r, lambda run: run["wrong_inputs"] == 0),
     "ablation-slower": lambda r: _median(r, _SLOWER, lambda run: run["accuracy"]),

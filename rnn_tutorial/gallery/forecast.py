@@ -73,6 +73,7 @@ class ForecastConfig(GalleryConfig):
 
     hidden_dim: int = same_setting("hidden_dim", 32)
     dropout: float = same_setting("dropout", 0.2)
+    run_name: str = same_setting("run_name", "forecast")
     total_steps: int = same_setting("total_steps", 1000)
     eval_every: int = same_setting("eval_every", 50)
     early_stopping_patience: int = same_setting("early_stopping_patience", 10)

@@ -1,0 +1,110 @@
+"""Tables of the gallery's lessons."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from rnn_tutorial.experiments.markdown import markdown, spread_of
+
+_Results = dict[str, Any]
+
+
+def _values(results: _Results, variant: str, name: str) -> list[float]:
+    """A figure of `evaluate`, of each seed."""
+    return [run["figures"][name] for run in results["variants"][variant]["runs"]]
+
+
+def _median(results: _Results, variant: str, name: str) -> float:
+    return statistics.median(_values(results, variant, name))
+
+
+_UNITS = {"sunspots": "", "co2": "ppm", "elnino": "°C", "random_walk": ""}
+
+
+def forecast_series(results: _Results) -> str:
+    """A row for each series: the errors of the rules and of the network, and its skill."""
+    header = [
+        *("series", "persistence", "seasonal naive", "exponential smoothing", "autoregression"),
+        *("LSTM, median [min, max]", "skill", "lowest lower bound"),
+    ]
+    rivals = ("persistence", "seasonal_naive", "exponential_smoothing", "autoregression")
+    rows = []
+    for series, unit in _UNITS.items():
+        errors = [_median(results, series, f"{rival}_mae") for rival in rivals]
+        rows.append(
+            [
+                f"{series}, {unit}" if unit else series,
+                *(f"{error:.3g}" for error in errors),
+                spread_of(_values(results, series, "network_mae"), "{:.3g}".format),
+                f"{_median(results, series, 'network_skill'):.2f}",
+                f"{min(_values(results, series, 'network_skill_low')):.2f}",
+            ]
+        )
+    return markdown(header, rows)
+
+
+def forecast_ahead(results: _Results) -> str:
+    """A row for each series: the errors some steps ahead, reading its own answers."""
+    header = ["series", "steps ahead", "best naive rule", "exponential smoothing"]
+    header += ["autoregression", "LSTM, median [min, max]", "skill"]
+    rows = []
+    for series in _UNITS:
+        best = results["variants"][series]["runs"][0]["figures"]["rolling_best_naive"]
+        names = (best.replace(" ", "_"), "exponential_smoothing", "autoregression")
+        rows.append(
+            [
+                series,
+                f"up to {_median(results, series, 'rolling_steps'):.0f}",
+                *(f"{_median(results, series, f'rolling_{name}_mae'):.3g}" for name in names),
+                spread_of(_values(results, series, "rolling_network_mae"), "{:.3g}".format),
+                f"{_median(results, series, 'rolling_network_skill'):.2f}",
+            ]
+        )
+    return markdown(header, rows)
+
+
+def forecast_leaks(results: _Results) -> str:
+    """A row for each mistake: the skill that the wrong evaluation shows."""
+    rows = []
+    for leak in ("none", "scaling", "shuffle", "target", "target, in use"):
+        cells = []
+        for series in ("sunspots", "random_walk"):
+            variant = series if leak == "none" else f"{series}, leak {leak.partition(',')[0]}"
+            figure = "network_in_use_skill" if leak.endswith("use") else "network_skill"
+            cells.append(spread_of(_values(results, variant, figure), "{:.2f}".format))
+        rows.append([leak, *cells])
+    return markdown(["mistake", "sunspots: “skill”", "random walk: “skill”"], rows)
+
+
+def forecast_cells(results: _Results) -> str:
+    """A row for each cell: the error on two series."""
+    names = {"RNN": ", rnn", "GRU": ", gru", "LSTM": ""}
+    rows = [
+        [
+            name,
+            *(
+                spread_of(_values(results, series + ending, "network_mae"), "{:.3g}".format)
+                for series in ("sunspots", "co2")
+            ),
+        ]
+        for name, ending in names.items()
+    ]
+    return markdown(["cell", "sunspots", "CO₂, ppm"], rows)
+
+
+def _figure(variant: str, name: str, form: str) -> Callable[[_Results], str]:
+    """A median over seeds, within a sentence."""
+    return lambda results: form.format(_median(results, variant, name))
+
+
+GALLERY_TABLES: dict[str, Callable[[_Results], str]] = {
+    "forecast-series": forecast_series,
+    "forecast-ahead": forecast_ahead,
+    "forecast-leaks": forecast_leaks,
+    "forecast-cells": forecast_cells,
+    "forecast-coverage": _figure("sunspots", "coverage", "{:.0%}"),
+    "forecast-coverage-co2": _figure("co2", "coverage", "{:.0%}"),
+    "forecast-values": _figure("co2, values", "network_mae", "{:.3g}"),
+}
