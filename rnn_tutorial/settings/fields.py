@@ -38,7 +38,13 @@ def describe_bounds(setting: Field) -> str:
     bounds = setting.metadata
     if "choices" in bounds:
         return f"one of {', '.join(bounds['choices'])}"
-    kinds = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "names"}
+    kinds = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        tuple: "names",
+    }
     kind = kinds[type(setting.default)]
     return "{} from {} to {}".format(kind, *bounds["within"]) if "within" in bounds else kind
 
