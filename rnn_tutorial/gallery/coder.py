@@ -100,7 +100,7 @@ def decompress(packed: bytes, network: Network) -> bytes:
     *fields, checksum = _HEAD.unpack_from(packed)
     _, identity, count, bytes_beside, crc = fields
     body = packed[_HEAD.size :]
-    if _checksum(fields, body) != checksum:
+    if _checksum(fields, body) != checksum or count > MAX_BYTES:
         raise ValueError("it is damaged: its CRC-32 does not match")
     if identity != network.identity:
         raise ValueError(
@@ -115,10 +115,10 @@ def decompress(packed: bytes, network: Network) -> bytes:
         ids[places] = decoder.decode(family, frequencies)
         return ids[places]
 
-    # AssertionError: the coder has met bits that no text has.
-    with contextlib.suppress(AssertionError):
+    # An AssertionError of the decoder: it has met bits that no text has.
+    with contextlib.suppress(AssertionError, zlib.error, UnicodeError):
         _walk(network, count, decode)
-        unknown = zlib.decompress(body[:bytes_beside]) if bytes_beside else b""
+        unknown = zlib.decompressobj().decompress(body[:bytes_beside], 4 * count)
         content = _join(network.alphabet, ids, unknown.decode("utf-8", "surrogatepass"))
         if zlib.crc32(content) == crc:
             return content

@@ -21,12 +21,12 @@ def rival_sizes(train: bytes, held_out: bytes) -> dict[str, int]:
     import zstandard
 
     dictionary = zstandard.ZstdCompressionDict(train, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    # Its window must reach back over both texts.
+    window_log = max(12, (len(train) + len(held_out)).bit_length())  # reaches back over both
     options = zstandard.ZstdCompressionParameters.from_level(
-        22, window_log=min(27, (len(train) + len(held_out)).bit_length()), enable_ldm=True
+        22, window_log=window_log, enable_ldm=True
     )
     zstd = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=options)
-    xz = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 2**28}]
+    xz = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 2**window_log}]
 
     def xz_size(text: bytes) -> int:
         return len(lzma.compress(text, filters=xz))

@@ -161,6 +161,8 @@ def train(flags: dict[str, Any]) -> int:
     alphabet = Alphabet.of(corpus.train)
     pieces = Pieces(encode(alphabet, corpus.train).to(config.device), config)
     held_out = encode(alphabet, corpus.held_out).to(config.device)
+    if not len(held_out):
+        raise ValueError(f"{corpus.source}: fewer than 20 characters, so that none are held out")
     data = {"fingerprint": corpus.fingerprint, "characters": alphabet.characters}
     with GalleryRun("text", config, data, resume, score=("bits", ".4f")) as run:
         model = CharacterModel(config, len(alphabet)).to(config.device)
@@ -171,7 +173,7 @@ def train(flags: dict[str, Any]) -> int:
             for step in run.steps():
                 x, targets, is_first = pieces.batch(step)
                 # Without detach, the gradient would flow back to the beginning of the text.
-                state = None if is_first else state.detach()
+                state = None if is_first else state.detach().to(config.device)
                 logits, state = model(x, state)
                 loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
                 optimizer.zero_grad()
@@ -181,7 +183,9 @@ def train(flags: dict[str, Any]) -> int:
                 optimizer.step()
                 run.record_update(loss, grad_norm)
                 if run.needs_evaluation:
+                    model.eval()
                     figures = summarize(character_losses(model, held_out))
+                    model.train()
                     run.record_evaluation(-math.log(figures["perplexity"]), figures)
                 run.log()
                 if run.checkpoint_is_due:

@@ -30,13 +30,16 @@ def character_losses(model: nn.Module, ids: Tensor) -> Tensor:
 
     A long text is read by 16 lanes side by side. Each first reads the 1,000 characters before its
     part, uncounted, and so comes to it with the state that one pass would have.
+
+    Args:
+        model: in evaluation mode.
+        ids: the text, int64, (n,), n at least 1.
     """
     lanes = EVALUATION_LANES if len(ids) >= EVALUATION_LANES * WARM_UP else 1
     part = -(-len(ids) // lanes)
     before = torch.cat([ids.new_zeros(1), ids])[:-1]  # what is read: the first character is unknown
     starts = part * torch.arange(lanes, device=ids.device)[:, None]
     state, losses = None, []
-    model.eval()
     for offset in range(-WARM_UP, part, WARM_UP):
         if offset == 0:
             state[:, :, 0] = 0  # nothing is before the first lane's part
@@ -46,7 +49,6 @@ def character_losses(model: nn.Module, ids: Tensor) -> Tensor:
         logits, state = model(before[places], state)
         if offset >= 0:
             losses.append(cross_entropy(logits.mT, ids[places], reduction="none"))
-    model.train()
     return torch.cat(losses, dim=1).flatten()[: len(ids)].cpu()
 
 
@@ -55,14 +57,20 @@ def bits_by_position(model: nn.Module, ids: Tensor) -> dict[str, list[float]]:
     """Bits per character at each place of pieces of a text, the state carried into them or zeros.
 
     The first character of a piece is read, the next is predicted at place 0.
+
+    Raises:
+        ValueError: the text has not a single piece.
     """
+    if len(ids) <= POSITIONS:
+        raise ValueError(
+            f"--by_position needs a held-out text of more than {POSITIONS} characters; this one "
+            f"has {len(ids)}"
+        )
     carried = character_losses(model, ids)[1:]
     pieces = ids.unfold(0, POSITIONS + 1, POSITIONS).split(64)
-    model.eval()
     zeros = torch.cat(
         [cross_entropy(model(p[:, :-1])[0].mT, p[:, 1:], reduction="none") for p in pieces]
     )
-    model.train()
     carried = carried[: zeros.numel()].view(-1, POSITIONS)
     return {
         "bits_by_position_state_carried": (carried.mean(0) / math.log(2)).tolist(),
@@ -71,9 +79,9 @@ def bits_by_position(model: nn.Module, ids: Tensor) -> dict[str, list[float]]:
 
 
 def summarize(losses: Tensor) -> dict[str, float]:
-    """Bits per character and perplexity: 2 to that power, as if so many were equally likely."""
-    mean = losses.double().mean().item()
-    return {"bits": mean / math.log(2), "perplexity": math.exp(mean)}
+    """Bits per character, and the perplexity, 2 to that power: as if so many were alike likely."""
+    mean = losses.double().mean()
+    return {"bits": mean.item() / math.log(2), "perplexity": mean.exp().item()}
 
 
 def parsed_in_samples(model: nn.Module, alphabet: Alphabet) -> dict[str, float]:
@@ -101,10 +109,9 @@ def parsed_held_out(text: str) -> dict[str, float]:
 
 def in_words(figures: Mapping[str, Any]) -> list[str]:
     """Figures for people to read, a line each."""
-    names = {"bits": "bits per character", "bits_by_position": "bits by position"}
     lines = []
     for name, value in figures.items():
-        said = names.get(name, name.replace("_", " "))
+        said = re.sub("bits$", "bits per character", name.replace("_", " "))
         if isinstance(value, list):
             places = [place for place in (0, 1, 2, 4, 8, 16, 32, 64, 128) if place < len(value)]
             shown = "  ".join(f"{place}: {value[place]:.2f}" for place in places)

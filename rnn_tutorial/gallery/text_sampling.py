@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections.abc import Iterator
@@ -65,7 +66,8 @@ def draw(
             least = scores.topk(min(settings.top_k, scores.shape[1])).values[:, -1:]
             scores = scores.masked_fill(scores < least, -math.inf)
         if settings.temperature > 0:
-            chances = (scores.double() / settings.temperature).softmax(dim=1)
+            below_best = (scores - scores.max(dim=1, keepdim=True).values).double()
+            chances = (below_best / settings.temperature).softmax(dim=1)
             ids = torch.multinomial(chances, 1, generator=random)
         else:
             ids = scores.argmax(dim=1, keepdim=True)
@@ -82,7 +84,8 @@ def continue_text(model: nn.Module, alphabet: Alphabet, settings: SampleSettings
             "for the same rare character.",
             file=sys.stderr,
         )
-    sys.stdout.reconfigure(errors="replace")  # of a terminal that does not have all letters
+    with contextlib.suppress(AttributeError):  # not of a terminal or file
+        sys.stdout.reconfigure(errors="replace")  # not every terminal has all letters
     _write(settings.prompt)
     for ids in draw(model, torch.from_numpy(prompt), 1, settings):
         _write(alphabet.decode(ids.tolist()))
