@@ -62,8 +62,7 @@ def compress(content: bytes, network: Network) -> bytes:
     Raises:
         ValueError: it is too large.
     """
-    from constriction.stream.model import Categorical
-    from constriction.stream.queue import RangeEncoder
+    from constriction import stream
 
     if len(content) > MAX_BYTES:
         raise ValueError(f"it has {len(content):,} bytes; at most {MAX_BYTES:,} are compressed")
@@ -71,7 +70,7 @@ def compress(content: bytes, network: Network) -> bytes:
     ids = network.alphabet.encode(text)
     unknown = "".join(text[place] for place in np.flatnonzero(ids == 0))
     beside = zlib.compress(unknown.encode("utf-8", "surrogatepass"), 9) if unknown else b""
-    encoder, family = RangeEncoder(), Categorical(perfect=False)
+    encoder, family = stream.queue.RangeEncoder(), stream.model.Categorical(perfect=False)
 
     def encode(frequencies: np.ndarray, places: np.ndarray) -> np.ndarray:
         encoder.encode(ids[places].astype(np.int32), family, frequencies)
@@ -90,8 +89,7 @@ def decompress(packed: bytes, network: Network) -> bytes:
         ValueError: the file is foreign, damaged or cut off, is of another network, or was written
             where a product is rounded differently.
     """
-    from constriction.stream.model import Categorical
-    from constriction.stream.queue import RangeDecoder
+    from constriction import stream
 
     if not packed.startswith(_MAGIC):
         raise ValueError("it was not written by the command compress")
@@ -108,7 +106,7 @@ def decompress(packed: bytes, network: Network) -> bytes:
             f"({network.identity.hex()[:8]}…); name that with --run"
         )
     words = np.frombuffer(body[bytes_beside:], "<u4").astype(np.uint32)
-    decoder, family = RangeDecoder(words), Categorical(perfect=False)
+    decoder, family = stream.queue.RangeDecoder(words), stream.model.Categorical(perfect=False)
     ids = np.zeros(count, np.int64)
 
     def decode(frequencies: np.ndarray, places: np.ndarray) -> np.ndarray:
