@@ -405,12 +405,15 @@ class GalleryRun:
             score: higher is better.
             figures: plain values; the one that the progress shows is among them.
         """
+        if not math.isfinite(score):
+            self.diverged = True
+            return
         self.score, self.figures, self._is_evaluated = score, dict(figures), True
         if self._is_due(self.config.eval_every):
             self.history.observe(self.config, self.step, score, num_wrong=1)
 
     def log(self) -> None:
-        """Write and show the metrics that are due; a loss that is not finite ends the run."""
+        """Write and show the metrics that are due; a number that is not finite ends the run."""
         metrics: dict[str, Any] = {}
         if self.step == 1 or self._is_due(self.config.log_every) or self.is_over:
             losses = torch.stack(self._losses)
@@ -421,10 +424,10 @@ class GalleryRun:
             metrics["steps_per_second"] = len(losses) / (now - self._logged_at)
             self._losses.clear()
             self._logged_at = now
-            if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
-                self.diverged = True
-                self._metrics_file.write(self.step, {"loss": None})
-                return
+            self.diverged |= not all(map(math.isfinite, (metrics["loss"], metrics["grad_norm"])))
+        if self.diverged:
+            self._metrics_file.write(self.step, {"loss": None})
+            return
         if self._is_evaluated:
             metrics["score"] = self.score
             metrics["figures"] = {

@@ -163,7 +163,11 @@ def recorded_config(schema: type[Config], content: Mapping[str, Any], path: Path
     Raises:
         ValueError: it is that of another task or version, or a setting is not allowed.
     """
-    settings = {name: value for name, value in content.items() if name not in ("task", "run_id")}
+    settings = {
+        name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+        for name, value in content.items()
+        if name not in ("task", "run_id")
+    }
     names = {setting.name for setting in fields(schema)}
     if odd := sorted(names.symmetric_difference(settings)):
         raise ValueError(

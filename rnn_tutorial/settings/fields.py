@@ -11,7 +11,7 @@ def setting_field(group: str, default: Any, help: str, **bounds: Any) -> Any:
 
     Args:
         group: title of the flag's group in --help.
-        default: its type is the type of the setting.
+        default: its type is the type of the setting; a tuple is text that may be repeated.
         help: a line for --help.
         bounds: `within`, the lowest and the highest value, or `choices`; `metavar` stands for the
             value in --help; `needs` is another setting and those of its values with which this
@@ -38,7 +38,13 @@ def describe_bounds(setting: Field) -> str:
     bounds = setting.metadata
     if "choices" in bounds:
         return f"one of {', '.join(bounds['choices'])}"
-    kinds = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    kinds = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        tuple: "names",
+    }
     kind = kinds[type(setting.default)]
     return "{} from {} to {}".format(kind, *bounds["within"]) if "within" in bounds else kind
 
@@ -47,6 +53,8 @@ def as_flag(name: str, value: Any) -> str:
     """A setting as typed on the command line: --lr 0.1, --residual or --no-residual."""
     if type(value) is bool:
         return f"--{name}" if value else f"--no-{name}"
+    if type(value) is tuple:
+        return " ".join(f"--{name} {item}" for item in value)
     return f"--{name} {value}"
 
 

@@ -24,6 +24,8 @@ def add_config_flags(parser: argparse.ArgumentParser, schema: type = TrainConfig
             groups[title] = parser.add_argument_group(title)
         if type(setting.default) is bool:
             kind = {"action": argparse.BooleanOptionalAction}
+        elif type(setting.default) is tuple:
+            kind = {"action": _Add, "metavar": setting.metadata["metavar"]}
         else:
             kind = {"type": _reader(setting), "metavar": _metavar(setting)}
         groups[title].add_argument(
@@ -34,10 +36,17 @@ def add_config_flags(parser: argparse.ArgumentParser, schema: type = TrainConfig
         )
 
 
+class _Add(argparse.Action):
+    """A flag that may be repeated: each value goes to the end of a tuple."""
+
+    def __call__(self, parser: Any, namespace: Any, value: Any, option: Any = None) -> None:
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), value))
+
+
 def _shown_default(setting: Field) -> Any:
     if type(setting.default) is bool:
         return "yes" if setting.default else "no"
-    return "none" if setting.default == "" else setting.default
+    return "none" if setting.default in ("", ()) else setting.default
 
 
 def _metavar(setting: Field) -> str:

@@ -1,0 +1,59 @@
+"""The files of the commands `compress` and `decompress`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rnn_tutorial.gallery import coder
+from rnn_tutorial.gallery.coder import Network
+from rnn_tutorial.runs.folder import read_file, write_atomically
+from rnn_tutorial.runs.terminal import shown
+
+ENDING = ".rnn"
+
+
+def compress_file(file: str, output: str | None, network: Network) -> str:
+    """Write FILE.rnn, or output; returns what was done, in words.
+
+    Raises:
+        ValueError: the file cannot be read or is too large, or there is one to be written over.
+    """
+    new = _new_file(output or file + ENDING)
+    content = read_file(Path(file))
+    packed = _call(coder.compress, file, content, network)
+    write_atomically(new, packed)
+    share = f", {len(packed) / len(content):.1%} of its size" if content else ""
+    return f"{shown(new)}: {len(packed):,} bytes for {len(content):,}{share}"
+
+
+def decompress_file(file: str, output: str | None, network: Network) -> str:
+    """Write what FILE.rnn was made of, as FILE or output; returns what was done, in words.
+
+    Raises:
+        ValueError: the file is none that this network compressed, or is damaged, or there is one
+            to be written over.
+    """
+    if not output and not file.endswith(ENDING):
+        raise ValueError(f"{file!r} does not end in {ENDING}; name the file to write with --output")
+    new = _new_file(output or file.removesuffix(ENDING))
+    content = _call(coder.decompress, file, read_file(Path(file)), network)
+    write_atomically(new, content)
+    return f"{shown(new)}: {len(content):,} bytes, as they were"
+
+
+def _call(code, file: str, content: bytes, network: Network) -> bytes:
+    """Compress or decompress; a refusal names the file."""
+    try:
+        return code(content, network)
+    except ValueError as error:
+        raise ValueError(f"{file!r}: {error}") from None
+
+
+def _new_file(name: str) -> Path:
+    """A path at which nothing is; ValueError if something is, or its folder is not there."""
+    path = Path(name)
+    if path.exists() or path.is_symlink():
+        raise ValueError(f"{name!r} exists; name another file with --output")
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {str(path.parent)!r} for {path.name!r}")
+    return path
