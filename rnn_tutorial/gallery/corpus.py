@@ -1,7 +1,7 @@
 """The text that `text` and `highlight` learn from: Python's standard library, or one's own files.
 
-Every machine that has Python has it: some nine million characters without the tests. It is split by
-whole files, so that the held-out text is really new.
+Every machine that has Python has it: some nine million characters without the tests and without
+what programs have written. It is split by whole files, so that the held-out text is really new.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rnn_tutorial.runs.folder import check_regular, read_file
 
 HELD_OUT_EVERY = 20  # of the files, in the order of their names, one in so many is held out
 _NO_SOURCE = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+_GENERATED = {"encodings", "pydoc_data"}  # by programs: tables of codes, the text of help()
 MAX_BYTES = 200_000_000  # of a file, and of all files of a folder together
 
 
@@ -123,12 +124,12 @@ def _read_folder(folder: Path) -> list[TextFile]:
 
 
 def _read_standard_library() -> tuple[list[TextFile], str]:
-    """Every module whose source is there, in the encoding that it declares."""
+    """Every module that a person wrote, in the encoding that it declares."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     files = []
     for path in sorted(folder.rglob("*.py")):
         name = path.relative_to(folder)
-        if _NO_SOURCE.isdisjoint(name.parts[:-1]):
+        if (_NO_SOURCE | _GENERATED).isdisjoint(name.parts[:-1]):
             content = path.read_bytes()
             encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
             text = io.TextIOWrapper(io.BytesIO(content), encoding).read()  # line ends become \n
