@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from rnn_tutorial.experiments import __doc__ as package_doc
-from rnn_tutorial.experiments.catalogue import EXPERIMENTS, Experiment
+from rnn_tutorial.experiments.catalogue import EXPERIMENTS
 from rnn_tutorial.experiments.figures import render_figures
 from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
@@ -41,14 +41,13 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
     runs: dict[str, Future] = {}
     places = {}
     short = ("--total_steps", "20", "--warmup_step", "5") if quick else ()
-    seeds = {name: _seeds(EXPERIMENTS[name], num_seeds) for name in names}
     at_most = 3 if quick else None
     variants = {name: dict([*EXPERIMENTS[name].variants.items()][:at_most]) for name in names}
     with ThreadPoolExecutor(jobs) as pool:
         for name in names:
             for variant, flags in variants[name].items():
-                for seed in seeds[name]:
-                    experiment = EXPERIMENTS[name]
+                experiment = EXPERIMENTS[name]
+                for seed in experiment.seeds(variant, num_seeds):
                     lengths = experiment.lengths[:1] if quick else experiment.lengths
                     settings = (experiment.certify, lengths, experiment.environment)
                     job = ((*flags, *short), seed, *settings)
@@ -65,17 +64,21 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
         raise RuntimeError("the code was changed while the experiments ran; run them again")
     figures = {place: run.result() for place, run in places.items()}
     for name in names:
-        asked = f"run {name} --num_seeds {len(seeds[name])}"
+        experiment = EXPERIMENTS[name]
+        asked = f"run {name} --num_seeds {min(num_seeds, experiment.max_seeds)}"
         content = {
             "command": f"python -m rnn_tutorial.experiments {asked}",
-            "question": EXPERIMENTS[name].question,
+            "question": experiment.question,
             "code_version": version,
             "jobs": jobs,
-            **describe_machine({**os.environ, **EXPERIMENTS[name].environment}),
+            **describe_machine({**os.environ, **experiment.environment}),
             "variants": {
                 variant: {
                     "flags": " ".join(flags),
-                    "runs": [figures[name, variant, seed] for seed in seeds[name]],
+                    "runs": [
+                        figures[name, variant, seed]
+                        for seed in experiment.seeds(variant, num_seeds)
+                    ],
                 }
                 for variant, flags in variants[name].items()
             },
@@ -83,13 +86,8 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
         folder = Path("output", "quick_results") if quick else RESULTS
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f"{name}.json", content)
-        if EXPERIMENTS[name].timed and not quick:
+        if experiment.timed and not quick:
             time_updates([name])
-
-
-def _seeds(experiment: Experiment, num_seeds: int) -> range:
-    first = experiment.first_seed
-    return range(first, first + min(num_seeds, experiment.max_seeds))
 
 
 def time_updates(names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from conftest import REPOSITORY
 
 from rnn_tutorial.experiments import __main__, runs, tables
-from rnn_tutorial.experiments.catalogue import EXPERIMENTS
+from rnn_tutorial.experiments.catalogue import EXPERIMENTS, Experiment
 from rnn_tutorial.experiments.markdown import show_accuracy
 from rnn_tutorial.runs.folder import read_json
 from rnn_tutorial.runs.terminal import CommandLineParser
@@ -164,8 +164,14 @@ def test_the_committed_results_are_those_of_the_catalogue(name):
     assert flags == {variant: " ".join(own) for variant, own in experiment.variants.items()}
     products = experiment.environment.get("OPENBLAS_CORETYPE", "by the processor")
     assert results["versions"]["openblas_coretype"] == products
-    for content in results["variants"].values():
-        assert [run["seed"] for run in content["runs"]] == [*range(experiment.max_seeds)]
+    for variant, content in results["variants"].items():
+        assert [run["seed"] for run in content["runs"]] == [*experiment.seeds(variant)]
+
+
+def test_the_seeds_of_a_variant_follow_one_another_from_the_first():
+    experiment = Experiment("?", {}, first_seed=7, max_seeds=4, few={"slow": 2})
+    assert [*experiment.seeds("any")] == [7, 8, 9, 10] and [*experiment.seeds("slow")] == [7, 8]
+    assert [*experiment.seeds("any", 3)] == [7, 8, 9] and [*experiment.seeds("slow", 3)] == [7, 8]
 
 
 def test_what_a_net_knows_is_counted():
