@@ -1,6 +1,9 @@
 """What several test files need: the scripts as a user runs them, and one small trained run."""
 
+import contextlib
 import hashlib
+import importlib
+import io
 import json
 import os
 import signal
@@ -88,6 +91,30 @@ def run_script(start_script):
     return run
 
 
+def run_here(script, *arguments, cwd, text=""):
+    """The same as `run_script` in this process, which need not start Python and import PyTorch.
+
+    For tests of what a script says and writes. Signals, pipes, encodings and whatever else belongs
+    to a process are tested in one.
+    """
+    main = importlib.import_module(script.removesuffix(".py")).main
+    before, stdin = Path.cwd(), sys.stdin
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as stdout,
+        contextlib.redirect_stderr(io.StringIO()) as stderr,
+    ):
+        try:
+            os.chdir(cwd)
+            sys.stdin = io.StringIO(text)
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stopped:
+            status = stopped.code
+        finally:
+            os.chdir(before)
+            sys.stdin = stdin
+    return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
+
+
 TRAIN_QUICKLY = (
     *("--engine", "autograd", "--embed_noise", 0.1),
     *("--total_steps", 40, "--hidden_dim", 8, "--log_every", 10, "--eval_every", 20),
@@ -97,8 +124,9 @@ TRAIN_QUICKLY = (
 
 @pytest.fixture(scope="session")
 def trained_folder(run_script, tmp_path_factory):
-    """A folder in which a small net was trained: output/baseline. Read only."""
+    """A folder in which a small net was trained: output/baseline, and screen.txt. Read only."""
     folder = tmp_path_factory.mktemp("trained")
     done = run_script("train_cls_rnn.py", *TRAIN_QUICKLY, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    (folder / "screen.txt").write_text(done.stdout, encoding="utf-8")
     return folder
