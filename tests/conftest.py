@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,53 @@ def run_here(script, *arguments, cwd, text=""):
             os.chdir(before)
             sys.stdin = stdin
     return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
+
+
+TRAIN_IN_TURN = """
+import json, os, sys, train_cls_rnn
+for port, arguments in json.loads(sys.argv[1]):
+    os.environ["MASTER_PORT"] = str(port)
+    assert train_cls_rnn.main(arguments) == 0
+"""
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def train_in_two(script_environment):
+    """Train in two processes that know of each other as torchrun's do, once for each list of flags.
+
+    PyTorch is imported twice for all of it; with torchrun, three times for each.
+    """
+
+    def train(*runs, cwd):
+        runs = json.dumps([(free_port(), [*map(str, flags)]) for flags in runs])
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+        shared |= {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-c", TRAIN_IN_TURN, runs],
+                cwd=cwd,
+                env=script_environment | shared | {"RANK": rank, "LOCAL_RANK": rank},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in "01"
+        ]
+        try:
+            for process in ranks:
+                _, stderr = process.communicate(timeout=100)
+                assert process.returncode == 0, stderr
+        finally:
+            for process in ranks:
+                process.kill()
+                process.communicate()
+
+    return train
 
 
 TRAIN_QUICKLY = (
