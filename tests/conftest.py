@@ -18,6 +18,7 @@ import torch
 from hypothesis import settings
 
 from rnn_tutorial.model.classifier import make_model
+from rnn_tutorial.runs.terminal import spare_the_garbage_collector
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -27,6 +28,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read once, when SciPy is f
 torch.set_num_threads(1)  # small nets are slower with more, far slower on a busy machine
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")
+# What a power cut would leave no test can see, and hundreds of small runs would wait for the disk.
+# Started processes do wait.
+os.fsync = lambda file: None
+
+
+def pytest_collection_finish():
+    """Spend no time on PyTorch's own objects; what the tests make is collected as ever."""
+    spare_the_garbage_collector()
 
 
 RECORDED = json.loads((REPOSITORY / "tests/training/recorded_weights.json").read_text())
