@@ -1,9 +1,13 @@
 """What several test files need: the scripts as a user runs them, and one small trained run."""
 
+import contextlib
 import hashlib
+import importlib
+import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +18,7 @@ import torch
 from hypothesis import settings
 
 from rnn_tutorial.model.classifier import make_model
+from rnn_tutorial.runs.terminal import spare_the_garbage_collector
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -23,6 +28,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read once, when SciPy is f
 torch.set_num_threads(1)  # small nets are slower with more, far slower on a busy machine
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")
+# What a power cut would leave no test can see, and hundreds of small runs would wait for the disk.
+# Started processes do wait.
+os.fsync = lambda file: None
+
+
+def pytest_collection_finish():
+    """Spend no time on PyTorch's own objects; what the tests make is collected as ever."""
+    spare_the_garbage_collector()
 
 
 RECORDED = json.loads((REPOSITORY / "tests/training/recorded_weights.json").read_text())
@@ -88,6 +101,77 @@ def run_script(start_script):
     return run
 
 
+def run_here(script, *arguments, cwd, text=""):
+    """The same as `run_script` in this process, which need not start Python and import PyTorch.
+
+    For tests of what a script says and writes. Signals, pipes, encodings and whatever else belongs
+    to a process are tested in one.
+    """
+    main = importlib.import_module(script.removesuffix(".py")).main
+    before, stdin = Path.cwd(), sys.stdin
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as stdout,
+        contextlib.redirect_stderr(io.StringIO()) as stderr,
+    ):
+        try:
+            os.chdir(cwd)
+            sys.stdin = io.StringIO(text)
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stopped:
+            status = stopped.code
+        finally:
+            os.chdir(before)
+            sys.stdin = stdin
+    return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
+
+
+TRAIN_IN_TURN = """
+import json, os, sys, train_cls_rnn
+for port, arguments in json.loads(sys.argv[1]):
+    os.environ["MASTER_PORT"] = str(port)
+    assert train_cls_rnn.main(arguments) == 0
+"""
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def train_in_two(script_environment):
+    """Train in two processes that know of each other as torchrun's do, once for each list of flags.
+
+    PyTorch is imported twice for all of it; with torchrun, three times for each.
+    """
+
+    def train(*runs, cwd):
+        runs = json.dumps([(free_port(), [*map(str, flags)]) for flags in runs])
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+        shared |= {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-c", TRAIN_IN_TURN, runs],
+                cwd=cwd,
+                env=script_environment | shared | {"RANK": rank, "LOCAL_RANK": rank},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in "01"
+        ]
+        try:
+            for process in ranks:
+                _, stderr = process.communicate(timeout=100)
+                assert process.returncode == 0, stderr
+        finally:
+            for process in ranks:
+                process.kill()
+                process.communicate()
+
+    return train
+
+
 TRAIN_QUICKLY = (
     *("--engine", "autograd", "--embed_noise", 0.1),
     *("--total_steps", 40, "--hidden_dim", 8, "--log_every", 10, "--eval_every", 20),
@@ -97,8 +181,9 @@ TRAIN_QUICKLY = (
 
 @pytest.fixture(scope="session")
 def trained_folder(run_script, tmp_path_factory):
-    """A folder in which a small net was trained: output/baseline. Read only."""
+    """A folder in which a small net was trained: output/baseline, and screen.txt. Read only."""
     folder = tmp_path_factory.mktemp("trained")
     done = run_script("train_cls_rnn.py", *TRAIN_QUICKLY, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    (folder / "screen.txt").write_text(done.stdout, encoding="utf-8")
     return folder

@@ -16,7 +16,7 @@ import time
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, run_here
 
 import predict_cls_rnn
 from rnn_tutorial.evaluation.result import Evaluation
@@ -51,8 +51,8 @@ def test_a_stream_is_answered_line_by_line(run_script, trained_folder):
         assert ("✓" if prediction == "6" else "✗") in line
 
 
-def test_it_says_for_which_run_step_seed_and_accuracy_it_speaks(run_script, trained_folder):
-    done = run_script("predict_cls_rnn.py", "--input", "1 2", cwd=trained_folder)
+def test_it_says_for_which_run_step_seed_and_accuracy_it_speaks(trained_folder):
+    done = run_here("predict_cls_rnn.py", "--input", "1 2", cwd=trained_folder)
     run = trained_folder / "output" / "baseline"
     evaluation = Evaluation(**load_checkpoint(run / "model_step_40.pt").evaluation)
     assert done.stderr == (
@@ -97,7 +97,7 @@ def test_it_says_whether_a_certificate_was_checked(tmp_path, capsys, monkeypatch
     assert capsys.readouterr().err.endswith(" inputs wrong\n")
 
 
-def test_bad_lines_are_reported_by_number_and_the_rest_is_answered(run_script, trained_folder):
+def test_bad_lines_are_reported_by_number_and_the_rest_is_answered(trained_folder):
     text = "1 2\n10\n3,4\n\n-1\nx y\n5 6\n\udcff\n7 7".encode(errors="surrogateescape")
     done = subprocess.run(
         [sys.executable, REPOSITORY / "predict_cls_rnn.py"],
@@ -112,12 +112,12 @@ def test_bad_lines_are_reported_by_number_and_the_rest_is_answered(run_script, t
     assert done.returncode == 1
 
 
-def test_a_long_stream_of_mixed_lengths_keeps_its_order(run_script, trained_folder, model):
+def test_a_long_stream_of_mixed_lengths_keeps_its_order(trained_folder, model):
     dice = random.Random(0)
     sequences = [[dice.randrange(10) for _ in range(dice.randint(1, 30))] for _ in range(5000)]
     sequences[100] = [dice.randrange(10) for _ in range(20_000)]
     text = "".join(" ".join(map(str, digits)) + "\n" for digits in sequences)
-    done = run_script("predict_cls_rnn.py", "--json", cwd=trained_folder, text=text)
+    done = run_here("predict_cls_rnn.py", "--json", cwd=trained_folder, text=text)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["input"] for answer in answers] == sequences
     assert [answer["line"] for answer in answers] == list(range(1, 5001))
@@ -125,8 +125,8 @@ def test_a_long_stream_of_mixed_lengths_keeps_its_order(run_script, trained_fold
         assert answers[i].items() >= expected_answer(model, sequences[i]).items()
 
 
-def test_an_empty_stream_has_no_answers(run_script, trained_folder):
-    done = run_script("predict_cls_rnn.py", cwd=trained_folder)
+def test_an_empty_stream_has_no_answers(trained_folder):
+    done = run_here("predict_cls_rnn.py", cwd=trained_folder)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -164,8 +164,8 @@ def test_ctrl_c_ends_a_stream(start_script, trained_folder):
     assert (process.returncode, said) == (130, "")
 
 
-def test_one_input_as_json(run_script, trained_folder, model):
-    done = run_script("predict_cls_rnn.py", "--input", "4,5 6", "--json", cwd=trained_folder)
+def test_one_input_as_json(trained_folder, model):
+    done = run_here("predict_cls_rnn.py", "--input", "4,5 6", "--json", cwd=trained_folder)
     answer = json.loads(done.stdout)
     assert answer.items() >= expected_answer(model, [4, 5, 6]).items()
     assert answer["trained_length"] is True
@@ -301,11 +301,11 @@ def test_the_newest_run_answers_unless_one_is_named(trained_folder, tmp_path, ca
     assert speaker("--checkpoint", checkpoint) == f"{tmp_path}/older at step 20"
 
 
-def test_a_folder_of_the_published_scripts_answers(run_script, model, tmp_path):
+def test_a_folder_of_the_published_scripts_answers(model, tmp_path):
     settings = {"min_seq_len": 2, "max_seq_len": 4, "max_number": 9, "lr": 0.001}
     torch.save(argparse.Namespace(**settings), tmp_path / "args.pt")
     torch.save(model.state_dict(), tmp_path / "model_step_40.pt")
-    done = run_script(
+    done = run_here(
         *("predict_cls_rnn.py", "--save_dir", tmp_path, "--input", "1 2 3", "--json"), cwd=tmp_path
     )
     assert json.loads(done.stdout).items() >= expected_answer(model, [1, 2, 3]).items()

@@ -3,12 +3,14 @@
 import json
 import math
 import random
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import TRAIN_QUICKLY, make_digit_model
+from conftest import TRAIN_QUICKLY, make_digit_model, run_here
 
 import train_cls_rnn
 from rnn_tutorial.data.streams import SeqSumModDataset
@@ -23,7 +25,7 @@ from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 
 # Long enough to be killed in the middle, short enough for a test.
 TRAIN_LONGER = (
-    *("--engine", "autograd", "--total_steps", 3000, "--max_seq_len", 4, "--log_every", 100),
+    *("--engine", "autograd", "--total_steps", 1500, "--max_seq_len", 4, "--log_every", 100),
     *("--eval_every", 300, "--save_every", 200, "--tracker", "disabled"),
     *("--max_grad_norm", 1, "--weight_decay", 0.1, "--embed_noise", 0.1),
 )
@@ -99,15 +101,14 @@ def test_metrics_are_logged_when_due(trained_folder):
     assert metrics[0]["loss"] == pytest.approx(math.log(10), abs=0.5)
 
 
-def test_the_screen_tells_the_story(run_script, tmp_path):
-    done = run_script("train_cls_rnn.py", *TRAIN_QUICKLY, cwd=tmp_path)
-    assert done.returncode == 0 and not done.stderr
-    lines = done.stdout.splitlines()
+def test_the_screen_tells_the_story(trained_folder):
+    screen = (trained_folder / "screen.txt").read_text(encoding="utf-8")
+    lines = screen.splitlines()
     assert "output/baseline" in lines[0] and "seed 0" in lines[0] and "1 thread" in lines[0]
     assert "ln 10 = 2.303" in lines[1] and "360 parameters" in lines[1]
     assert lines[3].startswith("step 1/40  loss 2.")
-    wrong = json.loads((tmp_path / "output/baseline/result.json").read_text())["wrong_inputs"]
-    assert f"{wrong:,} of all 11,100 inputs wrong" in done.stdout
+    wrong = json.loads((trained_folder / "output/baseline/result.json").read_text())["wrong_inputs"]
+    assert f"{wrong:,} of all 11,100 inputs wrong" in screen
     assert sum(line.startswith("  wrong: ") for line in lines) == 5
     assert lines[-1] == "Ask it: python predict_cls_rnn.py --save_dir output/baseline"
 
@@ -196,8 +197,8 @@ def test_it_learns(engine, tmp_path):
 # ---- recipes ----
 
 
-def test_recipes_are_listed_and_recorded(run_script, tmp_path):
-    done = run_script("train_cls_rnn.py", "--list_recipes", cwd=tmp_path)
+def test_recipes_are_listed_and_recorded(tmp_path):
+    done = run_here("train_cls_rnn.py", "--list_recipes", cwd=tmp_path)
     assert done.returncode == 0
     assert "sota_warmup: " in done.stdout and "--warmup_step 2000" in done.stdout
     run = train(tmp_path, "--recipe", "deeper_rnn", "--hidden_dim", 4)
@@ -333,9 +334,9 @@ def test_what_a_crash_has_left_beside_a_finished_run_is_removed(tmp_path, capsys
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(run_script, tmp_path_factory):
+def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    done = run_script("train_cls_rnn.py", *TRAIN_LONGER, cwd=folder)
+    done = run_here("train_cls_rnn.py", *TRAIN_LONGER, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "output" / "baseline"
 
@@ -353,7 +354,7 @@ def wait_for_step(process, run, step):
     raise AssertionError(f"step {step} was not reached: {process.communicate()}")
 
 
-def assert_same_run(run, uninterrupted, step=3000):
+def assert_same_run(run, uninterrupted, step=1500):
     assert_same_bits(final_weights(run, step), final_weights(uninterrupted, step))
     assert without_speed(read_metrics(run)) == without_speed(read_metrics(uninterrupted))
     assert sorted(p.name for p in run.iterdir()) == sorted(p.name for p in uninterrupted.iterdir())
@@ -361,12 +362,12 @@ def assert_same_run(run, uninterrupted, step=3000):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_killed_at_random_steps_and_resumed_gives_the_same_bits(
-    num_workers, start_script, run_script, uninterrupted, tmp_path
+    num_workers, start_script, uninterrupted, tmp_path
 ):
     dice = random.Random(num_workers)
     run = tmp_path / "output" / "baseline"
     flags = [*TRAIN_LONGER, "--num_workers", num_workers]
-    for step in sorted(dice.randrange(1, 2500) for _ in range(1 if num_workers else 2)):
+    for step in sorted(dice.randrange(1, 1000) for _ in range(1 if num_workers else 2)):
         process = start_script("train_cls_rnn.py", *flags, cwd=tmp_path)
         wait_for_step(process, run, step)
         time.sleep(dice.random() * 0.05)
@@ -374,47 +375,43 @@ def test_killed_at_random_steps_and_resumed_gives_the_same_bits(
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         flags = ["--resume", run]
-    done = run_script("train_cls_rnn.py", *flags, cwd=tmp_path)
+    done = run_here("train_cls_rnn.py", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_same_run(run, uninterrupted)
 
 
-def test_the_compiled_engine_killed_and_resumed_gives_the_same_bits(
-    start_script, run_script, tmp_path
-):
+def test_the_compiled_engine_killed_and_resumed_gives_the_same_bits(start_script, tmp_path):
     flags = (
         *("--engine", "compiled", "--total_steps", 20_000, "--log_every", 500, "--save_every", 500),
         *("--eval_every", 5000, "--tracker", "disabled", "--max_grad_norm", 1),
     )
-    done = run_script("train_cls_rnn.py", *flags, "--run_name", "whole", cwd=tmp_path)
+    done = run_here("train_cls_rnn.py", *flags, "--run_name", "whole", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run, arguments = tmp_path / "output" / "killed", [*flags, "--run_name", "killed"]
     process = start_script("train_cls_rnn.py", *arguments, cwd=tmp_path)
     wait_for_step(process, run, 7000)
     process.kill()
     process.communicate()
-    assert run_script("train_cls_rnn.py", "--resume", run, cwd=tmp_path).returncode == 0
+    assert run_here("train_cls_rnn.py", "--resume", run, cwd=tmp_path).returncode == 0
     assert_same_run(run, tmp_path / "output" / "whole", 20_000)
 
 
-def test_killed_before_the_first_checkpoint_it_resumes_from_the_start(
-    run_script, uninterrupted, tmp_path
-):
+def test_killed_before_the_first_checkpoint_it_resumes_from_the_start(uninterrupted, tmp_path):
     run = tmp_path / "output" / "baseline"
     run.mkdir(parents=True)
     (run / "config.json").write_bytes((uninterrupted / "config.json").read_bytes())
     (run / "metrics.jsonl").write_text('{"step": 1, "loss": 2.3}\n{"step": 100, "lo')
-    assert run_script("train_cls_rnn.py", "--resume", run, cwd=tmp_path).returncode == 0
+    assert run_here("train_cls_rnn.py", "--resume", run, cwd=tmp_path).returncode == 0
     assert_same_run(run, uninterrupted)
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_says_how_to_resume_and_resumes_to_the_same_bits(
-    signum, status, start_script, run_script, uninterrupted, tmp_path
+    signum, status, start_script, uninterrupted, tmp_path
 ):
     run = tmp_path / "output" / "baseline"
     process = start_script("train_cls_rnn.py", *TRAIN_LONGER, "--save_every", 0, cwd=tmp_path)
-    wait_for_step(process, run, 500)
+    wait_for_step(process, run, 300)
     process.send_signal(signum)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (status, "")
@@ -422,16 +419,15 @@ def test_a_signal_saves_says_how_to_resume_and_resumes_to_the_same_bits(
     assert last_line.endswith("python train_cls_rnn.py --resume output/baseline")
     (saved,) = run.glob("model_step_*.pt")
     assert f"Stopped after {load_checkpoint(saved).step:,} updates" in last_line
-    assert run_script("train_cls_rnn.py", "--resume", run, cwd=tmp_path).returncode == 0
-    assert_same_bits(final_weights(run, 3000), final_weights(uninterrupted, 3000))
+    assert run_here("train_cls_rnn.py", "--resume", run, cwd=tmp_path).returncode == 0
+    assert_same_bits(final_weights(run, 1500), final_weights(uninterrupted, 1500))
     assert without_speed(read_metrics(run)) == without_speed(read_metrics(uninterrupted))
 
 
-def test_resuming_a_finished_run_changes_nothing(run_script, tmp_path):
-    run_script("train_cls_rnn.py", *TRAIN_QUICKLY, cwd=tmp_path)
-    run = tmp_path / "output" / "baseline"
+def test_resuming_a_finished_run_changes_nothing(trained_folder, tmp_path):
+    run = Path(shutil.copytree(trained_folder / "output" / "baseline", tmp_path / "run"))
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    done = run_script("train_cls_rnn.py", "--resume", run, cwd=tmp_path)
+    done = run_here("train_cls_rnn.py", "--resume", run, cwd=tmp_path)
     assert done.returncode == 0 and "is finished" in done.stdout
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
@@ -451,9 +447,9 @@ def test_too_little_memory_is_said(error, tmp_path, monkeypatch, capsys):
     assert "error: there is not enough memory; go on with: python" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_no_number_stops_the_run(run_script, tmp_path):
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     flags = ("--optimizer", "adamw", "--lr", 100, "--weight_decay", 1000)
-    done = run_script("train_cls_rnn.py", *TRAIN_LONGER, *flags, cwd=tmp_path)
+    done = run_here("train_cls_rnn.py", *TRAIN_LONGER, *flags, cwd=tmp_path)
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()
     assert "not a finite number at step" in sentence
@@ -546,8 +542,8 @@ def test_resume_refuses_a_damaged_run(name, a_run, capsys):
     assert name in refusal(capsys, "--resume", a_run)
 
 
-def test_help_groups_the_flags_and_shows_the_defaults(run_script, tmp_path):
-    done = run_script("train_cls_rnn.py", "--help", cwd=tmp_path)
+def test_help_groups_the_flags_and_shows_the_defaults(tmp_path):
+    done = run_here("train_cls_rnn.py", "--help", cwd=tmp_path)
     assert done.returncode == 0
     for group in ("data:", "model:", "optimization:", "schedule:", "output:", "machine:"):
         assert f"\n{group}\n" in done.stdout

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import make_digit_model
+from conftest import make_digit_model, run_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -609,17 +609,17 @@ def test_a_resumed_run_drops_as_the_uninterrupted_one_whatever_is_evaluated(flag
     assert not torch.equal(whole["fc.weight"], weights_of(other)["fc.weight"])
 
 
-def test_train_resume_and_predict_as_commands(run_script, tmp_path):
-    trained = run_script("train_cls_rnn.py", *QUICKLY, *GRU, cwd=tmp_path)
+def test_train_resume_and_predict_as_commands(tmp_path):
+    trained = run_here("train_cls_rnn.py", *QUICKLY, *GRU, cwd=tmp_path)
     assert trained.returncode == 0 and not trained.stderr
     assert "engine autograd" in trained.stdout
     run = tmp_path / "output" / "baseline"
     (run / "model_step_12.pt").unlink()
     (run / "result.json").unlink()
-    resumed = run_script("train_cls_rnn.py", "--resume", run, cwd=tmp_path)
+    resumed = run_here("train_cls_rnn.py", "--resume", run, cwd=tmp_path)
     assert resumed.returncode == 0 and "resumed at step 6" in resumed.stdout
     model = load_model(load_checkpoint(run / "model_step_12.pt"))
-    answered = run_script("predict_cls_rnn.py", cwd=tmp_path, text="1 2 3\n0\n3 3\n")
+    answered = run_here("predict_cls_rnn.py", cwd=tmp_path, text="1 2 3\n0\n3 3\n")
     assert answered.returncode == 0
     answers = [int(line.split("->")[1].split()[0]) for line in answered.stdout.splitlines()]
     assert answers == model.predict([[1, 2, 3], [0], [3, 3]]).tolist()

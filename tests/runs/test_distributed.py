@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, run_here
 
 from rnn_tutorial.data.streams import SeqSumModDataset, add_noise
 from rnn_tutorial.model.classifier import load_model
@@ -43,9 +43,9 @@ def start_two(script_environment):
 
 
 @pytest.fixture(scope="module")
-def alone(run_script, tmp_path_factory):
+def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    assert run_script("train_cls_rnn.py", *FLAGS, cwd=folder).returncode == 0
+    assert run_here("train_cls_rnn.py", *FLAGS, cwd=folder).returncode == 0
     return folder / "output" / "baseline"
 
 
@@ -72,39 +72,44 @@ def test_two_processes_train_as_one_and_rank_0_alone_writes(start_two, alone, tm
         assert logged == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_run_of_one_process_is_resumed_by_two(start_two, alone, tmp_path):
-    run = tmp_path / "run"
-    run.mkdir()
+CHOICES = (
+    *(*FLAGS, "--optimizer", "sgd", "--momentum", 0.5, "--lr", 0.3, "--accumulate_steps", 2),
+    *("--scheduler", "plateau", "--plateau_patience", 1, "--eval_every", 2, "--log_every", 2),
+    *("--early_stopping_patience", 5, "--bucket_by_length", "--total_steps", 400),
+)
+
+
+@pytest.fixture(scope="module")
+def by_two(train_in_two, alone, tmp_path_factory):
+    """What two processes have made: of a run of one that they resumed, and with many choices."""
+    folder = tmp_path_factory.mktemp("by_two")
+    (folder / "resumed").mkdir()
     for name in ("config.json", "metrics.jsonl", "model_step_20.pt"):
-        (run / name).write_bytes((alone / name).read_bytes())
-    process = start_two("--resume", run, cwd=tmp_path)
-    _, stderr = process.communicate(timeout=100)
-    assert process.returncode == 0, stderr
-    assert_close_weights(run, alone)
+        (folder / "resumed" / name).write_bytes((alone / name).read_bytes())
+    choices = (*CHOICES, "--save_dir", folder, "--run_name", "choices")
+    train_in_two(("--resume", folder / "resumed"), choices, cwd=folder)
+    return folder
 
 
-def test_two_processes_make_the_same_choices_as_one(start_two, run_script, tmp_path):
+def test_a_run_of_one_process_is_resumed_by_two(by_two, alone):
+    assert_close_weights(by_two / "resumed", alone)
+
+
+def test_two_processes_make_the_same_choices_as_one(by_two, tmp_path):
     """The evaluations of rank 0 slow and stop every process; passes divide what processes share."""
-    flags = (
-        *(*FLAGS, "--optimizer", "sgd", "--momentum", 0.5, "--lr", 0.3, "--accumulate_steps", 2),
-        *("--scheduler", "plateau", "--plateau_patience", 1, "--eval_every", 2, "--log_every", 2),
-        *("--early_stopping_patience", 5, "--bucket_by_length", "--total_steps", 400),
-    )
-    assert run_script("train_cls_rnn.py", *flags, "--run_name", "one", cwd=tmp_path).returncode == 0
-    process = start_two(*flags, "--run_name", "two", cwd=tmp_path)
-    _, stderr = process.communicate(timeout=100)
-    assert process.returncode == 0, stderr
+    assert run_here("train_cls_rnn.py", *CHOICES, cwd=tmp_path).returncode == 0
+    folders = tmp_path / "output" / "baseline", by_two / "choices"
     one, two = (
         [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        for run in (tmp_path / "output" / "one", tmp_path / "output" / "two")
+        for run in folders
     )
     assert len({record["current_lr"] for record in one}) > 2 and one[-1]["step"] < 400
     for record, expected in zip(two, one, strict=True):
         for name in ("step", "current_lr", "padding_share"):
             assert record[name] == expected[name]
         assert record["loss"] == pytest.approx(expected["loss"], rel=1e-3)
-    best = [(tmp_path / "output" / name / "model_best.pt") for name in ("one", "two")]
-    assert load_checkpoint(best[0]).step == load_checkpoint(best[1]).step
+    best = [load_checkpoint(run / "model_best.pt").step for run in folders]
+    assert best[0] == best[1]
 
 
 def test_a_dead_process_ends_the_job_and_leaves_the_last_checkpoint(start_two, tmp_path):

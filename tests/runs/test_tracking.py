@@ -168,11 +168,6 @@ def test_the_dashboard_shows_what_was_logged(capfd):
     assert points == {"loss": [(100, 2.0)], "accuracy": [(100, 0.25), (200, 0.5), (300, 1.0)]}
 
 
-def test_a_name_may_be_used_again():
-    assert track()[0] == track()[0] == "local"
-    assert len([*Path("swanlog").glob("run-*")]) == 2
-
-
 def test_offline_says_how_to_upload():
     mode, notice = track("offline")
     (run_dir,) = Path("swanlog").glob("run-*")
@@ -180,9 +175,12 @@ def test_offline_says_how_to_upload():
     assert f"swanlab sync '{run_dir.absolute()}'" in notice
 
 
-def test_a_log_directory_elsewhere_is_named(tmp_path, monkeypatch):
+def test_a_log_directory_elsewhere_is_named_and_a_flag_beats_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("SWANLAB_LOG_DIR", str(tmp_path / "logs"))
-    assert f"`swanlab watch {tmp_path / 'logs'}`" in track()[1]
+    monkeypatch.setenv("SWANLAB_MODE", "disabled")
+    mode, notice = track("local")
+    assert mode == "local"
+    assert f"`swanlab watch {tmp_path / 'logs'}`" in notice
     assert [*(tmp_path / "logs").glob("run-*")]
 
 
@@ -211,11 +209,6 @@ def test_auto_follows_a_settings_file():
     mode, notice = track("auto")
     assert mode == "offline"
     assert "as SwanLab's settings say" in notice
-
-
-def test_a_flag_beats_the_environment(monkeypatch):
-    monkeypatch.setenv("SWANLAB_MODE", "disabled")
-    assert track("local")[0] == "local"
 
 
 # ---- a cloud that cannot be used -----------------------------------------------------------------
@@ -327,10 +320,6 @@ def login(monkeypatch):
     return to
 
 
-def test_online_without_a_login_is_local():
-    assert track("online")[1].startswith("SwanLab: local (not logged in)")
-
-
 @pytest.mark.parametrize("choice", ["auto", "online"])
 def test_a_closed_port_is_local(choice, login):
     with closed_port() as port:
@@ -397,7 +386,7 @@ def test_a_cloud_that_falls_silent_does_not_hold_the_training(login, monkeypatch
     )
 
 
-def test_a_terminal_shows_no_menu():
+def test_online_without_a_login_is_local_and_a_terminal_shows_no_menu():
     controller, terminal = pty.openpty()
     body = """from rnn_tutorial.runs import tracking
 tracking._SILENT_SECONDS = 60
@@ -682,8 +671,9 @@ def test_the_parts_of_a_resumed_offline_run_are_one_experiment_once_uploaded(log
     assert posted_points(cloud) == [("loss", step, 1 / (1 + step)) for step in range(4)]
 
 
-def test_a_resumed_local_run_is_a_new_experiment_and_says_so():
-    track("local", range(2), run_id="abc")
+def test_a_name_may_be_used_again_and_a_resumed_local_run_is_a_new_experiment_and_says_so():
+    assert track(run_id="abc")[0] == track()[0] == "local"
+    assert len([*Path("swanlog").glob("run-*")]) == 2
     notice = track("local", range(2, 4), run_id="abc", is_resumed=True)[1]
     assert notice.startswith("SwanLab: local (a new experiment: this mode cannot go on with an ")
 

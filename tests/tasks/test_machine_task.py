@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import run_here
 
 import train_cls_rnn
 from rnn_tutorial import certify, evaluate
@@ -26,7 +27,7 @@ from rnn_tutorial.tasks.reading import NameReader
 PROVED = (
     *("--engine", "autograd"),
     *("--task", "tomita_1", "--recipe", "certified", "--hidden_dim", 16, "--batch_size", 64),
-    *("--total_steps", 1500, "--warmup_step", 50, "--eval_every", 50, "--save_every", 50),
+    *("--total_steps", 500, "--warmup_step", 50, "--eval_every", 50, "--save_every", 50),
     *("--tracker", "disabled"),
 )
 
@@ -65,7 +66,7 @@ def proved_run(tmp_path_factory):
 
 def test_a_run_stops_when_it_is_proved_and_leaves_a_certificate(proved_run, capsys):
     result = json.loads((proved_run / "result.json").read_text())
-    assert result["steps"] < 1500 and result["wrong_inputs"] == 0
+    assert result["steps"] < 500 and result["wrong_inputs"] == 0
     assert result["proof"]["abstract_states"] >= 3 and result["proof"]["smallest_margin"] > 0
     metrics = [json.loads(line) for line in (proved_run / "metrics.jsonl").read_text().splitlines()]
     tried = {row["step"]: row["proved"] for row in metrics if "proved" in row}
@@ -166,13 +167,13 @@ def test_an_edited_machine_in_a_checkpoint_is_refused(name, proved_run):
         load_task(checkpoint)
 
 
-def test_the_commands_speak_of_tokens_and_classes_by_name(proved_run, run_script, capsys):
+def test_the_commands_speak_of_tokens_and_classes_by_name(proved_run, capsys):
     assert evaluate.main([str(proved_run), "--lengths", "500", "--max_len", "8"]) == 0
     assert "All 510 inputs up to length 8: 0 wrong" in capsys.readouterr().out
     assert evaluate.main([str(proved_run), "--automaton"]) == 0
     printed = capsys.readouterr().out
     assert "rejected accepted" in printed and "The table is the machine's" in printed
-    done = run_script(
+    done = run_here(
         "predict_cls_rnn.py", "--save_dir", proved_run, cwd=proved_run, text="111\n1 0 1\n12\n"
     )
     first, second = done.stdout.splitlines()
@@ -180,7 +181,7 @@ def test_the_commands_speak_of_tokens_and_classes_by_name(proved_run, run_script
     assert second.startswith("1 0 1 -> rejected")
     assert "proved for every length" in done.stderr
     assert "line 3: '2' is not one of the tokens 0, 1" in done.stderr
-    done = run_script(
+    done = run_here(
         "predict_cls_rnn.py", "--save_dir", proved_run, "--json", "--input", "1,0", cwd=proved_run
     )
     answer = json.loads(done.stdout)
@@ -215,7 +216,7 @@ def test_a_resumed_run_refuses_a_machine_that_has_changed(tmp_path, capsys):
         "states": {"s": {"class": "no", "next": {"a": "s"}}},
     }  # fmt: skip
     path.write_text(json.dumps(machine))
-    flags = ("--total_steps", 2000, "--tracker", "disabled", "--save_dir", tmp_path)
+    flags = ("--total_steps", 20, "--tracker", "disabled", "--save_dir", tmp_path)
     assert train("--task", path, *flags, "--engine", "autograd", "--hidden_dim", 4) == 0
     run = tmp_path / "letter-baseline"
     machine["states"]["s"]["class"] = "yes"

@@ -2,15 +2,13 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, run_here
 
 import predict_cls_rnn
 import train_cls_rnn
@@ -35,13 +33,13 @@ TRAIN = (
 
 
 @pytest.fixture(scope="module")
-def sentences_folder(run_script, tmp_path_factory):
+def sentences_folder(tmp_path_factory):
     """A folder with the example data, in which a net was trained on it. Read only."""
     folder = tmp_path_factory.mktemp("sentences")
     for name in (TRAIN_FILE, EVAL_FILE):
         shutil.copy(DATA / name, folder)
     files = ("--train_file", TRAIN_FILE, "--eval_file", EVAL_FILE)
-    done = run_script("train_cls_rnn.py", *files, *TRAIN, cwd=folder)
+    done = run_here("train_cls_rnn.py", *files, *TRAIN, cwd=folder)
     assert done.returncode == 0, done.stderr
     (folder / "screen.txt").write_text(done.stdout)
     return folder
@@ -245,21 +243,14 @@ def test_what_rests_on_the_rule_of_digits_is_refused(sentences_folder, trained_f
 
 
 def test_a_stream_is_answered_with_class_names(sentences_folder):
-    text = "the cat chased the dog\nthe zebra was chased by the fox\n\n  \na \xff b\ndog".encode(
-        "latin-1"
-    )
-    done = subprocess.run(
-        [sys.executable, REPOSITORY / "predict_cls_rnn.py"],
-        cwd=sentences_folder,
-        input=text,
-        capture_output=True,
-    )
-    first, second, last = done.stdout.decode().splitlines()
+    text = "the cat chased the dog\nthe zebra was chased by the fox\n\n  \na \ufffd b\ndog"
+    done = run_here("predict_cls_rnn.py", cwd=sentences_folder, text=text)
+    first, second, last = done.stdout.splitlines()
     assert first.startswith("the cat chased the dog -> cat with probability ")
     assert second.startswith("the zebra was chased by the fox -> fox with probability ")
     assert second.endswith("%  (unknown: zebra)") and "unknown" not in first
     assert last.endswith("%  (never trained on length 1)")
-    introduction, *refusals = done.stderr.decode().splitlines()
+    introduction, *refusals = done.stderr.splitlines()
     assert "trained on lengths 5 to 16: accuracy" in introduction
     assert [line.partition(" ")[2] for line in refusals] == [
         "3: the input is empty; give at least one token",

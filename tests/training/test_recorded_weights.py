@@ -5,9 +5,6 @@ product of its own is recorded beside the weights: where that is not the same, n
 """
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from conftest import RECORDED, REPOSITORY, hash_of_a_product
@@ -22,7 +19,7 @@ LABELLED = REPOSITORY / "rnn_tutorial" / "data_examples"
     reason="this processor or its libraries multiply with other last bits",
 )
 @pytest.mark.parametrize("name", RECORDED["weights"])
-def test_the_weights_are_the_recorded_ones(name, tmp_path):
+def test_the_weights_are_the_recorded_ones(name, train_in_two, tmp_path):
     case = RECORDED["weights"][name]
     flags = case["flags"].replace("LABELLED", str(LABELLED)).split()
     flags += ["--tracker", "disabled", "--device", "cpu", "--num_threads", "1"]
@@ -30,9 +27,7 @@ def test_the_weights_are_the_recorded_ones(name, tmp_path):
     if case["processes"] == 1:
         assert train_cls_rnn.main(flags) == 0
     else:
-        script = str(REPOSITORY / "train_cls_rnn.py")
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-        command = [sys.executable, *launcher, str(case["processes"]), script, *flags]
-        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=120)
+        assert case["processes"] == 2
+        train_in_two(flags, cwd=tmp_path)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["weights_hash"] == case["hash"]
