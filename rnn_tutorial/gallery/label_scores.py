@@ -1,0 +1,119 @@
+"""How well characters are labelled: by class, what is taken for what, by place in a window.
+
+Shapes: C classes, M characters of a file, K windows, T characters of a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from rnn_tutorial.gallery.source_classes import CLASSES
+
+
+class LabelScores:
+    """Counts over all characters that were added.
+
+    Args:
+        window: T.
+
+    Attributes:
+        confusion: characters by their true class and the class that was found, int64, (C, C).
+    """
+
+    def __init__(self, window: int) -> None:
+        self.confusion = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
+        self._guessed_right = 0
+        self._num_windows, self._right_by_place = 0, np.zeros(window, np.int64)
+
+    def add_file(self, classes: np.ndarray, found: np.ndarray, guesses: np.ndarray) -> None:
+        """Count a file: its true classes, those of the network, those of the baseline, (M,) each."""
+        pairs = classes.astype(np.int64) * len(CLASSES) + found
+        self.confusion += np.bincount(pairs, minlength=len(CLASSES) ** 2).reshape(
+            self.confusion.shape
+        )
+        self._guessed_right += int((guesses == classes).sum())
+
+    def add_windows(self, is_right: np.ndarray) -> None:
+        """Count windows that are cut out of the midst of a text, by place, bool, (K, T)."""
+        self._num_windows += len(is_right)
+        self._right_by_place += is_right.sum(0)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of all characters that are labelled right."""
+        return float(self.confusion.trace() / self.confusion.sum())
+
+    def figures(self) -> dict[str, float | int]:
+        """All of it as plain values.
+
+        accuracy, baseline_accuracy; accuracy_string, … of the characters of a class;
+        from_begin_4 and from_end_4, of those that are 4 to 7 characters from an end of their
+        window; confusion_string_name, how many of string were taken for name.
+        """
+        figures: dict[str, float | int] = {
+            "accuracy": self.accuracy,
+            "baseline_accuracy": self._guessed_right / int(self.confusion.sum()),
+        }
+        for name, row, right in zip(CLASSES, self.confusion, self.confusion.diagonal(), strict=True):
+            if row.any():
+                figures[f"accuracy_{name}"] = float(right / row.sum())
+        if self._num_windows:
+            for low, high in _distances(len(self._right_by_place)):
+                for end, places in (("begin", self._right_by_place), ("end", self._right_by_place[::-1])):
+                    share = places[low:high].sum() / (self._num_windows * (high - low))
+                    figures[f"from_{end}_{low}"] = float(share)
+        for name, row in zip(CLASSES, self.confusion, strict=True):
+            for other, count in zip(CLASSES, row, strict=True):
+                figures[f"confusion_{name}_{other}"] = int(count)
+        return figures
+
+
+def _distances(window: int) -> Iterator[tuple[int, int]]:
+    """Ranges of distances from an end of a window, up to its middle: 0, 1, 2–3, 4–7, …"""
+    low, high = 0, 1
+    while high <= window // 2:
+        yield low, high
+        low, high = high, 2 * high
+
+
+def describe_scores(figures: Mapping[str, float | int]) -> list[str]:
+    """The accuracy, and that of each class, in words."""
+    by_class = (
+        f"{name} {figures[f'accuracy_{name}']:.2%}"
+        for name in CLASSES
+        if f"accuracy_{name}" in figures
+    )
+    return [
+        f"{figures['accuracy']:.2%} of the held-out characters are labelled right; the likeliest "
+        f"class of each character gives {figures['baseline_accuracy']:.1%}.",
+        f"By class: {', '.join(by_class)}.",
+    ]
+
+
+def describe_details(figures: Mapping[str, float | int]) -> list[str]:
+    """The confusion matrix, and the accuracy by distance from the ends of a window."""
+    return [*_describe_confusion(figures), *_describe_distances(figures)]
+
+
+def _describe_confusion(figures: Mapping[str, float | int]) -> Iterator[str]:
+    yield ""
+    yield "What characters are taken for (rows: what they are):"
+    yield " " * 10 + "".join(f"{name:>10}" for name in CLASSES)
+    for name in CLASSES:
+        counts = (figures[f"confusion_{name}_{other}"] for other in CLASSES)
+        yield f"{name:<10}" + "".join(f"{count:>10,}" for count in counts)
+
+
+def _describe_distances(figures: Mapping[str, float | int]) -> Iterator[str]:
+    lows = [int(key.rpartition("_")[2]) for key in figures if key.startswith("from_end_")]
+    if not lows:
+        return
+    yield ""
+    yield "Right in a window cut out of the midst of a text, by distance to its ends:"
+    yield f"{'characters':<12}{'to its beginning':>18}{'to its end':>14}"
+    for low in lows:
+        distance = f"{low}–{2 * low - 1}" if low > 1 else f"{low}"
+        begin, end = figures[f"from_begin_{low}"], figures[f"from_end_{low}"]
+        yield f"{distance:<12}{begin:>18.2%}{end:>14.2%}"
