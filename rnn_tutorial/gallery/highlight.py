@@ -1,4 +1,4 @@
-"""Colour Python source, a class for each character. Lesson: rnn_tutorial/gallery/README.md#highlight
+"""Colour Python source, character by character. Lesson: rnn_tutorial/gallery/README.md#highlight
 
     python -m rnn_tutorial.gallery.highlight train                        some two minutes
     python -m rnn_tutorial.gallery.highlight train --no-bidirectional     never sees what follows
@@ -30,9 +30,23 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from rnn_tutorial.gallery.colored_source import (
+    COLOR_CHOICES,
+    as_page,
+    check_page,
+    for_terminal,
+    visible,
+    wants_color,
+    write_page,
+)
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.corpus import Alphabet, read_corpus, read_text
-from rnn_tutorial.gallery.label_scores import LabelScores, describe_details, describe_scores
+from rnn_tutorial.gallery.label_scores import (
+    LabelScores,
+    describe_details,
+    describe_scores,
+    score_broken_source,
+)
 from rnn_tutorial.gallery.run import GalleryRun, find_run, load_weights, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.source_classes import (
@@ -40,17 +54,18 @@ from rnn_tutorial.gallery.source_classes import (
     LabelledFile,
     TokenizeGaveUp,
     label_corpus,
+    label_source,
     likeliest_classes,
 )
+from rnn_tutorial.gallery.source_windows import IGNORED, RandomWindows, Reader
 from rnn_tutorial.model.layers import CELLS
 from rnn_tutorial.runs.terminal import say, shown
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
 TASK = "highlight"
+MAX_SHOWN = 10_000_000  # characters of a file
 QUICK = {"total_steps": 300, "eval_every": 300, "log_every": 50, "warmup_step": 30}
-IGNORED = -100  # the target of padding, which cross_entropy leaves out of the mean
-ROWS_AT_ONCE = 128  # when a text is labelled
 
 
 @dataclass(frozen=True)
@@ -122,90 +137,6 @@ def _take(y: Tensor, steps: Tensor) -> Tensor:
     return y.gather(1, steps[:, :, None].expand(y.shape))
 
 
-# ---- the data ----
-
-
-class RandomWindows:
-    """Windows of the text at random places; those over an end of a file are shorter rows.
-
-    Args:
-        files: to cut from.
-        alphabet: the ids of their characters.
-        window: T, of a full row.
-        seed: of the places.
-    """
-
-    def __init__(
-        self, files: Sequence[LabelledFile], alphabet: Alphabet, window: int, seed: int
-    ) -> None:
-        lengths = [len(file.text) for file in files]
-        self._ids = np.concatenate([alphabet.encode(file.text).astype(np.int32) for file in files])
-        self._classes = np.concatenate([file.classes for file in files])
-        self._begins = np.cumsum([0, *lengths])  # of each file
-        # A window may end at any place where it holds a character of the file: so every character
-        # is in as many windows as any other.
-        self._places = np.cumsum([0] + [length and length + window - 1 for length in lengths])
-        self._window, self._seed = window, seed
-
-    def draw(self, step: int, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The batch of a step, a function of the seed and the step alone.
-
-        Returns:
-            Ids, int64, (N, T); lengths, int64, (N,); targets, int64, (N, T), IGNORED in padding.
-        """
-        place = np.random.default_rng([self._seed, step]).integers(0, self._places[-1], num_rows)
-        file = np.searchsorted(self._places, place, side="right") - 1  # (N,)
-        end = self._begins[file] + place - self._places[file] + 1
-        begin = np.maximum(end - self._window, self._begins[file])
-        lengths = np.minimum(end, self._begins[file + 1]) - begin
-        steps = np.arange(self._window)  # (T,)
-        is_valid = steps < lengths[:, None]  # (N, T)
-        at = np.where(is_valid, begin[:, None] + steps, 0)
-        targets = np.where(is_valid, self._classes[at].astype(np.int64), IGNORED)
-        return (
-            torch.from_numpy(self._ids[at].astype(np.int64)),
-            torch.from_numpy(lengths),
-            torch.from_numpy(targets),
-        )
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A trained network with what it needs to label a text.
-
-    Args:
-        model: the network.
-        alphabet: of its ids.
-        window: characters of a row.
-    """
-
-    model: Highlighter
-    alphabet: Alphabet
-    window: int
-
-    @torch.no_grad()
-    def read(self, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Label a text in windows that overlap by half: the middle of each counts.
-
-        Returns:
-            The class of each character, uint8, (M,) for M characters; where each of K windows
-            begins, (K,); and the classes that each found, (K, T).
-        """
-        ids = self.alphabet.encode(text)
-        begins = np.arange(0, max(len(text) - self.window // 4, 1), self.window // 2)  # (K,)
-        at = begins[:, None] + np.arange(self.window)  # (K, T)
-        lengths = torch.from_numpy(np.minimum(len(text) - begins, self.window))
-        x = torch.from_numpy(np.pad(ids, (0, self.window))[at])
-        self.model.eval()
-        device = self.model.fc.weight.device
-        chunks = zip(x.split(ROWS_AT_ONCE), lengths.split(ROWS_AT_ONCE), strict=True)
-        scores = [self.model(rows.to(device), n.to(device)).argmax(-1) for rows, n in chunks]
-        found = torch.cat(scores).to("cpu", torch.uint8).numpy()
-        places = np.arange(len(text))  # (M,)
-        row = np.clip((places - self.window // 4) // (self.window // 2), 0, len(begins) - 1)
-        return found[row, places - begins[row]], begins, found
-
-
 def evaluate_files(
     reader: Reader, files: Sequence[LabelledFile], class_by_character: Sequence[int]
 ) -> LabelScores:
@@ -252,9 +183,7 @@ def train(flags: dict[str, Any]) -> int:
                     part.to(config.device) for part in windows.draw(step, config.batch_size)
                 )
                 scores = model(x, lengths)  # (N, T, C)
-                loss = cross_entropy(
-                    scores.flatten(0, 1), targets.flatten(), ignore_index=IGNORED
-                )
+                loss = cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
                 optimizer.zero_grad()
                 loss.backward()
                 grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm or math.inf)
@@ -267,7 +196,8 @@ def train(flags: dict[str, Any]) -> int:
                 run.log()
                 if run.checkpoint_is_due:
                     run.save(model, optimizer)
-        return run.finish(model, describe_scores(run.figures), ask="evaluate")
+        lines = describe_scores(run.figures) if run.is_over else []
+        return run.finish(model, lines, ask="evaluate")
 
 
 def evaluate(flags: dict[str, Any]) -> int:
@@ -281,7 +211,7 @@ def evaluate(flags: dict[str, Any]) -> int:
         )
     _, held_out, _ = label_corpus(corpus)
     figures = evaluate_files(reader, held_out, data["class_by_character"]).figures()
-    figures |= evaluate_broken(reader, held_out)
+    figures |= score_broken_source(reader.label, held_out, config.window)
     if flags["json"]:
         print(json.dumps(figures, indent=1))
     else:
@@ -291,7 +221,32 @@ def evaluate(flags: dict[str, Any]) -> int:
 
 def show(flags: dict[str, Any]) -> int:
     """Print a file in colour, or write it as a page."""
-    raise NotImplementedError
+    path = Path(flags["file"])
+    page = check_page(flags["html"], path) if flags["html"] is not None else None
+    text = read_text(path)
+    if len(text) > MAX_SHOWN:
+        raise ValueError(f"{str(path)!r} has {len(text):,} characters, more than {MAX_SHOWN:,}")
+    reader, _, _ = load_reader(flags["run"])
+    found = reader.label(text)
+    try:
+        truth = label_source(text)
+        summary = (
+            f"{int((found != truth).sum()):,} of {len(text):,} characters are not labelled as "
+            "tokenize labels them; they are underlined."
+        )
+    except TokenizeGaveUp as error:
+        truth = None
+        summary = f"tokenize gives up in {shown(error)}; so there is no truth to compare with."
+    if page:
+        write_page(page, as_page(path.name, summary, text, found, truth))
+        print(f"{summary}\nPage: {shown(page)}")
+        return 0
+    sys.stdout.reconfigure(errors="backslashreplace")  # what its encoding lacks
+    is_colored = wants_color(flags["color"])
+    content = for_terminal(text, found, truth) if is_colored else visible(text)
+    print(content, end="" if text.endswith("\n") else "\n", flush=True)
+    print(summary, file=sys.stderr)  # not into the file that the text may be piped to
+    return 0
 
 
 def load_reader(run: str | None) -> tuple[Reader, HighlightConfig, dict[str, Any]]:
@@ -313,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     showing.add_argument("--html", metavar="PAGE", help="write a page of this name instead")
     showing.add_argument(
         "--color",
-        choices=("auto",),
+        choices=COLOR_CHOICES,
         default="auto",
         help="auto is in colour on a terminal, if NO_COLOR is not set (default: auto)",
     )
