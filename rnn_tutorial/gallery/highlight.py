@@ -64,6 +64,7 @@ from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
 TASK = "highlight"
+READS = 4  # times as many characters at once as in training: a state learns to last
 MAX_SHOWN = 10_000_000  # characters of a file
 QUICK = {"total_steps": 300, "eval_every": 300, "log_every": 50, "warmup_step": 30}
 
@@ -175,7 +176,7 @@ def train(flags: dict[str, Any]) -> int:
         model = Highlighter(config, len(alphabet)).to(config.device)
         optimizer = make_optimizer(model.parameters(), config)
         run.restore(model, optimizer)
-        reader = Reader(model, alphabet, config.window)
+        reader = Reader(model, alphabet, READS * config.window)
         with run.recording(model):
             for step in run.steps():
                 model.train()
@@ -202,7 +203,7 @@ def train(flags: dict[str, Any]) -> int:
 
 def evaluate(flags: dict[str, Any]) -> int:
     """Say where a trained network is right and wrong on the held-out files."""
-    reader, config, data = load_reader(flags["run"])
+    reader, config, data = load_reader(flags["run"], flags["window"])
     corpus = read_corpus(text_dir=config.text_dir)
     if corpus.fingerprint != data["fingerprint"]:
         raise ValueError(
@@ -211,7 +212,7 @@ def evaluate(flags: dict[str, Any]) -> int:
         )
     _, held_out, _ = label_corpus(corpus)
     figures = evaluate_files(reader, held_out, data["class_by_character"]).figures()
-    figures |= score_broken_source(reader.label, held_out, config.window)
+    figures |= score_broken_source(reader.label, held_out)
     if flags["json"]:
         print(json.dumps(figures, indent=1))
     else:
@@ -249,13 +250,17 @@ def show(flags: dict[str, Any]) -> int:
     return 0
 
 
-def load_reader(run: str | None) -> tuple[Reader, HighlightConfig, dict[str, Any]]:
+def load_reader(
+    run: str | None, window: int | None = None
+) -> tuple[Reader, HighlightConfig, dict[str, Any]]:
     """The network that --run means, its configuration, and what is recorded of its data."""
+    if window is not None and not 8 <= window <= 100_000:
+        raise ValueError(f"--window {window} is not a whole number from 8 to 100000")
     checkpoint, config = find_run(run, TASK, HighlightConfig)
     alphabet = Alphabet(checkpoint.data["alphabet"])
     model = Highlighter(config, len(alphabet))
     load_weights(model, checkpoint)
-    return Reader(model, alphabet, config.window), config, checkpoint.data
+    return Reader(model, alphabet, window or READS * config.window), config, checkpoint.data
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -263,6 +268,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser, commands = make_parser(TASK, __doc__, HighlightConfig)
     evaluating = commands.add_parser("evaluate", help="score a network on the held-out files")
     evaluating.add_argument("--json", action="store_true", help="print the figures as JSON")
+    evaluating.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help=f"characters read at once (default: {READS} times those of the training)",
+    )
     showing = commands.add_parser("show", help="print a file in colour")
     showing.add_argument("file", metavar="FILE", help="Python source, broken or not")
     showing.add_argument("--html", metavar="PAGE", help="write a page of this name instead")

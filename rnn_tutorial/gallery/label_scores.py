@@ -16,7 +16,9 @@ from rnn_tutorial.gallery.source_classes import (
     label_source,
 )
 
-_NUM_DAMAGED = 400  # files from which a bracket or a quote is removed
+_NUM_DAMAGED = 400  # times that a bracket or a quote is removed from a file
+_CONTEXT = 512  # characters to each side of it that are labelled
+_NEAR = 64  # of which so many to each side count
 
 
 class LabelScores:
@@ -91,47 +93,52 @@ def _distances(window: int) -> Iterator[tuple[int, int]]:
 
 
 def score_broken_source(
-    label: Callable[[str], np.ndarray], files: Sequence[LabelledFile], window: int
+    label: Callable[[str], np.ndarray], files: Sequence[LabelledFile]
 ) -> dict[str, float | int]:
     """How source is labelled on which tokenize gives up, because a bracket or a quote is missing.
 
     Args:
         label: gives the class of each character of a text.
-        files: of which some lose a character, at random but always the same.
-        window: characters around the missing one that count: half of them before it.
+        files: which lose a character, one at a time, at random but always the same.
 
     Returns:
         broken_files, on how many tokenize gave up; broken_accuracy, the share of the characters
         around the missing one that are labelled as they were meant; and intact_accuracy, of the
-        same with nothing missing. The shares only if there are such files.
+        same characters with nothing missing. The shares only if there are such files.
     """
     random = np.random.default_rng(0)
     marks = [[i for i, char in enumerate(file.text) if char in "()[]{}'\""] for file in files]
     choices = [(file, places) for file, places in zip(files, marks, strict=True) if places]
-    broken, intact, num_broken = [], [], 0
+    broken, intact = [], []
     for number in random.integers(0, len(choices), _NUM_DAMAGED if choices else 0):
         file, places = choices[number]
         place = places[random.integers(len(places))]
-        try:
-            label_source(file.text[:place] + file.text[place + 1 :])
+        if _is_python(file.text[:place] + file.text[place + 1 :]):
             continue  # such as a quote in a comment
-        except TokenizeGaveUp:
-            num_broken += 1
-        begin = max(0, place - window)
-        before, after = file.text[begin:place], file.text[place + 1 : place + window]
-        near = np.arange(max(0, place - window // 2), min(len(file.text), place + window // 2))
+        begin = max(0, place - _CONTEXT)
+        before, after = file.text[begin:place], file.text[place + 1 : place + _CONTEXT]
+        near = np.arange(max(0, place - _NEAR), min(len(file.text), place + _NEAR + 1))
         near = near[near != place]
         found = label(before + file.text[place] + after)[near - begin]
         intact.append(found == file.classes[near])
         found = label(before + after)[near - begin - (near > place)]
         broken.append(found == file.classes[near])
-    if not num_broken:
+    if not broken:
         return {"broken_files": 0}
     return {
-        "broken_files": num_broken,
+        "broken_files": len(broken),
         "broken_accuracy": float(np.concatenate(broken).mean()),
         "intact_accuracy": float(np.concatenate(intact).mean()),
     }
+
+
+def _is_python(text: str) -> bool:
+    """Whether tokenize accepts a text."""
+    try:
+        label_source(text)
+        return True
+    except TokenizeGaveUp:
+        return False
 
 
 def describe_scores(figures: Mapping[str, float | int]) -> list[str]:
@@ -154,9 +161,10 @@ def describe_details(figures: Mapping[str, float | int]) -> list[str]:
     if figures["broken_files"]:
         lines += [
             "",
-            f"On {figures['broken_files']} files from which a bracket or a quote was removed, "
-            f"tokenize gives up. Around it {figures['broken_accuracy']:.2%} of the characters are "
-            f"labelled as meant (with nothing removed {figures['intact_accuracy']:.2%}).",
+            f"A bracket or a quote was removed {_NUM_DAMAGED} times, and tokenize gave up on "
+            f"{figures['broken_files']} of the files. Of the {_NEAR} characters to each side, "
+            f"{figures['broken_accuracy']:.2%} are labelled as they were meant; with nothing "
+            f"removed {figures['intact_accuracy']:.2%}.",
         ]
     return lines
 

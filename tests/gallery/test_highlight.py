@@ -1,9 +1,11 @@
-"""Labelling Python source: the truth, the windows, the network, the scores, the colours, the command."""
+"""Labelling Python source: truth, windows, network, scores, colours, and the command."""
 
 import html.parser
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnn_tutorial.gallery import colored_source, highlight
 from rnn_tutorial.gallery.colored_source import as_page, for_terminal, visible, wants_color
 from rnn_tutorial.gallery.corpus import Alphabet, Corpus, TextFile
-from rnn_tutorial.gallery.highlight import Highlighter, HighlightConfig
+from rnn_tutorial.gallery.highlight import HighlightConfig, Highlighter
 from rnn_tutorial.gallery.label_scores import LabelScores, score_broken_source
 from rnn_tutorial.gallery.source_classes import (
     CLASSES,
@@ -31,7 +33,6 @@ from rnn_tutorial.gallery.source_classes import (
 )
 from rnn_tutorial.gallery.source_windows import IGNORED, RandomWindows, Reader
 
-SCRIPT = "rnn_tutorial/gallery/highlight.py"
 LETTERS = dict(zip("_nks#0:", CLASSES, strict=True))  # how these tests write a class
 SETTINGS = (
     *("--hidden_dim", 16, "--embed_dim", 8, "--window", 32, "--batch_size", 16, "--lr", 0.02),
@@ -275,16 +276,16 @@ def test_broken_source_is_compared_with_what_was_meant():
     def label(text):
         return np.array([table[char] for char in text], np.uint8)
 
-    figures = score_broken_source(label, [file], window=16)
+    figures = score_broken_source(label, [file])
     assert figures["broken_files"] > 100
     assert figures["broken_accuracy"] == figures["intact_accuracy"] == 1
 
     def label_intact(piece):  # what is damaged is all space to it, as the line ends are
         return label(piece) if piece in text else np.zeros(len(piece), np.uint8)
 
-    figures = score_broken_source(label_intact, [file], window=16)
+    figures = score_broken_source(label_intact, [file])
     assert figures["intact_accuracy"] == 1 and figures["broken_accuracy"] < 0.3
-    assert score_broken_source(label, make_files("x"), 16) == {"broken_files": 0}
+    assert score_broken_source(label, make_files("x")) == {"broken_files": 0}
 
 
 # ---- colours ----
@@ -403,10 +404,39 @@ def source_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(run_script, source_folder, tmp_path_factory):
+def start_command(script_environment):
+    """Start a command as a user does: start_command("train", "--seed", 1, cwd=...)."""
+
+    def start(*arguments, cwd, **environment):
+        return subprocess.Popen(
+            [sys.executable, "-m", "rnn_tutorial.gallery.highlight", *map(str, arguments)],
+            cwd=cwd,
+            env={**script_environment, "PYTHONPATH": str(REPOSITORY), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run_command(start_command):
+    """Run a command to its end; returns its exit status and what it printed."""
+
+    def run(*arguments, cwd, **environment):
+        process = start_command(*arguments, cwd=cwd, **environment)
+        stdout, stderr = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(run_command, source_folder, tmp_path_factory):
     """A folder in which a small network was trained, and what was printed. Read only."""
     folder = tmp_path_factory.mktemp("highlight")
-    done = run_script(SCRIPT, "train", *SETTINGS, "--text_dir", source_folder, cwd=folder)
+    done = run_command("train", *SETTINGS, "--text_dir", source_folder, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     return folder / "output/gallery/baseline", done.stdout
 
@@ -433,9 +463,9 @@ def test_training_says_what_it_found(trained):
 
 
 def test_killed_and_resumed_it_ends_with_the_same_weights(
-    trained, source_folder, start_script, run_script, tmp_path
+    trained, source_folder, start_command, run_command, tmp_path
 ):
-    process = start_script(SCRIPT, "train", *SETTINGS, "--text_dir", source_folder, cwd=tmp_path)
+    process = start_command("train", *SETTINGS, "--text_dir", source_folder, cwd=tmp_path)
     folder = tmp_path / "output/gallery/baseline"
     deadline = time.monotonic() + 60
     while not (folder / "model_step_40.pt").exists() and time.monotonic() < deadline:
@@ -443,7 +473,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (folder / "result.json").exists()
-    done = run_script(SCRIPT, "train", "--resume", folder, cwd=tmp_path)
+    done = run_command("train", "--resume", folder, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "") and "resumed at step" in done.stdout
     whole, resumed = result_of(trained[0]), result_of(folder)
     assert resumed["weights_hash"] == whole["weights_hash"]
@@ -460,7 +490,7 @@ def test_evaluate_finds_what_training_found(trained, capsys):
     printed = capsys.readouterr().out
     assert f"{figures['confusion_string_comment']:,}" in printed
     assert f"{figures['from_end_4']:.2%}" in printed and "4–7" in printed
-    assert f"{figures['broken_accuracy']:.2%} of the characters are labelled as meant" in printed
+    assert f"{figures['broken_accuracy']:.2%} are labelled as they were meant" in printed
 
 
 def test_quick_is_a_training_whose_settings_go_together(source_folder, tmp_path, capsys):
@@ -471,13 +501,13 @@ def test_quick_is_a_training_whose_settings_go_together(source_folder, tmp_path,
     assert result_of(tmp_path / "baseline")["config"]["log_every"] == 50
 
 
-def test_show_prints_broken_source_in_colour(trained, run_script, tmp_path):
+def test_show_prints_broken_source_in_colour(trained, run_command, tmp_path):
     (tmp_path / "broken.py").write_text(BROKEN)
-    command = (SCRIPT, "show", "broken.py", "--run", trained[0])
-    plain = run_script(*command, cwd=tmp_path)
+    command = ("show", "broken.py", "--run", trained[0])
+    plain = run_command(*command, cwd=tmp_path)
     assert (plain.returncode, plain.stdout) == (0, BROKEN.replace("\x1b", "\\x1b"))
     assert re.fullmatch(r"tokenize gives up in line \d: .* no truth.*\n", plain.stderr)
-    colored = run_script(*command, "--color", "always", cwd=tmp_path)
+    colored = run_command(*command, "--color", "always", cwd=tmp_path)
     assert "\x1b[1;35mdef\x1b[0m" in colored.stdout
     assert re.sub(r"\x1b\[[\d;]+m", "", colored.stdout) == plain.stdout
 
@@ -504,12 +534,10 @@ def test_an_empty_file_is_shown(trained, tmp_path, capsys):
     assert "0 of 0 characters" in capsys.readouterr().err
 
 
-def test_what_cannot_be_encoded_is_shown_as_an_escape(
-    trained, run_script, script_environment, tmp_path
-):
+def test_what_cannot_be_encoded_is_shown_as_an_escape(trained, run_command, tmp_path):
     (tmp_path / "a.py").write_text("x = '\u2192'\n", "utf-8")
-    environment = {**script_environment, "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
-    done = run_script(SCRIPT, "show", "a.py", "--run", trained[0], cwd=tmp_path, env=environment)
+    variables = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    done = run_command("show", "a.py", "--run", trained[0], cwd=tmp_path, **variables)
     assert (done.returncode, done.stdout) == (0, "x = '\\u2192'\n")
 
 
@@ -582,6 +610,7 @@ def test_runs_and_changes_that_do_not_fit_are_refused(
     monkeypatch.chdir(tmp_path)
     check_refusal(capsys, "no trained run of 'highlight'", "evaluate")
     check_refusal(capsys, "--run", "evaluate", "--run", tmp_path / "none")
+    check_refusal(capsys, "--window 7", "evaluate", "--run", trained[0], "--window", 7)
     check_refusal(
         capsys, "--no-bidirectional", "train", "--resume", trained[0], "--no-bidirectional"
     )
