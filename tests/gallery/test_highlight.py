@@ -508,7 +508,7 @@ def test_show_prints_broken_source_in_colour(trained, run_command, tmp_path):
     assert (plain.returncode, plain.stdout) == (0, BROKEN.replace("\x1b", "\\x1b"))
     assert re.fullmatch(r"tokenize gives up in line \d: .* no truth.*\n", plain.stderr)
     colored = run_command(*command, "--color", "always", cwd=tmp_path)
-    assert "\x1b[1;35mdef\x1b[0m" in colored.stdout
+    assert colored.stdout.count("\x1b[0m") > 10
     assert re.sub(r"\x1b\[[\d;]+m", "", colored.stdout) == plain.stdout
 
 
@@ -567,7 +567,7 @@ def check_refusal(capsys, reason, *arguments):
     except SystemExit as exit_:  # the flags' own
         status = exit_.code
     printed = capsys.readouterr()
-    assert status == 2 and printed.out.count("\n") <= 1
+    assert status == 2 and printed.out.count("\n") <= 2  # what it is about to do
     assert reason in printed.err and printed.err.count("\n") == 1
 
 
