@@ -257,6 +257,7 @@ def load_reader(
     if window is not None and not 8 <= window <= 100_000:
         raise ValueError(f"--window {window} is not a whole number from 8 to 100000")
     checkpoint, config = find_run(run, TASK, HighlightConfig)
+    torch.set_num_threads(config.num_threads)
     alphabet = Alphabet(checkpoint.data["alphabet"])
     model = Highlighter(config, len(alphabet))
     load_weights(model, checkpoint)

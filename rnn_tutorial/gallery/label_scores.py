@@ -16,7 +16,7 @@ from rnn_tutorial.gallery.source_classes import (
     label_source,
 )
 
-_NUM_DAMAGED = 400  # times that a bracket or a quote is removed from a file
+_NUM_DAMAGED = 200  # times that a bracket or a quote is removed from a file
 _CONTEXT = 512  # characters to each side of it that are labelled
 _NEAR = 64  # of which so many to each side count
 

@@ -277,7 +277,7 @@ def test_broken_source_is_compared_with_what_was_meant():
         return np.array([table[char] for char in text], np.uint8)
 
     figures = score_broken_source(label, [file])
-    assert figures["broken_files"] > 100
+    assert figures["broken_files"] > 50
     assert figures["broken_accuracy"] == figures["intact_accuracy"] == 1
 
     def label_intact(piece):  # what is damaged is all space to it, as the line ends are
@@ -485,7 +485,7 @@ def test_evaluate_finds_what_training_found(trained, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert result_of(trained[0])["figures"].items() <= figures.items()
     assert all(type(value) in (int, float) for value in figures.values())
-    assert figures["broken_files"] > 50 and 0.5 < figures["broken_accuracy"] <= 1
+    assert figures["broken_files"] > 25 and 0.5 < figures["broken_accuracy"] <= 1
     assert ask("evaluate", "--run", trained[0]) == 0
     printed = capsys.readouterr().out
     assert f"{figures['confusion_string_comment']:,}" in printed
