@@ -37,6 +37,7 @@ _CLASS_OF_TYPE = {
     tokenize.NUMBER: _NUMBER,
     tokenize.OP: _OPERATOR,
 }
+_OPERATORS = tokenize.EXACT_TOKEN_TYPES.keys() - {"!"}  # which is one only within an f-string
 # Since Python 3.12 an f-string is many tokens, from FSTRING_START to FSTRING_END.
 _BEGIN_STRING, _END_STRING = (
     {number for number, name in tokenize.tok_name.items() if name.endswith(ending)}
@@ -61,7 +62,8 @@ def label_source(text: str) -> np.ndarray:
     for token in _tokens(text):
         start = begin[token.start[0] - 1] + token.start[1]
         kind = _CLASS_OF_TYPE.get(token.type)
-        if token.type == tokenize.ERRORTOKEN:  # before Python 3.12, instead of an exception
+        is_odd = kind == _OPERATOR and token.string not in _OPERATORS and not open_strings
+        if is_odd or token.type == tokenize.ERRORTOKEN:  # such as $
             raise TokenizeGaveUp(f"line {token.start[0]}: {token.string!r} begins no token")
         if token.type in _BEGIN_STRING:
             open_strings.append(start)

@@ -98,7 +98,17 @@ def test_tokens_put_together_have_the_classes_that_they_were_made_of(tokens, com
 
 @pytest.mark.parametrize(
     "text",
-    ["x = 'a\n", "'''a\n", "(\n", "if x:\n    a\n  b\n", "a = $\n", "f(a, [\n", "x = f'''{y}"],
+    [
+        "x = 'a\n",
+        "'''a\n",
+        "(\n",
+        "if x:\n    a\n  b\n",
+        "a = $\n",
+        "a!\n",
+        "`a`",
+        "f(a, [\n",
+        "x = f'''{y}",
+    ],
 )
 def test_where_tokenize_gives_up_there_is_no_truth_but_a_line(text):
     with pytest.raises(TokenizeGaveUp, match=r"^line \d: "):
