@@ -73,6 +73,9 @@ QUICK = {"total_steps": 300, "eval_every": 300, "log_every": 50, "warmup_step": 
 class HighlightConfig(GalleryConfig):
     """Everything that determines a training of this task."""
 
+    text_file: tuple = setting_field(
+        "data", (), "learn from this Python file instead; may be repeated", metavar="FILE"
+    )
     text_dir: str = setting_field(
         "data", "", "learn from the *.py files in this folder instead", metavar="DIR"
     )
@@ -159,7 +162,7 @@ def evaluate_files(
 def train(flags: dict[str, Any]) -> int:
     """Train a network, new or resumed; returns the exit status."""
     config, resume = configure(HighlightConfig, flags, QUICK)
-    corpus = read_corpus(text_dir=config.text_dir)
+    corpus = read_corpus(config.text_file, config.text_dir)
     say(f"Labelling {corpus.source} with tokenize ...")
     files, held_out, refused = label_corpus(corpus)
     for reason in refused:
@@ -204,7 +207,7 @@ def train(flags: dict[str, Any]) -> int:
 def evaluate(flags: dict[str, Any]) -> int:
     """Say where a trained network is right and wrong on the held-out files."""
     reader, config, data = load_reader(flags["run"], flags["window"])
-    corpus = read_corpus(text_dir=config.text_dir)
+    corpus = read_corpus(config.text_file, config.text_dir)
     if corpus.fingerprint != data["fingerprint"]:
         raise ValueError(
             f"{corpus.source}: the text has changed since the network was trained on "

@@ -504,10 +504,13 @@ def test_evaluate_finds_what_training_found(trained, capsys):
 
 
 def test_quick_is_a_training_whose_settings_go_together(source_folder, tmp_path, capsys):
-    arguments = ("--text_dir", source_folder, "--save_dir", tmp_path, "--tracker", "disabled")
+    files = ("--text_file", source_folder / "folder.py", "--text_file", source_folder / "lock.py")
+    arguments = (*files, "--save_dir", tmp_path, "--tracker", "disabled")
     few = ("--total_steps", 31, "--hidden_dim", 4, "--no-bidirectional", "--cell", "gru")
     assert ask("train", "--quick", *few, *arguments) == 0
-    assert "Trained 31 updates" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Labelling 2 files" in printed and "Trained 31 updates" in printed
+    assert ask("evaluate", "--run", tmp_path) == 0
     assert result_of(tmp_path / "baseline")["config"]["log_every"] == 50
 
 
