@@ -81,6 +81,12 @@ def test_a_run_goes_on_to_the_bit_after_a_stop(tmp_path, capsys):
     assert totals[0] == totals[1]
 
 
+def test_a_run_that_was_stopped_before_its_first_evaluation_goes_on(tmp_path):
+    stopped, _, _ = train(tmp_path, stop_at=3)
+    resumed, status, _ = train(tmp_path, resume=str(stopped.folder))
+    assert status == 0 and read(resumed, "result.json")["steps"] == 30
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
     whole, _, _ = train(tmp_path)
     before = {path.name: path.read_bytes() for path in whole.folder.iterdir()}
