@@ -25,6 +25,7 @@ import contextlib
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -225,7 +226,7 @@ class GalleryRun:
         self.score: float | None = None
         self.figures: dict[str, Any] = {}
         self.diverged = self._is_evaluated = False
-        self.history = EvaluationHistory(best_accuracy=-math.inf)
+        self.history = EvaluationHistory(best_accuracy=-sys.float_info.max)  # finite: it is saved
         self._tracker = Tracker()
         self.stop = StopSignals()
         self._seconds_before, self._started = 0.0, time.perf_counter()
