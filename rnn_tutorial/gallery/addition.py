@@ -35,11 +35,8 @@ from rnn_tutorial.gallery.pairs import (
     IGNORED,
     UNITS,
     Batch,
-    Pairs,
     Units,
     describe_pairs,
-    hold_out,
-    read_pairs,
 )
 from rnn_tutorial.gallery.run import (
     GalleryCheckpoint,
@@ -49,19 +46,19 @@ from rnn_tutorial.gallery.run import (
     set_learning_rate,
 )
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
-from rnn_tutorial.gallery.sums import DRAWS, NUM_SUMS, draw_sums
+from rnn_tutorial.gallery.sums import NUM_SUMS, choose_pairs
 from rnn_tutorial.gallery.translator import Translator, score_answers
-from rnn_tutorial.settings.fields import setting_field
+from rnn_tutorial.settings.fields import as_flag, setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-QUICK = {"total_steps": 300, "eval_every": 100, "hidden_dim": 64, "run_name": "quick"}
+QUICK = {"total_steps": 300, "hidden_dim": 64, "run_name": "quick"}
 State = Tensor | tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class AdditionConfig(GalleryConfig):
-    """Settings of the task, beside those that all tasks share."""
+    """Everything that determines a training; see GalleryConfig."""
 
     pairs_file: str = setting_field(
         "data", "", "learn these pairs instead, one source<TAB>target a line", metavar="FILE"
@@ -72,12 +69,12 @@ class AdditionConfig(GalleryConfig):
     num_pairs: int = setting_field(
         "data", 50_000, "how many of the million sums are trained", within=(1, NUM_SUMS)
     )
-    draw: str = setting_field(
+    short_share: float = setting_field(
         "data",
-        "digits",
-        "which sums are trained: digits draws numbers of 1, 2 and 3 digits equally often, uniform "
-        "draws all sums alike, nearly all of them of 3 digits",
-        choices=DRAWS,
+        0.1,
+        "share of the trained sums whose numbers have 1, 2 or 3 digits equally often; of the "
+        "million, nearly all have 3",
+        within=(0, 1),
     )
     reversed: bool = setting_field("data", False, "write the sum's last digit first")
     attention: bool = setting_field(
@@ -105,6 +102,10 @@ class AdditionConfig(GalleryConfig):
             yield f"--hidden_dim {self.hidden_dim} is odd; each direction of the encoder has half"
         if self.units == "words" and not self.pairs_file:
             yield "--units words needs a --pairs_file; sums are made of characters"
+        for name in ("num_pairs", "short_share", "reversed"):
+            value = getattr(self, name)
+            if self.pairs_file and value != getattr(AdditionConfig, name):
+                yield f"{as_flag(name, value)} is about sums; --pairs_file has pairs of its own"
 
 
 # ---- the network ----
@@ -213,13 +214,6 @@ def _join_directions(state: Tensor) -> Tensor:
 # ---- training ----
 
 
-def choose_pairs(config: AdditionConfig) -> tuple[Pairs, Pairs]:
-    """The pairs to train on, and others to check the training with."""
-    if config.pairs_file:
-        return hold_out(read_pairs(config.pairs_file, config.units), config.seed)
-    return draw_sums(config.seed, config.num_pairs, config.draw, config.reversed)
-
-
 def make_translator(config: AdditionConfig, data: dict[str, Any]) -> Translator:
     """A network with its first weights, and the units of both sides."""
     sides = [Units(data[f"{side}_units"], config.units) for side in ("source", "target")]
@@ -240,10 +234,10 @@ def train(flags: dict[str, Any]) -> int:
         if run.is_finished:
             return run.finish(model, ask="evaluate")
         examples = Batch.of(trained, translator.source_units, translator.target_units)
-        sizes = config.batch_size, config.teacher_forcing
+        examples = examples.to(config.device)
         with run.recording(model):
             for step in run.steps():
-                batch = examples.draw(config.seed, step, *sizes).to(config.device)
+                batch = examples.draw(config.seed, step, config.batch_size, config.teacher_forcing)
                 logits = model(batch)  # (N, T, C)
                 loss = F.cross_entropy(
                     logits.flatten(0, 1), batch.target.flatten(), ignore_index=IGNORED
@@ -256,7 +250,7 @@ def train(flags: dict[str, Any]) -> int:
                 run.record_update(loss, grad_norm)
                 if run.needs_evaluation:
                     model.eval()
-                    score = score_answers(translator, [held_out])
+                    score = score_answers(translator, held_out.parts())
                     run.record_evaluation(score.right, {"right": score.right})
                     model.train()
                 run.log()
@@ -281,10 +275,7 @@ def evaluate(flags: dict[str, Any]) -> int:
     """Count wrong answers: to all sums, to longer ones, or to pairs of one's own; returns 0."""
     translator, checkpoint, config = find_translator(flags["run"])
     trained, held_out = choose_pairs(config)
-    data = describe_pairs(trained, held_out, config.units)
-    if data != checkpoint.data:
-        raise ValueError(f"--pairs_file {config.pairs_file!r} has changed since the training")
-    return report_evaluation(translator, checkpoint.path, config, trained, held_out, flags)
+    return report_evaluation(translator, checkpoint, config, trained, held_out, flags)
 
 
 def ask(flags: dict[str, Any]) -> int:

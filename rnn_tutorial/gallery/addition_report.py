@@ -12,7 +12,8 @@ from typing import Any
 
 from rnn_tutorial.gallery.attention_picture import check_picture, draw_in_text, draw_to_file
 from rnn_tutorial.gallery.command import add_run_flag
-from rnn_tutorial.gallery.pairs import MAX_UNITS, Pairs, Units
+from rnn_tutorial.gallery.pairs import MAX_UNITS, Pairs, Units, describe_pairs
+from rnn_tutorial.gallery.run import GalleryCheckpoint
 from rnn_tutorial.gallery.settings import GalleryConfig
 from rnn_tutorial.gallery.sums import LIMIT, all_sums, draw_long_sums, is_sum, solve
 from rnn_tutorial.gallery.translator import Score, Translator, score_answers
@@ -23,7 +24,6 @@ from rnn_tutorial.runs.terminal import shown
 
 _MAX_DIGITS = 18  # the sum of two such numbers fits into 64 bits
 _SAMPLE = 10_000  # sums of --digits
-_PART = 1000  # pairs of a file that are answered at a time
 
 
 def add_report_flags(commands: Any) -> None:
@@ -31,7 +31,7 @@ def add_report_flags(commands: Any) -> None:
     evaluation = commands.add_parser("evaluate", help="count wrong answers")
     evaluation.add_argument(
         "--digits",
-        type=_whole_number(1, _MAX_DIGITS),
+        type=_number(int, 1, _MAX_DIGITS),
         metavar="N",
         help=f"{_SAMPLE:,} sums of numbers of N digits each instead of all sums below {LIMIT}",
     )
@@ -43,14 +43,14 @@ def add_report_flags(commands: Any) -> None:
         add_run_flag(command)
         command.add_argument(
             "--beam",
-            type=_whole_number(1, 100),
+            type=_number(int, 1, 100),
             default=width,
             metavar="K",
             help=f"width of the beam; 1 decodes greedily (default: {width})",
         )
         command.add_argument(
             "--length_penalty",
-            type=_length_penalty,
+            type=_number(float, 0, 1),
             default=0.0,
             metavar="X",
             help="from 0, the beam ranks by probability, to 1, nearly by that of one unit; 0.6 "
@@ -58,31 +58,22 @@ def add_report_flags(commands: Any) -> None:
         )
 
 
-def _whole_number(low: int, high: int) -> Callable[[str], int]:
-    """A reader of whole numbers for argparse."""
+def _number(kind: type, low: float, high: float) -> Callable[[str], float]:
+    """A reader of numbers of a kind, int or float, for argparse."""
 
-    def read(text: str) -> int:
+    def read(text: str) -> float:
         with contextlib.suppress(ValueError):
-            if low <= int(text) <= high:
-                return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+            if low <= kind(text) <= high:
+                return kind(text)
+        whole = "whole " * (kind is int)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {whole}number from {low} to {high}")
 
     return read
 
 
-def _length_penalty(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-
-
-# ---- evaluate ----
-
-
 def report_evaluation(
     translator: Translator,
-    checkpoint: Path,
+    checkpoint: GalleryCheckpoint,
     config: GalleryConfig,
     trained: Pairs,
     held_out: Pairs,
@@ -92,33 +83,37 @@ def report_evaluation(
 
     Args:
         translator: the trained network.
-        checkpoint: its file; the score of all sums is kept beside it.
+        checkpoint: of it; the score of all sums is kept beside the file.
         config: an AdditionConfig.
         trained: the pairs that were trained.
         held_out: others, which are asked too if they are of a file.
         flags: what the user gave.
+
+    Raises:
+        ValueError: the pairs are not those of the training, or the run did not learn sums.
     """
+    if describe_pairs(trained, held_out, config.units) != checkpoint.data:
+        raise ValueError(f"--pairs_file {config.pairs_file!r} has changed since the training")
     digits, beam = flags["digits"], (flags["beam"], flags["length_penalty"])
     known = set(trained.sources)
     if digits and config.pairs_file:
         raise ValueError(f"--digits {digits} is about sums; this run learned {config.pairs_file!r}")
     if config.pairs_file:
         asked = f"the {len(known) + len(held_out):,} pairs in {config.pairs_file!r}"
-        score = score_answers(translator, (trained + held_out).parts(_PART), known, *beam)
+        score = score_answers(translator, (trained + held_out).parts(), known, *beam)
     elif digits:
         asked = f"{_SAMPLE:,} sums of two numbers of {digits} digits"
         longer = replace(translator, max_units=digits + 2)
         sums = draw_long_sums(digits, _SAMPLE, config.reversed)
-        score = score_answers(longer, sums.parts(_PART), known, *beam)
+        score = score_answers(longer, sums.parts(), known, *beam)
     else:
         asked = f"all sums of two numbers below {LIMIT}"
-        score = _score_of_all(translator, checkpoint, config.reversed, known, beam)
+        score = _score_of_all(translator, checkpoint.path, config.reversed, known, beam)
     if flags["json"]:
         figures = {name: value for name, value in asdict(score).items() if name != "examples"}
-        print(json.dumps({"checkpoint": str(checkpoint), **figures}))
+        print(json.dumps({"checkpoint": str(checkpoint.path), **figures}))
         return 0
-    print(f"{shown(checkpoint)}: {shown(asked)}")
-    for line in score.lines():
+    for line in [f"{checkpoint.path}: {asked}", *score.lines()]:
         print(shown(line))
     return 0
 
@@ -141,9 +136,6 @@ def _score_of_all(
     with contextlib.suppress(OSError):  # a folder that may only be read
         write_json(path, {**key, "score": asdict(score)})
     return score
-
-
-# ---- ask ----
 
 
 def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[str, Any]) -> int:

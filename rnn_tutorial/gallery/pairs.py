@@ -47,7 +47,7 @@ class Pairs:
         kept = list(indices)
         return Pairs([self.sources[i] for i in kept], [self.targets[i] for i in kept])
 
-    def parts(self, size: int) -> Iterator[Pairs]:
+    def parts(self, size: int = 1000) -> Iterator[Pairs]:
         """All of them in their order, so many at a time."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
@@ -112,6 +112,8 @@ def read_pairs(path: str, units: str) -> Pairs:
             continue
         where = f"--pairs_file {path!r}, line {number}"
         source, _, target = (part.strip() for part in line.partition("\t"))
+        if units == "words":
+            source, target = (" ".join(side.split()) for side in (source, target))
         if line.count("\t") != 1 or not source or not target:
             raise ValueError(f"{where}: expected source<TAB>target, both of them not empty")
         count = len if units == "characters" else lambda text: len(text.split())
@@ -183,6 +185,7 @@ class Batch:
         generator = np.random.default_rng([seed, BATCH_STREAM, step])
         rows = torch.from_numpy(generator.integers(len(self.source), size=size))
         is_taught = torch.from_numpy(generator.random(size) < teacher_forcing)
+        is_taught = is_taught.to(self.is_taught.device)
         lengths = self.lengths[rows]
         source = self.source[rows, : lengths.max()]
         return Batch(source, lengths, self.target[rows], is_taught)
