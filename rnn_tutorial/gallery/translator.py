@@ -52,9 +52,10 @@ class Translator:
     def best_answers(self, source: str, width: int, alpha: float) -> list[tuple[str, float]]:
         """The answers to one source that a beam finds, the best first, with their probabilities."""
         found = beam_search(*self._decoder([source], width), width, self.max_units, alpha)
-        probabilities = found.log_probabilities[0].exp().tolist()
-        texts = map(self.target_units.decode, found.ids[0].tolist())
-        return [(text, p) for text, p in zip(texts, probabilities, strict=True) if p > 0]
+        log_probabilities = found.log_probabilities[0].double()
+        is_found = log_probabilities.isfinite()
+        texts = map(self.target_units.decode, found.ids[0, is_found].tolist())
+        return list(zip(texts, log_probabilities[is_found].exp().tolist(), strict=True))
 
     @torch.no_grad()
     def attention(self, source: str, answer: str) -> np.ndarray:
