@@ -1,0 +1,295 @@
+"""Sequence to sequence: `535+61` -> `596`. Lesson: rnn_tutorial/gallery/README.md#addition
+
+    python -m rnn_tutorial.gallery.addition train                    on 50,000 of the million sums
+    python -m rnn_tutorial.gallery.addition evaluate                 all million sums
+    python -m rnn_tutorial.gallery.addition evaluate --digits 4      longer than any that it saw
+    python -m rnn_tutorial.gallery.addition ask 535+61               an answer, and its attention
+    python -m rnn_tutorial.gallery.addition train --pairs_file FILE --units words
+
+An encoder reads the question in both directions. A decoder writes the answer, unit by unit, and at
+each of them looks back at the question with attention. In training it reads the right answer as
+far as it goes (teacher forcing); later it reads what it has written itself.
+
+Shapes: N batch, S source units, T target units (END included), E embedding, H hidden, L layers,
+C classes (units of the target and END), K width of the beam.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnn_tutorial.gallery.addition_report import add_report_flags, report_answer, report_evaluation
+from rnn_tutorial.gallery.beam import map_state
+from rnn_tutorial.gallery.command import execute, make_parser
+from rnn_tutorial.gallery.pairs import (
+    END,
+    IGNORED,
+    UNITS,
+    Batch,
+    Units,
+    describe_pairs,
+)
+from rnn_tutorial.gallery.run import (
+    GalleryCheckpoint,
+    GalleryRun,
+    find_run,
+    load_weights,
+    set_learning_rate,
+)
+from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
+from rnn_tutorial.gallery.sums import NUM_SUMS, choose_pairs
+from rnn_tutorial.gallery.translator import Translator, score_answers
+from rnn_tutorial.settings.fields import as_flag, setting_field
+from rnn_tutorial.training.optimizer import make_optimizer
+
+CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+QUICK = {"total_steps": 300, "hidden_dim": 64, "run_name": "quick"}
+State = Tensor | tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class AdditionConfig(GalleryConfig):
+    """Everything that determines a training; see GalleryConfig."""
+
+    pairs_file: str = setting_field(
+        "data", "", "learn these pairs instead, one source<TAB>target a line", metavar="FILE"
+    )
+    units: str = setting_field(
+        "data", "characters", "what sources and targets are split into", choices=UNITS
+    )
+    num_pairs: int = setting_field(
+        "data", 50_000, "how many of the million sums are trained", within=(1, NUM_SUMS)
+    )
+    short_share: float = setting_field(
+        "data",
+        0.1,
+        "share of the trained sums whose numbers have 1, 2 or 3 digits equally often; of the "
+        "million, nearly all have 3",
+        within=(0, 1),
+    )
+    reversed: bool = setting_field("data", False, "write the sum's last digit first")
+    attention: bool = setting_field(
+        "model", True, "look back at the source; without it, its last state is all there is"
+    )
+    teacher_forcing: float = setting_field(
+        "optimization",
+        1.0,
+        "share of the sequences whose decoder reads the right units in training; the others "
+        "read what the decoder has written",
+        within=(0, 1),
+    )
+    cell: str = same_setting(
+        "cell", "gru", choices=tuple(CELLS), help="type of the recurrent layers"
+    )
+    batch_size: int = same_setting("batch_size", 256, help="pairs per update")
+    embed_noise: float = same_setting("embed_noise", 0.1)
+    weight_decay: float = same_setting("weight_decay", 0.1)
+    warmup_step: int = same_setting("warmup_step", 200)
+    run_name: str = same_setting("run_name", "addition")
+
+    def find_conflicts(self) -> Iterator[str]:
+        yield from super().find_conflicts()
+        if self.hidden_dim % 2:
+            yield f"--hidden_dim {self.hidden_dim} is odd; each direction of the encoder has half"
+        if self.units == "words" and not self.pairs_file:
+            yield "--units words needs a --pairs_file; sums are made of characters"
+        for name in ("num_pairs", "short_share", "reversed"):
+            value = getattr(self, name)
+            if self.pairs_file and value != getattr(AdditionConfig, name):
+                yield f"{as_flag(name, value)} is about sums; --pairs_file has pairs of its own"
+
+
+# ---- the network ----
+
+
+class Memory(NamedTuple):
+    """What the encoder has made of sources.
+
+    Args:
+        outputs: its state at each unit, (N, S, H).
+        is_padding: (N, S).
+        state: at the ends of the source, for the decoder to begin with, (L, N, H); of nn.LSTM two.
+    """
+
+    outputs: Tensor
+    is_padding: Tensor
+    state: State
+
+    def repeat(self, times: int) -> Memory:
+        """Each source so many times in a row."""
+        outputs, is_padding = (part.repeat_interleave(times, dim=0) for part in self[:2])
+        state = map_state(lambda part: part.repeat_interleave(times, dim=1), self.state)
+        return Memory(outputs, is_padding, state)
+
+
+class Seq2Seq(nn.Module):
+    """An encoder of two directions, and a decoder that looks back at its outputs.
+
+    Args:
+        config: sizes and options.
+        num_source_ids: of the units of the source, END included.
+        num_target_ids: C.
+
+    Source: Luong, Pham and Manning, Effective Approaches to Attention-based Neural Machine
+    Translation, 2015: score "dot", and attention after the recurrent layers, so that a whole target
+    is one call of them.
+    """
+
+    def __init__(self, config: AdditionConfig, num_source_ids: int, num_target_ids: int) -> None:
+        super().__init__()
+        embed_dim, hidden_dim, num_layers = config.embed_dim, config.hidden_dim, config.num_layers
+        between = config.dropout if num_layers > 1 else 0.0
+        layers, options = CELLS[config.cell], {"batch_first": True, "dropout": between}
+        self.embed_source = nn.Embedding(num_source_ids, embed_dim)
+        self.embed_target = nn.Embedding(num_target_ids, embed_dim)
+        self.encoder = layers(embed_dim, hidden_dim // 2, num_layers, bidirectional=True, **options)
+        self.decoder = layers(embed_dim, hidden_dim, num_layers, **options)
+        self.has_attention, self.noise = config.attention, config.embed_noise
+        self.combine = nn.Linear(hidden_dim * (1 + config.attention), hidden_dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc = nn.Linear(hidden_dim, num_target_ids)
+
+    def encode(self, source: Tensor, lengths: Tensor) -> Memory:
+        """Read sources: ids, (N, S), and their lengths on the CPU, (N,)."""
+        embedded = self._with_noise(self.embed_source(source))
+        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+        packed, state = self.encoder(packed)
+        outputs, _ = pad_packed_sequence(packed, batch_first=True, total_length=source.shape[1])
+        is_padding = torch.arange(source.shape[1]) >= lengths[:, None]
+        return Memory(outputs, is_padding.to(outputs.device), map_state(_join_directions, state))
+
+    def decode(self, read: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+        """Read units of the target, one or many, and tell for each which one follows.
+
+        Args:
+            read: ids, (N, T).
+            state: before them.
+            memory: of the source.
+
+        Returns:
+            Logits, (N, T, C); the state after them; and the share of attention that each unit of
+            the source gets, (N, T, S), all 0 without attention.
+        """
+        output, state = self.decoder(self._with_noise(self.embed_target(read)), state)  # (N, T, H)
+        scores = output @ memory.outputs.transpose(1, 2)  # (N, T, S)
+        shares = torch.zeros_like(scores)
+        if self.has_attention:
+            shares = scores.masked_fill(memory.is_padding[:, None], -torch.inf).softmax(dim=-1)
+            output = torch.cat([output, shares @ memory.outputs], dim=-1)  # (N, T, 2·H)
+        return self.fc(self.dropout(self.combine(output).tanh())), state, shares
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits for all units of the targets, (N, T, C)."""
+        memory = self.encode(batch.source, batch.lengths)
+        right = F.pad(batch.target[:, :-1], (1, 0), value=END).clamp(min=END)  # END, 5, 9, 6
+        if batch.is_taught.all():  # the decoder reads whole targets at once
+            return self.decode(right, memory.state, memory)[0]
+        state, read, logits = memory.state, right[:, :1], []
+        for following in [*right[:, 1:].split(1, dim=1), right[:, :1]]:  # (N, 1) each
+            step_logits, state, _ = self.decode(read, state, memory)
+            logits.append(step_logits)
+            read = torch.where(batch.is_taught[:, None], following, step_logits.argmax(dim=-1))
+        return torch.cat(logits, dim=1)
+
+    def _with_noise(self, embedded: Tensor) -> Tensor:
+        if self.training and self.noise:
+            return embedded + self.noise * torch.randn_like(embedded)
+        return embedded
+
+
+def _join_directions(state: Tensor) -> Tensor:
+    """Both directions' states of each layer side by side: (2·L, N, H/2) to (L, N, H)."""
+    return state.unflatten(0, (-1, 2)).transpose(1, 2).flatten(2)
+
+
+# ---- training ----
+
+
+def make_translator(config: AdditionConfig, data: dict[str, Any]) -> Translator:
+    """A network with its first weights, and the units of both sides."""
+    sides = [Units(data[f"{side}_units"], config.units) for side in ("source", "target")]
+    model = Seq2Seq(config, *map(len, sides)).to(config.device)
+    return Translator(model, *sides, max_units=data["longest_target"] + 1)
+
+
+def train(flags: dict[str, Any]) -> int:
+    """Train a network, from the beginning or from where a run stands; returns the exit status."""
+    config, resume = configure(AdditionConfig, flags, QUICK)
+    trained, held_out = choose_pairs(config)
+    data = describe_pairs(trained, held_out, config.units)
+    with GalleryRun("addition", config, data, resume, score=("right", ".2%")) as run:
+        translator = make_translator(config, data)
+        model = translator.model
+        optimizer = make_optimizer(model.parameters(), config)
+        run.restore(model, optimizer)
+        if run.is_finished:
+            return run.finish(model, ask="evaluate")
+        examples = Batch.of(trained, translator.source_units, translator.target_units)
+        examples = examples.to(config.device)
+        with run.recording(model):
+            for step in run.steps():
+                batch = examples.draw(config.seed, step, config.batch_size, config.teacher_forcing)
+                logits = model(batch)  # (N, T, C)
+                loss = F.cross_entropy(
+                    logits.flatten(0, 1), batch.target.flatten(), ignore_index=IGNORED
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm)
+                set_learning_rate(optimizer, run.learning_rate)
+                optimizer.step()
+                run.record_update(loss, grad_norm)
+                if run.needs_evaluation:
+                    model.eval()
+                    score = score_answers(translator, held_out.parts())
+                    run.record_evaluation(score.right, {"right": score.right})
+                    model.train()
+                run.log()
+                if run.checkpoint_is_due:
+                    run.save(model, optimizer)
+        return run.finish(model, ask="evaluate")
+
+
+# ---- a trained network ----
+
+
+def find_translator(run: str | None) -> tuple[Translator, GalleryCheckpoint, AdditionConfig]:
+    """The trained network that --run means, on the CPU."""
+    checkpoint, config = find_run(run, "addition", AdditionConfig)
+    translator = make_translator(replace(config, device="cpu"), checkpoint.data)
+    load_weights(translator.model.eval(), checkpoint)
+    torch.set_num_threads(config.num_threads)
+    return translator, checkpoint, config
+
+
+def evaluate(flags: dict[str, Any]) -> int:
+    """Count wrong answers: to all sums, to longer ones, or to pairs of one's own; returns 0."""
+    translator, checkpoint, config = find_translator(flags["run"])
+    trained, held_out = choose_pairs(config)
+    return report_evaluation(translator, checkpoint, config, trained, held_out, flags)
+
+
+def ask(flags: dict[str, Any]) -> int:
+    """Answer one question, with the beam's rivals and a picture of the attention; returns 0."""
+    translator, _, config = find_translator(flags["run"])
+    return report_answer(translator, config, flags)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Execute the command that the user gave; returns the exit status."""
+    parser, commands = make_parser("addition", __doc__, AdditionConfig)
+    add_report_flags(commands)
+    return execute(parser, {"train": train, "evaluate": evaluate, "ask": ask}, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

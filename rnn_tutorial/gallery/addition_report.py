@@ -1,0 +1,196 @@
+"""What `addition` prints of a trained network: wrong answers, one answer, its attention."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rnn_tutorial.gallery.attention_picture import check_picture, draw_in_text, draw_to_file
+from rnn_tutorial.gallery.command import add_run_flag
+from rnn_tutorial.gallery.pairs import MAX_UNITS, Pairs, Units, describe_pairs
+from rnn_tutorial.gallery.run import GalleryCheckpoint
+from rnn_tutorial.gallery.settings import GalleryConfig
+from rnn_tutorial.gallery.sums import LIMIT, all_sums, draw_long_sums, is_sum, solve
+from rnn_tutorial.gallery.translator import Score, Translator, score_answers
+from rnn_tutorial.runs.archive import weights_hash
+from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.schema import build
+from rnn_tutorial.runs.terminal import shown
+
+_MAX_DIGITS = 18  # the sum of two such numbers fits into 64 bits
+_SAMPLE = 10_000  # sums of --digits
+
+
+def add_report_flags(commands: Any) -> None:
+    """The commands `evaluate` and `ask`, and their flags."""
+    evaluation = commands.add_parser("evaluate", help="count wrong answers")
+    evaluation.add_argument(
+        "--digits",
+        type=_number(int, 1, _MAX_DIGITS),
+        metavar="N",
+        help=f"{_SAMPLE:,} sums of numbers of N digits each instead of all sums below {LIMIT}",
+    )
+    evaluation.add_argument("--json", action="store_true", help="print JSON instead of text")
+    question = commands.add_parser("ask", help="answer one question")
+    question.add_argument("question", help="a sum such as 535+61, or a source like those trained")
+    question.add_argument("--figure", metavar="FILE.png", help="draw the attention as a picture")
+    for command, width in ((evaluation, 1), (question, 5)):
+        add_run_flag(command)
+        command.add_argument(
+            "--beam",
+            type=_number(int, 1, 100),
+            default=width,
+            metavar="K",
+            help=f"width of the beam; 1 decodes greedily (default: {width})",
+        )
+        command.add_argument(
+            "--length_penalty",
+            type=_number(float, 0, 1),
+            default=0.0,
+            metavar="X",
+            help="from 0, the beam ranks by probability, to 1, nearly by that of one unit; 0.6 "
+            "suits sentences (default: 0)",
+        )
+
+
+def _number(kind: type, low: float, high: float) -> Callable[[str], float]:
+    """A reader of numbers of a kind, int or float, for argparse."""
+
+    def read(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if low <= kind(text) <= high:
+                return kind(text)
+        whole = "whole " * (kind is int)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {whole}number from {low} to {high}")
+
+    return read
+
+
+def report_evaluation(
+    translator: Translator,
+    checkpoint: GalleryCheckpoint,
+    config: GalleryConfig,
+    trained: Pairs,
+    held_out: Pairs,
+    flags: Mapping[str, Any],
+) -> int:
+    """Print how many answers are wrong; returns the exit status.
+
+    Args:
+        translator: the trained network.
+        checkpoint: of it; the score of all sums is kept beside the file.
+        config: an AdditionConfig.
+        trained: the pairs that were trained.
+        held_out: others, which are asked too if they are of a file.
+        flags: what the user gave.
+
+    Raises:
+        ValueError: the pairs are not those of the training, or the run did not learn sums.
+    """
+    if describe_pairs(trained, held_out, config.units) != checkpoint.data:
+        raise ValueError(f"--pairs_file {config.pairs_file!r} has changed since the training")
+    digits, beam = flags["digits"], (flags["beam"], flags["length_penalty"])
+    known = set(trained.sources)
+    if digits and config.pairs_file:
+        raise ValueError(f"--digits {digits} is about sums; this run learned {config.pairs_file!r}")
+    if config.pairs_file:
+        asked = f"the {len(known) + len(held_out):,} pairs in {config.pairs_file!r}"
+        score = score_answers(translator, (trained + held_out).parts(), known, *beam)
+    elif digits:
+        asked = f"{_SAMPLE:,} sums of two numbers of {digits} digits"
+        longer = replace(translator, max_units=digits + 2)
+        sums = draw_long_sums(digits, _SAMPLE, config.reversed)
+        score = score_answers(longer, sums.parts(), known, *beam)
+    else:
+        asked = f"all sums of two numbers below {LIMIT}"
+        score = _score_of_all(translator, checkpoint.path, config.reversed, known, beam)
+    if flags["json"]:
+        figures = {name: value for name, value in asdict(score).items() if name != "examples"}
+        print(json.dumps({"checkpoint": str(checkpoint.path), **figures}))
+        return 0
+    for line in [f"{checkpoint.path}: {asked}", *score.lines()]:
+        print(shown(line))
+    return 0
+
+
+def _score_of_all(
+    translator: Translator,
+    checkpoint: Path,
+    is_reversed: bool,
+    known: set[str],
+    beam: tuple[int, float],
+) -> Score:
+    """The score of all sums, from the file beside the checkpoint if it is there."""
+    path = checkpoint.with_suffix(".evaluation.json")
+    key = {"weights_hash": weights_hash(translator.model.state_dict()), "beam": list(beam)}
+    with contextlib.suppress(ValueError):
+        kept = read_json(path)
+        if {name: kept.get(name) for name in key} == key:
+            return build(Score, kept["score"], str(path))
+    score = score_answers(translator, all_sums(is_reversed), known, *beam)
+    with contextlib.suppress(OSError):  # a folder that may only be read
+        write_json(path, {**key, "score": asdict(score)})
+    return score
+
+
+def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[str, Any]) -> int:
+    """Print the answer to a question, the beam's rivals and the attention; returns the exit status.
+
+    Args:
+        translator: the trained network.
+        config: an AdditionConfig.
+        flags: what the user gave.
+
+    Raises:
+        ValueError: the question is no sum, empty or too long, or the picture cannot be drawn.
+    """
+    question, figure = flags["question"].strip(), flags["figure"]
+    units = translator.source_units.split(question)
+    if not 1 <= len(units) <= MAX_UNITS:
+        raise ValueError(f"the question has {len(units):,} {config.units}, not 1 to {MAX_UNITS:,}")
+    if not config.pairs_file and not is_sum(question):
+        raise ValueError(f"{question!r} is not a sum of two numbers, such as 535+61")
+    if figure:
+        check_picture(figure)
+        if not config.attention:
+            raise ValueError(f"--figure {figure!r} shows attention; this run has none")
+    at_most = max(translator.max_units, len(units) + 1)
+    translator = replace(translator, max_units=at_most)
+    (answer, probability), *rivals = translator.best_answers(
+        question, flags["beam"], flags["length_penalty"]
+    )
+    print(shown(f"{question} -> {answer}  ({probability:.2%})"))
+    for note in _notes(question, answer, translator.source_units, config):
+        print(shown(note))
+    if rivals:
+        print("Rivals in the beam:")
+    for text, share in rivals:
+        print(shown(f"  {text}  ({share:.2g})"))
+    if config.attention and answer:
+        weights = translator.attention(question, answer)
+        rows = translator.target_units.split(answer)
+        print("Attention, a row for each of the answer, a column for each of the question:")
+        for line in draw_in_text(weights, rows, units):
+            print(shown(line))
+        if figure:
+            draw_to_file(figure, weights, rows, units, f"{question} -> {answer}")
+            print(f"Wrote {shown(figure)}")
+    return 0
+
+
+def _notes(question: str, answer: str, units: Units, config: GalleryConfig) -> Iterator[str]:
+    """Whether an answer is right if that is known, and what training has not seen."""
+    if unknown := sorted(set(units.split(question)) - set(units.names)):
+        yield f"Training has not seen {', '.join(map(repr, unknown))}."
+    if config.pairs_file:
+        return
+    right = solve(question, config.reversed)
+    yield "That is right." if answer == right else f"That is wrong: it is {right}."
+    numbers = question.split("+")
+    if any(int(number) >= LIMIT or str(int(number)) != number for number in numbers):
+        yield f"Training has only seen numbers from 0 to {LIMIT - 1}, without zeros before them."

@@ -1,0 +1,64 @@
+"""Attention as a picture: which unit of the source is looked at for each unit of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+SHADES = " ░▒▓█"
+
+
+def draw_in_text(weights: np.ndarray, answer: Sequence[str], source: Sequence[str]) -> list[str]:
+    """Lines of block characters, one row a unit of the answer, one column a unit of the source.
+
+    A block's shade is the share of attention to the nearest quarter: blank is 0, full is 1.
+
+    Args:
+        weights: each row sums to 1, (T, S).
+        answer: names of the rows, T.
+        source: names of the columns, S.
+    """
+    width = max(map(len, source)) + 2
+    margin = max(map(len, answer)) + 2
+    shades = np.rint(weights * (len(SHADES) - 1)).astype(int)
+    lines = [" " * margin + "".join(f"{name:^{width}}" for name in source)]
+    for name, row in zip(answer, shades, strict=True):
+        blocks = "".join(f"{SHADES[shade] * (width - 1):<{width}}" for shade in row)
+        lines.append(f"{name:>{margin - 1}} {blocks}")
+    return [line.rstrip() for line in lines]
+
+
+def check_picture(path: str) -> None:
+    """Raise ValueError if no picture can have this path, before the work that it shows."""
+    figure = Path(path)
+    if figure.suffix.lower() != ".png":
+        raise ValueError(f"--figure {path!r} does not end in .png")
+    if not figure.parent.is_dir() or (figure.exists() and not figure.is_file()):
+        raise ValueError(f"--figure {path!r} is not a file in a folder that exists")
+
+
+def draw_to_file(
+    path: str, weights: np.ndarray, answer: Sequence[str], source: Sequence[str], title: str
+) -> None:
+    """Write the same picture as a PNG; ValueError if it cannot be written there."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    size = 1.6 + 0.42 * len(source), 1.3 + 0.42 * len(answer)
+    figure, axes = pyplot.subplots(figsize=size, layout="constrained")
+    picture = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(source)), source, parse_math=False)
+    axes.set_yticks(range(len(answer)), answer, parse_math=False)
+    axes.xaxis.tick_top()
+    axes.set_title(title, fontsize=10, parse_math=False)
+    figure.colorbar(picture, ax=axes, label="share of attention", shrink=0.9)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise ValueError(f"--figure {path!r} cannot be written: {error.strerror}") from None
+    finally:
+        pyplot.close(figure)
