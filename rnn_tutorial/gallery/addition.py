@@ -16,6 +16,7 @@ C classes (units of the target and END), K width of the beam.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_tutorial.gallery.addition_report import add_report_flags, report_answer, report_evaluation
 from rnn_tutorial.gallery.beam import map_state
+from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, find_run, load_weights
 from rnn_tutorial.gallery.command import execute, make_parser
 from rnn_tutorial.gallery.pairs import (
     END,
@@ -38,13 +40,7 @@ from rnn_tutorial.gallery.pairs import (
     Units,
     describe_pairs,
 )
-from rnn_tutorial.gallery.run import (
-    GalleryCheckpoint,
-    GalleryRun,
-    find_run,
-    load_weights,
-    set_learning_rate,
-)
+from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.sums import NUM_SUMS, choose_pairs
 from rnn_tutorial.gallery.translator import Translator, score_answers
@@ -244,7 +240,7 @@ def train(flags: dict[str, Any]) -> int:
                 )
                 optimizer.zero_grad()
                 loss.backward()
-                grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm)
+                grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm or math.inf)
                 set_learning_rate(optimizer, run.learning_rate)
                 optimizer.step()
                 run.record_update(loss, grad_norm)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.gallery.attention_picture import check_picture, draw_in_text, draw_to_file
+from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint
 from rnn_tutorial.gallery.command import add_run_flag
 from rnn_tutorial.gallery.pairs import MAX_UNITS, Pairs, Units, describe_pairs
-from rnn_tutorial.gallery.run import GalleryCheckpoint
 from rnn_tutorial.gallery.settings import GalleryConfig
 from rnn_tutorial.gallery.sums import LIMIT, all_sums, draw_long_sums, is_sum, solve
 from rnn_tutorial.gallery.translator import Score, Translator, score_answers

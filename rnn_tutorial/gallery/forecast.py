@@ -16,6 +16,7 @@ H values ahead, Q quantiles (1 with --loss mse).
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,10 +28,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from rnn_tutorial.gallery.checkpoint import find_run, load_weights
 from rnn_tutorial.gallery.column import read_column
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.comparison import check_png, compare, draw, report
-from rnn_tutorial.gallery.run import GalleryRun, find_run, load_weights, set_learning_rate
+from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.series import FILE, SERIES, Series, SeriesDefaults
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
@@ -148,7 +150,7 @@ def train(flags: dict[str, Any]) -> int:
                 loss = loss_of(outputs, windows.targets(drawn))
                 optimizer.zero_grad()
                 loss.backward()
-                grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm)
+                grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm or math.inf)
                 set_learning_rate(optimizer, run.learning_rate)
                 optimizer.step()
                 run.record_update(loss, grad_norm)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from rnn_tutorial.gallery.checkpoint import find_run, load_weights
 from rnn_tutorial.gallery.colored_source import (
     COLOR_CHOICES,
     as_page,
@@ -47,7 +48,7 @@ from rnn_tutorial.gallery.label_scores import (
     describe_scores,
     score_broken_source,
 )
-from rnn_tutorial.gallery.run import GalleryRun, find_run, load_weights, set_learning_rate
+from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.source_classes import (
     CLASSES,

@@ -7,7 +7,7 @@ The loop of every task has this form:
             loss = ...                                    batch, forward
             optimizer.zero_grad()
             loss.backward()
-            grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm)
+            grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm or inf)
             set_learning_rate(optimizer, run.learning_rate)
             optimizer.step()
             run.record_update(loss, grad_norm)
@@ -28,7 +28,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypedDict
@@ -36,11 +36,15 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from rnn_tutorial.gallery.settings import SAVE_DIR, Config, GalleryConfig, recorded_config
+from rnn_tutorial.gallery.checkpoint import (
+    FORMAT,
+    GalleryCheckpoint,
+    load_gallery_checkpoint,
+    load_weights,
+)
+from rnn_tutorial.gallery.settings import GalleryConfig
 from rnn_tutorial.runs.archive import (
     DamagedArchive,
-    check_hash,
-    load_plain,
     save_archive,
     weights_hash,
 )
@@ -52,9 +56,7 @@ from rnn_tutorial.runs.folder import (
     checkpoint_path,
     checkpoints,
     claim_run_folder,
-    find_checkpoint,
     new_run_id,
-    read_file,
     read_json,
     remove_leftovers,
     write_json,
@@ -62,13 +64,11 @@ from rnn_tutorial.runs.folder import (
 from rnn_tutorial.runs.lock import FolderLock
 from rnn_tutorial.runs.processes import describe_threads
 from rnn_tutorial.runs.provenance import versions
-from rnn_tutorial.runs.schema import Count, Positive, Size, build
+from rnn_tutorial.runs.schema import Positive, Size, build
 from rnn_tutorial.runs.terminal import Progress, StopSignals, say, shown
 from rnn_tutorial.runs.tracking import Tracker, start_tracker
 from rnn_tutorial.training.optimizer import load_state
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
-
-FORMAT = "rnn_tutorial gallery 1"
 
 
 class GalleryLine(TypedDict, total=False):
@@ -81,111 +81,6 @@ class GalleryLine(TypedDict, total=False):
     steps_per_second: Positive
     score: float
     figures: dict[str, float]
-
-
-@dataclass(frozen=True)
-class GalleryCheckpoint:
-    """The content of a checkpoint file of the gallery.
-
-    Args:
-        path: where it was loaded from.
-        task: the name of the task: "text".
-        run_id: the identity of its run.
-        step: optimizer updates behind it.
-        config: the fields of the task's configuration.
-        data: what the task must know of its data to use the network, and to tell whether they are
-            the same when it goes on: alphabet, scaling, fingerprint.
-        weights: the state_dict of the model.
-        optimizer: that of the optimizer.
-        random_state: that of PyTorch's generator on the CPU, and of the GPU's if it was used.
-        carried: what the loop carries from update to update, such as hidden states.
-        score: of the evaluation at that step; higher is better.
-        figures: of the evaluation.
-        history: the fields of EvaluationHistory at that step.
-        elapsed_seconds: training time behind it.
-    """
-
-    path: Path
-    task: str
-    run_id: str
-    step: Count
-    config: dict[str, Any]
-    data: dict[str, Any]
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    random_state: dict[str, Tensor]
-    carried: dict[str, Any]
-    score: float
-    figures: dict[str, Any]
-    history: dict[str, Any]
-    elapsed_seconds: Positive
-
-
-def load_gallery_checkpoint(path: Path, task: str) -> GalleryCheckpoint:
-    """Load a checkpoint of a task.
-
-    Raises:
-        ValueError: no such file, or none that may be opened, or it is of another task.
-        DamagedArchive: the file is damaged or foreign, or it asks to execute code.
-    """
-    shown_path = repr(str(path))
-    content = load_plain(read_file(path), shown_path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DamagedArchive(f"{shown_path} is not a checkpoint of the gallery")
-    check_hash(content, shown_path)
-    values = {name: value for name, value in content.items() if name not in ("format", "sha256")}
-    try:
-        checkpoint = build(GalleryCheckpoint, {"path": path, **values}, f"{shown_path} is damaged")
-    except ValueError as error:
-        raise DamagedArchive(str(error)) from None
-    if checkpoint.task != task:
-        raise ValueError(
-            f"{shown_path} is of the task {checkpoint.task!r}, not of {task!r}; "
-            f"use python -m rnn_tutorial.gallery.{checkpoint.task}"
-        )
-    return checkpoint
-
-
-def find_run(run: str | None, task: str, schema: type[Config]) -> tuple[GalleryCheckpoint, Config]:
-    """The checkpoint that --run means, and its configuration.
-
-    Args:
-        run: a run's folder, a folder of runs or a file; None takes the latest run of the task in
-            SAVE_DIR.
-        task: its name.
-        schema: the configuration of the task.
-
-    Raises:
-        ValueError: there is none, or it is damaged or of another task.
-    """
-    train = f"python -m rnn_tutorial.gallery.{task} train"
-    if run is not None:
-        path = Path(run)
-        is_file = os.path.lexists(path) and not path.is_dir()
-        path = path if is_file else find_checkpoint(run, flag="--run", train=train)
-    else:
-        path = _latest_of_task(task, train)
-    checkpoint = load_gallery_checkpoint(path, task)
-    return checkpoint, recorded_config(schema, checkpoint.config, path)
-
-
-def _latest_of_task(task: str, train: str) -> Path:
-    """The checkpoint that speaks for the latest run of a task in the default folder."""
-    found = []
-    for config in Path(SAVE_DIR).glob(f"*/{CONFIG_FILE}"):
-        with contextlib.suppress(ValueError):
-            is_of_task = read_json(config).get("task") == task
-            if is_of_task and (kept := checkpoints(config.parent)):
-                found.append(kept[0])
-    if not found:
-        raise ValueError(f"there is no trained run of {task!r} in {SAVE_DIR}; train first: {train}")
-    newest = max(found, key=lambda path: (path.lstat().st_mtime_ns, path.parent.name))
-    return find_best(newest.parent)
-
-
-def find_best(folder: Path) -> Path:
-    """The best checkpoint of a run if it keeps one, else the latest."""
-    return find_checkpoint(str(folder), flag="--run")
 
 
 class GalleryRun:
@@ -523,16 +418,6 @@ class GalleryRun:
         if ask:
             print(f"Next: {program} {ask} --run {shown(self.folder)}")
         return 0
-
-
-def load_weights(model: nn.Module, checkpoint: GalleryCheckpoint) -> None:
-    """Give a model the weights of a checkpoint; ValueError if they do not fit."""
-    try:
-        model.load_state_dict(checkpoint.weights)
-    except RuntimeError:
-        raise ValueError(
-            f"{str(checkpoint.path)!r}: its weights are not those of its configuration"
-        ) from None
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -28,19 +28,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, find_run, load_weights
 from rnn_tutorial.gallery.coded_files import compress_file, decompress_file
 from rnn_tutorial.gallery.coder import Network, compress
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.corpus import Alphabet, TextFile, read_corpus
 from rnn_tutorial.gallery.rivals import rival_sizes
-from rnn_tutorial.gallery.run import (
-    GalleryCheckpoint,
-    GalleryRun,
-    count_parameters,
-    find_run,
-    load_weights,
-    set_learning_rate,
-)
+from rnn_tutorial.gallery.run import GalleryRun, count_parameters, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.text_measures import (
     bits_by_position,
@@ -236,6 +230,7 @@ def evaluate(flags: dict[str, Any]) -> int:
 def load(run: str | None) -> tuple[Network, TextConfig, GalleryCheckpoint]:
     """The network that --run means, on the CPU, with its configuration and its checkpoint."""
     checkpoint, config = find_run(run, "text", TextConfig)
+    torch.set_num_threads(config.num_threads)
     alphabet = Alphabet(checkpoint.data["characters"])
     model = CharacterModel(config, len(alphabet))
     load_weights(model, checkpoint)

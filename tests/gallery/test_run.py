@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from rnn_tutorial.gallery.run import GalleryRun, find_run, set_learning_rate
+from rnn_tutorial.gallery.checkpoint import find_run
+from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.training.optimizer import make_optimizer
