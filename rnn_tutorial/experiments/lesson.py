@@ -14,6 +14,7 @@ import contextlib
 import io
 import itertools
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -153,6 +154,51 @@ def measure_gradients(num_seeds: int, num_steps: int = 50) -> dict[str, Any]:
     return {"num_seeds": num_seeds, "nets": nets}
 
 
+def trace_forget_gate(num_seeds: int, num_steps: int = 50) -> dict[str, Any]:
+    """Why an LSTM whose forget gate starts open does not lose its gradient: two measurements.
+
+    Returns:
+        For each forget bias, over seeds: `through_c`, the share of the gradient of the loss with
+        respect to the last cell state that arrives at the first one if the way through h is cut;
+        `radius`, the largest absolute eigenvalue of the Jacobian of the last step, (2H, 2H), with
+        both ways open.
+    """
+    traced = {}
+    for bias, name in ((1, "LSTM, forget bias 1"), (3, "LSTM, forget bias 3")):
+        by_seed = [_trace_cell(make_nets()[name], seed, num_steps) for seed in range(num_seeds)]
+        shares, radii = zip(*by_seed, strict=True)
+        traced[str(bias)] = {"through_c": spread(shares), "radius": spread(radii)}
+    return traced
+
+
+def _trace_cell(
+    make_net: Callable[[], nn.RNNBase], seed: int, num_steps: int
+) -> tuple[float, float]:
+    torch.manual_seed(seed)
+    lstm, fc = make_net().double(), nn.Linear(HIDDEN_DIM, 10).double()
+    cell = nn.LSTMCell(EMBED_DIM, HIDDEN_DIM).double()
+    cell.load_state_dict(
+        {name.removesuffix("_l0"): weight for name, weight in lstm.state_dict().items()}
+    )
+    x = torch.randn(num_steps, 32, EMBED_DIM, dtype=torch.float64)  # (T, N, E)
+    h = c = torch.zeros(32, HIDDEN_DIM, dtype=torch.float64)
+    cells = []
+    for x_t in x:
+        h, c = cell(x_t, (h.detach(), c))
+        cells.append(c)
+    loss = cross_entropy(fc(h), torch.randint(10, (32,)))
+    first, last = (
+        gradient.norm(dim=1).mean() for gradient in torch.autograd.grad(loss, (cells[0], cells[-1]))
+    )
+
+    def step(state: Tensor) -> Tensor:
+        return torch.cat(cell(x[-1, 0], tuple(state.chunk(2))))
+
+    state = torch.cat([h[0], c[0]]).detach()
+    eigenvalues = torch.linalg.eigvals(torch.autograd.functional.jacobian(step, state))
+    return (first / last).item(), eigenvalues.abs().max().item()
+
+
 # ---- one session ----
 
 TYPED = ("1 2 3", "9,9,9,9", "7", "12", "3 1 4 1 5 9 2 6 5 3 5 8 9 7 9 3", "quit")
@@ -172,6 +218,7 @@ def converse(predictor: Predictor, typed: Sequence[str]) -> list[str]:
     return screen.getvalue().splitlines()
 
 
+FIRST = 'python predict_cls_rnn.py --input "3 1 4 1 5 9"'
 EVALUATION = (
     "python -m rnn_tutorial.evaluate output/solved --lengths 5 10 20 50 100 200 500 1000 10000"
 )
@@ -196,6 +243,8 @@ def record_session(*flags: str) -> dict[str, Any]:
         started = time.perf_counter()
         training = run(str(REPOSITORY / "train_cls_rnn.py"), "--recipe", "solved", *flags)
         seconds = time.perf_counter() - started
+        _, script, *asked = shlex.split(FIRST)
+        first = run(str(REPOSITORY / script), *asked)
         lines = run("-m", *EVALUATION.split()[2:])
         checkpoint = load_checkpoint(find_checkpoint(str(Path(folder, "output"))))
     # As it is named for a person who trained in the current folder.
@@ -203,6 +252,7 @@ def record_session(*flags: str) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "training": training,
+        "first": {"command": FIRST, "lines": first},
         "prediction": converse(predictor, TYPED),
         "evaluation": {"command": EVALUATION, "lines": lines},
     }
@@ -224,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **describe_machine(),
         "packing": compare_packing(*((2, 0.01) if flags.quick else (15, 0.15))),
         "gradients": measure_gradients(1 if flags.quick else 20),
+        "forget_gate": trace_forget_gate(1 if flags.quick else 20),
         "session": record_session(*(quickly if flags.quick else ())),
     }
     if not flags.quick:

@@ -51,12 +51,22 @@ def test_gradients_are_summed_up_over_seeds():
             assert 0 < low <= median <= high
 
 
+def test_an_open_forget_gate_passes_on_what_a_sigmoid_says():
+    """Along c alone, a gradient is multiplied by about σ(bias) at each step."""
+    traced = lesson.trace_forget_gate(num_seeds=2, num_steps=20)
+    for bias, row in traced.items():
+        expected = torch.sigmoid(torch.tensor(float(bias))).item() ** 19
+        assert row["through_c"]["median"] == pytest.approx(expected, rel=0.5)
+    assert traced["1"]["radius"]["max"] < 0.95 < traced["3"]["radius"]["min"]
+
+
 def test_a_session_is_recorded_as_a_person_sees_it(monkeypatch):
     shorter = "python -m rnn_tutorial.evaluate output/solved --max_len 2 --lengths 5"
     monkeypatch.setattr(lesson, "EVALUATION", shorter)
     quickly = ("--engine=autograd", "--total_steps=5", "--warmup_step=2", "--tracker=disabled")
     session = lesson.record_session(*quickly)
     assert session["training"][0].startswith("Run output/solved (new run), seed 0")
+    assert session["first"]["lines"][0].startswith("3 1 4 1 5 9 -> ")
     assert session["prediction"][0].startswith("output/solved at step 5, seed 0")
     assert session["prediction"][2] == "> 1 2 3"
     assert session["prediction"][-1] == "> quit"
@@ -80,6 +90,8 @@ def test_the_quick_command_measures_and_writes_nothing(monkeypatch, tmp_path):
 def test_the_committed_measurement_is_of_this_code():
     results = json.loads((RESULTS / "lesson.json").read_text())
     assert list(results["packing"]) == list(lesson.packing_cases())
+    assert results["session"]["first"]["command"] == lesson.FIRST
+    assert list(results["forget_gate"]) == ["1", "3"]
     assert list(results["gradients"]["nets"]) == list(lesson.make_nets())
     assert [line for line in results["session"]["prediction"] if line[:2] == "> "] == [
         f"> {text}" for text in lesson.TYPED
