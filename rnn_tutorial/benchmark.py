@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from rnn_tutorial.experiments.plots import check_picture, draw_growth
+from rnn_tutorial.experiments.canvas import check_picture
+from rnn_tutorial.experiments.plots import draw_growth
 from rnn_tutorial.measure import answers, training
 from rnn_tutorial.measure.growth import GROWTH, measure_growth
 from rnn_tutorial.measure.products import compare_products, describe_products

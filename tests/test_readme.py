@@ -198,7 +198,7 @@ def test_every_mistake_of_the_list_has_a_finding_that_catches_it():
 
 @pytest.mark.parametrize(("name", "most_words"), [("README.md", 6000), ("README_next.md", 7000)])
 def test_a_part_is_read_in_an_evening(name, most_words):
-    looked_at = ("|", "![")  # tables and pictures
+    looked_at = ("|", "![", "<picture>", "  <source", "  <img", "</picture>")  # and tables
     lines = read(name).partition("## References")[0].splitlines()
     read_through = [line for line in lines if not line.startswith(looked_at)]
     assert len(" ".join(read_through).split()) < most_words
@@ -212,12 +212,27 @@ def test_every_logged_metric_is_explained(trained_folder):
     assert logged == set(re.findall(r"^\| `(\w+)` \|", glossary, flags=re.MULTILINE))
 
 
+PICTURE = re.compile(
+    r"^<picture>\n"
+    r'  <source media="\(prefers-color-scheme: dark\)" srcset="(.+)-dark\.(\w+)">\n'
+    r'  <img alt="([^"]+)" src="(.+)\.(\w+)">\n'
+    r"</picture>$",
+    flags=re.MULTILINE,
+)
+
+
 @pytest.mark.parametrize("name", READMES)
 def test_links_and_images_exist(name):
-    for image, alt, target in re.findall(r"(!?)\[([^\]]*)\]\(([^)#]+)", read(name)):
-        path = (REPOSITORY / name).parent / target
-        assert target.startswith("https://") or path.exists(), target
+    folder, text = (REPOSITORY / name).parent, read(name)
+    for image, alt, target in re.findall(r"(!?)\[([^\]]*)\]\(([^)#]+)", text):
+        assert target.startswith("https://") or (folder / target).exists(), target
         assert not image or len(alt) > 40, f"{target} needs a description"
+    pictures = PICTURE.findall(text)
+    assert len(pictures) == text.count("<picture>") == text.count("<img")
+    for dark, dark_kind, alt, light, kind in pictures:
+        assert (dark, dark_kind) == (light, kind)
+        assert (folder / f"{light}.{kind}").exists() and (folder / f"{dark}-dark.{kind}").exists()
+        assert len(alt) > 40, f"{light} needs a description"
 
 
 @pytest.mark.parametrize("name", READMES)

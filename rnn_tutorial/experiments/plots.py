@@ -1,7 +1,4 @@
-"""Pictures: on white, readable on light and dark pages, in colours safe for the colour-blind.
-
-matplotlib is imported only when something is drawn.
-"""
+"""Pictures that commands draw: accuracy by length, the automaton, how cost grows."""
 
 from __future__ import annotations
 
@@ -12,62 +9,30 @@ from typing import Any
 import numpy as np
 
 from rnn_tutorial.evaluation.automaton import Automaton
+from rnn_tutorial.experiments.canvas import (
+    BLUE,
+    CHANCE_LINE,
+    COLOURS,
+    GREEN,
+    MUTED,
+    ORANGE,
+    PAPER,
+    PURPLE,
+    SKY,
+    SOFT_BLUE,
+    SOFT_GREEN,
+    SOFT_GREY,
+    SOFT_ORANGE,
+    SOFT_PINK,
+    VERMILION,
+    new_figure,
+    save,
+)
 from rnn_tutorial.machines.machine import Machine
 
-# Okabe and Ito, Color Universal Design, 2008; black for the tenth.
-ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
-BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
-COLOURS = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, "#882255", "#000000")
-
-TOKEN_COLOURS = (BLUE, VERMILION, "#444444", GREEN, PURPLE, ORANGE, SKY)
+TOKEN_COLOURS = (BLUE, VERMILION, MUTED, GREEN, PURPLE, ORANGE, SKY)
+_GROUNDS = (SOFT_GREY, SOFT_GREEN, SOFT_ORANGE, SOFT_BLUE, SOFT_PINK)  # of classes
 _SHOWN_STATES = 10  # of those that lie at one place
-PICTURES = (".png", ".svg", ".pdf")
-CHANCE_LINE = {"linestyle": "--", "color": "#555555", "linewidth": 1}
-
-
-def new_figure(
-    width: float, height: float, panels: int = 1, rows: int = 1, **options: Any
-) -> tuple[Any, Any]:
-    """A figure of that many inches and its panels, so many side by side in each row."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot.subplots(rows, panels, figsize=(width, height), **options)
-
-
-def check_picture(path: Path) -> None:
-    """Raise ValueError if no picture can have this path, before the work that it shows."""
-    if path.suffix.lower() not in PICTURES:
-        raise ValueError(f"--figure {str(path)!r} does not end in one of {', '.join(PICTURES)}")
-    if (path.exists() and not path.is_file()) or not path.parent.is_dir():
-        raise ValueError(f"--figure {str(path)!r} is not a file in a folder that exists")
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write a picture and forget the figure; the same figure gives the same file.
-
-    Raises:
-        ValueError: it cannot be written there.
-    """
-    import matplotlib
-    from matplotlib import pyplot
-
-    figure.tight_layout()
-    date = {".svg": "Date", ".pdf": "CreationDate"}.get(path.suffix.lower())
-    dated = {"metadata": {date: None}} if date else {}
-    try:
-        if path.exists() and not path.is_file():
-            raise OSError("it is not a regular file")
-        with matplotlib.rc_context({"svg.hashsalt": path.name}):
-            figure.savefig(path, dpi=110, facecolor="white", **dated)
-    except OSError as error:
-        raise ValueError(
-            f"the picture {str(path)!r} cannot be written: {error.strerror or error}"
-        ) from None
-    finally:
-        pyplot.close(figure)
 
 
 def draw_accuracy_by_length(
@@ -88,43 +53,79 @@ def draw_accuracy_by_length(
     axes.set(xscale="log", ylim=(-0.03, 1.05), xlabel="length of the sequence", ylabel="accuracy")
     axes.set_xticks(lengths, [f"{n:,}" for n in lengths])
     axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower left")
+    axes.grid()
+    axes.legend(loc="lower left")
     save(figure, path)
 
 
 def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
-    """Hidden states in their main components, coloured by machine state, arrows for one token.
+    """A machine, and the hidden states that a network has made of it, coloured by machine state.
 
-    A small machine that is no sum is drawn beside them, with arrows for all tokens.
+    A small machine has arrows for all tokens, a sum for one of them. The states are shown in their
+    main components; those of a sum from the side from which they look most like the machine.
     """
-    machine, points, centres = automaton.machine, automaton.points, automaton.centres
-    padded = ((0, 0), (0, max(0, 3 - points.shape[1])))
-    points, centres = np.pad(points, padded), np.pad(centres, padded)
+    machine = automaton.machine
+    few = len(machine.tokens) <= len(TOKEN_COLOURS)
+    is_small = machine.num_states <= len(COLOURS) and (few or bool(machine.moduli))
     colours = [COLOURS[state % len(COLOURS)] for state in automaton.states]
-    figure, panels = new_figure(8.4, 4.3, 2)
-    names = ("first component", "second component", "third component")
-    is_small = machine.num_states <= len(COLOURS) and len(machine.tokens) <= len(TOKEN_COLOURS)
-    is_beside = is_small and not machine.moduli
-    components = [(0, 1)] if is_beside else [(0, 1), (1, 2)]
-    for axes, (x, y) in zip(panels[: len(components)], components, strict=True):
-        axes.scatter(points[:, x], points[:, y], s=5, c=colours, alpha=0.5, linewidths=0)
-        axes.set(xlabel=names[x], ylabel=names[y])
-        if not is_beside:
-            following = machine.step(np.arange(machine.num_states), token)
-            _draw_arrows(axes, centres[:, [x, y]], following)
-    if is_beside:
-        _draw_machine(panels[0], machine, centres[:, :2])
-        _draw_machine(panels[1], machine, _on_a_circle(machine))
-        panels[1].set(xlim=(-1.6, 1.6), ylim=(-1.5, 1.6), aspect="equal")
-        panels[1].set_axis_off()
-        panels[1].legend(title="token", frameon=False, fontsize=8, loc="upper right")
-        figure.suptitle("hidden states of the network by machine state, and the machine")
+    tokens = [token] if machine.moduli or not is_small else range(len(machine.tokens))
+    figure, (left, right) = new_figure(7, 4.3, 2)
+    places, points, centres = _on_a_circle(machine), automaton.points, automaton.centres
+    if machine.moduli and np.isfinite(centres).all():
+        places, points, centres = _most_alike(points, centres)
+    points, centres = points[:, :2], centres[:, :2]
+    right.scatter(points[:, 0], points[:, 1], s=7, c=colours, alpha=0.6, linewidths=0)
+    if is_small:
+        _draw_machine(left, machine, places, tokens)
+        _draw_machine(right, machine, centres, tokens)
     else:
-        colour, kind = ("remainder", "digit") if machine.moduli else ("machine state", "token")
-        name = _plain(machine.tokens[token])
-        figure.suptitle(f"hidden states by {colour}; arrows: read the {kind} {name}")
-    save(figure, path)
+        left.text(0.5, 0.5, f"{machine.num_states} states", ha="center", transform=left.transAxes)
+        _draw_arrows(right, centres, machine.step(np.arange(machine.num_states), token))
+    for axes, title in ((left, "the machine"), (right, "the network's states")):
+        axes.set_title(title)
+        axes.margins(0.13)
+        axes.set_axis_off()
+    left.set_aspect("equal", adjustable="datalim")
+    for number in tokens:
+        name, kind = _plain(machine.tokens[number]), "digit" if machine.moduli else "token"
+        left.plot([], [], color=TOKEN_COLOURS[number], label=f"{kind} {name}")  # for the legend
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), columnspacing=1.2)
+    save(figure, path, bottom=0.1)
+
+
+def remainder_places(modulus: int, turn: int = 1) -> np.ndarray:
+    """Where each remainder is drawn, (modulus, 2).
+
+    Twice an odd number is drawn as two rings: around them goes the remainder modulo the odd number,
+    even remainders above and odd ones below. Others are one ring. Adding 1 goes `turn` places on.
+    """
+    rings = 2 if modulus % 4 == 2 else 1
+    remainders = np.arange(modulus)
+    angles = np.pi / 2 - 2 * np.pi * turn * remainders / (modulus // rings)
+    places = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    if rings == 2:
+        places = places * [1.6, 0.6] + np.outer(1 - 2 * (remainders % 2), [0, 0.85])
+    return places
+
+
+def _most_alike(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Places of the remainders, (S, 2), and a flat view of states, (P, 3), and centres, (S, 3).
+
+    A linear map of only three components cannot move ten centres to ten places: it fits, by least
+    squares, if the network has arranged them in that way.
+    """
+    middle, size = centres.mean(axis=0), len(centres)
+    best = None
+    for turn in range(1, max(2, size // 2)):
+        if np.gcd(turn, size // 2 if size % 4 == 2 else size) == 1:
+            places = remainder_places(size, turn)
+            view, *_ = np.linalg.lstsq(centres - middle, places, rcond=None)
+            error = np.square((centres - middle) @ view - places).sum()
+            if best is None or error < best[0]:
+                best = error, places, view
+    _, places, view = best
+    return places, (points - middle) @ view, (centres - middle) @ view
 
 
 def _on_a_circle(machine: Machine) -> np.ndarray:
@@ -135,7 +136,7 @@ def _on_a_circle(machine: Machine) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray) -> None:
+def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray, tokens: Sequence[int]) -> None:
     """States with their classes at their centres, (S, 2), and an arrow for each token.
 
     A state that has no finite centre, because it is never visited, is left out.
@@ -143,23 +144,24 @@ def _draw_machine(axes: Any, machine: Machine, centres: np.ndarray) -> None:
     successors, outputs = machine.tables()
     is_placed = np.isfinite(centres).all(axis=1)
     is_named_by_class = len(np.unique(outputs)) == len(outputs)
-    for token, name in enumerate(machine.tokens):
-        colour = TOKEN_COLOURS[token]
-        axes.plot([], [], color=colour, label=f" {_plain(name)}")  # "_" would hide it
+    for token in tokens:
         for state, after in enumerate(successors[:, token].tolist()):
             if state == after or not is_placed[[state, after]].all():
                 continue  # a token without an arrow leaves the state as it is
             arrow = {
-                "arrowstyle": "-|>", "color": colour, "shrinkA": 21, "shrinkB": 21,
+                "arrowstyle": "-|>", "color": TOKEN_COLOURS[token], "shrinkA": 15, "shrinkB": 15,
                 "mutation_scale": 14, "connectionstyle": f"arc3,rad={0.12 + 0.1 * token}",
             }  # fmt: skip
             axes.annotate("", centres[after], centres[state], arrowprops=arrow)
+    axes.scatter(*centres[is_placed].T, alpha=0)  # so that the panel contains them
     for state in np.flatnonzero(is_placed):
-        edge = COLOURS[state]
-        box = {"boxstyle": "circle", "facecolor": "white", "edgecolor": edge, "linewidth": 2}
-        name, start = _plain(machine.classes[outputs[state]]), "\nstart" if state == 0 else ""
-        text = f"{name}{start}" if is_named_by_class else f"{state}\n{name}{start}"
-        axes.text(*centres[state], text, ha="center", va="center", fontsize=7, bbox=box)
+        name = _plain(machine.classes[outputs[state]]) if is_named_by_class else str(state)
+        box = {"boxstyle": "circle", "edgecolor": COLOURS[state], "linewidth": 2, "alpha": 0.9}
+        box["facecolor"] = PAPER if is_named_by_class else _GROUNDS[outputs[state] % len(_GROUNDS)]
+        axes.text(*centres[state], name, ha="center", va="center", bbox=box)
+    for output in () if is_named_by_class else np.unique(outputs):
+        ground = {"color": _GROUNDS[output % len(_GROUNDS)], "label": machine.classes[output]}
+        axes.plot([], [], "o", markersize=12, **ground)  # for the legend
 
 
 def _plain(name: str) -> str:
@@ -188,19 +190,21 @@ def _draw_arrows(axes: Any, centres: np.ndarray, following: np.ndarray) -> None:
     place_of = {state: place for place, names in places for state in names}
     for state, after in zip(visited, following[visited].tolist(), strict=True):
         if after in place_of and place_of[after] is not place_of[state]:
-            arrow = {"arrowstyle": "->", "color": "#444444", "shrinkA": 10, "shrinkB": 12}
+            arrow = {"arrowstyle": "->", "color": MUTED, "shrinkA": 10, "shrinkB": 12}
             axes.annotate("", place_of[after], place_of[state], arrowprops=arrow)
     for place, names in places:
-        box = {"boxstyle": "round", "facecolor": "white", "alpha": 0.85}
+        box = {"boxstyle": "round", "facecolor": PAPER, "alpha": 0.85}
         few = [*names[:_SHOWN_STATES], *["…"] * (len(names) > _SHOWN_STATES)]
         axes.text(*place, ", ".join(map(str, few)), ha="center", va="center", bbox=box)
 
 
 def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) -> None:
     """Updates per second against each setting, with the limit that the arithmetic sets."""
-    figure, panels = new_figure(12, 3.4, len(settings), sharey=True)
+    columns = min(2, len(settings))
+    rows = -(-len(settings) // columns)
+    figure, panels = new_figure(7, 0.7 + 2.6 * rows, columns, rows=rows, sharey=True, squeeze=False)
     colours = {"autograd": BLUE, "compiled": VERMILION, "graph": GREEN}
-    for axes, setting in zip(panels, settings, strict=True):
+    for axes, setting in zip(panels.flat, settings, strict=False):
         points = {int(value): point for value, point in results[setting].items()}
         for engine, colour in colours.items():
             if any(engine in point for point in points.values()):
@@ -210,11 +214,15 @@ def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) ->
             results["matmul_gigaflops"] * 1e9 / point["flops_per_update"]
             for point in points.values()
         ]
-        axes.plot(list(points), limit, "--", color="#777777", label="arithmetic alone")
+        axes.plot(list(points), limit, "--", color=MUTED, label="arithmetic alone")
         axes.set(xscale="log", yscale="log", xlabel=setting)
         axes.set_xticks(list(points), [str(value) for value in points])
         axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("updates per second")
-    panels[0].legend(frameon=False)
-    save(figure, path)
+        axes.grid()
+    for axes in panels[:, 0]:
+        axes.set_ylabel("updates per second")
+    for axes in panels.flat[len(settings) :]:
+        axes.set_axis_off()
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), columnspacing=1.2)
+    save(figure, path, bottom=0.07)

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.evaluation.result import wilson_interval
-from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, SECTIONS
-from rnn_tutorial.experiments.plots import (
+from rnn_tutorial.experiments.canvas import (
     BLUE,
     CHANCE_LINE,
     GREEN,
+    MUTED,
     PURPLE,
     SKY,
     VERMILION,
     new_figure,
     save,
 )
+from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, SECTIONS
 from rnn_tutorial.experiments.tables import RESULTS, Runs
 from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.runs.folder import read_json
@@ -34,28 +35,26 @@ def runs_of(name: str) -> dict[str, Runs]:
 
 
 def draw_training(section: str, path: Path) -> None:
-    """Exact accuracy against updates, a panel a variant: median and range over seeds."""
+    """Exact accuracy against updates, a panel a variant: each seed thin, the median thick."""
     variants = runs_of(section)
     columns = 2 if len(variants) == 4 else len(variants)
     rows = len(variants) // columns
     figure, panels = new_figure(
-        7.4, 0.4 + 2.1 * rows, columns, rows=rows, sharex=True, sharey=True, squeeze=False
+        7, 0.6 + 2.2 * rows, columns, rows=rows, sharex=True, sharey=True, squeeze=False
     )
     for axes, (name, runs) in zip(panels.flat, variants.items(), strict=True):
         steps = runs[0]["curve"]["step"]
-        by_step = list(zip(*(run["curve"]["accuracy"] for run in runs), strict=True))
-        median = [statistics.median(accuracies) for accuracies in by_step]
-        axes.fill_between(
-            steps, list(map(min, by_step)), list(map(max, by_step)),
-            color=SKY, alpha=0.35, linewidth=0,
-        )  # fmt: skip
-        axes.plot(steps, median, color=BLUE)
+        curves = [run["curve"]["accuracy"] for run in runs]
+        for curve in curves:
+            axes.plot(steps, curve, color=BLUE, linewidth=0.9, alpha=0.45)
+        median = list(map(statistics.median, zip(*curves, strict=True)))
+        axes.plot(steps, median, color=VERMILION, linewidth=2.2)
         axes.axhline(_CHANCE, **CHANCE_LINE)
-        axes.set_title(name, fontsize=10, family="monospace")
+        axes.set_title(name, fontsize=11.5, family="monospace")
         axes.set(ylim=(0, 1.03))
         ticks = [0, steps[-1] // 2, steps[-1]]
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-        axes.grid(alpha=0.3)
+        axes.grid()
     for axes in panels[-1]:
         axes.set_xlabel("updates")
     for axes in panels[:, 0]:
@@ -65,7 +64,7 @@ def draw_training(section: str, path: Path) -> None:
 
 def draw_parts(path: Path) -> None:
     """What each net of the published recipes knows of a sum: modulo 5, and modulo 2."""
-    figure, panels = new_figure(7.4, 4.9, 3, rows=2, sharex=True, sharey=True)
+    figure, panels = new_figure(7, 4.9, 3, rows=2, sharex=True, sharey=True)
     for axes, (name, runs) in zip(panels.flat, runs_of("published").items(), strict=True):
         modulo_5, modulo_2 = (
             [run["right_modulo"][str(EXACT_LENGTH)][p] / run["num_sequences"] for run in runs]
@@ -74,9 +73,15 @@ def draw_parts(path: Path) -> None:
         axes.axvline(1 / 5, **CHANCE_LINE)
         axes.axhline(1 / 2, **CHANCE_LINE)
         axes.scatter(modulo_5, modulo_2, s=28, color=BLUE, alpha=0.5, linewidths=0, zorder=2)
-        axes.set_title(name, fontsize=10, family="monospace")
+        axes.set_title(name, fontsize=11.5, family="monospace")
         axes.set(xlim=(0.1, 1.05), ylim=(0.43, 1.04))
-        axes.grid(alpha=0.3)
+        axes.grid()
+    for name, x, y, side in (
+        ("knows all", 1.02, 0.97, "right"),
+        ("modulo 2 only", 0.24, 0.9, "left"),
+        ("modulo 5 only", 1.02, 0.55, "right"),
+    ):
+        panels[0, 0].text(x, y, name, fontsize=11, color=MUTED, ha=side, zorder=1)
     for axes in panels[1]:
         axes.set_xlabel("right modulo 5")
     for axes in panels[:, 0]:
@@ -97,8 +102,8 @@ def draw_frontier(path: Path) -> None:
     axes.set(xscale="log", ylim=(-0.03, 1.05), xlabel="hidden_dim", ylabel="share of seeds right")
     axes.set_xticks(sizes, map(str, sizes))
     axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right")
+    axes.grid()
+    axes.legend(loc="lower right")
     save(figure, path)
 
 
@@ -133,18 +138,18 @@ def draw_by_length(section: str, path: Path) -> None:
     for (name, runs), style in zip(runs_of(section).items(), _MARKS, strict=True):
         draw_accuracy_of(axes, runs, name.partition(",")[0], *style)
     set_length_axes(axes)
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.02, 0.12))
+    axes.legend(loc="lower left", bbox_to_anchor=(0.02, 0.12))
     save(figure, path)
 
 
 # What the summary compares: experiment, variant, the name that it has there.
 _SUMMARY = (
     ("published", "sota_warmup", "sota_warmup"),
-    ("ablation", "neither decay nor noise", "solved, neither decay nor noise"),
-    ("ablation", "no weight decay", "solved, no weight decay"),
-    ("ablation", "no noise", "solved, no noise"),
-    ("ablation", "two layers", "solved, two layers"),
-    ("frontier", "hidden_dim 48", "solved, 48 units"),
+    ("ablation", "neither decay nor noise", "no decay, no noise"),
+    ("ablation", "no weight decay", "no weight decay"),
+    ("ablation", "no noise", "no noise"),
+    ("ablation", "two layers", "two layers"),
+    ("frontier", "hidden_dim 48", "48 units"),
     ("transformer", "Transformer, two layers, no decay, no noise", "Transformer"),
     ("transformer", "gru", "GRU"),
     ("transformer", "lstm", "LSTM"),
@@ -155,7 +160,7 @@ _SUMMARY = (
 
 def draw_summary(path: Path) -> None:
     """Each seed of the main variants: on the trained lengths, at length 1,000, and modulo 2."""
-    figure, panels = new_figure(8.4, 4.2, 3, sharey=True)
+    figure, panels = new_figure(7, 5, 3, sharey=True)
     for row, (experiment, variant, _) in enumerate(reversed(_SUMMARY)):
         runs = runs_of(experiment)[variant]
         places = [row + 0.5 * (i / max(1, len(runs) - 1) - 0.5) for i in range(len(runs))]
@@ -168,14 +173,14 @@ def draw_summary(path: Path) -> None:
             axes.scatter(values, places, s=14, color=BLUE, alpha=0.45, linewidths=0)
             axes.plot([statistics.median(values)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
     for axes, title, guessing in (
-        (panels[0], "trained, up to 5 digits", _CHANCE),
+        (panels[0], "up to 5 digits", _CHANCE),
         (panels[1], "1,000 digits", _CHANCE),
-        (panels[2], "1,000 digits, modulo 2", 1 / 2),
+        (panels[2], "1,000, modulo 2", 1 / 2),
     ):
         axes.axvline(guessing, **CHANCE_LINE)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title)
         axes.set(xlim=(0, 1.03), xlabel="share right")
-        axes.grid(alpha=0.3)
+        axes.grid()
     panels[0].set_yticks(range(len(_SUMMARY)), [name for *_, name in reversed(_SUMMARY)])
     save(figure, path)
 
@@ -187,7 +192,7 @@ def set_length_axes(axes: Any) -> None:
     axes.set(xlabel="digits in the sequence", ylabel="share answered right")
     axes.set_xticks([1, 5, 10, 100, 1000], ["1", "all up\nto 5", "10", "100", "1,000"])
     axes.minorticks_off()
-    axes.grid(alpha=0.3)
+    axes.grid()
 
 
 def draw_accuracy_of(

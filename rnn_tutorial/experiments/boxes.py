@@ -1,0 +1,114 @@
+"""Boxes of hidden states of the network of part 2 whose two units add bits modulo 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnn_tutorial.experiments.canvas import (
+    BLUE,
+    INK,
+    MUTED,
+    SOFT_BLUE,
+    SOFT_ORANGE,
+    VERMILION,
+    new_figure,
+    save,
+)
+from rnn_tutorial.experiments.diagrams import arrow, write
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.proof.intervals import IntervalNet
+
+# Corners (a, b) of the plane: neither or both of "p or the bit" and "p and the bit" is even.
+_CORNERS = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0]])
+_PARITY = ("even", "odd", "even")
+# Where each leads: bit 0 keeps the parity, by "neither" if it is even; bit 1 changes it.
+_LEADS_TO = np.array([[0, 1], [1, 2], [0, 1]])
+_GAIN = 4.5  # part 2 has 8, which leaves of a box hardly anything that could be seen
+_WIDTH = 0.3  # of the first boxes
+_STEPS = 3
+
+
+def make_parity_net(gain: float) -> RnnClsNet:
+    """a = tanh(gain (p + x − ½)) and b = tanh(gain (p + x − 1½)) for the parity p = (a − b) / 2."""
+    net = RnnClsNet(vocab_size=2, embed_dim=1, hidden_dim=2, num_layers=1, cls_num=2)
+    with torch.no_grad():
+        net.embedding.weight[:2] = torch.tensor([[0.0], [1.0]])
+        net.rnn.weight_ih_l0[:] = gain * torch.tensor([[1.0], [1.0]])
+        net.rnn.weight_hh_l0[:] = gain * torch.tensor([[0.5, -0.5], [0.5, -0.5]])
+        net.rnn.bias_ih_l0[:] = gain * torch.tensor([-0.5, -1.5])
+        net.rnn.bias_hh_l0.zero_()
+        net.fc.weight[:] = torch.tensor([[-1.0, 1.0], [1.0, -1.0]])
+        net.fc.bias[:] = torch.tensor([1.0, -1.0])
+    return net
+
+
+def shrinking_boxes() -> tuple[list[np.ndarray], np.ndarray]:
+    """Boxes at the three corners, step after step, and the images of the first ones.
+
+    Returns:
+        For each step lows and highs of what can be near each corner, (2, 3, 2), and the images by
+        corner and bit, (2, 3, 2, 2).
+    """
+    net = IntervalNet(make_parity_net(_GAIN))
+    inner = _CORNERS * (1 - _WIDTH)
+    boxes = [np.stack([np.minimum(_CORNERS, inner), np.maximum(_CORNERS, inner)])]
+    all_images = []
+    for _ in range(_STEPS):
+        low, high = boxes[-1]
+        of_bits = [np.concatenate(ends, axis=1) for ends in net.images(low[:, None], high[:, None])]
+        images = np.stack([bit.reshape(3, 2, 2).swapaxes(0, 1) for bit in of_bits], axis=2)
+        all_images.append(images)  # (2 ends, 3 corners, 2 bits, 2 units)
+        into = [corner == _LEADS_TO for corner in range(3)]
+        boxes.append(
+            np.stack(
+                [
+                    [images[0][mask].min(axis=0) for mask in into],
+                    [images[1][mask].max(axis=0) for mask in into],
+                ]
+            )
+        )
+    return boxes, all_images[0]
+
+
+def draw_boxes(path: Path) -> None:
+    """Left, the first boxes and all of their images; right, one corner, step after step."""
+    boxes, images = shrinking_boxes()
+    figure, (left, right) = new_figure(7, 4.2, 2)
+    left.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal", title="one step from every box")
+    left.set(xlabel="a", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    left.set_ylabel("b", rotation=0)
+    left.axline((0, -1), (1, 0), color=MUTED, linestyle=":", linewidth=1.3)
+    for corner, centre in enumerate(_CORNERS * (1 - _WIDTH / 2)):
+        ground = SOFT_ORANGE if _PARITY[corner] == "odd" else SOFT_BLUE
+        _rectangle(left, *boxes[0][:, corner], facecolor=ground, edgecolor=MUTED)
+        write(left, centre[0], 1.2 * _CORNERS[corner, 1], _PARITY[corner], 12)
+        for bit, colour in enumerate((BLUE, VERMILION)):
+            image = images[:, corner, bit]
+            _rectangle(left, *image, facecolor=colour, edgecolor=INK, zorder=3)
+            if _LEADS_TO[corner, bit] != corner:
+                bend = f"arc3,rad={0.25 if _PARITY[corner] == 'odd' else 0.15}"
+                arrow(left, tuple(centre), tuple(image.mean(axis=0)), color=colour,
+                      connectionstyle=bend)  # fmt: skip
+    for bit, colour in enumerate((BLUE, VERMILION)):
+        left.plot([], [], color=colour, linewidth=5, label=f"after bit {bit}")
+    odd = _PARITY.index("odd")
+    for step, box in enumerate(boxes):
+        low, high = box[:, odd]
+        _rectangle(right, low, high, facecolor=SOFT_ORANGE, edgecolor=INK, alpha=0.6)
+        write(right, low[0] + 0.012, high[1] - 0.017, str(step), 12, zorder=3)
+    margin = 0.1 * _WIDTH
+    right.set(xlim=(1 - _WIDTH - margin, 1 + margin), ylim=(-1 - margin, _WIDTH - 1 + margin))
+    right.set(aspect="equal", title="the odd box after 0 to 3 steps")
+    right.set(xlabel="a", xticks=(0.7, 0.8, 0.9, 1), yticks=(-1, -0.9, -0.8, -0.7))
+    figure.legend(*left.get_legend_handles_labels(), loc="lower center", ncols=2)
+    save(figure, path, bottom=0.08)
+
+
+def _rectangle(axes: Any, low: np.ndarray, high: np.ndarray, **look: Any) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle(tuple(low), *(high - low), linewidth=1, **look))

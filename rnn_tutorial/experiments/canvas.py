@@ -1,0 +1,178 @@
+"""What all figures share: colours for light and dark pages, letters, and how a file is written.
+
+A drawing function names colours and does not know for which page it draws. `draw_for_pages` calls
+it twice, for name.svg and name-dark.svg, on a transparent ground; a figure that a command draws
+outside of it stands on white. In an SVG, text stays text: it can be selected and searched.
+
+matplotlib is imported only when something is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Each colour on light and on dark pages. The first eight are those of Okabe and Ito (Color
+# Universal Design, 2008), some made darker or lighter to stand out from the page.
+_COLOURS = {
+    "orange": ("#E69F00", "#F0B030"),
+    "sky": ("#56B4E9", "#A5D8F8"),
+    "green": ("#009E73", "#2CC295"),
+    "yellow": ("#BFAE00", "#F0E442"),
+    "blue": ("#0072B2", "#4B9CE8"),
+    "vermilion": ("#D55E00", "#FF8A3D"),
+    "purple": ("#B5508F", "#E39AC6"),
+    "grey": ("#7A838C", "#8B949E"),
+    "wine": ("#882255", "#C2528A"),
+    "ink": ("#1F2328", "#E6EDF3"),
+    "muted": ("#59636E", "#A3ACB6"),  # text and lines that stand back
+    "paper": ("#FFFFFF", "#0D1117"),  # the page, behind a label
+    "soft blue": ("#CFE6F7", "#173F5F"),  # grounds for ink
+    "soft orange": ("#FBDFA3", "#6A4A08"),
+    "soft green": ("#BFE8DA", "#12503F"),
+    "soft pink": ("#F1D3E4", "#5A2A48"),
+    "soft grey": ("#E7EAED", "#2A313A"),
+}
+# matplotlib looks C0, C1, … up in its property cycle: so one drawing gets the colours of its page.
+_NAMES = tuple(f"C{index}" for index in range(len(_COLOURS)))
+ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, WINE, INK, MUTED, PAPER = _NAMES[:12]
+SOFT_BLUE, SOFT_ORANGE, SOFT_GREEN, SOFT_PINK, SOFT_GREY = _NAMES[12:]
+
+COLOURS = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, WINE, INK)  # of ten classes
+CHANCE_LINE = {"linestyle": "--", "color": MUTED, "linewidth": 1}
+PICTURES = (".png", ".svg", ".pdf")
+_FONT = "DejaVu Sans"  # matplotlib brings it, so that a figure is laid out alike everywhere
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where a figure stands: its colours, its ground, and what its file's name ends in."""
+
+    colour: int  # 0 on light pages, 1 on dark ones
+    ground: str
+    suffix: str = ""
+
+
+LIGHT, DARK, WHITE = Page(0, "none"), Page(1, "none", "-dark"), Page(0, "white")
+_page = ContextVar("page", default=WHITE)
+
+
+def draw_for_pages(draw: Callable[[Path], None], path: Path) -> list[Path]:
+    """Draw a figure for light and for dark pages; returns where."""
+    paths = []
+    for page in (LIGHT, DARK):
+        paths.append(path.with_stem(path.stem + page.suffix))
+        token = _page.set(page)
+        try:
+            draw(paths[-1])
+        finally:
+            _page.reset(token)
+    return paths
+
+
+def new_figure(
+    width: float, height: float, panels: int = 1, rows: int = 1, **options: Any
+) -> tuple[Any, Any]:
+    """A figure of that many inches and its panels, so many side by side in each row.
+
+    Seven inches are shrunk to about 400 pixels on a telephone: nothing on a figure of that width
+    should be smaller than 11 points, and only what may be missed smaller than 12.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update(_style())
+    return pyplot.subplots(rows, panels, figsize=(width, height), **options)
+
+
+def resolve(colour: str) -> str:
+    """A named colour of this module as #RRGGBB, on the page that is drawn for."""
+    return list(_COLOURS.values())[int(colour[1:])][_page.get().colour]
+
+
+def _style() -> dict[str, Any]:
+    """Settings of matplotlib for the page that is drawn for."""
+    from matplotlib import cycler
+
+    lines = ("axes.edgecolor", "xtick.color", "ytick.color")
+    words = ("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor")
+    return {
+        "axes.prop_cycle": cycler(color=[pair[_page.get().colour] for pair in _COLOURS.values()]),
+        "figure.facecolor": _page.get().ground,
+        "savefig.facecolor": _page.get().ground,
+        "axes.facecolor": "none",
+        **dict.fromkeys(lines, resolve(MUTED)),
+        **dict.fromkeys(words, resolve(INK)),
+        "grid.color": resolve(GREY),
+        "grid.alpha": 0.3,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "font.family": "sans-serif",
+        "font.sans-serif": [_FONT],
+        "font.monospace": [f"{_FONT} Mono"],
+        "font.size": 12,
+        "axes.titlesize": 12.5,
+        "xtick.labelsize": 11.5,
+        "ytick.labelsize": 11.5,
+        "legend.fontsize": 11.5,
+        "legend.frameon": False,
+        "mathtext.fontset": "dejavusans",
+        "svg.fonttype": "none",
+    }
+
+
+def check_picture(path: Path) -> None:
+    """Raise ValueError if no picture can have this path, before the work that it shows."""
+    if path.suffix.lower() not in PICTURES:
+        raise ValueError(f"--figure {str(path)!r} does not end in one of {', '.join(PICTURES)}")
+    if (path.exists() and not path.is_file()) or not path.parent.is_dir():
+        raise ValueError(f"--figure {str(path)!r} is not a file in a folder that exists")
+
+
+def save(figure: Any, path: Path, edit: Callable[[str], str] = str, bottom: float = 0) -> None:
+    """Write a picture and forget the figure; the same figure gives the same file.
+
+    Args:
+        figure: of matplotlib.
+        path: its ending says which kind of picture.
+        edit: changes the text of an SVG.
+        bottom: share of the height that is left free for a legend of the whole figure.
+
+    Raises:
+        ValueError: it cannot be written there.
+    """
+    import matplotlib
+    from matplotlib import pyplot
+
+    figure.tight_layout(rect=(0, bottom, 1, 1))
+    kind = path.suffix.lower().lstrip(".")
+    date = {"svg": "Date", "pdf": "CreationDate"}.get(kind)
+    dated = {"metadata": {date: None}} if date else {}
+    picture = io.BytesIO()
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is not a regular file")
+        with matplotlib.rc_context({"svg.hashsalt": path.name}):
+            figure.savefig(picture, format=kind, dpi=110, **dated)
+        content = picture.getvalue()
+        if kind == "svg":
+            content = edit(_with_any_font(content.decode())).encode()
+        path.write_bytes(content)
+    except OSError as error:
+        raise ValueError(
+            f"the picture {str(path)!r} cannot be written: {error.strerror or error}"
+        ) from None
+    finally:
+        pyplot.close(figure)
+
+
+def _with_any_font(svg: str) -> str:
+    """Formulas, too, take any sans-serif font where that of the layout is missing."""
+    return re.sub(r"(font-family: '[^']*')(?!,)", r"\1, sans-serif", svg)

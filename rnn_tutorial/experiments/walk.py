@@ -1,0 +1,136 @@
+"""States of trained networks, from which the figures of the walk and of the automata are drawn.
+
+    python -m rnn_tutorial.experiments.walk     train, visit states, write results/states.json
+
+It trains what is not in output/states yet: the recipes solved, sota_warmup and certified, and
+certified for two other machines; a minute or two. Then `python -m rnn_tutorial.experiments render`
+draws. Shapes: P states, H hidden.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnn_tutorial.evaluation.automaton import Automaton, find_automaton
+from rnn_tutorial.evaluation.scorer import Scorer
+from rnn_tutorial.experiments.plots import remainder_places
+from rnn_tutorial.experiments.tables import RESULTS
+from rnn_tutorial.machines.choose import find_machine
+from rnn_tutorial.machines.digit_sum import SumModulo, label
+from rnn_tutorial.machines.machine import Machine
+from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.provenance import REPOSITORY
+from rnn_tutorial.runs.saved_run import load_run
+
+STATES = RESULTS / "states.json"
+RUNS = Path("output", "states")
+WALKERS = ("solved", "sota_warmup")
+MACHINES = {"certified": None, "tomita_3": "tomita_3", "cycle_navigation": "cycle_navigation"}
+NUM_DIGITS = 18  # of the walk
+_TRAINED = 5  # lengths of the visited sequences
+_NUM_POINTS = 500  # of a figure
+_RIDGE = 1e-2
+
+
+def walk_digits() -> np.ndarray:
+    """What the networks read: 3 9 4, and then any digits."""
+    return np.append([3, 9, 4], np.random.default_rng(0).integers(0, 10, NUM_DIGITS - 3))
+
+
+def find_view(hidden: np.ndarray, remainders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A linear map of states, (P, H), that takes each remainder near its place: ridge regression.
+
+    Returns:
+        The map, (H, 2), and what is to be subtracted from a state before, (H,).
+    """
+    goals = remainder_places(10)[remainders]
+    middle = hidden.mean(axis=0)
+    centred = hidden - middle
+    covariance = centred.T @ centred
+    ridge = _RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    return np.linalg.solve(covariance + ridge, centred.T @ (goals - goals.mean(axis=0))), middle
+
+
+def follow(model: RnnClsNet, digits: np.ndarray) -> dict[str, Any]:
+    """A view of states after short sequences, and the way of the state while digits are read."""
+    scorer = Scorer(model)
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, _TRAINED + 1, 2000)
+    ids = generator.integers(0, 10, lengths.sum())
+    remainders = np.array([label(row, 9) for row in np.split(ids, np.cumsum(lengths)[:-1])])
+    hidden = scorer.final_states(ids, lengths)[-1].numpy().astype(np.float64)
+    view, middle = find_view(hidden, remainders)
+    prefixes = np.concatenate([digits[:t] for t in range(1, len(digits) + 1)])
+    ages = np.arange(1, len(digits) + 1)
+    walked = scorer.final_states(prefixes, ages)[-1].numpy().astype(np.float64)
+    points, path = ((h - middle) @ view for h in (hidden[:_NUM_POINTS], walked))
+    return {
+        "points": points.round(3).tolist(),
+        "remainders": remainders[:_NUM_POINTS].tolist(),
+        "path": path.round(3).tolist(),
+        "answers": scorer.classify(prefixes, ages)[0].tolist(),
+    }
+
+
+def machine_of(name: str) -> Machine:
+    """The machine that a run of MACHINES was trained on."""
+    return SumModulo(9) if MACHINES[name] is None else find_machine(MACHINES[name])[0]
+
+
+def load_automaton(name: str) -> Automaton:
+    """An automaton of the result file."""
+    kept = read_json(STATES)["automata"][name]
+    arrays = {key: np.array(kept[key]) for key in ("table", "points", "states", "centres")}
+    shares = {int(period): share for period, share in kept["period_shares"].items()}
+    return Automaton(machine_of(name), **{**kept, **arrays, "period_shares": shares})
+
+
+def _keep(automaton: Automaton) -> dict[str, Any]:
+    """An automaton without its machine as plain values, with as many points as a figure shows."""
+    kept = {f.name: getattr(automaton, f.name) for f in fields(automaton) if f.name != "machine"}
+    return {
+        **kept,
+        "table": automaton.table.tolist(),
+        "points": automaton.points[:_NUM_POINTS].round(3).tolist(),
+        "states": automaton.states[:_NUM_POINTS].tolist(),
+        "centres": automaton.centres.round(3).tolist(),
+    }
+
+
+def _train(name: str, *flags: str) -> RnnClsNet:
+    """The network of a run in RUNS, which is made if it is not there."""
+    if not (RUNS / name / "result.json").exists():
+        command = [sys.executable, REPOSITORY / "train_cls_rnn.py", *flags, "--tracker", "disabled"]
+        where = ["--device", "cpu", "--save_dir", RUNS, "--run_name", name]
+        subprocess.run([*command, *where], check=True)
+    return load_model(load_run(str(RUNS / name))).eval()
+
+
+def main() -> int:
+    """Train, visit and write."""
+    torch.set_num_threads(1)
+    digits = walk_digits()
+    automata = {}
+    for name, task in MACHINES.items():
+        flags = ["--recipe", "certified", *(["--task", task] if task else [])]
+        automata[name] = _keep(find_automaton(_train(name, *flags), machine_of(name)))
+    results = {
+        "command": "python -m rnn_tutorial.experiments.walk",
+        "digits": digits.tolist(),
+        "walks": {name: follow(_train(name, "--recipe", name), digits) for name in WALKERS},
+        "automata": automata,
+    }
+    write_json(STATES, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
