@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+from functools import partial
 
 import pytest
 import torch
@@ -40,11 +41,10 @@ def quick(arguments):
     return [*arguments, "--total_steps", "10", "--warmup_step", "5", "--tracker", "disabled"]
 
 
-def test_the_readme_begins_with_the_two_commands():
-    assert COMMANDS[:2] == [
-        "python -m pip install -r requirements.txt && python train_cls_rnn.py --recipe solved",
-        "python -m pip install -r requirements.txt && python -m pytest",
-    ]
+def test_the_readme_begins_with_a_training_and_has_the_test_command():
+    install = "python -m pip install -r requirements.txt && "
+    assert COMMANDS[0] == f"{install}python train_cls_rnn.py --recipe solved"
+    assert f"{install}python -m pytest" in COMMANDS
 
 
 def run_train(arguments, folder):
@@ -107,6 +107,40 @@ def run_diagnose(arguments, folder):
     assert status == 1 if "--module" in arguments else status in (0, 1)
 
 
+TINY = {
+    "text": "--text_dir sources --hidden_dim 4 --seq_len 8 --batch_size 2",
+    "highlight": "--text_dir sources --hidden_dim 4 --window 16 --batch_size 2",
+    "addition": "--hidden_dim 4 --num_pairs 50 --batch_size 4",
+    "forecast": "--hidden_dim 4",
+}
+
+
+def run_gallery(task, arguments, folder):
+    """A tiny network of the task is trained first, unless the command trains one itself."""
+    module = importlib.import_module(f"rnn_tutorial.gallery.{task}")
+    sources = folder / "sources"
+    sources.mkdir()
+    for path in [*(REPOSITORY / "rnn_tutorial" / "settings").glob("*.py")][:2]:
+        (sources / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "train_cls_rnn.py").write_text("import torch\n")
+    (folder / "broken.py").write_text("print('\n")
+    tiny = [
+        *TINY[task].split(),
+        "--total_steps",
+        "2",
+        "--warmup_step",
+        "1",
+        "--tracker",
+        "disabled",
+    ]
+    if arguments[0] != "train":
+        assert module.main(["train", *tiny]) == 0
+        if arguments[0] == "decompress":
+            assert module.main(["compress", "train_cls_rnn.py"]) == 0
+        tiny = ["--digits", "2"] if task == "addition" and "evaluate" in arguments else []
+    assert module.main([*arguments, *tiny]) == 0
+
+
 RUNNERS = {
     "train_cls_rnn.py": run_train,
     "predict_cls_rnn.py": run_predict,
@@ -115,6 +149,7 @@ RUNNERS = {
     "rnn_tutorial.diagnose": run_diagnose,
     "rnn_tutorial.certify": run_certify,
     "rnn_tutorial.experiments": run_experiments,
+    **{f"rnn_tutorial.gallery.{task}": partial(run_gallery, task) for task in TINY},
 }
 
 
@@ -273,6 +308,11 @@ def test_the_transcripts_are_what_the_scripts_say(tmp_path, monkeypatch, capsys)
 
 def test_the_readmes_name_only_flags_that_exist(capsys):
     known = {"--nproc_per_node"}  # torchrun's
+    tasks = [importlib.import_module(f"rnn_tutorial.gallery.{task}") for task in TINY]
+    for module in tasks:
+        for asked in ("train", "evaluate", "sample", "show", "ask", "forecast"):
+            with pytest.raises(SystemExit):
+                module.main([asked, "--help"])
     for command in (
         train_cls_rnn,
         predict_cls_rnn,

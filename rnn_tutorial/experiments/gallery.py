@@ -67,6 +67,14 @@ def _forecast(series: str, *flags: str) -> Variant:
 
 
 GALLERY = {
+    "highlight": GalleryExperiment(
+        "What does reading backwards know?",
+        {
+            "both directions": Variant(),
+            "forward only": Variant(("--no-bidirectional",)),
+            "both directions, read as trained": Variant(evaluate=("--window", "128")),
+        },
+    ),
     "forecast": GalleryExperiment(
         "Does a recurrent network forecast better than rules that need no training?",
         {series: _forecast(series) for series in _HORIZONS}

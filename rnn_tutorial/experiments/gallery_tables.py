@@ -20,6 +20,21 @@ def _median(results: _Results, variant: str, name: str) -> float:
     return statistics.median(_values(results, variant, name))
 
 
+def highlight_directions(results: _Results) -> str:
+    """A row for each network: the share of held-out characters that are labelled right."""
+    kinds = ("keyword", "name", "string", "comment")
+    first = results["variants"]["both directions"]["runs"][0]["figures"]
+    guess = ["likeliest class of each character", f"{first['baseline_accuracy']:.1%}", *[""] * 5]
+    rows = [guess]
+    for name in ("forward only", "both directions"):
+        shares = [_median(results, name, f"accuracy_{kind}") for kind in kinds]
+        taken = _median(results, name, "confusion_name_keyword")
+        all_of_them = spread_of(_values(results, name, "accuracy"), "{:.2%}".format)
+        rows.append([name, all_of_them, *(f"{share:.2%}" for share in shares), f"{taken:,.0f}"])
+    header = ["labelled right", "all", *kinds, "characters of names taken for keywords"]
+    return markdown(header, rows)
+
+
 _UNITS = {"sunspots": "", "co2": "ppm", "elnino": "°C", "random_walk": ""}
 
 
@@ -100,6 +115,10 @@ def _figure(variant: str, name: str, form: str) -> Callable[[_Results], str]:
 
 
 GALLERY_TABLES: dict[str, Callable[[_Results], str]] = {
+    "highlight-directions": highlight_directions,
+    "highlight-wide": _figure("both directions", "accuracy", "{:.2%}"),
+    "highlight-narrow": _figure("both directions, read as trained", "accuracy", "{:.2%}"),
+    "highlight-broken": _figure("both directions", "broken_accuracy", "{:.1%}"),
     "forecast-series": forecast_series,
     "forecast-ahead": forecast_ahead,
     "forecast-leaks": forecast_leaks,
