@@ -72,7 +72,9 @@ class AdditionConfig(GalleryConfig):
         "million, nearly all have 3",
         within=(0, 1),
     )
-    reversed: bool = setting_field("data", False, "write the sum's last digit first")
+    reversed: bool = setting_field(
+        "data", True, "write a sum from its last digit on, as one does by hand (not shown reversed)"
+    )
     attention: bool = setting_field(
         "model", True, "look back at the source; without it, its last state is all there is"
     )
@@ -98,7 +100,7 @@ class AdditionConfig(GalleryConfig):
             yield f"--hidden_dim {self.hidden_dim} is odd; each direction of the encoder has half"
         if self.units == "words" and not self.pairs_file:
             yield "--units words needs a --pairs_file; sums are made of characters"
-        for name in ("num_pairs", "short_share", "reversed"):
+        for name in ("num_pairs", "short_share"):
             value = getattr(self, name)
             if self.pairs_file and value != getattr(AdditionConfig, name):
                 yield f"{as_flag(name, value)} is about sums; --pairs_file has pairs of its own"
@@ -212,9 +214,11 @@ def _join_directions(state: Tensor) -> Tensor:
 
 def make_translator(config: AdditionConfig, data: dict[str, Any]) -> Translator:
     """A network with its first weights, and the units of both sides."""
-    sides = [Units(data[f"{side}_units"], config.units) for side in ("source", "target")]
-    model = Seq2Seq(config, *map(len, sides)).to(config.device)
-    return Translator(model, *sides, max_units=data["longest_target"] + 1)
+    source_units = Units(data["source_units"], config.units)
+    is_reversed = config.reversed and not config.pairs_file
+    target_units = Units(data["target_units"], config.units, is_reversed)
+    model = Seq2Seq(config, len(source_units), len(target_units)).to(config.device)
+    return Translator(model, source_units, target_units, max_units=data["longest_target"] + 1)
 
 
 def train(flags: dict[str, Any]) -> int:

@@ -104,11 +104,11 @@ def report_evaluation(
     elif digits:
         asked = f"{_SAMPLE:,} sums of two numbers of {digits} digits"
         longer = replace(translator, max_units=digits + 2)
-        sums = draw_long_sums(digits, _SAMPLE, config.reversed)
+        sums = draw_long_sums(digits, _SAMPLE)
         score = score_answers(longer, sums.parts(), known, *beam)
     else:
         asked = f"all sums of two numbers below {LIMIT}"
-        score = _score_of_all(translator, checkpoint.path, config.reversed, known, beam)
+        score = _score_of_all(translator, checkpoint.path, known, beam)
     if flags["json"]:
         figures = {name: value for name, value in asdict(score).items() if name != "examples"}
         print(json.dumps({"checkpoint": str(checkpoint.path), **figures}))
@@ -119,11 +119,7 @@ def report_evaluation(
 
 
 def _score_of_all(
-    translator: Translator,
-    checkpoint: Path,
-    is_reversed: bool,
-    known: set[str],
-    beam: tuple[int, float],
+    translator: Translator, checkpoint: Path, known: set[str], beam: tuple[int, float]
 ) -> Score:
     """The score of all sums, from the file beside the checkpoint if it is there."""
     path = checkpoint.with_suffix(".evaluation.json")
@@ -132,7 +128,7 @@ def _score_of_all(
         kept = read_json(path)
         if {name: kept.get(name) for name in key} == key:
             return build(Score, kept["score"], str(path))
-    score = score_answers(translator, all_sums(is_reversed), known, *beam)
+    score = score_answers(translator, all_sums(), known, *beam)
     with contextlib.suppress(OSError):  # a folder that may only be read
         write_json(path, {**key, "score": asdict(score)})
     return score
@@ -174,7 +170,9 @@ def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[
     if config.attention and answer:
         weights = translator.attention(question, answer)
         rows = translator.target_units.split(answer)
-        print("Attention, a row for each of the answer, a column for each of the question:")
+        print(
+            f"Attention, a row for each of the {config.units} written, a column for each one read:"
+        )
         for line in draw_in_text(weights, rows, units):
             print(shown(line))
         if figure:
@@ -189,7 +187,7 @@ def _notes(question: str, answer: str, units: Units, config: GalleryConfig) -> I
         yield f"Training has not seen {', '.join(map(repr, unknown))}."
     if config.pairs_file:
         return
-    right = solve(question, config.reversed)
+    right = solve(question)
     yield "That is right." if answer == right else f"That is wrong: it is {right}."
     numbers = question.split("+")
     if any(int(number) >= LIMIT or str(int(number)) != number for number in numbers):

@@ -65,10 +65,12 @@ class Units:
     Args:
         names: of the units, those with the ids 1, 2, …
         kind: "characters" or "words".
+        is_reversed: texts are read and written from their last unit on.
     """
 
-    def __init__(self, names: Sequence[str], kind: str) -> None:
+    def __init__(self, names: Sequence[str], kind: str, is_reversed: bool = False) -> None:
         self.names, self.kind = list(names), kind
+        self._order = slice(None, None, -1 if is_reversed else 1)
         self._ids = {name: i for i, name in enumerate(self.names, start=1)}
 
     @classmethod
@@ -82,8 +84,8 @@ class Units:
         return len(self.names) + 1
 
     def split(self, text: str) -> list[str]:
-        """The units of a text."""
-        return list(text) if self.kind == "characters" else text.split()
+        """The units of a text, in the order in which they are read and written."""
+        return (list(text) if self.kind == "characters" else text.split())[self._order]
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids, int64, (N, S), each row padded with END, and the units of each row, int64, (N,)."""
@@ -96,7 +98,7 @@ class Units:
         """The text of ids, up to the first END."""
         ids = list(ids)
         names = [self.names[i - 1] for i in ids[: ids.index(END) if END in ids else None]]
-        return ("" if self.kind == "characters" else " ").join(names)
+        return ("" if self.kind == "characters" else " ").join(names[self._order])
 
 
 def read_pairs(path: str, units: str) -> Pairs:

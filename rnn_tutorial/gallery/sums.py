@@ -29,13 +29,12 @@ def choose_pairs(config: GalleryConfig) -> tuple[Pairs, Pairs]:
     """
     if config.pairs_file:
         return hold_out(read_pairs(config.pairs_file, config.units), config.seed)
-    return draw_sums(config.seed, config.num_pairs, config.short_share, config.reversed)
+    return draw_sums(config.seed, config.num_pairs, config.short_share)
 
 
-def make_sums(numbers: Iterable[Sequence[int]], is_reversed: bool = False) -> Pairs:
-    """The sums of numbers, two at a time: [535, 61] gives 535+61 -> 596, or 695 if reversed."""
-    order = slice(None, None, -1 if is_reversed else 1)
-    pairs = [(f"{a}+{b}", str(a + b)[order]) for a, b in numbers]
+def make_sums(numbers: Iterable[Sequence[int]]) -> Pairs:
+    """The sums of numbers, two at a time: [535, 61] gives 535+61 -> 596."""
+    pairs = [(f"{a}+{b}", str(a + b)) for a, b in numbers]
     return Pairs(*map(list, zip(*pairs, strict=True)))
 
 
@@ -44,38 +43,36 @@ def is_sum(text: str) -> bool:
     return re.fullmatch(r"[0-9]+\+[0-9]+", text) is not None
 
 
-def solve(question: str, is_reversed: bool = False) -> str:
+def solve(question: str) -> str:
     """The right answer to a question."""
-    return make_sums([[int(number) for number in question.split("+")]], is_reversed).targets[0]
+    return make_sums([[int(number) for number in question.split("+")]]).targets[0]
 
 
-def all_sums(is_reversed: bool = False) -> Iterator[Pairs]:
+def all_sums() -> Iterator[Pairs]:
     """All the million, in parts: those that begin with 0, with 1, …"""
     for a in range(LIMIT):
-        yield make_sums(((a, b) for b in range(LIMIT)), is_reversed)
+        yield make_sums((a, b) for b in range(LIMIT))
 
 
-def draw_long_sums(digits: int, count: int, is_reversed: bool) -> Pairs:
+def draw_long_sums(digits: int, count: int) -> Pairs:
     """Sums of two numbers of so many digits each, always the same ones."""
     low = 10 ** (digits - 1) if digits > 1 else 0
     numbers = np.random.default_rng(digits).integers(low, 10**digits, (count, 2))
-    return make_sums(numbers.tolist(), is_reversed)
+    return make_sums(numbers.tolist())
 
 
-def draw_sums(
-    seed: int, num_pairs: int, short_share: float, is_reversed: bool
-) -> tuple[Pairs, Pairs]:
+def draw_sums(seed: int, num_pairs: int, short_share: float) -> tuple[Pairs, Pairs]:
     """The sums to train on, and a few of the others (of all, if there are no others)."""
     trained = _draw_trained(seed, num_pairs, short_share)
     others = np.delete(np.arange(NUM_SUMS), trained) if num_pairs < NUM_SUMS else trained
     generator = np.random.default_rng([seed, SPLIT_STREAM])
     checked = generator.choice(others, min(len(others), _NUM_CHECKED), replace=False)
-    return _sums_of(trained, is_reversed), _sums_of(checked, is_reversed)
+    return _sums_of(trained), _sums_of(checked)
 
 
-def _sums_of(indices: np.ndarray, is_reversed: bool) -> Pairs:
+def _sums_of(indices: np.ndarray) -> Pairs:
     """The sums a+b with these indices a·LIMIT + b."""
-    return make_sums(np.stack(np.divmod(indices, LIMIT), axis=1).tolist(), is_reversed)
+    return make_sums(np.stack(np.divmod(indices, LIMIT), axis=1).tolist())
 
 
 def _draw_trained(seed: int, num_pairs: int, short_share: float) -> np.ndarray:

@@ -222,7 +222,7 @@ def test_the_score_of_all_sums_is_kept(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     trained_sums = choose_pairs(AdditionConfig(num_pairs=200))[0]
     asked = [trained_sums.take(range(10)), make_sums([(999, 999), (1, 998)])]
-    monkeypatch.setattr(addition_report, "all_sums", lambda is_reversed: asked)
+    monkeypatch.setattr(addition_report, "all_sums", lambda: asked)
     for _ in range(2):
         assert main(["evaluate", "--json"]) == 0
         figures = json.loads(capsys.readouterr().out)
@@ -263,7 +263,7 @@ def test_an_answer_with_its_probability_and_rivals(trained, run_command, tmp_pat
         (["evaluate", "--digits", "19"], "'19' is not a whole number from 1 to 18"),
         (["ask", "1+1", "--run", "nowhere"], "'nowhere'"),
         (["train", "--units", "words"], "--units words needs a --pairs_file"),
-        (["train", "--pairs_file", "a", "--reversed"], "--reversed is about sums"),
+        (["train", "--pairs_file", "a", "--num_pairs", "9"], "--num_pairs 9 is about sums"),
         (["train", "--hidden_dim", "7"], "--hidden_dim 7 is odd"),
         (["train", "--teacher_forcing", "1.5"], "--teacher_forcing 1.5"),
         (["train", "--pairs_file", "missing.tsv"], "'missing.tsv'"),
