@@ -248,7 +248,7 @@ def execute(start):
 
 @pytest.fixture(scope="session")
 def trained(execute, tmp_path_factory):
-    """A folder with output/gallery/baseline, a tiny trained network. Read only."""
+    """A folder with output/gallery/forecast, a tiny trained network. Read only."""
     folder = tmp_path_factory.mktemp("forecast")
     said = execute("train", *TINY, cwd=folder)
     assert "Next: python -m rnn_tutorial.gallery.forecast evaluate --run" in said
@@ -333,7 +333,7 @@ def test_quick_learns_from_a_column_and_notices_when_it_changes(tmp_path, monkey
     assert figures["series"] == "file" and figures["network_skill_low"] > 0
     assert "seasonal_naive_mae" not in figures
     path.write_text(path.read_text().replace("10.000", "10.500"))
-    for command in (["evaluate"], ["forecast"], ["train", "--resume", "output/gallery/baseline"]):
+    for command in (["evaluate"], ["forecast"], ["train", "--resume", "output/gallery/forecast"]):
         assert forecast.main(command) == 2
         assert re.search("changed since", capsys.readouterr().err)
 
@@ -398,11 +398,11 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys, argum
         (["evaluate", "--horizon", "201"], "--horizon 201 is longer than the validation part"),
         (["evaluate", "--horizon", "401"], "--horizon 401 is longer than the test part"),
         (["forecast", "--horizon", "201"], "--horizon 201 is longer than the validation part"),
-        (["train", "--resume", "output/gallery/baseline", "--window", "9"], "differs from the res"),
+        (["train", "--resume", "output/gallery/forecast", "--window", "9"], "differs from the res"),
     ],
 )
 def test_what_a_trained_network_cannot_do_is_refused(in_folder, capsys, arguments, reason):
-    folder = Path("output/gallery/baseline")
+    folder = Path("output/gallery/forecast")
     before = sorted(folder.iterdir())
     assert forecast.main(arguments) == 2
     (sentence,) = capsys.readouterr().err.splitlines()
@@ -410,5 +410,5 @@ def test_what_a_trained_network_cannot_do_is_refused(in_folder, capsys, argument
 
 
 def test_what_the_user_left_open_is_recorded_as_chosen(in_folder):
-    config = load_trained("output/gallery/baseline").config
+    config = load_trained("output/gallery/forecast").config
     assert (config.window, config.period, config.difference) == (20, 5, "on")
