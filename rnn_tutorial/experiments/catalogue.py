@@ -131,7 +131,7 @@ EXPERIMENTS = {
         "Which machines are learned until they are proved?",
         _MACHINES,
         lengths=LONG,
-        few={"sum modulo 16": 10, "sum modulo 26": 10},  # never proved, in a minute each
+        few={"sum modulo 16": 5, "sum modulo 26": 5},  # never proved, in a minute each
     ),
     "sampling": Experiment(
         "What do training sequences that visit everything bring?",
@@ -141,7 +141,7 @@ EXPERIMENTS = {
             for sampling, flags in _SAMPLINGS.items()
         },
         lengths=LONG,
-        max_seeds=10,
+        max_seeds=5,
     ),
     "smallest": Experiment(
         "How small can a network be and still be proved?",
@@ -161,7 +161,7 @@ EXPERIMENTS = {
             for net, flags in _NETS.items()
         },
         lengths=LONG,
-        max_seeds=5,
+        max_seeds=3,
     ),
     "published": Experiment(
         "What do the published recipes reach?",
