@@ -141,7 +141,7 @@ EXPERIMENTS = {
             for sampling, flags in _SAMPLINGS.items()
         },
         lengths=LONG,
-        max_seeds=5,
+        max_seeds=3,
     ),
     "smallest": Experiment(
         "How small can a network be and still be proved?",
