@@ -110,7 +110,10 @@ _NETS = {
 }
 _MODEST = ("--hidden_dim", "64", "--total_steps", "6000")  # autograd trains the GRU
 _SAMPLINGS = {"varied": (), "uniform": ("--sampling", "uniform")}
-_SEEN = ("cycle_navigation", "contains_abba", "divisible_by_3", "sum modulo 10")
+_SEEN = (
+    *("cycle_navigation", "divisible_by_3", "sum modulo 10"),
+    *("tomita_1", "tomita_2", "tomita_3", "tomita_7", "contains_abba"),  # with traps
+)
 
 EXPERIMENTS = {
     "solved": Experiment(
