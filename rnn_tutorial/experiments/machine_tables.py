@@ -38,16 +38,16 @@ def machines(results: dict[str, Any]) -> str:
 
 
 def sampling(results: dict[str, Any]) -> str:
-    """A row for each machine: how many seeds are proved and right, by the sampling."""
+    """A row for each machine: how many seeds are proved, and after how long, by the sampling."""
     ways = ("varied", "uniform")
-    header = ["machine", *(f"proved, {way}" for way in ways)]
-    header += [f"all right at 500, 501, 1,000, {way}" for way in ways]
+    header = ["machine", *(f"proved, {way}" for way in ways), *(f"updates, {way}" for way in ways)]
     names = dict.fromkeys(variant.rpartition(", ")[0] for variant in results["variants"])
     rows = []
     for name in names:
         by_way = [results["variants"][f"{name}, {way}"]["runs"] for way in ways]
         counts = [_count(runs, _is_proved) for runs in by_way]
-        rows.append([name, *counts, *(_count(runs, _is_right_at_length) for runs in by_way)])
+        steps = [spread_of([run["steps"] for run in runs], "{:,.0f}".format) for runs in by_way]
+        rows.append([name, *counts, *steps])
     return markdown(header, rows)
 
 
