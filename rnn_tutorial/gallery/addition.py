@@ -67,7 +67,7 @@ class AdditionConfig(GalleryConfig):
     )
     short_share: float = setting_field(
         "data",
-        0.1,
+        0.7,
         "share of the trained sums whose numbers have 1, 2 or 3 digits equally often; of the "
         "million, nearly all have 3",
         within=(0, 1),
@@ -89,8 +89,9 @@ class AdditionConfig(GalleryConfig):
         "cell", "gru", choices=tuple(CELLS), help="type of the recurrent layers"
     )
     batch_size: int = same_setting("batch_size", 256, help="pairs per update")
-    embed_noise: float = same_setting("embed_noise", 0.1)
-    weight_decay: float = same_setting("weight_decay", 0.1)
+    embed_noise: float = same_setting("embed_noise", 0.2)
+    weight_decay: float = same_setting("weight_decay", 0.2)
+    total_steps: int = same_setting("total_steps", 6000)
     warmup_step: int = same_setting("warmup_step", 200)
     run_name: str = same_setting("run_name", "addition")
 
