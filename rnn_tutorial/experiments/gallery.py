@@ -72,8 +72,8 @@ GALLERY = {
     "highlight": GalleryExperiment(
         "What does reading backwards know?",
         {
-            "both directions": Variant(also=(("--window", "128"),)),
-            "forward only": Variant(("--no-bidirectional",)),
+            "both directions": Variant(num_seeds=2, also=(("--window", "128"),)),
+            "forward only": Variant(("--no-bidirectional",), num_seeds=2),
         },
     ),
     "forecast": GalleryExperiment(
