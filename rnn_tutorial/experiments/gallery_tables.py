@@ -41,6 +41,10 @@ def highlight_as_trained(results: _Results) -> str:
     return f"{statistics.median(run['also']['--window 128']['accuracy'] for run in runs):.2%}"
 
 
+def _show_skill(skill: float) -> str:
+    return f"{round(skill, 2) + 0.0:.2f}"  # without the sign of a zero
+
+
 _UNITS = {"sunspots": "", "co2": "ppm", "elnino": "°C", "random_walk": ""}
 
 
@@ -59,8 +63,8 @@ def forecast_series(results: _Results) -> str:
                 f"{series}, {unit}" if unit else series,
                 *(f"{error:.3g}" for error in errors),
                 spread_of(_values(results, series, "network_mae"), "{:.3g}".format),
-                f"{_median(results, series, 'network_skill'):.2f}",
-                f"{min(_values(results, series, 'network_skill_low')):.2f}",
+                _show_skill(_median(results, series, "network_skill")),
+                _show_skill(min(_values(results, series, "network_skill_low"))),
             ]
         )
     return markdown(header, rows)
@@ -80,7 +84,7 @@ def forecast_ahead(results: _Results) -> str:
                 f"up to {_median(results, series, 'rolling_steps'):.0f}",
                 *(f"{_median(results, series, f'rolling_{name}_mae'):.3g}" for name in names),
                 spread_of(_values(results, series, "rolling_network_mae"), "{:.3g}".format),
-                f"{_median(results, series, 'rolling_network_skill'):.2f}",
+                _show_skill(_median(results, series, "rolling_network_skill")),
             ]
         )
     return markdown(header, rows)
@@ -94,7 +98,7 @@ def forecast_leaks(results: _Results) -> str:
         for series in ("sunspots", "random_walk"):
             variant = series if leak == "none" else f"{series}, leak {leak.partition(',')[0]}"
             figure = "network_in_use_skill" if leak.endswith("use") else "network_skill"
-            cells.append(spread_of(_values(results, variant, figure), "{:.2f}".format))
+            cells.append(spread_of(_values(results, variant, figure), _show_skill))
         rows.append([leak, *cells])
     return markdown(["mistake", "sunspots: “skill”", "random walk: “skill”"], rows)
 
