@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rnn_tutorial.experiments.catalogue import SIZED, SIZES
+from rnn_tutorial.experiments.catalogue import SIZES
 from rnn_tutorial.experiments.markdown import markdown, spread_of
 
 _Runs = list[dict[str, Any]]
@@ -66,7 +66,7 @@ def _proved_table(results: dict[str, Any], kinds: list[str]) -> str:
     variants = results["variants"]
     rows = [
         [name, *(_count(variants[f"{name}, {kind}"]["runs"], _is_proved) for kind in kinds)]
-        for name in SIZED
+        for name in dict.fromkeys(variant.rpartition(", ")[0] for variant in variants)
     ]
     return markdown(["machine", *kinds], rows)
 
