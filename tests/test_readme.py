@@ -310,7 +310,16 @@ def test_the_readmes_name_only_flags_that_exist(capsys):
     known = {"--nproc_per_node"}  # torchrun's
     tasks = [importlib.import_module(f"rnn_tutorial.gallery.{task}") for task in TINY]
     for module in tasks:
-        for asked in ("train", "evaluate", "sample", "show", "ask", "forecast"):
+        for asked in (
+            "train",
+            "evaluate",
+            "sample",
+            "compress",
+            "decompress",
+            "show",
+            "ask",
+            "forecast",
+        ):
             with pytest.raises(SystemExit):
                 module.main([asked, "--help"])
     for command in (
