@@ -120,7 +120,7 @@ class GalleryRun:
         self.step, self._is_resumed = 0, resume is not None
         self.score: float | None = None
         self.figures: dict[str, Any] = {}
-        self.diverged = self._is_evaluated = False
+        self.diverged = self._is_evaluated = self._is_stopping = False
         self.history = EvaluationHistory(best_accuracy=-sys.float_info.max)  # finite: it is saved
         self._tracker = Tracker()
         self.stop = StopSignals()
@@ -259,6 +259,7 @@ class GalleryRun:
         self.step += 1
         self._losses.append(loss.detach())
         self._grad_norm = grad_norm
+        self._is_stopping = self.stop.signum is not None  # for all that is due after this update
         self._progress.advance(self.step)
 
     # ---- what is due after an update ----
@@ -267,10 +268,6 @@ class GalleryRun:
     def is_over(self) -> bool:
         """True if all updates are made, or the score no longer improves."""
         return self.step >= self.config.total_steps or self.history.stops_early(self.config)
-
-    @property
-    def _is_stopping(self) -> bool:
-        return self.stop.signum is not None
 
     def _is_due(self, every: int) -> bool:
         is_multiple = every > 0 and self.step % every == 0
@@ -331,7 +328,8 @@ class GalleryRun:
             }
         if metrics:
             self._metrics_file.write(self.step, metrics)
-            numbers = {**metrics, **metrics.pop("figures", {})}
+            figures = metrics.pop("figures", {})
+            numbers = metrics | figures
             self._tracker.log(numbers, self.step)
             self._progress.report(numbers)
 

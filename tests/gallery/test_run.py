@@ -42,9 +42,9 @@ def train(tmp_path, data=None, stop_at=None, broken_at=None, **flags):
                 grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
                 set_learning_rate(optimizer, run.learning_rate)
                 optimizer.step()
-                run.record_update(loss, grad_norm)
-                if run.step == stop_at:
+                if step + 1 == stop_at:
                     run.stop.signum = 2
+                run.record_update(loss, grad_norm)
                 if run.needs_evaluation:
                     error = (model.weight.item() - 2) ** 2
                     run.record_evaluation(-error, {"error": error})
