@@ -1,6 +1,6 @@
 """The experiments of the gallery: each network is trained and examined by commands one can type.
 
-    python -m rnn_tutorial.experiments.gallery text highlight addition forecast --jobs 2
+    python -m rnn_tutorial.experiments.gallery highlight forecast --jobs 2
 
 A finished run is kept under output/experiments by what determines it (flags, code, libraries), so a
 killed experiment goes on where it was.
@@ -28,7 +28,9 @@ from rnn_tutorial.runs.provenance import code_version, describe_machine, version
 from rnn_tutorial.runs.terminal import CommandLineParser
 
 CACHE = Path("output", "experiments")
-CODE = ("rnn_tutorial/gallery", "rnn_tutorial/training", "rnn_tutorial/settings")
+CODE = tuple(
+    f"rnn_tutorial/{folder}" for folder in ("settings", "runs", "model", "training", "gallery")
+)
 
 
 @dataclass(frozen=True)
@@ -164,13 +166,13 @@ def run_experiment(task: str, jobs: int, num_seeds: int | None = None) -> dict[s
     """
     experiment, version = GALLERY[task], code_version(CODE)
     with ThreadPoolExecutor(jobs) as pool:
-        places = {
+        futures = {
             (name, seed): pool.submit(run_once, task, variant, seed)
             for name, variant in experiment.variants.items()
             for seed in range(min(variant.num_seeds, num_seeds or variant.num_seeds))
         }
         try:
-            for run in tqdm(places.values(), unit=" runs"):
+            for run in tqdm(futures.values(), unit=" runs"):
                 run.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -187,7 +189,7 @@ def run_experiment(task: str, jobs: int, num_seeds: int | None = None) -> dict[s
             name: {
                 "flags": " ".join(variant.flags),
                 "evaluate": " ".join(variant.evaluate),
-                "runs": [run.result() for (of, _), run in places.items() if of == name],
+                "runs": [run.result() for (of, _), run in futures.items() if of == name],
             }
             for name, variant in experiment.variants.items()
         },

@@ -40,14 +40,15 @@ from rnn_tutorial.gallery.pairs import (
     Units,
     describe_pairs,
 )
+from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.sums import NUM_SUMS, choose_pairs
 from rnn_tutorial.gallery.translator import Translator, score_answers
+from rnn_tutorial.model.layers import CELLS
 from rnn_tutorial.settings.fields import as_flag, setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
-CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 QUICK = {"total_steps": 300, "hidden_dim": 64, "run_name": "quick"}
 State = Tensor | tuple[Tensor, Tensor]
 
@@ -86,7 +87,7 @@ class AdditionConfig(GalleryConfig):
         within=(0, 1),
     )
     cell: str = same_setting(
-        "cell", "gru", choices=tuple(CELLS), help="type of the recurrent layers"
+        "cell", "gru", choices=("rnn", "gru", "lstm"), help="type of the recurrent layers"
     )
     batch_size: int = same_setting("batch_size", 256, help="pairs per update")
     embed_noise: float = same_setting("embed_noise", 0.2)
@@ -233,7 +234,7 @@ def train(flags: dict[str, Any]) -> int:
         optimizer = make_optimizer(model.parameters(), config)
         run.restore(model, optimizer)
         if run.is_finished:
-            return run.finish(model, ask="evaluate")
+            return finish(run, model, ask="evaluate")
         examples = Batch.of(trained, translator.source_units, translator.target_units)
         examples = examples.to(config.device)
         with run.recording(model):
@@ -257,7 +258,7 @@ def train(flags: dict[str, Any]) -> int:
                 run.log()
                 if run.checkpoint_is_due:
                     run.save(model, optimizer)
-        return run.finish(model, ask="evaluate")
+        return finish(run, model, ask="evaluate")
 
 
 # ---- a trained network ----

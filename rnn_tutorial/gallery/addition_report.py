@@ -10,10 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.gallery.attention_picture import check_picture, draw_in_text, draw_to_file
+from rnn_tutorial.gallery.attention_picture import draw_in_text, draw_to_file
 from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint
 from rnn_tutorial.gallery.command import add_run_flag
 from rnn_tutorial.gallery.pairs import MAX_UNITS, Pairs, Units, describe_pairs
+from rnn_tutorial.gallery.pictures import check_picture
 from rnn_tutorial.gallery.settings import GalleryConfig
 from rnn_tutorial.gallery.sums import LIMIT, all_sums, draw_long_sums, is_sum, solve
 from rnn_tutorial.gallery.translator import Score, Translator, score_answers
@@ -97,14 +98,16 @@ def report_evaluation(
     digits, beam = flags["digits"], (flags["beam"], flags["length_penalty"])
     known = set(trained.sources)
     if digits and config.pairs_file:
-        raise ValueError(f"--digits {digits} is about sums; this run learned {config.pairs_file!r}")
+        raise ValueError(
+            f"--digits {digits} applies only to sums; this run learned {config.pairs_file!r}"
+        )
     if config.pairs_file:
-        asked = f"the {len(known) + len(held_out):,} pairs in {config.pairs_file!r}"
+        asked = f"the {len(trained) + len(held_out):,} pairs in {config.pairs_file!r}"
         score = score_answers(translator, (trained + held_out).parts(), known, *beam)
     elif digits:
-        asked = f"{_SAMPLE:,} sums of two numbers of {digits} digits"
         longer = replace(translator, max_units=digits + 2)
         sums = draw_long_sums(digits, _SAMPLE)
+        asked = f"{len(sums):,} sums of two numbers of {digits} digits"
         score = score_answers(longer, sums.parts(), known, *beam)
     else:
         asked = f"all sums of two numbers below {LIMIT}"
@@ -127,7 +130,7 @@ def _score_of_all(
     with contextlib.suppress(ValueError):
         kept = read_json(path)
         if {name: kept.get(name) for name in key} == key:
-            return build(Score, kept["score"], str(path))
+            return build(Score, kept.get("score"), str(path))
     score = score_answers(translator, all_sums(), known, *beam)
     with contextlib.suppress(OSError):  # a folder that may only be read
         write_json(path, {**key, "score": asdict(score)})
@@ -191,4 +194,4 @@ def _notes(question: str, answer: str, units: Units, config: GalleryConfig) -> I
     yield "That is right." if answer == right else f"That is wrong: it is {right}."
     numbers = question.split("+")
     if any(int(number) >= LIMIT or str(int(number)) != number for number in numbers):
-        yield f"Training has only seen numbers from 0 to {LIMIT - 1}, without zeros before them."
+        yield f"Training has only seen numbers from 0 to {LIMIT - 1}, without leading zeros."

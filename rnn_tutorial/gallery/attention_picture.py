@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+
+from rnn_tutorial.gallery.pictures import new_figure, save_picture
 
 SHADES = " ░▒▓█"
 
@@ -30,35 +31,16 @@ def draw_in_text(weights: np.ndarray, answer: Sequence[str], source: Sequence[st
     return [line.rstrip() for line in lines]
 
 
-def check_picture(path: str) -> None:
-    """Raise ValueError if no picture can have this path, before the work that it shows."""
-    figure = Path(path)
-    if figure.suffix.lower() != ".png":
-        raise ValueError(f"--figure {path!r} does not end in .png")
-    if not figure.parent.is_dir() or (figure.exists() and not figure.is_file()):
-        raise ValueError(f"--figure {path!r} is not a file in a folder that exists")
-
-
 def draw_to_file(
     path: str, weights: np.ndarray, answer: Sequence[str], source: Sequence[str], title: str
 ) -> None:
-    """Write the same picture as a PNG; ValueError if it cannot be written there."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    size = 1.6 + 0.42 * len(source), 1.3 + 0.42 * len(answer)
-    figure, axes = pyplot.subplots(figsize=size, layout="constrained")
+    """Write the same picture as a PNG."""
+    figure = new_figure(1.6 + 0.42 * len(source), 1.3 + 0.42 * len(answer))
+    axes = figure.subplots()
     picture = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(source)), source, parse_math=False)
     axes.set_yticks(range(len(answer)), answer, parse_math=False)
     axes.xaxis.tick_top()
     axes.set_title(title, fontsize=10, parse_math=False)
     figure.colorbar(picture, ax=axes, label="share of attention", shrink=0.9)
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise ValueError(f"--figure {path!r} cannot be written: {error.strerror}") from None
-    finally:
-        pyplot.close(figure)
+    save_picture(figure, path)

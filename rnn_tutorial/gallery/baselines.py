@@ -124,30 +124,34 @@ def block_length(num_errors: int, period: int, steps: int) -> int:
 
 def skill_interval(
     errors: np.ndarray, naive_errors: np.ndarray, block: int
-) -> tuple[float, float, float]:
+) -> tuple[float, float | None, float | None]:
     """The skill, 1 - mean error / mean error of the naive rule, and its 95 % interval.
 
-    The interval is a percentile interval of the moving block bootstrap: blocks of neighbouring
-    errors are drawn with replacement, because errors that follow each other resemble each other.
+    The interval is a percentile interval of the circular block bootstrap: blocks of neighbouring
+    errors are drawn with replacement, because errors that follow each other resemble each other;
+    the first error follows the last, so that all are drawn equally often. Where the naive rule
+    errs so seldom that a resample may have no error of it, there is no interval: None.
 
     Args:
         errors: absolute errors in the order of time, float64, (O,).
         naive_errors: those of the naive rule at the same origins, float64, (O,).
         block: errors in a block.
 
-    Source: Künsch, The jackknife and the bootstrap for general stationary observations, 1989.
+    Source: Politis and Romano, A circular block-resampling procedure for stationary data, 1992.
     """
     generator = np.random.default_rng(0)
     number = len(errors)
-    starts = generator.integers(0, number - block + 1, (NUM_RESAMPLES, math.ceil(number / block)))
+    skill = float(1 - errors.mean() / naive_errors.mean())
     skills = np.empty(NUM_RESAMPLES)
-    for resample in range(NUM_RESAMPLES):
-        drawn = (starts[resample, :, None] + np.arange(block)).ravel()[:number]
-        # A resample in which the naive rule makes no error at all is all but impossible.
-        naive = max(naive_errors[drawn].mean(), np.finfo(float).tiny)
-        skills[resample] = 1 - errors[drawn].mean() / naive
+    for resample, starts in enumerate(
+        generator.integers(number, size=(NUM_RESAMPLES, math.ceil(number / block)))
+    ):
+        drawn = (starts[:, None] + np.arange(block)).ravel()[:number] % number
+        if not naive_errors[drawn].any():
+            return skill, None, None
+        skills[resample] = 1 - errors[drawn].mean() / naive_errors[drawn].mean()
     low, high = np.quantile(skills, (0.025, 0.975))
-    return 1 - errors.mean() / naive_errors.mean(), float(low), float(high)
+    return skill, float(low), float(high)
 
 
 def best_lag(forecasts: np.ndarray, values: np.ndarray, targets: np.ndarray, max_lag: int) -> int:
@@ -159,7 +163,9 @@ def best_lag(forecasts: np.ndarray, values: np.ndarray, targets: np.ndarray, max
         targets: int64, (O,), each at least max_lag.
         max_lag: the highest lag that is tried.
     """
-    correlations = [
-        np.corrcoef(forecasts, values[targets - lag])[0, 1] for lag in range(max_lag + 1)
-    ]
+    correlations = []
+    for lag in range(max_lag + 1):
+        known = values[targets - lag]
+        varies = np.ptp(forecasts) and np.ptp(known)  # else there is no correlation
+        correlations.append(np.corrcoef(forecasts, known)[0, 1] if varies else -1)
     return int(np.argmax(correlations))

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from rnn_tutorial.gallery.settings import SAVE_DIR, Config, recorded_config
 from rnn_tutorial.runs.archive import DamagedArchive, check_hash, load_plain
-from rnn_tutorial.runs.folder import CONFIG_FILE, checkpoints, find_checkpoint, read_file, read_json
+from rnn_tutorial.runs.folder import (
+    CONFIG_FILE,
+    checkpoints,
+    find_checkpoint,
+    is_run_folder,
+    read_file,
+    read_json,
+)
 from rnn_tutorial.runs.schema import Count, Positive, build
 
 FORMAT = "rnn_tutorial gallery 1"
@@ -93,34 +100,49 @@ def find_run(run: str | None, task: str, schema: type[Config]) -> tuple[GalleryC
     Raises:
         ValueError: there is none, or it is damaged or of another task.
     """
-    train = f"python -m rnn_tutorial.gallery.{task} train"
-    if run is not None:
-        path = Path(run)
-        is_file = os.path.lexists(path) and not path.is_dir()
-        path = path if is_file else find_checkpoint(run, flag="--run", train=train)
-    else:
-        path = _latest_of_task(task, train)
+    path = Path(SAVE_DIR if run is None else run)
+    if run is None or (path.is_dir() and not is_run_folder(path)):
+        path = _latest_of_task(path, task)
+    elif path.is_dir() or not os.path.lexists(path):
+        path = find_checkpoint(run, flag="--run", train=_train_command(task))
     checkpoint = load_gallery_checkpoint(path, task)
     return checkpoint, recorded_config(schema, checkpoint.config, path)
 
 
-def _latest_of_task(task: str, train: str) -> Path:
-    """The checkpoint that speaks for the latest run of a task in the default folder."""
+def _train_command(task: str) -> str:
+    return f"python -m rnn_tutorial.gallery.{task} train"
+
+
+def _latest_of_task(folder: Path, task: str) -> Path:
+    """The checkpoint that speaks for the latest run of a task in a folder of runs."""
     found = []
-    for config in Path(SAVE_DIR).glob(f"*/{CONFIG_FILE}"):
+    for config in folder.glob(f"*/{CONFIG_FILE}"):
         with contextlib.suppress(ValueError):
             is_of_task = read_json(config).get("task") == task
             if is_of_task and (kept := checkpoints(config.parent)):
                 found.append(kept[0])
     if not found:
-        raise ValueError(f"there is no trained run of {task!r} in {SAVE_DIR}; train first: {train}")
+        raise ValueError(
+            f"there is no trained run of {task!r} in {str(folder)!r}; train first: "
+            f"{_train_command(task)}"
+        )
     newest = max(found, key=lambda path: (path.lstat().st_mtime_ns, path.parent.name))
-    return find_best(newest.parent)
+    return find_checkpoint(str(newest.parent), flag="--run")
 
 
-def find_best(folder: Path) -> Path:
-    """The best checkpoint of a run if it keeps one, else the latest."""
-    return find_checkpoint(str(folder), flag="--run")
+def require_same_data(checkpoint: GalleryCheckpoint, fingerprint: str, source: str) -> None:
+    """Raise ValueError unless the data are those that the network has learned.
+
+    Args:
+        checkpoint: of the network.
+        fingerprint: of the data as they are now.
+        source: what they are, in words.
+    """
+    if checkpoint.data.get("fingerprint") != fingerprint:
+        raise ValueError(
+            f"{source} is not what {str(checkpoint.path)!r} has learned: it has changed since, or "
+            "another Python or library brings it"
+        )
 
 
 def load_weights(model: nn.Module, checkpoint: GalleryCheckpoint) -> None:

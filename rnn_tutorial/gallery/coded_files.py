@@ -30,7 +30,7 @@ def decompress_file(file: str, output: str | None, network: Network) -> str:
     """Write what FILE.rnn was made of, as FILE or output; returns what was done, in words.
 
     Raises:
-        ValueError: the file is none that this network compressed, or is damaged, or there is one
+        ValueError: the file was not compressed by this network, or is damaged, or there is one
             to be written over.
     """
     if not output and not file.endswith(ENDING):

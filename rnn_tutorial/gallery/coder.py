@@ -121,7 +121,7 @@ def decompress(packed: bytes, network: Network) -> bytes:
         if zlib.crc32(content) == crc:
             return content
     raise ValueError(
-        "it cannot be decompressed here: this machine or its PyTorch rounds otherwise than those "
+        "it cannot be decompressed here: this machine or its PyTorch rounds differently from those "
         "that compressed it"
     )
 

@@ -50,6 +50,11 @@ def read_column(path: str, column: str) -> Series:
 def _find_column(flag: str, names: list[str], column: str) -> int:
     if not any(names):
         raise ValueError(f"{flag} is empty; it needs a header and a number a line")
+    if numbers := [name for name in names if _is_number(name)]:
+        raise ValueError(
+            f"{flag} has no header: its first line holds the number {numbers[0]}; name the columns "
+            "there"
+        )
     there_are = f"there are {', '.join(map(repr, names[:20]))}{', …' * (len(names) > 20)}"
     if not column and len(names) > 1:
         raise ValueError(f"{flag} needs a --column; {there_are}")
@@ -67,12 +72,16 @@ def _read_cell(flag: str, line: int, row: list[str], place: int) -> float:
     cell = row[place].strip() if row else ""
     if not cell:
         return math.nan
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    if not _is_number(cell):
         raise ValueError(
             f"{flag}, line {line}: {cell[:40]!r} is not a number; an empty cell is a gap"
         )
-    return value
+    return float(cell)
+
+
+def _is_number(cell: str) -> bool:
+    """True if a cell is a finite number; Python's underscores in numbers do not count."""
+    try:
+        return "_" not in cell and math.isfinite(float(cell))
+    except ValueError:
+        return False

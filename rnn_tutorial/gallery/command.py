@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,8 @@ def execute(
         arguments: those of the command line; None takes the program's.
     """
     spare_the_garbage_collector()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has all letters
     flags = vars(parser.parse_args(arguments))
     command = flags.pop("command")
     try:

@@ -5,17 +5,15 @@ Shapes: O origins, S steps ahead.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rnn_tutorial.gallery.baselines import NAIVE, best_lag, block_length, skill_interval
+from rnn_tutorial.gallery.pictures import new_figure, save_picture
 from rnn_tutorial.gallery.series import Series
 from rnn_tutorial.gallery.windows import Windows, targets_of
-from rnn_tutorial.runs.folder import write_atomically
 from rnn_tutorial.runs.terminal import shown
 
 MISTAKES = {
@@ -50,7 +48,10 @@ def compare(
     errors = {name: np.abs(values - truth) for name, values in forecasts.items()}
     best = min((name for name in NAIVE if name in errors), key=lambda name: errors[name].mean())
     if not errors[best].any():
-        raise ValueError(f"{windows.series.source}: in its test part there is nothing to forecast")
+        raise ValueError(
+            f"{windows.series.source}: {best} is right about every value of its test part, so "
+            "there is nothing left to learn"
+        )
     figures: dict[str, Any] = {"origins": len(origins), "block": block, "best_naive": best}
     for name, error in errors.items():
         key = name.replace(" ", "_")
@@ -107,25 +108,33 @@ def _table(figures: Mapping[str, Any], prefix: str) -> Iterator[str]:
         line = f"{name.replace('_', ' '):24}{mae:16.4g}{rmse:10.4g}"
         if f"{key}_skill" in figures:
             low, high = figures[f"{key}_skill_low"], figures[f"{key}_skill_high"]
-            line += f"{figures[f'{key}_skill']:9.3f}   {low:.3f} to {high:.3f}"
+            line += f"{figures[f'{key}_skill']:9.3f}   "
+            line += "none: too few errors" if low is None else f"{low:.3f} to {high:.3f}"
         yield line
 
 
 def _conclusions(config: Any, figures: Mapping[str, Any]) -> Iterator[str]:
-    naive = figures["best_naive"]
-    if figures["network_skill_low"] > 0:
+    naive, low, high = (
+        figures[n] for n in ("best_naive", "network_skill_low", "network_skill_high")
+    )
+    if low is None:
+        yield f"There is no interval: {naive} errs too seldom."
+        return
+    if low > 0:
         yield f"The network is better than {naive}: the interval lies above 0."
-    elif figures["network_skill_high"] < 0:
+    elif high < 0:
         yield f"The network is worse than {naive}: the interval lies below 0."
     else:
         yield f"The network is not shown to be better than {naive}: the interval includes 0."
-    if figures["network_skill_low"] <= 0 and figures["lag"]:
+    if low <= 0 and figures["lag"]:
         steps = f"{figures['lag']} step{'s' * (figures['lag'] > 1)}"
         yield f"Its forecasts correlate best with the series {steps} earlier."
     for name in ("exponential_smoothing", "autoregression"):
         if figures[f"{name}_mae"] < figures["network_mae"]:
-            yield f"The {name.replace('_', ' ')} has a smaller error than the network."
-    if config.series == "random_walk":
+            yield f"{name.replace('_', ' ').capitalize()} has a smaller error than the network."
+    if config.series == "random_walk" and low > 0:
+        yield "That is chance: nothing can beat persistence on a random walk."
+    elif config.series == "random_walk":
         yield "Nothing beats persistence here, and nothing can: each step of a random walk is"
         yield "independent of all that came before. The pretty curve is yesterday's price."
 
@@ -144,16 +153,6 @@ def _rolling(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"{step:5}" + "".join(f"{error:16.4g}" for error in errors)
 
 
-def check_png(path: str | None) -> None:
-    """Raise ValueError unless a picture can be written there."""
-    if path is None:
-        return
-    if not path.endswith(".png"):
-        raise ValueError(f"--figure {path!r} does not end in .png")
-    if not Path(path).parent.is_dir():
-        raise ValueError(f"--figure {path!r}: there is no folder {str(Path(path).parent)!r}")
-
-
 def draw(path: str, series: Series, indices: np.ndarray, answers: np.ndarray) -> None:
     """Draw forecasts with their band over what was measured, and some values before.
 
@@ -163,9 +162,7 @@ def draw(path: str, series: Series, indices: np.ndarray, answers: np.ndarray) ->
         indices: of the values that are forecast, int64, (O,).
         answers: 10 %, forecast, 90 %, float64, (O, 3).
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.5), layout="constrained", dpi=150)
+    figure = new_figure(9, 3.5)
     axes = figure.subplots()
     first = max(0, indices[0] - _SHOWN_BEFORE)
     measured = np.arange(first, min(len(series), indices[-1] + 1))
@@ -177,6 +174,4 @@ def draw(path: str, series: Series, indices: np.ndarray, answers: np.ndarray) ->
     axes.set_title(shown(series.source).replace("$", r"\$"))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_atomically(Path(path), content.getvalue())
+    save_picture(figure, path)

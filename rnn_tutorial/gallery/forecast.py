@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -28,14 +28,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from rnn_tutorial.gallery.checkpoint import find_run, load_weights
+from rnn_tutorial.gallery.checkpoint import find_run, load_weights, require_same_data
 from rnn_tutorial.gallery.column import read_column
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
-from rnn_tutorial.gallery.comparison import check_png, compare, draw, report
+from rnn_tutorial.gallery.comparison import compare, draw, report
+from rnn_tutorial.gallery.pictures import check_picture
+from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.series import FILE, SERIES, Series, SeriesDefaults
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
+from rnn_tutorial.model.layers import CELLS
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
@@ -80,10 +83,11 @@ class ForecastConfig(GalleryConfig):
     eval_every: int = same_setting("eval_every", 50)
     early_stopping_patience: int = same_setting("early_stopping_patience", 10)
 
-    def find_conflicts(self):
-        """Why settings do not go together, one sentence each."""
+    def find_conflicts(self) -> Iterator[str]:
         yield from super().find_conflicts()
-        if (self.series == FILE) != bool(self.csv):
+        if self.series == FILE and not self.csv:
+            yield "--series file needs a --csv FILE"
+        if self.csv and self.series != FILE:
             yield f"--csv {self.csv!r} cannot be combined with --series {self.series}"
         if self.column and not self.csv:
             yield f"--column {self.column!r} needs a --csv FILE"
@@ -94,10 +98,9 @@ class Forecaster(nn.Module):
 
     def __init__(self, config: ForecastConfig) -> None:
         super().__init__()
-        layers = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[config.cell]
         between = config.dropout if config.num_layers > 1 else 0.0
         size = 1, config.hidden_dim, config.num_layers
-        self.rnn = layers(*size, batch_first=True, dropout=between)
+        self.rnn = CELLS[config.cell](*size, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(config.dropout)
         self.horizon = config.horizon
         num_quantiles = len(QUANTILES) if config.loss == "quantile" else 1
@@ -161,7 +164,7 @@ def train(flags: dict[str, Any]) -> int:
                 run.log()
                 if run.checkpoint_is_due:
                     run.save(model, optimizer)
-        return run.finish(model, ask="evaluate")
+        return finish(run, model, ask="evaluate")
 
 
 def with_choices(config: ForecastConfig) -> ForecastConfig:
@@ -216,8 +219,7 @@ def load_trained(run: str | None) -> Trained:
     config = replace(config, device="cpu")
     torch.set_num_threads(config.num_threads)
     series = load_series(config)
-    if series.fingerprint != checkpoint.data.get("fingerprint"):
-        raise ValueError(f"{series.source} has changed since the network was trained; train again")
+    require_same_data(checkpoint, series.fingerprint, series.source)
     model = Forecaster(config)
     load_weights(model, checkpoint)
     return Trained(config, Windows(series, config), model, checkpoint.step)
@@ -225,12 +227,15 @@ def load_trained(run: str | None) -> Trained:
 
 def evaluate(flags: dict[str, Any]) -> int:
     """Compare the network with the baselines on the test part; returns the exit status."""
-    check_png(flags["figure"])
+    check_picture(flags["figure"])
     trained = load_trained(flags["run"])
     windows, config = trained.windows, trained.config
     steps = chosen_horizon(flags, config)
     if windows.leaked_values and steps > config.horizon:
-        raise ValueError(f"--horizon {steps}: windows that leak reach no further than training's")
+        raise ValueError(
+            f"--horizon {steps}: with --leak target it is at most that of training, "
+            f"{config.horizon}"
+        )
     figures = {"series": config.series, "leak": config.leak, "step": trained.step}
     for ahead in sorted({1, steps}):
         origins = windows.origins("test", ahead)
@@ -254,7 +259,7 @@ def evaluate(flags: dict[str, Any]) -> int:
 
 def forecast(flags: dict[str, Any]) -> int:
     """Print the values that come next, with a band; returns the exit status."""
-    check_png(flags["figure"])
+    check_picture(flags["figure"])
     trained = load_trained(flags["run"])
     series, steps = trained.windows.series, chosen_horizon(flags, trained.config)
     origin = np.array([len(series) - 1])
@@ -287,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=help)
         add_run_flag(command)
         command.add_argument(
-            "--horizon", type=int, metavar="N", help="values ahead (default: the trained)"
+            "--horizon", type=int, metavar="N", help="values ahead (default: as trained)"
         )
         command.add_argument("--figure", metavar="FILE.png", help="draw the forecasts into a file")
         if name == "evaluate":

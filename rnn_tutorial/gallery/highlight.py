@@ -30,7 +30,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from rnn_tutorial.gallery.checkpoint import find_run, load_weights
+from rnn_tutorial.gallery.checkpoint import (
+    GalleryCheckpoint,
+    find_run,
+    load_weights,
+    require_same_data,
+)
 from rnn_tutorial.gallery.colored_source import (
     COLOR_CHOICES,
     as_page,
@@ -48,6 +53,7 @@ from rnn_tutorial.gallery.label_scores import (
     describe_scores,
     score_broken_source,
 )
+from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.source_classes import (
@@ -83,6 +89,7 @@ class HighlightConfig(GalleryConfig):
     window: int = setting_field("data", 128, "characters of a row", within=(8, 100_000))
     bidirectional: bool = same_setting("bidirectional", True)
     hidden_dim: int = same_setting("hidden_dim", 64)
+    run_name: str = same_setting("run_name", TASK)
     total_steps: int = same_setting("total_steps", 4000)
     eval_every: int = same_setting("eval_every", 1000)
 
@@ -202,20 +209,16 @@ def train(flags: dict[str, Any]) -> int:
                 if run.checkpoint_is_due:
                     run.save(model, optimizer)
         lines = describe_scores(run.figures) if run.is_over else []
-        return run.finish(model, lines, ask="evaluate")
+        return finish(run, model, lines, ask="evaluate")
 
 
 def evaluate(flags: dict[str, Any]) -> int:
     """Say where a trained network is right and wrong on the held-out files."""
-    reader, config, data = load_reader(flags["run"], flags["window"])
+    reader, config, checkpoint = load_reader(flags["run"], flags["window"])
     corpus = read_corpus(config.text_file, config.text_dir)
-    if corpus.fingerprint != data["fingerprint"]:
-        raise ValueError(
-            f"{corpus.source}: the text has changed since the network was trained on "
-            f"{data['source']}; which files it has not seen is no longer known"
-        )
+    require_same_data(checkpoint, corpus.fingerprint, corpus.source)
     _, held_out, _ = label_corpus(corpus)
-    figures = evaluate_files(reader, held_out, data["class_by_character"]).figures()
+    figures = evaluate_files(reader, held_out, checkpoint.data["class_by_character"]).figures()
     figures |= score_broken_source(reader.label, held_out)
     if flags["json"]:
         print(json.dumps(figures, indent=1))
@@ -235,18 +238,16 @@ def show(flags: dict[str, Any]) -> int:
     found = reader.label(text)
     try:
         truth = label_source(text)
-        summary = (
-            f"{int((found != truth).sum()):,} of {len(text):,} characters are not labelled as "
-            "tokenize labels them; they are underlined."
-        )
+        num_wrong = int((found != truth).sum())
+        summary = f"{num_wrong:,} of {len(text):,} characters are labelled otherwise than tokenize "
+        summary += "labels them."
     except TokenizeGaveUp as error:
         truth = None
-        summary = f"tokenize gives up in {shown(error)}; so there is no truth to compare with."
+        summary = f"tokenize gives up at {shown(error)}; so there is no truth to compare with."
     if page:
         write_page(page, as_page(path.name, summary, text, found, truth))
         print(f"{summary}\nPage: {shown(page)}")
         return 0
-    sys.stdout.reconfigure(errors="backslashreplace")  # what its encoding lacks
     is_colored = wants_color(flags["color"])
     content = for_terminal(text, found, truth) if is_colored else visible(text)
     print(content, end="" if text.endswith("\n") else "\n", flush=True)
@@ -256,8 +257,8 @@ def show(flags: dict[str, Any]) -> int:
 
 def load_reader(
     run: str | None, window: int | None = None
-) -> tuple[Reader, HighlightConfig, dict[str, Any]]:
-    """The network that --run means, its configuration, and what is recorded of its data."""
+) -> tuple[Reader, HighlightConfig, GalleryCheckpoint]:
+    """The network that --run means, its configuration and its checkpoint."""
     if window is not None and not 8 <= window <= 100_000:
         raise ValueError(f"--window {window} is not a whole number from 8 to 100000")
     checkpoint, config = find_run(run, TASK, HighlightConfig)
@@ -265,7 +266,7 @@ def load_reader(
     alphabet = Alphabet(checkpoint.data["alphabet"])
     model = Highlighter(config, len(alphabet))
     load_weights(model, checkpoint)
-    return Reader(model, alphabet, window or READS * config.window), config, checkpoint.data
+    return Reader(model, alphabet, window or READS * config.window), config, checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

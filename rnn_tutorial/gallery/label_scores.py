@@ -45,7 +45,7 @@ class LabelScores:
         self._guessed_right += int((guesses == classes).sum())
 
     def add_windows(self, is_right: np.ndarray) -> None:
-        """Count windows that are cut out of the midst of a text, by place, bool, (K, T)."""
+        """Count windows that are cut out of the middle of a text, by place, bool, (K, T)."""
         self._num_windows += len(is_right)
         self._right_by_place += is_right.sum(0)
 
@@ -183,7 +183,7 @@ def _describe_distances(figures: Mapping[str, float | int]) -> Iterator[str]:
     if not lows:
         return
     yield ""
-    yield "Right in a window cut out of the midst of a text, by distance to its ends:"
+    yield "Right in a window cut out of the middle of a text, by distance to its ends:"
     yield f"{'characters':<12}{'to its beginning':>18}{'to its end':>14}"
     for low in lows:
         distance = f"{low}–{2 * low - 1}" if low > 1 else f"{low}"

@@ -106,7 +106,7 @@ def read_pairs(path: str, units: str) -> Pairs:
 
     Raises:
         ValueError: the file cannot be read, or a line is malformed or too long, or there are fewer
-            than two pairs; names the line.
+            than two different sources; names the line.
     """
     pairs = Pairs([], [])
     for number, line in enumerate(read_text(Path(path)).split("\n"), start=1):
@@ -117,24 +117,33 @@ def read_pairs(path: str, units: str) -> Pairs:
         if units == "words":
             source, target = (" ".join(side.split()) for side in (source, target))
         if line.count("\t") != 1 or not source or not target:
-            raise ValueError(f"{where}: expected source<TAB>target, both of them not empty")
+            raise ValueError(f"{where}: expected source<TAB>target, neither of them empty")
         count = len if units == "characters" else lambda text: len(text.split())
         if (longest := max(count(source), count(target))) > MAX_UNITS:
             raise ValueError(f"{where}: {longest:,} {units}; at most {MAX_UNITS:,} are allowed")
         pairs.sources.append(source)
         pairs.targets.append(target)
-    if len(pairs) < 2:
+    if (num_sources := len(set(pairs.sources))) < 2:
         raise ValueError(
-            f"--pairs_file {path!r} has {len(pairs)} lines source<TAB>target; at least 2 are needed"
+            f"--pairs_file {path!r} has {num_sources} different sources; at least 2 are needed"
         )
     return pairs
 
 
 def hold_out(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-    """The pairs to train on, and a tenth of them, at least one, held out."""
-    order = np.random.default_rng([seed, SPLIT_STREAM]).permutation(len(pairs))
-    count = max(1, int(len(pairs) * _HELD_OUT_SHARE))
-    return pairs.take(np.sort(order[count:])), pairs.take(np.sort(order[:count]))
+    """The pairs to train on, and those of a tenth of the sources, at least one, held out.
+
+    So no source that is held out is also trained, however often the file repeats it.
+    """
+    sources = list(dict.fromkeys(pairs.sources))
+    order = np.random.default_rng([seed, SPLIT_STREAM]).permutation(len(sources))
+    count = max(1, int(len(sources) * _HELD_OUT_SHARE))
+    held_out = {sources[i] for i in order[:count]}
+    is_held_out = [source in held_out for source in pairs.sources]
+    return (
+        pairs.take(i for i, held in enumerate(is_held_out) if not held),
+        pairs.take(i for i, held in enumerate(is_held_out) if held),
+    )
 
 
 def describe_pairs(trained: Pairs, held_out: Pairs, kind: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ The loop of every task has this form:
             run.log()
             if run.checkpoint_is_due:
                 run.save(model, optimizer, carried)
-    return run.finish(model)
+    return finish(run, model)
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +45,6 @@ from rnn_tutorial.gallery.settings import GalleryConfig
 from rnn_tutorial.runs.archive import (
     DamagedArchive,
     save_archive,
-    weights_hash,
 )
 from rnn_tutorial.runs.folder import (
     BEST_FILE,
@@ -63,9 +61,8 @@ from rnn_tutorial.runs.folder import (
 )
 from rnn_tutorial.runs.lock import FolderLock
 from rnn_tutorial.runs.processes import describe_threads
-from rnn_tutorial.runs.provenance import versions
 from rnn_tutorial.runs.schema import Positive, Size, build
-from rnn_tutorial.runs.terminal import Progress, StopSignals, say, shown
+from rnn_tutorial.runs.terminal import Progress, StopSignals, say, shown, typed
 from rnn_tutorial.runs.tracking import Tracker, start_tracker
 from rnn_tutorial.training.optimizer import load_state
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
@@ -100,6 +97,7 @@ class GalleryRun:
         figures: of the latest evaluation.
         diverged: True if a loss or a gradient was not a finite number.
         is_finished: True if an earlier process has brought the run to its end.
+        program: the command of the task, without its subcommand.
 
     Raises:
         ValueError: the folder cannot be made, another process trains the run, its files are
@@ -120,7 +118,8 @@ class GalleryRun:
         self.step, self._is_resumed = 0, resume is not None
         self.score: float | None = None
         self.figures: dict[str, Any] = {}
-        self.diverged = self._is_evaluated = self._is_stopping = False
+        self.diverged = self.is_finished = self._is_evaluated = self._is_stopping = False
+        self.program = f"python -m rnn_tutorial.gallery.{task}"
         self.history = EvaluationHistory(best_accuracy=-sys.float_info.max)  # finite: it is saved
         self._tracker = Tracker()
         self.stop = StopSignals()
@@ -168,12 +167,16 @@ class GalleryRun:
     ) -> None:
         self._tracker.finish()
         self._lock.release()
+        if isinstance(error, OSError):  # a full disk, or nobody reads the output any more
+            print(f"{self.program}: error: {shown(error)}; {self.resume_hint}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # Python flushes what is left when it ends
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from error
 
     @property
-    def is_finished(self) -> bool:
-        """True if an earlier process has brought the run to its end."""
-        is_over = self._checkpoint is not None and self.is_over
-        return is_over and os.path.lexists(self.folder / RESULT_FILE)
+    def resume_hint(self) -> str:
+        """The command that resumes the run."""
+        return f"go on with: {self.program} train --resume {shown(typed(self.folder))}"
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Go on from the latest checkpoint, if there is one, and record the configuration.
@@ -197,6 +200,7 @@ class GalleryRun:
             self.score, self.figures = checkpoint.score, checkpoint.figures
             self.history = build(EvaluationHistory, checkpoint.history, f"{path}: history")
             carried = checkpoint.carried
+            self.is_finished = self.is_over and os.path.lexists(self.folder / RESULT_FILE)
         if not self.is_finished:
             settings = {"task": self.task, "run_id": self.run_id, **asdict(self.config)}
             write_json(self.folder / CONFIG_FILE, settings)
@@ -364,58 +368,6 @@ class GalleryRun:
             save_archive(self.folder / BEST_FILE, content)
         if self._is_saved_by_step:
             save_archive(checkpoint_path(self.folder, self.step), content)
-
-    def finish(self, model: nn.Module, lines: Sequence[str] = (), ask: str = "") -> int:
-        """Say how the run ended, and write result.json if it is over; returns the exit status.
-
-        Args:
-            model: as it is now.
-            lines: what the evaluation found, in words.
-            ask: the command to type next, after the program: "sample".
-        """
-        program = f"python -m rnn_tutorial.gallery.{self.task}"
-        if self.diverged:
-            print(
-                f"The loss is not a finite number at step {self.step:,}; try a lower --lr or "
-                "--max_grad_norm."
-            )
-            return 1
-        if not self.is_over:
-            print(
-                f"Stopped after {self.step:,} updates; go on with: {program} train --resume "
-                f"{shown(self.folder)}"
-            )
-            return 128 + (self.stop.signum or signal.SIGTERM)
-        checkpoint = checkpoint_path(self.folder, self.step)
-        if not self.is_finished:
-            has_best = self.config.early_stopping_patience > 0
-            result = {
-                "task": self.task,
-                "run_id": self.run_id,
-                "config": asdict(self.config),
-                "data": self.data,
-                "steps": self.step,
-                "model_parameters": count_parameters(model),
-                "elapsed_seconds": self.elapsed_seconds,
-                "checkpoint": checkpoint.name,
-                "best_checkpoint": BEST_FILE if has_best else None,
-                "best_score": self.history.best_accuracy,
-                "best_step": self.history.best_step,
-                "score": self.score,
-                "figures": self.figures,
-                "weights_hash": weights_hash(model.state_dict()),
-                "versions": versions(),
-            }
-            write_json(self.folder / RESULT_FILE, result)
-            print(f"\nTrained {self.step:,} updates in {self.elapsed_seconds:.1f} s.")
-            for line in lines:
-                print(shown(line))
-            print(f"Checkpoint: {shown(checkpoint)}")
-        else:
-            print(f"Run {shown(self.folder)} is finished.")
-        if ask:
-            print(f"Next: {program} {ask} --run {shown(self.folder)}")
-        return 0
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -80,7 +80,7 @@ def _load_sunspots(seed: int) -> Series:
     from statsmodels.datasets import sunspots
 
     table = sunspots.load_pandas().data
-    return fill_gaps("sunspots of a year", table["SUNACTIVITY"].to_numpy(), 1700.0)
+    return fill_gaps("yearly sunspot numbers", table["SUNACTIVITY"].to_numpy(), 1700.0)
 
 
 def _load_co2(seed: int) -> Series:

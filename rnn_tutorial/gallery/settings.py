@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,7 +79,7 @@ class GalleryConfig:
         if conflict := next(self.find_conflicts(), None):
             raise ValueError(conflict)
 
-    def find_conflicts(self):
+    def find_conflicts(self) -> Iterator[str]:
         """Why settings do not go together, one sentence each; a task may add its own."""
         return find_general_conflicts(self)
 
@@ -118,6 +118,8 @@ def configure(
     Raises:
         ValueError: a setting is not allowed, alone, with others, for this run or machine.
     """
+    if empty := next((name for name, value in flags.items() if value == ""), None):
+        raise ValueError(f"--{empty} '' is empty; leave the flag out or give it a value")
     flags = dict(flags)
     resume, is_quick = flags.pop("resume"), flags.pop("quick")
     if resume:
@@ -125,7 +127,11 @@ def configure(
             raise ValueError("--quick cannot be combined with --resume, which keeps its settings")
         config = _resumed(schema, Path(resume), flags)
     else:
-        config = schema(**{**(quick if is_quick else {}), **flags})
+        chosen = {**(quick if is_quick else {}), **flags}
+        if "warmup_step" not in chosen:  # the default suits a training of the default's length
+            total_steps = chosen.get("total_steps", schema.total_steps)
+            chosen["warmup_step"] = min(schema.warmup_step, total_steps // 10)
+        config = schema(**chosen)
     return (
         replace(
             config,
@@ -171,7 +177,8 @@ def recorded_config(schema: type[Config], content: Mapping[str, Any], path: Path
     names = {setting.name for setting in fields(schema)}
     if odd := sorted(names.symmetric_difference(settings)):
         raise ValueError(
-            f"{str(path)!r} is not of this task and version; missing or unknown settings: "
+            f"{str(path)!r} is not of this task and version (it names the task "
+            f"{content.get('task', 'of train_cls_rnn.py')!r}); missing or unknown settings: "
             f"{', '.join(odd[:8])}"
         )
     try:

@@ -55,10 +55,21 @@ def all_sums() -> Iterator[Pairs]:
 
 
 def draw_long_sums(digits: int, count: int) -> Pairs:
-    """Sums of two numbers of so many digits each, always the same ones."""
-    low = 10 ** (digits - 1) if digits > 1 else 0
-    numbers = np.random.default_rng(digits).integers(low, 10**digits, (count, 2))
-    return make_sums(numbers.tolist())
+    """Different sums of two numbers of so many digits each, always the same ones.
+
+    Args:
+        digits: of each number.
+        count: of sums; all of them if there are no more.
+    """
+    low, high = 10 ** (digits - 1) if digits > 1 else 0, 10**digits
+    if (high - low) ** 2 <= count:
+        return make_sums((a, b) for a in range(low, high) for b in range(low, high))
+    generator = np.random.default_rng(digits)
+    drawn: dict[tuple[int, ...], None] = {}  # in the order in which they were drawn
+    while len(drawn) < count:
+        numbers = generator.integers(low, high, (count - len(drawn), 2))
+        drawn.update(dict.fromkeys(map(tuple, numbers.tolist())))
+    return make_sums(drawn)
 
 
 def draw_sums(seed: int, num_pairs: int, short_share: float) -> tuple[Pairs, Pairs]:
@@ -90,7 +101,7 @@ def _draw_trained(seed: int, num_pairs: int, short_share: float) -> np.ndarray:
     random sampling with a reservoir, 2006.
     """
     numbers = np.arange(LIMIT)
-    by_digits = 1 / (3 * np.array([10, 90, 900])[(numbers >= 10) * 1 + (numbers >= 100)])
+    by_digits = 1 / (3 * np.array([10, 90, 900])[np.digitize(numbers, (10, 100))])
     chances = short_share * np.outer(by_digits, by_digits).ravel() + (1 - short_share) / NUM_SUMS
     generator = np.random.default_rng([seed, SUMS_STREAM])
     arrivals = generator.exponential(size=NUM_SUMS) / chances  # the likelier, the earlier

@@ -28,11 +28,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, find_run, load_weights
+from rnn_tutorial.gallery.checkpoint import (
+    GalleryCheckpoint,
+    find_run,
+    load_weights,
+    require_same_data,
+)
 from rnn_tutorial.gallery.coded_files import compress_file, decompress_file
 from rnn_tutorial.gallery.coder import Network, compress
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.corpus import Alphabet, TextFile, read_corpus
+from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.rivals import rival_sizes
 from rnn_tutorial.gallery.run import GalleryRun, count_parameters, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
@@ -45,6 +51,7 @@ from rnn_tutorial.gallery.text_measures import (
     summarize,
 )
 from rnn_tutorial.gallery.text_sampling import SampleSettings, continue_text
+from rnn_tutorial.model.layers import CELLS
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.training.optimizer import make_optimizer
@@ -86,11 +93,10 @@ class CharacterModel(nn.Module):
 
     def __init__(self, config: TextConfig, num_characters: int) -> None:
         super().__init__()
-        kinds = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
         between = config.dropout if config.num_layers > 1 else 0.0
         sizes = config.embed_dim, config.hidden_dim, config.num_layers
         self.embedding = nn.Embedding(num_characters, config.embed_dim)
-        self.rnn = kinds[config.cell](*sizes, batch_first=True, dropout=between)
+        self.rnn = CELLS[config.cell](*sizes, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(config.hidden_dim, num_characters)
 
@@ -184,7 +190,7 @@ def train(flags: dict[str, Any]) -> int:
                 run.log()
                 if run.checkpoint_is_due:
                     run.save(model, optimizer, {"state": state.detach().cpu()})
-        return run.finish(model, in_words(run.figures), ask='sample --prompt "def "')
+        return finish(run, model, in_words(run.figures), ask='sample --prompt "def "')
 
 
 def encode(alphabet: Alphabet, files: Sequence[TextFile]) -> Tensor:
@@ -199,11 +205,7 @@ def evaluate(flags: dict[str, Any]) -> int:
     """Print what a network achieves on the held-out text, all of it in one pass."""
     network, config, checkpoint = load(flags["run"])
     corpus = read_corpus(config.text_file, config.text_dir)
-    if corpus.fingerprint != checkpoint.data["fingerprint"]:
-        raise ValueError(
-            f"{corpus.source} is not the text that {str(checkpoint.path)!r} was trained on: it has "
-            "another fingerprint"
-        )
+    require_same_data(checkpoint, corpus.fingerprint, corpus.source)
     text = "".join(file.text for file in corpus.held_out)
     ids = encode(network.alphabet, corpus.held_out)
     figures = {

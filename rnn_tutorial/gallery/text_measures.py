@@ -79,7 +79,7 @@ def bits_by_position(model: nn.Module, ids: Tensor) -> dict[str, list[float]]:
 
 
 def summarize(losses: Tensor) -> dict[str, float]:
-    """Bits per character, and the perplexity, 2 to that power: as if so many were alike likely."""
+    """Bits per character, and perplexity, 2 to that power: as if so many were equally likely."""
     mean = losses.double().mean()
     return {"bits": mean.item() / math.log(2), "perplexity": mean.exp().item()}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 from collections.abc import Iterator
@@ -84,8 +83,6 @@ def continue_text(model: nn.Module, alphabet: Alphabet, settings: SampleSettings
             "for the same rare character.",
             file=sys.stderr,
         )
-    with contextlib.suppress(AttributeError):  # not of a terminal or file
-        sys.stdout.reconfigure(errors="replace")  # not every terminal has all letters
     _write(settings.prompt)
     for ids in draw(model, torch.from_numpy(prompt), 1, settings):
         _write(alphabet.decode(ids.tolist()))

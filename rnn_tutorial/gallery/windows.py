@@ -51,8 +51,11 @@ class Windows:
             )
         seen = self.values if config.leak == "scaling" else self.values[: self.train_end]
         seen = np.diff(seen) if self.difference else seen
-        self.mean, self.deviation = float(seen.mean()), float(seen.std())
-        if not self.deviation:
+        with np.errstate(over="ignore"):
+            self.mean, self.deviation = float(seen.mean()), float(seen.std())
+        if not np.isfinite([self.mean, self.deviation]).all():
+            raise ValueError(f"{series.source}: its values are too large to compute with")
+        if not np.ptp(seen):
             raise ValueError(f"{series.source}: its training part never changes")
         self._scaled = self.scale(self.values[None], self.values[:1])[0]
 

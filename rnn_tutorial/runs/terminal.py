@@ -6,10 +6,13 @@ import argparse
 import atexit
 import gc
 import re
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -22,6 +25,13 @@ _UNSHOWN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u
 def shown(text: object) -> str:
     """A line of text in which what a terminal would obey, such as an escape, is only visible."""
     return _UNSHOWN.sub(lambda match: repr(match[0])[1:-1], str(text))
+
+
+def typed(folder: Path) -> str:
+    """A folder as a shell takes it; Windows' shells have double quotes in common."""
+    if isinstance(folder, PureWindowsPath):
+        return subprocess.list2cmdline([folder.as_posix()])
+    return shlex.quote(str(folder))
 
 
 class CommandLineParser(argparse.ArgumentParser):

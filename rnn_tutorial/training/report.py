@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
-import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from rnn_tutorial.model.classifier import RnnClsNet, count_parameters
 from rnn_tutorial.runs.archive import weights_hash
@@ -21,7 +19,7 @@ from rnn_tutorial.runs.folder import (
 )
 from rnn_tutorial.runs.processes import describe_threads
 from rnn_tutorial.runs.provenance import versions
-from rnn_tutorial.runs.terminal import shown
+from rnn_tutorial.runs.terminal import shown, typed
 from rnn_tutorial.training.run import Run
 from rnn_tutorial.training.support import unsupported_reason
 
@@ -128,16 +126,9 @@ def report_divergence(run: Run) -> None:
 
 def prediction_hint(folder: Path) -> str:
     """The command that asks a trained network."""
-    return f"Ask it: python predict_cls_rnn.py --save_dir {shown(_typed(folder))}"
+    return f"Ask it: python predict_cls_rnn.py --save_dir {shown(typed(folder))}"
 
 
 def resume_hint(folder: Path) -> str:
     """The command that resumes a run."""
-    return f"go on with: python train_cls_rnn.py --resume {shown(_typed(folder))}"
-
-
-def _typed(folder: Path) -> str:
-    """A folder as a shell takes it; Windows' shells have double quotes in common."""
-    if isinstance(folder, PureWindowsPath):
-        return subprocess.list2cmdline([folder.as_posix()])
-    return shlex.quote(str(folder))
+    return f"go on with: python train_cls_rnn.py --resume {shown(typed(folder))}"

@@ -116,6 +116,27 @@ def test_equal_errors_have_no_skill_whatever_the_blocks(number, period, steps, s
     assert (skill, low, high) == pytest.approx((0.5, 0.5, 0.5))
 
 
+def test_there_is_no_interval_where_the_naive_rule_hardly_errs():
+    naive = np.zeros(60)
+    naive[59] = 1
+    skill, low, high = skill_interval(np.full(60, 0.35), naive, 5)
+    assert skill == pytest.approx(1 - 60 * 0.35) and low is None and high is None
+
+
+def test_the_first_and_the_last_errors_are_drawn_as_often_as_the_others():
+    """Then the resamples scatter around the skill itself, and not around that of the middle."""
+    errors, naive = np.ones(40), np.ones(40)
+    errors[[0, 1, 38, 39]] = 9
+    skill, low, high = skill_interval(errors, naive, 10)
+    assert low < skill < high
+
+
+def test_what_never_changes_has_no_lag():
+    values = np.arange(30.0)
+    assert best_lag(np.full(10, 3.0), values, np.arange(20, 30), 5) == 0
+    assert best_lag(values[20:], np.full(30, 3.0), np.arange(20, 30), 5) == 0
+
+
 @given(st.integers(0, 6), st.integers(0, 5))
 def test_the_lag_is_that_by_which_a_copy_was_delayed(lag, seed):
     values = np.random.default_rng(seed).standard_normal(200).cumsum()

@@ -319,6 +319,19 @@ def test_a_killed_run_goes_on_to_the_bit(start, execute, tmp_path):
         assert whole[name] == killed[name], name
 
 
+def test_a_training_whose_output_nobody_reads_fails_and_can_be_resumed(start, execute, tmp_path):
+    flags = (*TINY, "--total_steps", 300, "--log_every", 1, "--run_name", "my run")
+    process = start("train", *flags, cwd=tmp_path)
+    assert process.stdout.readline().startswith("Run output/gallery/my run (new run)")
+    process.stdout.close()
+    with process.stderr:
+        error = process.stderr.read()
+    assert process.wait() == 1 and len(error.splitlines()) == 1
+    assert "go on with: python -m rnn_tutorial.gallery.forecast train --resume 'output" in error
+    said = execute("train", "--resume", "output/gallery/my run", cwd=tmp_path)
+    assert "evaluate --run 'output/gallery/my run'" in said
+
+
 def test_quick_learns_from_a_column_and_notices_when_it_changes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     numbers = [f"{10 + i % 7 + 0.01 * i:.3f}" for i in range(300)]
@@ -351,7 +364,7 @@ def test_a_leak_is_labelled_as_wrong_and_shown_beside_its_use(tmp_path, monkeypa
     figures = json.loads(capsys.readouterr().out)
     assert figures["network_skill"] > 0.5 > 0 > figures["network_in_use_skill"]
     assert forecast.main(["evaluate", "--horizon", "2"]) == 2
-    assert "windows that leak reach no further" in capsys.readouterr().err
+    assert "with --leak target it is at most that of training, 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

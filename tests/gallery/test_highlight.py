@@ -448,7 +448,7 @@ def trained(run_command, source_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("highlight")
     done = run_command("train", *SETTINGS, "--text_dir", source_folder, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
-    return folder / "output/gallery/baseline", done.stdout
+    return folder / "output/gallery/highlight", done.stdout
 
 
 def result_of(folder):
@@ -476,7 +476,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     trained, source_folder, start_command, run_command, tmp_path
 ):
     process = start_command("train", *SETTINGS, "--text_dir", source_folder, cwd=tmp_path)
-    folder = tmp_path / "output/gallery/baseline"
+    folder = tmp_path / "output/gallery/highlight"
     deadline = time.monotonic() + 60
     while not (folder / "model_step_40.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -511,7 +511,7 @@ def test_quick_is_a_training_whose_settings_go_together(source_folder, tmp_path,
     printed = capsys.readouterr().out
     assert "Labelling 2 files" in printed and "Trained 31 updates" in printed
     assert ask("evaluate", "--run", tmp_path) == 0
-    assert result_of(tmp_path / "baseline")["config"]["log_every"] == 50
+    assert result_of(tmp_path / "highlight")["config"]["log_every"] == 50
 
 
 def test_show_prints_broken_source_as_far_as_a_terminal_may_have_it(
@@ -523,7 +523,7 @@ def test_show_prints_broken_source_as_far_as_a_terminal_may_have_it(
     plain = run_command(*arguments, cwd=tmp_path, **variables)
     expected = BROKEN.replace("\x1b", "\\x1b")
     assert (plain.returncode, plain.stdout) == (0, f"{expected}\\xe9\n")
-    assert re.fullmatch(r"tokenize gives up in line \d: .* no truth.*\n", plain.stderr)
+    assert re.fullmatch(r"tokenize gives up at line \d: .* no truth.*\n", plain.stderr)
     assert ask(*arguments, "--color", "always") == 0
     colored = capsys.readouterr().out
     assert colored.count("\x1b[0m") > 10
@@ -633,6 +633,6 @@ def test_runs_and_changes_that_do_not_fit_are_refused(
     assert ask("train", "--text_dir", changed, *settings) == 0
     capsys.readouterr()
     (changed / "new.py").write_text("x = 1\n" * 99)
-    check_refusal(capsys, "the text has changed since", "evaluate")
-    check_refusal(capsys, "the data have changed", "train", "--resume", "output/gallery/baseline")
-    assert Path("output/gallery/baseline/result.json").exists()
+    check_refusal(capsys, "has learned: it has changed since", "evaluate")
+    check_refusal(capsys, "the data have changed", "train", "--resume", "output/gallery/highlight")
+    assert Path("output/gallery/highlight/result.json").exists()

@@ -79,6 +79,12 @@ def test_long_sums_have_the_digits_that_were_asked_for(digits):
     pairs = draw_long_sums(digits, 20)
     assert {len(number) for source in pairs.sources for number in source.split("+")} == {digits}
     assert pairs == draw_long_sums(digits, 20)
+    assert len(set(pairs.sources)) == 20
+
+
+def test_all_sums_of_few_digits_are_asked_once():
+    pairs = draw_long_sums(1, 10_000)
+    assert sorted(pairs.sources) == sorted(f"{a}+{b}" for a in range(10) for b in range(10))
 
 
 # ---- files ----
@@ -90,15 +96,27 @@ def test_a_file_is_read_and_a_tenth_held_out(tmp_path):
     pairs = read_pairs(str(path), "words")
     assert pairs.sources[:2] == ["a b", "c"] and pairs.targets[:2] == ["x y", "z"]
     trained, held_out = hold_out(pairs, 0)
-    assert (len(trained), len(held_out)) == (18, 2)
+    assert {"a b", "c", "d"} == {*trained.sources, *held_out.sources}
     assert sorted((trained + held_out).sources) == sorted(pairs.sources)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(0, 30), min_size=2), st.integers(0, 5))
+def test_no_source_is_both_trained_and_held_out_however_often_it_occurs(numbers, seed):
+    if len(set(numbers)) < 2:
+        numbers = [*numbers, 31]
+    pairs = Pairs([str(number) for number in numbers], ["x"] * len(numbers))
+    trained, held_out = hold_out(pairs, seed)
+    assert len(trained) + len(held_out) == len(pairs)
+    assert set(trained.sources).isdisjoint(held_out.sources)
+    assert len(set(held_out.sources)) == max(1, len(set(numbers)) // 10)
 
 
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (b"", "has 0 lines"),
-        (b"a\tb\n", "has 1 lines"),
+        (b"", "has 0 different sources; at least 2"),
+        (b"a\tb\na\tc\n", "has 1 different sources; at least 2"),
         (b"a\tb\nc d\n", "line 2: expected source<TAB>target"),
         (b"a\tb\tc\n", "line 1: expected source<TAB>target"),
         (b"a\t \n", "line 1: expected source<TAB>target"),

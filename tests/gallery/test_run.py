@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from rnn_tutorial.gallery import run as gallery_run
 from rnn_tutorial.gallery.checkpoint import find_run
+from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.runs.saved_run import load_run
@@ -21,8 +23,11 @@ class LineConfig(GalleryConfig):
     run_name: str = same_setting("run_name", "line")
 
 
-def train(tmp_path, data=None, stop_at=None, broken_at=None, **flags):
-    """Fit y = 2 x with noise from PyTorch's generator; returns the run, its status and model."""
+def train(tmp_path, data=None, stop_at=None, late=False, broken_at=None, **flags):
+    """Fit y = 2 x with noise from PyTorch's generator; returns the run, its status and model.
+
+    A signal comes in update `stop_at`: before it is recorded or, if late, before it is saved.
+    """
     defaults = {"quick": True, "resume": None, "tracker": "disabled", "save_dir": str(tmp_path)}
     if flags.get("resume"):
         defaults = {"quick": False, "tracker": "disabled"}
@@ -42,16 +47,18 @@ def train(tmp_path, data=None, stop_at=None, broken_at=None, **flags):
                 grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
                 set_learning_rate(optimizer, run.learning_rate)
                 optimizer.step()
-                if step + 1 == stop_at:
+                if step + 1 == stop_at and not late:
                     run.stop.signum = 2
                 run.record_update(loss, grad_norm)
                 if run.needs_evaluation:
                     error = (model.weight.item() - 2) ** 2
                     run.record_evaluation(-error, {"error": error})
                 run.log()
+                if step + 1 == stop_at:
+                    run.stop.signum = 2
                 if run.checkpoint_is_due:
                     run.save(model, optimizer, {"total": total})
-        status = run.finish(model, ["a line"], ask="evaluate")
+        status = finish(run, model, ["a line"], ask="evaluate")
     return run, status, model
 
 
@@ -88,6 +95,37 @@ def test_a_run_that_was_stopped_before_its_first_evaluation_goes_on(tmp_path):
     assert status == 0 and read(resumed, "result.json")["steps"] == 30
 
 
+def test_a_signal_in_mid_update_stops_the_next_one_with_a_score_that_is_its_own(tmp_path):
+    whole, _, _ = train(tmp_path)
+    stopped, status, _ = train(tmp_path, stop_at=3, late=True)
+    assert status == 130 and [p.name for p in stopped.folder.glob("*.pt")] == ["model_step_4.pt"]
+    checkpoint, _ = find_run(str(stopped.folder), "line", LineConfig)
+    assert checkpoint.score == -((checkpoint.weights["weight"].item() - 2) ** 2)
+    resumed, status, _ = train(tmp_path, resume=str(stopped.folder))
+    assert status == 0
+    hashes = [read(run, "result.json")["weights_hash"] for run in (whole, resumed)]
+    assert hashes[0] == hashes[1]
+
+
+def test_the_tracker_gets_numbers_at_every_log_and_evaluation(tmp_path, monkeypatch):
+    logged = {}
+
+    class Recorder:
+        def log(self, values, step):
+            logged[step] = {name: float(value) for name, value in values.items()}
+
+        def end(self):
+            pass
+
+        finish = end
+
+    monkeypatch.setattr(gallery_run, "start_tracker", lambda *choice, **options: Recorder())
+    run, _, _ = train(tmp_path)
+    assert list(logged) == [1, 5, 10, 15, 20, 25, 30]
+    assert logged[1].keys() >= {"loss", "current_lr", "grad_norm"}
+    assert logged[30]["score"] == -logged[30]["error"] == run.score
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
     whole, _, _ = train(tmp_path)
     before = {path.name: path.read_bytes() for path in whole.folder.iterdir()}
@@ -119,6 +157,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
         ({"resume": str(run.folder), "lr": 1.0}, "--lr 1.0 differs from the resumed run's"),
         ({"resume": str(tmp_path)}, "is not the folder of a run"),
         ({"cell": "transformer"}, "--cell 'transformer' is not one of rnn, gru, lstm"),
+        ({"resume": ""}, "--resume '' is empty"),
+        ({"run_name": ""}, "--run_name '' is empty"),
         ({"warmup_step": 99}, "--warmup_step 99 must be smaller than --total_steps 30"),
     ):
         with pytest.raises(ValueError, match=reason):
@@ -127,8 +167,21 @@ def test_what_does_not_fit_is_refused(tmp_path):
         find_run(str(tmp_path / "none"), "text", LineConfig)
     with pytest.raises(ValueError, match=r"is of the task 'line', not of 'text'"):
         find_run(str(run.folder), "text", LineConfig)
+    with pytest.raises(ValueError, match=r"there is no trained run of 'text' in"):
+        find_run(str(tmp_path), "text", LineConfig)
+    assert find_run(str(tmp_path), "line", LineConfig)[0].path.parent == run.folder
     with pytest.raises(ValueError, match=r"is not a checkpoint of this project"):
         load_run(str(run.folder / "model_step_12.pt"))
+
+
+def test_a_short_training_has_a_short_warmup():
+    def warmup(**flags):
+        flags = {"resume": None, "quick": False, "device": "cpu", **flags}
+        return configure(LineConfig, flags, QUICK)[0].warmup_step
+
+    assert warmup() == LineConfig.warmup_step == 100
+    assert [warmup(total_steps=50), warmup(total_steps=5)] == [5, 0]
+    assert [warmup(total_steps=50, warmup_step=20), warmup(quick=True)] == [20, 0]
 
 
 def test_a_damaged_checkpoint_is_passed_over_or_refused(tmp_path, capsys):

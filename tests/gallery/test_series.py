@@ -80,6 +80,8 @@ def test_a_column_is_read_as_it_was_written(tmp_path_factory, values, delimiter,
 @pytest.mark.parametrize(
     ("content", "name", "reason"),
     [
+        (b"1\n2\n3\n", "", "has no header: its first line holds the number 1; name the columns"),
+        (b"a\n1_000\n", "a", "line 2: '1_000' is not a number"),
         (b"", "a", "own.csv' is empty; it needs a header and a number a line"),
         (b"a,b\n1,2\n", "c", "no column named 'c'; there are 'a', 'b'"),
         (b"a,b\n1,2\n", "", "needs a --column; there are 'a', 'b'"),

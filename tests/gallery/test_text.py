@@ -289,7 +289,7 @@ def test_files_of_another_network_or_arithmetic_are_refused():
     with pytest.raises(ValueError, match="compressed with another network"):
         decompress(packed, other)
     other.identity = network.identity  # as if the same weights gave other products
-    with pytest.raises(ValueError, match="this machine or its PyTorch rounds otherwise"):
+    with pytest.raises(ValueError, match="this machine or its PyTorch rounds differently"):
         decompress(packed, other)
 
 
@@ -478,7 +478,7 @@ def test_a_text_that_has_changed_is_not_evaluated_nor_learned_on(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "novel.txt").write_text("another text\n" * 500)
     run = trained / "output/gallery/text"
-    assert_matches(refused(capsys, "evaluate", "--run", run), "another fingerprint")
+    assert_matches(refused(capsys, "evaluate", "--run", run), "has learned: it has changed since")
     assert_matches(refused(capsys, "train", "--resume", run), "the data have changed")
 
 
@@ -487,5 +487,5 @@ def test_a_refusal_as_a_user_sees_it(run_command, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "python -m rnn_tutorial.gallery.text: error: there is no trained run of 'text' in "
-        "./output/gallery/; train first: python -m rnn_tutorial.gallery.text train\n"
+        "'output/gallery'; train first: python -m rnn_tutorial.gallery.text train\n"
     )

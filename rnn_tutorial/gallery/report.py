@@ -1,0 +1,68 @@
+"""What a training of the gallery says at its end, on the screen and in result.json."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from torch import nn
+
+from rnn_tutorial.gallery.run import GalleryRun, count_parameters
+from rnn_tutorial.runs.archive import weights_hash
+from rnn_tutorial.runs.folder import BEST_FILE, RESULT_FILE, checkpoint_path, write_json
+from rnn_tutorial.runs.provenance import versions
+from rnn_tutorial.runs.terminal import shown, typed
+
+
+def finish(run: GalleryRun, model: nn.Module, lines: Sequence[str] = (), ask: str = "") -> int:
+    """Say how the run ended, and write result.json if it is over; returns the exit status.
+
+    Args:
+        run: after its loop.
+        model: as it is now.
+        lines: what the evaluation found, in words.
+        ask: the command to type next, after the program: "sample".
+    """
+    if run.diverged:
+        print(
+            f"The loss is not a finite number at step {run.step:,}; try a lower --lr or "
+            "--max_grad_norm."
+        )
+        return 1
+    if not run.is_over:
+        print(f"Stopped after {run.step:,} updates; {run.resume_hint}")
+        return 128 + (run.stop.signum or signal.SIGTERM)
+    if run.is_finished:
+        print(f"Run {shown(run.folder)} is finished.")
+    else:
+        write_result(run, model)
+        print(f"\nTrained {run.step:,} updates in {run.elapsed_seconds:.1f} s.")
+        for line in lines:
+            print(shown(line))
+        print(f"Checkpoint: {shown(checkpoint_path(run.folder, run.step))}")
+    if ask:
+        print(f"Next: {run.program} {ask} --run {shown(typed(run.folder))}")
+    return 0
+
+
+def write_result(run: GalleryRun, model: nn.Module) -> None:
+    """Write result.json: the final figures and what they were measured on."""
+    result = {
+        "task": run.task,
+        "run_id": run.run_id,
+        "config": asdict(run.config),
+        "data": run.data,
+        "steps": run.step,
+        "model_parameters": count_parameters(model),
+        "elapsed_seconds": run.elapsed_seconds,
+        "checkpoint": checkpoint_path(run.folder, run.step).name,
+        "best_checkpoint": BEST_FILE if run.config.early_stopping_patience > 0 else None,
+        "best_score": run.history.best_accuracy,
+        "best_step": run.history.best_step,
+        "score": run.score,
+        "figures": run.figures,
+        "weights_hash": weights_hash(model.state_dict()),
+        "versions": versions(),
+    }
+    write_json(run.folder / RESULT_FILE, result)
