@@ -6,13 +6,21 @@ import csv
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rnn_tutorial.gallery.corpus import read_text
-from rnn_tutorial.gallery.series import Series, fill_gaps
+from rnn_tutorial.gallery.series import FILE, SERIES, Series, fill_gaps
 
 MAX_VALUES = 100_000  # statsmodels would fit a longer series for many minutes
+
+
+def load_series(config: Any) -> Series:
+    """The series of a ForecastConfig, from the library or a file; ValueError if it is refused."""
+    if config.series == FILE:
+        return read_column(config.csv, config.column)
+    return SERIES[config.series].load(config.seed)
 
 
 def read_column(path: str, column: str) -> Series:

@@ -29,13 +29,13 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from rnn_tutorial.gallery.checkpoint import find_run, load_weights, require_same_data
-from rnn_tutorial.gallery.column import read_column
+from rnn_tutorial.gallery.column import load_series
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.comparison import compare, draw, report
 from rnn_tutorial.gallery.pictures import check_picture
 from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
-from rnn_tutorial.gallery.series import FILE, SERIES, Series, SeriesDefaults
+from rnn_tutorial.gallery.series import FILE, SERIES, SeriesDefaults
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
 from rnn_tutorial.model.layers import CELLS
@@ -177,13 +177,6 @@ def with_choices(config: ForecastConfig) -> ForecastConfig:
         period=config.period or suits.period,
         difference=difference if config.difference == "auto" else config.difference,
     )
-
-
-def load_series(config: ForecastConfig) -> Series:
-    """The series of a configuration; ValueError if a file is refused."""
-    if config.series == FILE:
-        return read_column(config.csv, config.column)
-    return SERIES[config.series].load(config.seed)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnn_tutorial.gallery import forecast
+from rnn_tutorial.gallery.column import load_series
 from rnn_tutorial.gallery.comparison import compare, report
 from rnn_tutorial.gallery.forecast import (
     QUANTILES,
     ForecastConfig,
     Forecaster,
-    load_series,
     load_trained,
     pinball_loss,
     with_choices,
@@ -377,7 +377,7 @@ def test_a_leak_is_labelled_as_wrong_and_shown_beside_its_use(tmp_path, monkeypa
         (["train", "--csv", "own.csv", "--column", "sales"], "3 values, of which 3 train, are too"),
         (["train", "--csv", "flat.csv"], "its training part never changes"),
         (["train", "--csv", "flat.csv", "--series", "co2"], "cannot be combined with --series co2"),
-        (["train", "--series", "file"], "--csv '' cannot be combined with --series file"),
+        (["train", "--series", "file"], "--series file needs a --csv FILE"),
         (["train", "--column", "a"], "--column 'a' needs a --csv FILE"),
         (["train", "--window", "250"], "too few for --window 250"),
         (["train", "--horizon", "31"], "too few for .* --horizon 31"),
