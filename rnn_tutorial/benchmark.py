@@ -25,7 +25,7 @@ from rnn_tutorial.measure import answers, training
 from rnn_tutorial.measure.growth import GROWTH, measure_growth
 from rnn_tutorial.measure.products import compare_products, describe_products
 from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
-from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.folder import check_place, read_json, write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser
@@ -169,8 +169,8 @@ def _check(flags: argparse.Namespace, names: Sequence[str]) -> None:
         raise ValueError(f"--figure {str(flags.figure)!r} draws growth, which --only leaves out")
     if flags.figure:
         check_picture(flags.figure)
-    if flags.json and (flags.json.is_dir() or not flags.json.parent.is_dir()):
-        raise ValueError(f"--json {str(flags.json)!r} is not a file in a folder that exists")
+    if flags.json:
+        check_place(flags.json, "--json")
 
 
 if __name__ == "__main__":

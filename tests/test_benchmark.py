@@ -141,8 +141,8 @@ def test_the_command_measures_draws_and_keeps_the_figures(tmp_path, capsys):
     [
         ("--quick --only runs", "--only runs is what --quick leaves out"),
         ("--only training --figure f.png", "draws growth, which --only leaves out"),
-        ("--json missing/f.json", "not a file in a folder"),
-        ("--figure missing/f.png", "not a file in a folder"),
+        ("--json missing/f.json", "there is no folder 'missing'"),
+        ("--figure missing/f.png", "there is no folder 'missing'"),
         ("--only training --json damaged.json", "damaged JSON"),
     ],
 )

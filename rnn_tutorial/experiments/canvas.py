@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnn_tutorial.runs.folder import check_place
+
 # Each colour on light and on dark pages. The first eight are those of Okabe and Ito (Color
 # Universal Design, 2008), some made darker or lighter to stand out from the page.
 _COLOURS = {
@@ -132,8 +134,7 @@ def check_picture(path: Path) -> None:
     """Raise ValueError if no picture can have this path, before the work that it shows."""
     if path.suffix.lower() not in PICTURES:
         raise ValueError(f"--figure {str(path)!r} does not end in one of {', '.join(PICTURES)}")
-    if (path.exists() and not path.is_file()) or not path.parent.is_dir():
-        raise ValueError(f"--figure {str(path)!r} is not a file in a folder that exists")
+    check_place(path, "--figure")
 
 
 def save(figure: Any, path: Path, edit: Callable[[str], str] = str, bottom: float = 0) -> None:

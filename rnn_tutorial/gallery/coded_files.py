@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rnn_tutorial.gallery import coder
 from rnn_tutorial.gallery.coder import Network
-from rnn_tutorial.runs.folder import read_file, write_atomically
+from rnn_tutorial.runs.folder import check_place, read_file, write_atomically
 from rnn_tutorial.runs.terminal import shown
 
 ENDING = ".rnn"
@@ -50,10 +50,9 @@ def _call(code, file: str, content: bytes, network: Network) -> bytes:
 
 
 def _new_file(name: str) -> Path:
-    """A path at which nothing is; ValueError if something is, or its folder is not there."""
+    """A path at which nothing is; ValueError if something is, or nothing can be written there."""
     path = Path(name)
     if path.exists() or path.is_symlink():
         raise ValueError(f"{name!r} exists; name another file with --output")
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {str(path.parent)!r} for {path.name!r}")
+    check_place(path, "--output")
     return path

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rnn_tutorial.gallery.source_classes import CLASSES
-from rnn_tutorial.runs.folder import write_atomically
+from rnn_tutorial.runs.folder import check_place, write_atomically
 from rnn_tutorial.runs.terminal import shown
 
 COLOR_CHOICES = ("auto", "always", "never")
@@ -118,10 +118,9 @@ def check_page(page: str, source: Path) -> Path:
     path = Path(page)
     if path.suffix.lower() not in (".html", ".htm"):  # nobody overwrites source by a slip
         raise ValueError(f"--html {page!r} does not end in .html or .htm")
-    if not path.parent.is_dir():
-        raise ValueError(f"--html {page!r}: there is no folder {str(path.parent)!r}")
-    if path.is_dir() or (path.exists() and source.exists() and path.samefile(source)):
-        raise ValueError(f"--html {page!r} is {'a folder' if path.is_dir() else 'the file itself'}")
+    check_place(path, "--html")
+    if path.exists() and source.exists() and path.samefile(source):
+        raise ValueError(f"--html {page!r} is the file itself")
     return path
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.runs.folder import write_atomically
+from rnn_tutorial.runs.folder import check_place, write_atomically
 
 
 def check_picture(path: str | None) -> None:
@@ -16,13 +15,7 @@ def check_picture(path: str | None) -> None:
         return
     if not path.endswith(".png"):
         raise ValueError(f"--figure {path!r} does not end in .png")
-    figure = Path(path)
-    if not figure.parent.is_dir():
-        raise ValueError(f"--figure {path!r}: there is no folder {str(figure.parent)!r}")
-    if figure.exists() and not figure.is_file():
-        raise ValueError(f"--figure {path!r} is not a file")
-    if not os.access(figure.parent, os.W_OK):
-        raise ValueError(f"--figure {path!r}: its folder cannot be written to")
+    check_place(Path(path), "--figure")
 
 
 def new_figure(width: float, height: float) -> Any:

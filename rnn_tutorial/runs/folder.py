@@ -30,6 +30,7 @@ BEST_FILE = "model_best.pt"
 _TEMPORARY = re.compile(
     r"\.(config\.json|metrics\.jsonl|result\.json|model_\w+(\.certificate\.npz|\.pt))\.\w*\.?tmp"
 )
+_LONGEST_NAME = 200  # bytes; file systems allow 255, and write_atomically adds some
 
 
 class MetricsLine(TypedDict, total=False):
@@ -170,6 +171,24 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+
+
+def check_place(path: Path, flag: str) -> None:
+    """Raise ValueError if no file can be written at a path, before the work that fills it.
+
+    Args:
+        path: of a file that is there or not.
+        flag: what the user gave it with, for the message.
+    """
+    shown = f"{flag} {str(path)!r}"
+    if not path.parent.is_dir():
+        raise ValueError(f"{shown}: there is no folder {str(path.parent)!r}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{shown} is {'a folder' if path.is_dir() else 'not a regular file'}")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{shown}: the folder {str(path.parent)!r} cannot be written to")
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise ValueError(f"{shown}: the name is longer than {_LONGEST_NAME} bytes")
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -461,7 +461,10 @@ def assert_matches(sentence, reason):
         (["compress", "nowhere"], "'nowhere' cannot be read"),
         (["compress", "."], "is not a regular file"),
         (["compress", "novel.txt", "--output", "novel.txt"], "'novel.txt' exists; name another"),
-        (["compress", "novel.txt", "--output", "no/where"], "there is no folder 'no' for 'where'"),
+        (
+            ["compress", "novel.txt", "--output", "no/where"],
+            "'no/where': there is no folder 'no'",
+        ),
         (["decompress", "novel.txt"], "'novel.txt' does not end in .rnn"),
         (["decompress", "novel.txt", "--output", "n"], "'novel.txt': it was not written by the co"),
     ],

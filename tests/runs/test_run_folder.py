@@ -8,6 +8,7 @@ import pytest
 from rnn_tutorial.runs import folder as run_folder
 from rnn_tutorial.runs.folder import (
     MetricsFile,
+    check_place,
     claim_run_folder,
     find_checkpoint,
     write_atomically,
@@ -104,3 +105,20 @@ def test_metrics_after_the_checkpoint_and_a_half_line_are_dropped(tmp_path):
     metrics.close()
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(r["step"], r["loss"]) for r in records] == [(100, 0.01), (200, 0.005), (300, 0.0)]
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_by_its_flag(tmp_path, monkeypatch):
+    (tmp_path / "there").write_text("kept")
+    for name in ("new", "there"):
+        check_place(tmp_path / name, "--figure")
+    for name, reason in (
+        ("no/where", "--figure '.*where': there is no folder '.*no'"),
+        (".", "--figure .* is a folder"),
+        ("n" * 201, "the name is longer than 200 bytes"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            check_place(tmp_path / name, "--figure")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ValueError, match=r"the folder '.*' cannot be written to"):
+        check_place(tmp_path / "new", "--figure")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
