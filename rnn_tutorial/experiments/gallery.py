@@ -70,12 +70,50 @@ def _forecast(series: str, *flags: str) -> Variant:
     return Variant(("--series", series, *flags), evaluate=("--horizon", _HORIZONS[series]))
 
 
+_FEWER_UPDATES = ("--total_steps", "2500")
+_LONGER_SUMS = (("--digits", "4"),)
+
+
+def _addition(*flags: str) -> Variant:
+    return Variant(flags, also=_LONGER_SUMS)
+
+
 GALLERY = {
+    "text": GalleryExperiment(
+        "How well is the next character predicted, and what is the memory worth?",
+        {
+            "LSTM": Variant(evaluate=("--baselines", "--by_position", "--parse_share")),
+            # of as many parameters each
+            "LSTM, fewer updates": Variant(_FEWER_UPDATES),
+            "GRU, fewer updates": Variant(
+                (*_FEWER_UPDATES, "--cell", "gru", "--hidden_dim", "298")
+            ),
+            "RNN, fewer updates": Variant(
+                (*_FEWER_UPDATES, "--cell", "rnn", "--hidden_dim", "519", "--lr", "0.001")
+            ),
+            "random pieces, fewer updates": Variant(
+                (*_FEWER_UPDATES, "--sampling", "random"), evaluate=("--by_position",)
+            ),
+        },
+    ),
     "highlight": GalleryExperiment(
         "What does reading backwards know?",
         {
             "both directions": Variant(num_seeds=2, also=(("--window", "128"),)),
             "forward only": Variant(("--no-bidirectional",), num_seeds=2),
+        },
+    ),
+    "addition": GalleryExperiment(
+        "How many of a million sums are wrong, and what does each part bring?",
+        {
+            "all of it": Variant(num_seeds=20, also=_LONGER_SUMS),
+            "written from the first digit on": _addition("--no-reversed"),
+            "without attention": _addition("--no-attention"),
+            "half of the teacher": _addition("--teacher_forcing", "0.5"),
+            "without a teacher": _addition("--teacher_forcing", "0"),
+            "neither decay nor noise": _addition("--weight_decay", "0", "--embed_noise", "0"),
+            "uniform sums": _addition("--short_share", "0"),
+            **{f"{n:,} pairs": _addition("--num_pairs", str(n)) for n in (5_000, 10_000, 20_000)},
         },
     ),
     "forecast": GalleryExperiment(
