@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,12 +43,14 @@ class Variant:
         num_seeds: 0, 1, … of them.
         evaluate: flags of `evaluate`, beside --json.
         also: flags of further evaluations of the same network.
+        asked: a command that the network of seed 0 answers; what it prints is kept.
     """
 
     flags: tuple[str, ...] = ()
     num_seeds: int = 5
     evaluate: tuple[str, ...] = ()
     also: tuple[tuple[str, ...], ...] = ()
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,13 @@ GALLERY = {
     "text": GalleryExperiment(
         "How well is the next character predicted, and what is the memory worth?",
         {
-            "LSTM": Variant(evaluate=("--baselines", "--by_position", "--parse_share")),
+            "LSTM": Variant(
+                evaluate=("--baselines", "--by_position", "--parse_share"),
+                asked=(
+                    *("sample", "--prompt", "def ", "--temperature", "0.5", "--top_k", "40"),
+                    *("--num_chars", "400", "--seed", "1"),
+                ),
+            ),
             # of as many parameters each
             "LSTM, fewer updates": Variant(_FEWER_UPDATES),
             "GRU, fewer updates": Variant(
@@ -106,7 +115,7 @@ GALLERY = {
     "addition": GalleryExperiment(
         "How many of a million sums are wrong, and what does each part bring?",
         {
-            "all of it": Variant(num_seeds=20, also=_LONGER_SUMS),
+            "all of it": Variant(num_seeds=20, also=_LONGER_SUMS, asked=("ask", "535+61")),
             "written from the first digit on": _addition("--no-reversed"),
             "without attention": _addition("--no-attention"),
             "half of the teacher": _addition("--teacher_forcing", "0.5"),
@@ -148,16 +157,7 @@ def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:
     Raises:
         RuntimeError: a command failed.
     """
-    key = [
-        task,
-        variant.flags,
-        variant.evaluate,
-        variant.also,
-        seed,
-        code_version(CODE),
-        versions(),
-    ]
-    folder = CACHE / f"{task}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"
+    folder = _folder(task, variant, seed)
     kept = folder / "figures.json"
     if kept.exists():
         return read_json(kept)
@@ -184,6 +184,29 @@ def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:
     }
     write_json(kept, figures)
     return figures
+
+
+def _folder(task: str, variant: Variant, seed: int) -> Path:
+    """Where a network and its figures are kept: named by what determines them."""
+    key = [
+        task,
+        variant.flags,
+        variant.evaluate,
+        variant.also,
+        seed,
+        code_version(CODE),
+        versions(),
+    ]
+    return CACHE / f"{task}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"
+
+
+def _answer(task: str, variant: Variant) -> dict[str, str]:
+    """The command and what the network of seed 0 prints, or nothing if it is not asked."""
+    if not variant.asked:
+        return {}
+    run = _folder(task, variant, 0) / "run"
+    asked = shlex.join([task, *variant.asked])
+    return {"asked": asked, "answer": _launch(task, *variant.asked, "--run", str(run))}
 
 
 def _launch(task: str, *arguments: str) -> str:
@@ -228,6 +251,7 @@ def run_experiment(task: str, jobs: int, num_seeds: int | None = None) -> dict[s
                 "flags": " ".join(variant.flags),
                 "evaluate": " ".join(variant.evaluate),
                 "runs": [run.result() for (of, _), run in futures.items() if of == name],
+                **_answer(task, variant),
             }
             for name, variant in experiment.variants.items()
         },
