@@ -84,7 +84,7 @@ def draw_highlight(path: Path) -> None:
 
 def draw_addition(path: Path) -> None:
     """Wrong answers among a million sums: a dot a seed, a row a variant, zero at the left."""
-    variants = runs_of("addition")
+    variants = runs_of("addition") | runs_of("addition_parts")
     figure, axes = new_figure(7, 0.8 + 0.36 * len(variants))
     for row, runs in enumerate(reversed(variants.values())):
         wrong = [run["figures"]["wrong"] for run in runs]

@@ -50,7 +50,7 @@ def text_cells(results: _Results) -> str:
         minutes = statistics.median(run["seconds"] for run in runs) / 60
         rows.append(
             [
-                name.partition(",")[0],
+                name,
                 f"{runs[0]['model_parameters']:,}",
                 f"{runs[0]['steps']:,}",
                 spread_of(bits, "{:.3f}".format),
@@ -214,10 +214,11 @@ def _figure(variant: str, name: str, form: str) -> Callable[[_Results], str]:
 
 GALLERY_TABLES: dict[str, Callable[[_Results], str]] = {
     "text-compressors": text_compressors,
-    "text-cells": text_cells,
+    "text_cells": text_cells,
     "text-parsed": text_parsed,
     "text-characters": _figure("LSTM", "characters", "{:,.0f}"),
-    "addition-variants": addition_variants,
+    "addition-all": addition_variants,
+    "addition_parts": addition_variants,
     "addition-answer": _answer_of("all of it"),
     "text-sample": _answer_of("LSTM"),
     "addition-minutes": _addition_minutes,
