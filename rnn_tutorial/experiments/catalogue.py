@@ -138,10 +138,7 @@ EXPERIMENTS = {
     ),
     "longer": Experiment(
         "Do longer sequences prove the sums that ten digits leave open?",
-        {
-            f"sum modulo {m}": (*_MACHINES[f"sum modulo {m}"], "--max_seq_len", "15")
-            for m in (5, 7)
-        },
+        {f"sum modulo {m}": (*_MACHINES[f"sum modulo {m}"], "--max_seq_len", "15") for m in (5, 7)},
         lengths=LONG,
     ),
     "sampling": Experiment(
