@@ -12,6 +12,7 @@ import os
 import posixpath
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,24 +34,30 @@ FIRST_CELL = (
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"<!-- (?:(?:table|code): [\w.-]+|end) -->\n?")
 _LINK = re.compile(r'(\]\(|src="|srcset=")([^)#":]+)(?=[)#"])')  # not to other hosts
-# What would wait for the reader, or repeat the installation and the tests.
-_NOT_RUN = re.compile(r"pip install|pytest|swanlab|--resume|predict_cls_rnn\.py$", re.MULTILINE)
+_INSTALL = "python -m pip install -r requirements.txt && "
+# What would wait for the reader, run the tests, or need a file that the reader writes.
+_NOT_RUN = re.compile(r"pytest|swanlab|my_net|--resume|predict_cls_rnn\.py$", re.MULTILINE)
 _SECONDS = 3600  # of one cell
 
 
-def write_notebooks(names: list[str] | None = None) -> list[Path]:
-    """Write and execute notebooks, by default all; returns where they lie."""
-    import nbformat
+def write_notebook(name: str) -> Path:
+    """Make, execute and write a notebook; returns where it lies.
 
-    paths = []
-    for name in names or NOTEBOOKS:
-        notebook = make_notebook(name)
+    Raises:
+        RuntimeError: a cell failed.
+    """
+    import nbformat
+    from nbclient.exceptions import CellExecutionError
+
+    notebook = make_notebook(name)
+    try:
         execute(notebook)
-        path = REPOSITORY / FOLDER / f"{name}.ipynb"
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, (nbformat.writes(notebook) + "\n").encode())
-        paths.append(path)
-    return paths
+    except CellExecutionError as error:
+        raise RuntimeError(f"a cell of {NOTEBOOKS[name]} failed: {error}") from None
+    path = REPOSITORY / FOLDER / f"{name}.ipynb"
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, (nbformat.writes(notebook) + "\n").encode())
+    return path
 
 
 def make_notebook(name: str) -> Any:
@@ -82,9 +89,10 @@ def _cells(text: str, folder: str) -> Iterator[Any]:
         if is_code:
             yield from _prose_cell(prose, folder)
             prose = ""
-            lines = content.splitlines()
-            source = content if language == "python" else "\n".join(f"!{line}" for line in lines)
-            yield v4.new_code_cell(source)
+            if language == "sh":  # the first cell has installed
+                lines = content.replace(_INSTALL, "").splitlines()
+                content = "\n".join(f"!{line}" for line in lines)
+            yield v4.new_code_cell(content)
         else:
             prose += block[0]
     yield from _prose_cell(prose + text[place:], folder)
@@ -101,7 +109,9 @@ def _prose_cell(text: str, folder: str) -> Iterator[Any]:
 
 
 def execute(notebook: Any, commands: bool = True) -> None:
-    """Run the cells of a notebook but the first, in the project's folder; keeps what they print.
+    """Run the cells of a notebook but the first, and keep what they print.
+
+    They run in an empty folder with links to the project, so that runs have the names they should.
 
     Args:
         commands: also those that start with "!".
@@ -111,20 +121,29 @@ def execute(notebook: Any, commands: bool = True) -> None:
     """
     from nbclient import NotebookClient
 
-    resources = {"metadata": {"path": str(REPOSITORY)}}
-    client = NotebookClient(notebook, timeout=_SECONDS, resources=resources)
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     plain = {"PATH": programs, "PYTHONWARNINGS": "default", "OMP_NUM_THREADS": "1"}
-    with client.setup_kernel(env={**os.environ, **plain}):
-        for index, cell in enumerate(notebook.cells):
-            is_command = cell.source.startswith("!")
-            if index == 0 or cell.cell_type != "code" or (is_command and not commands):
-                continue
-            client.execute_cell(cell, index)
-            for output in cell.outputs:
-                if "text" in output:
-                    output.text = _as_shown(output.text)
-            cell.metadata = {}  # without the time of day
+    with tempfile.TemporaryDirectory() as folder:
+        for path in REPOSITORY.iterdir():
+            if path.name not in ("output", "swanlog"):
+                Path(folder, path.name).symlink_to(path)
+        client = NotebookClient(
+            notebook, timeout=_SECONDS, resources={"metadata": {"path": folder}}
+        )
+        with client.setup_kernel(env={**os.environ, **plain}):
+            for index, cell in enumerate(notebook.cells):
+                is_wanted = commands or not cell.source.startswith("!")
+                if index and cell.cell_type == "code" and is_wanted:
+                    client.execute_cell(cell, index)
+                    _tidy(cell)
+
+
+def _tidy(cell: Any) -> None:
+    """Drop the time of day, and what a terminal would not show in the end."""
+    cell.metadata = {}
+    for output in cell.outputs:
+        if "text" in output:
+            output.text = _as_shown(output.text)
 
 
 def _as_shown(text: str) -> str:
