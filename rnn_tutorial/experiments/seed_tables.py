@@ -46,6 +46,10 @@ def show_tenths(share: float) -> str:
     return "100" if share == 1 else f"{math.floor(share * 1e3) / 10:.1f}"
 
 
+def _two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):g}"
+
+
 def _spread(value: Callable[[dict[str, Any]], float]) -> Callable[[Runs], str]:
     return lambda runs: spread_of([value(run) for run in runs], show_tenths)
 
@@ -64,9 +68,9 @@ _COLUMNS: dict[str, Callable[[Runs], str]] = {
     "at 10": _all_right(10),
     "at 100": _all_right(100),
     "at 1,000": _all_right(1000),
-    "right at 10, %": _whole(right_at(10)),
-    "right at 100, %": _whole(right_at(100)),
-    "right at 1,000, %": _whole(right_at(1000)),
+    "at 10, %": _whole(right_at(10)),
+    "at 100, %": _whole(right_at(100)),
+    "at 1,000, %": _whole(right_at(1000)),
 }
 
 # ---- tables ----
@@ -78,7 +82,10 @@ def seeds_table(columns: Sequence[str], rows: Sequence[str] = ()) -> Table:
     def table(results: Results) -> str:
         names = rows or results["variants"]
         runs = {name: results["variants"][name]["runs"] for name in names}
-        cells = [[name, *(_COLUMNS[c](own) for c in columns)] for name, own in runs.items()]
+        cells = [
+            [name.partition(" instead")[0], *(_COLUMNS[column](own) for column in columns)]
+            for name, own in runs.items()
+        ]
         return markdown(["variant", *columns], cells)
 
     return table
@@ -94,10 +101,10 @@ def published(results: Results) -> str:
 
 def alike(results: Results) -> str:
     """Networks of about as many parameters: right answers by length, and an update's time."""
-    columns = ("to 5", "right at 100, %", "right at 1,000, %")
+    columns = ("to 5", "at 100, %", "at 1,000, %")
     cells = [
         [
-            *(name, *(_COLUMNS[column](variant["runs"]) for column in columns)),
+            *(name.replace(", two layers", ""), *(_COLUMNS[c](variant["runs"]) for c in columns)),
             f"{results['update_seconds'][name]['median'] * 1e6:,.0f}",
         ]
         for name, variant in results["variants"].items()
@@ -153,19 +160,19 @@ def proofs(results: Results) -> str:
 def drift(results: Results) -> str:
     """What becomes of each network's states: right answers far out, wrong steps, fading errors."""
     far = results["times"].index(20)
-    columns: dict[str, tuple[Callable[[dict[str, Any]], float], str]] = {
-        "mod 2, %": (lambda seed: 100 * seed["modulo_2"][-1], "{:.0f}"),
-        "mod 5, %": (lambda seed: 100 * seed["modulo_5"][-1], "{:.0f}"),
-        "wrong steps": (lambda seed: seed["wrong_steps"], "{:.2g}"),
-        "1 in 100": (lambda seed: seed["farthest"][far], "{:.2f}"),
-        "error left, %": (lambda seed: 100 * seed["error_left"], "{:.2g}"),
+    columns: dict[str, Callable[[dict[str, Any]], float]] = {
+        "mod 2, %": lambda seed: 100 * seed["modulo_2"][-1],
+        "mod 5, %": lambda seed: 100 * seed["modulo_5"][-1],
+        "wrong steps": lambda seed: seed["wrong_steps"],
+        "1 in 100": lambda seed: seed["farthest"][far],
+        "error left, %": lambda seed: 100 * seed["error_left"],
     }
     cells = [
         [
             name,
             *(
-                spread_of([value(seed) for seed in network["seeds"]], form.format)
-                for value, form in columns.values()
+                _two_digits(statistics.median(map(value, network["seeds"])))
+                for value in columns.values()
             ),
         ]
         for name, network in results["networks"].items()
@@ -205,6 +212,13 @@ def first_exact(results: Results) -> str:
     runs = results["variants"]["solved"]["runs"]
     found = [run["curve"]["step"][run["curve"]["accuracy"].index(1)] for run in runs]
     return f"{statistics.median(found):,.0f}"
+
+
+def wrong_inputs(variant: str, choose: Callable[[list[int]], float]) -> Table:
+    """The least or the median number of wrong inputs of a variant's seeds."""
+    return lambda results: "{:,.0f}".format(
+        choose([run["wrong_inputs"] for run in results["variants"][variant]["runs"]])
+    )
 
 
 def drift_median(network: str, value: Callable[[dict[str, Any]], float], form: str) -> Table:

@@ -14,12 +14,13 @@ import inspect
 import itertools
 import pkgutil
 import re
+import statistics
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.experiments.catalogue import ABLATION, LONGER
+from rnn_tutorial.experiments.catalogue import ABLATION
 from rnn_tutorial.experiments.gallery_tables import GALLERY_TABLES
 from rnn_tutorial.experiments.lesson_tables import (
     gradients_table,
@@ -43,6 +44,7 @@ from rnn_tutorial.experiments.seed_tables import (
     published,
     right_at,
     seeds_table,
+    wrong_inputs,
 )
 from rnn_tutorial.measure.timing import show_mebibytes
 from rnn_tutorial.runs.folder import read_json
@@ -169,13 +171,15 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "published-parts": parts,
     "published-exact": count(is_exact),
     "published-at-10": count(lambda run: right_at(10)(run) == 1),
+    "published-least-wrong": wrong_inputs("sota_warmup", min),
+    "published-median-wrong": wrong_inputs("sota_warmup", statistics.median),
+    "digits-median-wrong": wrong_inputs(_SINGLE, statistics.median),
     "digits-exact": count(is_exact),
-    "digits-at-10": count(lambda run: right_at(10)(run) == 1),
     "digits-median-at-10": median_percent(_SINGLE, right_at(10)),
     "digits-median-at-100": median_percent(_SINGLE, right_at(100)),
     "ablation": seeds_table(("to 5", "accuracy, %", "at 10", "at 100", "at 1,000"), ABLATION),
-    "ablation-longer": seeds_table(("accuracy, %", "right at 10, %", "right at 100, %"), LONGER),
     "ablation-slower": median_percent(_SLOWER, lambda run: run["accuracy"]),
+    "ablation-slower-at-10": median_percent(_SLOWER, right_at(10)),
     "ablation-layers-at-1000": median_percent("two layers", right_at(1000)),
     "ablation-layers-modulo-2": median_percent("two layers", right_at(1000, 2)),
     "transformer": alike,
