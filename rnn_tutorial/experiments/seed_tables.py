@@ -183,13 +183,11 @@ def drift(results: Results) -> str:
 # ---- within sentences ----
 
 
-def median_percent(
-    variant: str, value: Callable[[dict[str, Any]], float], first: int | None = None
-) -> Table:
-    """The median of what a variant's seeds, or the first of them, reach."""
+def median_percent(variant: str, value: Callable[[dict[str, Any]], float]) -> Table:
+    """The median of what a variant's seeds reach."""
 
     def text(results: Results) -> str:
-        runs = results["variants"][variant]["runs"][:first]
+        runs = results["variants"][variant]["runs"]
         return f"{statistics.median(map(value, runs)):.0%}".replace("%", " %")
 
     return text

@@ -183,7 +183,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation-layers-at-1000": median_percent("two layers", right_at(1000)),
     "ablation-layers-modulo-2": median_percent("two layers", right_at(1000, 2)),
     "transformer": alike,
-    "transformer-five-seeds": median_percent("rnn, no decay, no noise", right_at(1000), 5),
     "ablation-batch": count(is_exact, "batch 64"),
     "solved-exact": count(is_exact),
     "solved-first": first_exact,

@@ -191,7 +191,6 @@ def test_figures_within_sentences():
     results = {"variants": {"some": {"runs": runs}, "others": {"runs": runs[:1]}}}
     median, right_at = seed_tables.median_percent, seed_tables.right_at
     assert median("some", right_at(10))(results) == "30 %"
-    assert median("some", right_at(10), first=2)(results) == "50 %"
     assert median("some", right_at(10, 2))(results) == "100 %"
     assert seed_tables.count(lambda run: right_at(10)(run) < 0.3)(results) == "2 of 4"
     assert seed_tables.count(lambda run: right_at(10)(run) < 0.3, "some")(results) == "1 of 3"
