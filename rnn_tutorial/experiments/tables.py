@@ -138,7 +138,7 @@ def _enumerations_table(enumerations: dict[str, Any]) -> str:
         ]
         for name, row in enumerations.items()
     ]
-    return markdown(["net and length", "inputs", "seconds", "MiB more"], rows)
+    return markdown(["network and length", "inputs", "seconds", "MiB more"], rows)
 
 
 def _processes_table(processes: dict[str, Any]) -> str:
