@@ -4,4 +4,5 @@ python -m rnn_tutorial.experiments list
 python -m rnn_tutorial.experiments run solved --num_seeds 20
 python -m rnn_tutorial.experiments.lesson
 python -m rnn_tutorial.experiments render
+python -m rnn_tutorial.experiments notebooks
 """

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from rnn_tutorial.experiments import __doc__ as package_doc
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS
 from rnn_tutorial.experiments.figures import render_figures
+from rnn_tutorial.experiments.notebooks import NOTEBOOKS, write_notebook
 from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import RESULTS, render
 from rnn_tutorial.measure.timing import spread, timed, updates
@@ -114,6 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print names and questions")
     commands.add_parser("render", help="write tables of the READMEs and figures from the results")
+    paper = commands.add_parser(
+        "notebooks", help="execute the tutorials as notebooks, and keep them"
+    )
+    paper.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NOTEBOOKS)}")
     timing = commands.add_parser("time", help="measure an update of each variant, in turns")
     able = [name for name, experiment in EXPERIMENTS.items() if experiment.timed]
     timing.add_argument("names", nargs="+", choices=able, metavar="NAME", help=f"of {able}")
@@ -148,6 +153,11 @@ def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
             write_atomically(readme, text.encode())
         render_figures()
         print(f"The tables of {', '.join(READMES)} and all figures are written.")
+    elif flags.command == "notebooks":
+        for name in flags.names or NOTEBOOKS:
+            if name not in NOTEBOOKS:
+                parser.error(f"{name!r} is not one of {', '.join(NOTEBOOKS)}")
+            print(f"Executed {write_notebook(name).relative_to(REPOSITORY)}")
     else:
         names = list(EXPERIMENTS) if flags.names == ["all"] else flags.names
         for name in names:

@@ -133,6 +133,11 @@ EXPERIMENTS = {
         lengths=LONG,
         few={"sum modulo 16": 5, "sum modulo 26": 5},  # never proved, in a minute each
     ),
+    "longer": Experiment(
+        "Do longer sequences prove the sums that ten digits leave open?",
+        {f"sum modulo {m}": (*_MACHINES[f"sum modulo {m}"], "--max_seq_len", "15") for m in (5, 7)},
+        lengths=LONG,
+    ),
     "sampling": Experiment(
         "What do training sequences that visit everything bring?",
         {

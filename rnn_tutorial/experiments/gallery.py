@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,12 +43,14 @@ class Variant:
         num_seeds: 0, 1, … of them.
         evaluate: flags of `evaluate`, beside --json.
         also: flags of further evaluations of the same network.
+        asked: a command that the network of seed 0 answers; what it prints is kept.
     """
 
     flags: tuple[str, ...] = ()
     num_seeds: int = 5
     evaluate: tuple[str, ...] = ()
     also: tuple[tuple[str, ...], ...] = ()
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,12 @@ class GalleryExperiment:
     """What is compared in one task of the gallery.
 
     Args:
+        task: its module.
         question: what it answers.
         variants: by name.
     """
 
+    task: str
     question: str
     variants: dict[str, Variant]
 
@@ -70,15 +75,72 @@ def _forecast(series: str, *flags: str) -> Variant:
     return Variant(("--series", series, *flags), evaluate=("--horizon", _HORIZONS[series]))
 
 
+_FEWER_UPDATES = ("--total_steps", "2500")
+_LONGER_SUMS = (("--digits", "4"),)
+
+
+def _addition(*flags: str) -> Variant:
+    return Variant(flags, also=_LONGER_SUMS)
+
+
 GALLERY = {
+    "text": GalleryExperiment(
+        "text",
+        "How well is the next character predicted, and what is the memory worth?",
+        {
+            "LSTM": Variant(
+                evaluate=("--baselines", "--by_position", "--parse_share"),
+                asked=(
+                    *("sample", "--prompt", "def ", "--temperature", "0.5", "--top_k", "40"),
+                    *("--num_chars", "400", "--seed", "1"),
+                ),
+            ),
+        },
+    ),
+    "text_cells": GalleryExperiment(
+        "text",
+        "Which cell, of as many parameters each, and what do pieces in order bring?",
+        {
+            "LSTM": Variant(_FEWER_UPDATES),
+            "GRU": Variant((*_FEWER_UPDATES, "--cell", "gru", "--hidden_dim", "298")),
+            "RNN": Variant(
+                (*_FEWER_UPDATES, "--cell", "rnn", "--hidden_dim", "519", "--lr", "0.001")
+            ),
+            "random pieces": Variant(
+                (*_FEWER_UPDATES, "--sampling", "random"), evaluate=("--by_position",)
+            ),
+        },
+    ),
     "highlight": GalleryExperiment(
+        "highlight",
         "What does reading backwards know?",
         {
             "both directions": Variant(num_seeds=2, also=(("--window", "128"),)),
             "forward only": Variant(("--no-bidirectional",), num_seeds=2),
         },
     ),
+    "addition": GalleryExperiment(
+        "addition",
+        "How many of a million sums are wrong?",
+        {
+            "all of it": Variant(num_seeds=20, also=_LONGER_SUMS, asked=("ask", "535+61")),
+        },
+    ),
+    "addition_parts": GalleryExperiment(
+        "addition",
+        "What does each part of the training bring?",
+        {
+            "written from the first digit on": _addition("--no-reversed"),
+            "without attention": _addition("--no-attention"),
+            "half of the teacher": _addition("--teacher_forcing", "0.5"),
+            "without a teacher": _addition("--teacher_forcing", "0"),
+            "neither decay nor noise": _addition("--weight_decay", "0", "--embed_noise", "0"),
+            "uniform sums": _addition("--short_share", "0"),
+            **{f"{n:,} pairs": _addition("--num_pairs", str(n)) for n in (5_000, 10_000, 20_000)},
+        },
+    ),
     "forecast": GalleryExperiment(
+        "forecast",
         "Does a recurrent network forecast better than rules that need no training?",
         {series: _forecast(series) for series in _HORIZONS}
         | {
@@ -110,16 +172,7 @@ def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:
     Raises:
         RuntimeError: a command failed.
     """
-    key = [
-        task,
-        variant.flags,
-        variant.evaluate,
-        variant.also,
-        seed,
-        code_version(CODE),
-        versions(),
-    ]
-    folder = CACHE / f"{task}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"
+    folder = _folder(task, variant, seed)
     kept = folder / "figures.json"
     if kept.exists():
         return read_json(kept)
@@ -148,6 +201,29 @@ def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:
     return figures
 
 
+def _folder(task: str, variant: Variant, seed: int) -> Path:
+    """Where a network and its figures are kept: named by what determines them."""
+    key = [
+        task,
+        variant.flags,
+        variant.evaluate,
+        variant.also,
+        seed,
+        code_version(CODE),
+        versions(),
+    ]
+    return CACHE / f"{task}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"
+
+
+def _answer(task: str, variant: Variant) -> dict[str, str]:
+    """The command and what the network of seed 0 prints, or nothing if it is not asked."""
+    if not variant.asked:
+        return {}
+    run = _folder(task, variant, 0) / "run"
+    asked = shlex.join([task, *variant.asked])
+    return {"asked": asked, "answer": _launch(task, *variant.asked, "--run", str(run))}
+
+
 def _launch(task: str, *arguments: str) -> str:
     command = [sys.executable, "-m", f"rnn_tutorial.gallery.{task}", *arguments]
     done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
@@ -156,19 +232,19 @@ def _launch(task: str, *arguments: str) -> str:
     return done.stdout
 
 
-def run_experiment(task: str, jobs: int, num_seeds: int | None = None) -> dict[str, Any]:
-    """Make every missing run of a task; returns the content of its result file.
+def run_experiment(name: str, jobs: int, num_seeds: int | None = None) -> dict[str, Any]:
+    """Make every missing run of an experiment; returns the content of its result file.
 
     Args:
-        task: its name.
+        name: in GALLERY.
         jobs: runs at a time.
         num_seeds: at most so many of each variant; None makes all.
     """
-    experiment, version = GALLERY[task], code_version(CODE)
+    experiment, version = GALLERY[name], code_version(CODE)
     with ThreadPoolExecutor(jobs) as pool:
         futures = {
-            (name, seed): pool.submit(run_once, task, variant, seed)
-            for name, variant in experiment.variants.items()
+            (variant_name, seed): pool.submit(run_once, experiment.task, variant, seed)
+            for variant_name, variant in experiment.variants.items()
             for seed in range(min(variant.num_seeds, num_seeds or variant.num_seeds))
         }
         try:
@@ -180,18 +256,19 @@ def run_experiment(task: str, jobs: int, num_seeds: int | None = None) -> dict[s
     if version != code_version(CODE):
         raise RuntimeError("the code was changed while the experiment ran; run it again")
     return {
-        "command": f"python -m rnn_tutorial.experiments.gallery {task}",
+        "command": f"python -m rnn_tutorial.experiments.gallery {name}",
         "question": experiment.question,
         "code_version": version,
         "jobs": jobs,
         **describe_machine(),
         "variants": {
-            name: {
+            variant_name: {
                 "flags": " ".join(variant.flags),
                 "evaluate": " ".join(variant.evaluate),
-                "runs": [run.result() for (of, _), run in futures.items() if of == name],
+                "runs": [run.result() for (of, _), run in futures.items() if of == variant_name],
+                **_answer(experiment.task, variant),
             }
-            for name, variant in experiment.variants.items()
+            for variant_name, variant in experiment.variants.items()
         },
     }
 
@@ -201,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = CommandLineParser(
         prog="python -m rnn_tutorial.experiments.gallery", description=__doc__
     )
-    parser.add_argument("tasks", nargs="+", choices=list(GALLERY), metavar="TASK")
+    parser.add_argument("names", nargs="+", choices=list(GALLERY), metavar="NAME")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time")
     parser.add_argument(
         "--num_seeds", type=int, metavar="N", help="at most; then nothing is written"
@@ -212,10 +289,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if value is not None and value < 1:
             parser.error(f"--{name} {value} must be at least 1")
     try:
-        for task in flags.tasks:
-            content = run_experiment(task, flags.jobs, flags.num_seeds)
+        for name in flags.names:
+            content = run_experiment(name, flags.jobs, flags.num_seeds)
             if flags.num_seeds is None:
-                write_json(RESULTS / f"{task}.json", content)
+                write_json(RESULTS / f"{name}.json", content)
     except (ValueError, RuntimeError, OSError) as error:
         parser.error(str(error))
     return 0

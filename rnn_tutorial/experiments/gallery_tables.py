@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rnn_tutorial.experiments.markdown import markdown, spread_of
+from rnn_tutorial.gallery.text_measures import TEMPERATURES
 
 _Results = dict[str, Any]
 
@@ -18,6 +19,93 @@ def _values(results: _Results, variant: str, name: str) -> list[float]:
 
 def _median(results: _Results, variant: str, name: str) -> float:
     return statistics.median(_values(results, variant, name))
+
+
+def text_compressors(results: _Results) -> str:
+    """A row for each compressor: bits per character of the held-out text."""
+    rivals = {
+        "gzip": "gzip",
+        "xz": "xz",
+        "bz2": "bz2",
+        "zstd_with_dictionary": "zstd, with a dictionary of the training text",
+        "xz_after_training": "xz, after the training text",
+    }
+    rows = [
+        [words, f"{_median(results, 'LSTM', f'{name}_bits'):.3f}"] for name, words in rivals.items()
+    ]
+    for words, name in (
+        ("LSTM, by its loss", "bits"),
+        ("LSTM, as a compressed file", "compressed_bits"),
+    ):
+        rows.append([words, spread_of(_values(results, "LSTM", name), "{:.3f}".format)])
+    return markdown(["compressor", "bits per character"], rows)
+
+
+def text_cells(results: _Results) -> str:
+    """A row for each way to train with few updates: bits per character, and how long it took."""
+    rows = []
+    for name, variant in results["variants"].items():
+        runs = variant["runs"]
+        bits = [run["figures"]["bits"] for run in runs]
+        minutes = statistics.median(run["seconds"] for run in runs) / 60
+        rows.append(
+            [
+                name,
+                f"{runs[0]['model_parameters']:,}",
+                f"{runs[0]['steps']:,}",
+                spread_of(bits, "{:.3f}".format),
+                f"{minutes:.0f}",
+            ]
+        )
+    return markdown(["network", "parameters", "updates", "bits per character", "minutes"], rows)
+
+
+def text_parsed(results: _Results) -> str:
+    """A row for each temperature: the shares of functions and of their lines that are Python."""
+    rows = []
+    for temperature in TEMPERATURES:
+        shares = (
+            _values(results, "LSTM", f"{what}_parsed_at_{temperature}")
+            for what in ("functions", "lines")
+        )
+        rows.append([f"{temperature}", *(spread_of(values, "{:.0%}".format) for values in shares)])
+    people = [
+        _median(results, "LSTM", f"{what}_parsed_held_out") for what in ("functions", "lines")
+    ]
+    rows.append(["written by people", *(f"{share:.0%}" for share in people)])
+    return markdown(["temperature", "whole functions", "single lines"], rows)
+
+
+def addition_variants(results: _Results) -> str:
+    """A row for each way to train: wrong answers among all sums, and seeds without any."""
+    rows = []
+    for name, variant in results["variants"].items():
+        wrong = [run["figures"]["wrong"] for run in variant["runs"]]
+        none_wrong = f"{sum(count == 0 for count in wrong)}/{len(wrong)}"
+        rows.append([name, spread_of(wrong, "{:,.0f}".format), none_wrong])
+    return markdown(["trained with", "wrong of 1,000,000", "seeds with none wrong"], rows)
+
+
+def _answer_of(name: str) -> Callable[[_Results], str]:
+    """The command as it was typed, and what the network of seed 0 printed."""
+
+    def shown(results: _Results) -> str:
+        variant = results["variants"][name]
+        command = f"$ python -m rnn_tutorial.gallery.{variant['asked']}"
+        return f"```text\n{command}\n{variant['answer'].rstrip()}\n```"
+
+    return shown
+
+
+def _addition_minutes(results: _Results) -> str:
+    minutes = [run["seconds"] / 60 for run in results["variants"]["all of it"]["runs"]]
+    return spread_of(minutes, "{:.1f}".format)
+
+
+def _longer_sums(results: _Results) -> str:
+    """Wrong answers of 10,000 sums of four digits, the median."""
+    runs = results["variants"]["all of it"]["runs"]
+    return f"{statistics.median(run['also']['--digits 4']['wrong'] for run in runs):,.0f}"
 
 
 def highlight_directions(results: _Results) -> str:
@@ -125,6 +213,16 @@ def _figure(variant: str, name: str, form: str) -> Callable[[_Results], str]:
 
 
 GALLERY_TABLES: dict[str, Callable[[_Results], str]] = {
+    "text-compressors": text_compressors,
+    "text_cells": text_cells,
+    "text-parsed": text_parsed,
+    "text-characters": _figure("LSTM", "characters", "{:,.0f}"),
+    "addition-all": addition_variants,
+    "addition_parts": addition_variants,
+    "addition-answer": _answer_of("all of it"),
+    "text-sample": _answer_of("LSTM"),
+    "addition-minutes": _addition_minutes,
+    "addition-longer": _longer_sums,
     "highlight-directions": highlight_directions,
     "highlight-wide": _figure("both directions", "accuracy", "{:.2%}"),
     "highlight-narrow": highlight_as_trained,

@@ -109,6 +109,14 @@ def remainder_places(modulus: int, turn: int = 1) -> np.ndarray:
     return places
 
 
+def state_places(machine: Machine) -> np.ndarray:
+    """Where each state of a machine is drawn, (S, 2): of a sum as above, of others on a circle."""
+    if machine.moduli:
+        return remainder_places(machine.num_states)
+    angles = np.pi / 2 - 2 * np.pi * np.arange(machine.num_states) / machine.num_states
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
 def _most_alike(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, ...]:
     """Places of the remainders, (S, 2), and a flat view of states, (P, 3), and centres, (S, 3).
 

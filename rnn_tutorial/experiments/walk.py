@@ -46,13 +46,12 @@ def walk_digits() -> np.ndarray:
     return np.append([3, 9, 4], np.random.default_rng(0).integers(0, 10, NUM_DIGITS - 3))
 
 
-def find_view(hidden: np.ndarray, remainders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A linear map of states, (P, H), that takes each remainder near its place: ridge regression.
+def find_view(hidden: np.ndarray, goals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A linear map of states, (P, H), that takes each near its goal, (P, 2): ridge regression.
 
     Returns:
         The map, (H, 2), and what is to be subtracted from a state before, (H,).
     """
-    goals = remainder_places(10)[remainders]
     middle = hidden.mean(axis=0)
     centred = hidden - middle
     covariance = centred.T @ centred
@@ -68,7 +67,7 @@ def follow(model: RnnClsNet, digits: np.ndarray) -> dict[str, Any]:
     ids = generator.integers(0, 10, lengths.sum())
     remainders = np.array([label(row, 9) for row in np.split(ids, np.cumsum(lengths)[:-1])])
     hidden = scorer.final_states(ids, lengths)[-1].numpy().astype(np.float64)
-    view, middle = find_view(hidden, remainders)
+    view, middle = find_view(hidden, remainder_places(10)[remainders])
     prefixes = np.concatenate([digits[:t] for t in range(1, len(digits) + 1)])
     ages = np.arange(1, len(digits) + 1)
     walked = scorer.final_states(prefixes, ages)[-1].numpy().astype(np.float64)

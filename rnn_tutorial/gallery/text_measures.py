@@ -126,7 +126,7 @@ def functions_in(text: str) -> list[str]:
 
     One that is not followed by such a line, or is longer than MAX_FUNCTION, is left out.
     """
-    found = re.findall(r"^def .*\n(?:[ \t]+.*\n|\n)*(?=\S)", text, flags=re.MULTILINE)
+    found = re.findall(r"^def .*\n(?:[ \t].*\n|\n)*(?=\S)", text, flags=re.MULTILINE)
     return [function for function in found if len(function) <= MAX_FUNCTION]
 
 

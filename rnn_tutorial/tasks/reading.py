@@ -22,7 +22,7 @@ from rnn_tutorial.data.examples import Vocabulary, parse_tokens
 
 _SHOWN_NAMES = 20
 _SHOWN_CHARACTERS = 20  # of a refused token
-_ALSO_TYPED = {"*": "×", "−": "-"}  # where the others are on no key, or in a text
+ALSO_TYPED = {"*": "×", "−": "-"}  # where the others are on no key, or in a text
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class NameReader:
     def __init__(self, names: Sequence[str]) -> None:
         self._ids = {name: i for i, name in enumerate(names)}
         self._are_characters = all(len(name) == 1 for name in names)
-        for typed, meant in _ALSO_TYPED.items():
+        for typed, meant in ALSO_TYPED.items():
             if meant in self._ids:
                 self._ids.setdefault(typed, self._ids[meant])
         more = ", …" if len(names) > _SHOWN_NAMES else ""

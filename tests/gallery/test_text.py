@@ -181,6 +181,10 @@ def test_bits_by_position_are_those_of_pieces():
         bits_by_position(network.model, ids[:256])
 
 
+def test_a_function_that_does_not_end_is_found_out_at_once():
+    assert functions_in("def endless():\n" + 500 * "        pass\n") == []
+
+
 def test_functions_are_found_and_parsed():
     source = (
         "import x\ndef good(a):\n    if a:\n\n        return 1\n\n@d\ndef bad(:\n    x = = 1\n\n"
