@@ -231,7 +231,7 @@ def test_every_mistake_of_the_list_has_a_finding_that_catches_it():
     assert len(rows) > 20 and set(rows) <= {case.expected for case in all_cases().values()}
 
 
-@pytest.mark.parametrize(("name", "most_words"), [("README.md", 6000), ("README_next.md", 7000)])
+@pytest.mark.parametrize(("name", "most_words"), [("README.md", 6000), ("README_next.md", 6000)])
 def test_a_part_is_read_in_an_evening(name, most_words):
     looked_at = ("|", "![", "<picture>", "  <source", "  <img", "</picture>")  # and tables
     lines = read(name).partition("## References")[0].splitlines()

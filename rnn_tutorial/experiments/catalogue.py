@@ -53,21 +53,18 @@ CLAIMS = {
     "deeper_rnn": "99%", "sota": "–", "sota_warmup": "100%",
 }  # fmt: skip
 
-# What a section of the tutorial compares: variants of the experiment before the dash.
-SECTIONS = {
-    "published-baseline": ("baseline",),
-    "published-batch": ("baseline", "large_batch", "large_batch_lr5e-3"),
-    "published-depth": ("deeper_rnn", "sota", "sota_warmup"),
-    "ablation-digits": ("all of it", "lengths 2 to 5 instead of 1 to 5"),
-    "ablation-longer": (
-        *("lengths 2 to 5 instead of 1 to 5", "lengths 2 to 5, lr 0.001"),
-        *("lengths 2 to 5, neither decay nor noise", "lengths 2 to 5, neither, lr 0.001"),
-    ),
-    "ablation-stability": ("all of it", "no noise", "no weight decay", "neither decay nor noise"),
-    "ablation-optimization": ("all of it", "no clipping", "default init", "batch 64"),
-    "ablation-depth": ("all of it", "two layers"),
-    "transformer-cells": ("rnn", "lstm", "gru", "Transformer, two layers, no decay, no noise"),
-}
+# Variants of `ablation` that a table or a figure compares.
+STABILITY = ("all of it", "no noise", "no weight decay", "neither decay nor noise")
+ABLATION = (
+    *STABILITY,
+    "lengths 2 to 5 instead of 1 to 5",
+    "no clipping",
+    "default init",
+    "batch 64",
+    "two layers",
+)
+# Variants of `transformer` in a figure.
+ALIKE = ("rnn", "lstm", "gru", "Transformer, two layers, no decay, no noise")
 
 _SOLVED = ("--recipe", "solved")
 _SHORTER = (
@@ -77,7 +74,7 @@ _SHORTER = (
 _DIRECTIONS = {"one direction": (), "two directions": ("--bidirectional",)}
 _OTHERS = (*_SOLVED, "--engine", "autograd", "--total_steps", "3000")  # one engine for all
 # Each has about as many parameters as the network of the recipe.
-_ALIKE = {
+_SIZED_ALIKE = {
     "rnn": ("--cell", "rnn", "--hidden_dim", "128"),
     "gru": ("--cell", "gru", "--hidden_dim", "72"),
     "lstm": ("--cell", "lstm", "--hidden_dim", "62"),
@@ -175,6 +172,11 @@ EXPERIMENTS = {
         "What do the published recipes reach?",
         {name: ("--recipe", name) for name in list(RECIPES)[:6]},
     ),
+    "digits": Experiment(
+        "What do single digits alone bring to the best published recipe?",
+        {"sota_warmup, 1 to 5 digits": ("--recipe", "sota_warmup", "--min_seq_len", "1")},
+        max_seeds=8,
+    ),
     "processor": Experiment(
         "Do the products of an older processor give the same nets?",
         {name: ("--recipe", name) for name in ("baseline", "sota_warmup", "solved")},
@@ -223,11 +225,11 @@ EXPERIMENTS = {
         {
             f"{name}{how}": (*_OTHERS, *net, *flags)
             for how, flags in {"": (), ", no decay, no noise": _UNREGULARIZED}.items()
-            for name, net in _ALIKE.items()
+            for name, net in _SIZED_ALIKE.items()
         }
         | {
             "Transformer, mean of all steps": (
-                *(*_OTHERS, *_ALIKE["Transformer, two layers"], *_UNREGULARIZED),
+                *(*_OTHERS, *_SIZED_ALIKE["Transformer, two layers"], *_UNREGULARIZED),
                 *("--pooling", "mean"),
             )
         },

@@ -22,13 +22,14 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
+from rnn_tutorial.experiments.catalogue import ALIKE, CLAIMS, EXACT_LENGTH, STABILITY
 from rnn_tutorial.experiments.cell_diagrams import draw_gru_cell, draw_lstm_cell
 from rnn_tutorial.experiments.diagrams import draw_output_and_h_n, draw_packing, draw_recurrence
 from rnn_tutorial.experiments.plots import draw_growth
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
     draw_by_length,
+    draw_family,
     draw_frontier,
     draw_parts,
     draw_summary,
@@ -36,7 +37,12 @@ from rnn_tutorial.experiments.result_figures import (
     runs_of,
     set_length_axes,
 )
-from rnn_tutorial.experiments.state_figures import draw_automaton_of, draw_walk
+from rnn_tutorial.experiments.state_figures import (
+    draw_automaton_of,
+    draw_drift,
+    draw_places,
+    draw_walk,
+)
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.experiments.unrolled import draw_jacobians, draw_unrolled
 from rnn_tutorial.measure.growth import GROWTH
@@ -59,9 +65,10 @@ def draw_promise(path: Path) -> None:
     figure, axes = new_figure(7, 3.6)
     axes.axvspan(1, EXACT_LENGTH, color=SKY, alpha=0.25, linewidth=0)
     axes.text(2.2, 0.52, "trained", color=BLUE, ha="center")
-    for recipe, colour, marker in (("solved", BLUE, "o"), ("published", VERMILION, "s")):
-        name = "sota_warmup" if recipe == "published" else recipe
-        draw_accuracy_of(axes, runs_of(recipe)[name], f"--recipe {name}", colour, marker)
+    for experiment, name, colour, marker in (
+        ("solved", "solved", BLUE, "o"), ("published", "sota_warmup", VERMILION, "s"),
+    ):  # fmt: skip
+        draw_accuracy_of(axes, runs_of(experiment, name), f"--recipe {name}", colour, marker)
     set_length_axes(axes)
     axes.legend(loc="center right", bbox_to_anchor=(1, 0.6))
     save(figure, path)
@@ -102,21 +109,24 @@ def draw_speed(path: Path) -> None:
 
 FIGURES: dict[str, Callable[[Path], None]] = {
     "promise.svg": draw_promise,
-    "baseline.svg": partial(draw_training, "published-baseline"),
-    "batch.svg": partial(draw_training, "published-batch"),
-    "depth.svg": partial(draw_training, "published-depth"),
+    "baseline.svg": partial(draw_training, [("published", "baseline")]),
+    "published.svg": partial(draw_training, [("published", name) for name in CLAIMS]),
     "parts.svg": draw_parts,
-    "digits.svg": partial(draw_training, "ablation-digits"),
-    "stability.svg": partial(draw_by_length, "ablation-stability"),
-    "optimization.svg": partial(draw_training, "ablation-optimization"),
+    "digits.svg": partial(
+        draw_training, [("published", "sota_warmup"), ("digits", "sota_warmup, 1 to 5 digits")]
+    ),
+    "stability.svg": partial(draw_by_length, "ablation", STABILITY),
     "frontier.svg": draw_frontier,
-    "cells.svg": partial(draw_by_length, "transformer-cells"),
+    "family.svg": draw_family,
+    "cells.svg": partial(draw_by_length, "transformer", ALIKE),
     "summary.svg": draw_summary,
     "recurrence.svg": draw_recurrence,
     "automaton.svg": partial(draw_automaton_of, "certified"),
     "tomita_3.svg": partial(draw_automaton_of, "tomita_3"),
     "cycle_navigation.svg": partial(draw_automaton_of, "cycle_navigation"),
     "walk.svg": draw_walk,
+    "places.svg": draw_places,
+    "drift.svg": draw_drift,
     "boxes.svg": draw_boxes,
     "lstm_cell.svg": draw_lstm_cell,
     "gru_cell.svg": draw_gru_cell,

@@ -9,17 +9,17 @@ from rnn_tutorial.experiments.markdown import markdown
 
 def packing_table(packing: dict[str, Any]) -> str:
     """A row for each batch: its padding, and its time padded and packed."""
-    header = ["batch", "padding", "padded, ms", "packed, ms", "packed / padded", "rounds"]
+    header = ["batch", "padding", "padded, ms", "packed, ms", "packed / padded"]
     rows = []
     for name, row in packing.items():
         times = [
-            "{median:.2f} [{min:.2f}, {max:.2f}]".format(
+            "{median:.1f} [{min:.1f}, {max:.1f}]".format(
                 **{key: 1e3 * seconds for key, seconds in row[kind].items()}
             )
             for kind in ("padded", "packed")
         ]
         ratio = "{median:.2f} [{min:.2f}, {max:.2f}]".format(**row["ratio"])
-        rows.append([name, f"{row['padding']:.0%}", *times, ratio, str(row["ratio"]["n"])])
+        rows.append([name, f"{row['padding']:.0%}", *times, ratio])
     return markdown(header, rows)
 
 

@@ -19,8 +19,9 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, SECTIONS
-from rnn_tutorial.experiments.tables import RESULTS, Runs
+from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
+from rnn_tutorial.experiments.seed_tables import Runs, right_at
+from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.runs.folder import read_json
 
@@ -28,16 +29,20 @@ _CHANCE = 1 / num_classes(9)
 _MARKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 
 
-def runs_of(name: str) -> dict[str, Runs]:
-    """The runs of each variant of an experiment, or of those that a section compares."""
-    variants = read_json(RESULTS / f"{name.partition('-')[0]}.json")["variants"]
-    return {variant: variants[variant]["runs"] for variant in SECTIONS.get(name, variants)}
+def runs_of(experiment: str, variant: str) -> Runs:
+    """The runs of a variant of an experiment."""
+    return read_json(RESULTS / f"{experiment}.json")["variants"][variant]["runs"]
 
 
-def draw_training(section: str, path: Path) -> None:
-    """Exact accuracy against updates, a panel a variant: each seed thin, the median thick."""
-    variants = runs_of(section)
-    columns = 2 if len(variants) == 4 else len(variants)
+def draw_training(shown: Sequence[tuple[str, str]], path: Path) -> None:
+    """Exact accuracy against updates, a panel a variant: each seed thin, the median thick.
+
+    Args:
+        shown: experiment and variant of each panel.
+        path: of the picture.
+    """
+    variants = {variant: runs_of(experiment, variant) for experiment, variant in shown}
+    columns = min(3, len(variants))
     rows = len(variants) // columns
     figure, panels = new_figure(
         7, 0.6 + 2.2 * rows, columns, rows=rows, sharex=True, sharey=True, squeeze=False
@@ -65,11 +70,9 @@ def draw_training(section: str, path: Path) -> None:
 def draw_parts(path: Path) -> None:
     """What each net of the published recipes knows of a sum: modulo 5, and modulo 2."""
     figure, panels = new_figure(7, 4.9, 3, rows=2, sharex=True, sharey=True)
-    for axes, (name, runs) in zip(panels.flat, runs_of("published").items(), strict=True):
-        modulo_5, modulo_2 = (
-            [run["right_modulo"][str(EXACT_LENGTH)][p] / run["num_sequences"] for run in runs]
-            for p in ("5", "2")
-        )
+    published = read_json(RESULTS / "published.json")["variants"]
+    for axes, (name, variant) in zip(panels.flat, published.items(), strict=True):
+        modulo_5, modulo_2 = ([*map(right_at(EXACT_LENGTH, p), variant["runs"])] for p in (5, 2))
         axes.axvline(1 / 5, **CHANCE_LINE)
         axes.axhline(1 / 2, **CHANCE_LINE)
         axes.scatter(modulo_5, modulo_2, s=28, color=BLUE, alpha=0.5, linewidths=0, zorder=2)
@@ -91,7 +94,8 @@ def draw_parts(path: Path) -> None:
 
 def draw_frontier(path: Path) -> None:
     """How many seeds are right, with Wilson intervals, against the size of the hidden state."""
-    variants = runs_of("frontier")
+    results = read_json(RESULTS / "frontier.json")["variants"]
+    variants = {name: variant["runs"] for name, variant in results.items()}
     sizes = [int(name.split()[-1]) for name in variants]
     figure, axes = new_figure(7, 3.6)
     _seeds_line(axes, sizes, variants, "every input to length 5", None, *_MARKS[0], shift=0.97)
@@ -131,15 +135,54 @@ def _seeds_line(
     )  # fmt: skip
 
 
-def draw_by_length(section: str, path: Path) -> None:
+def draw_by_length(experiment: str, variants: Sequence[str], path: Path) -> None:
     """Share of right answers against length, a line a variant: median and range over seeds."""
     figure, axes = new_figure(7, 3.6)
     axes.axvspan(1, EXACT_LENGTH, color=SKY, alpha=0.25, linewidth=0, label="trained")
-    for (name, runs), style in zip(runs_of(section).items(), _MARKS, strict=True):
-        draw_accuracy_of(axes, runs, name.partition(",")[0], *style)
+    for name, style in zip(variants, _MARKS, strict=True):
+        draw_accuracy_of(axes, runs_of(experiment, name), name.partition(",")[0], *style)
     set_length_axes(axes)
     axes.legend(loc="lower left", bbox_to_anchor=(0.02, 0.12))
     save(figure, path)
+
+
+def draw_family(path: Path) -> None:
+    """Cells of one to three layers, read in one direction or in two: each seed, and the median."""
+    variants = read_json(RESULTS / "cells.json")["variants"]
+    rows = [
+        (cell, f"{layers} layer{'s' * (layers > 1)}")
+        for cell in ("rnn", "gru", "lstm")
+        for layers in (1, 2, 3)
+    ]
+    figure, panels = new_figure(7, 5.4, 3, sharey=True)
+    for direction, colour, marker, shift in (
+        ("one direction", BLUE, "o", 0.17), ("two directions", VERMILION, "s", -0.17),
+    ):  # fmt: skip
+        for row, (cell, layers) in enumerate(reversed(rows)):
+            runs = variants[f"{cell}, {direction}, {layers}"]["runs"]
+            shares = (
+                [run["accuracy"] for run in runs],
+                *(map(right_at(n), runs) for n in (10, 100)),
+            )
+            for axes, values in zip(panels, map(list, shares), strict=True):
+                y = row + shift
+                axes.scatter(values, [y] * len(values), s=18, color=colour, marker=marker,
+                             alpha=0.5, linewidths=0)  # fmt: skip
+                axes.plot([statistics.median(values)] * 2, [y - 0.17, y + 0.17], color=colour,
+                          linewidth=2.2)  # fmt: skip
+        panels[0].plot([], [], marker, color=colour, label=direction)  # for the legend
+    for axes, title in zip(panels, ("up to 5 digits", "10 digits", "100 digits"), strict=True):
+        axes.axvline(_CHANCE, **CHANCE_LINE)
+        for between in (2.5, 5.5):
+            axes.axhline(between, color=MUTED, linewidth=0.8)
+        axes.set_title(title)
+        axes.set(xlim=(0, 1.04), xlabel="share right")
+        axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+        axes.grid(axis="x")
+    names = [f"{cell.upper()} × {layers[0]}" for cell, layers in reversed(rows)]
+    panels[0].set_yticks(range(len(rows)), names)
+    figure.legend(loc="lower center", ncols=2)
+    save(figure, path, bottom=0.07)
 
 
 # What the summary compares: experiment, variant, the name that it has there.
@@ -162,12 +205,12 @@ def draw_summary(path: Path) -> None:
     """Each seed of the main variants: on the trained lengths, at length 1,000, and modulo 2."""
     figure, panels = new_figure(7, 5, 3, sharey=True)
     for row, (experiment, variant, _) in enumerate(reversed(_SUMMARY)):
-        runs = runs_of(experiment)[variant]
+        runs = runs_of(experiment, variant)
         places = [row + 0.5 * (i / max(1, len(runs) - 1) - 0.5) for i in range(len(runs))]
         shares = (
             [run["accuracy"] for run in runs],
-            [run["right_at_length"]["1000"] / run["num_sequences"] for run in runs],
-            [run["right_modulo"]["1000"]["2"] / run["num_sequences"] for run in runs],
+            [*map(right_at(1000), runs)],
+            [*map(right_at(1000, 2), runs)],
         )
         for axes, values in zip(panels, shares, strict=True):
             axes.scatter(values, places, s=14, color=BLUE, alpha=0.45, linewidths=0)

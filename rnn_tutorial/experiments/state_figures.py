@@ -1,4 +1,4 @@
-"""Figures of hidden states: automata, a walk through ten clusters, and the boxes of a proof."""
+"""Figures of hidden states: automata, how states drift, and a walk through ten clusters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ import numpy as np
 from rnn_tutorial.experiments.canvas import (
     BLUE,
     COLOURS,
+    GREEN,
     INK,
     PAPER,
+    PURPLE,
     VERMILION,
+    YELLOW,
     new_figure,
     save,
 )
 from rnn_tutorial.experiments.diagrams import write
+from rnn_tutorial.experiments.drift import DRIFT, SHOWN_TIMES
 from rnn_tutorial.experiments.plots import draw_automaton
 from rnn_tutorial.experiments.walk import STATES, WALKERS, load_automaton
 from rnn_tutorial.machines.digit_sum import num_classes
@@ -30,6 +34,65 @@ _REST = 4  # steps that the last picture stays
 def draw_automaton_of(name: str, path: Path) -> None:
     """What `evaluate --automaton` draws, of a run in the result file."""
     draw_automaton(load_automaton(name), 1, path)
+
+
+# ---- drift ----
+
+_NETWORKS = ("one layer", "two layers", "GRU")  # whose states are shown; the LSTM's are alike
+_PLACE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, YELLOW)
+_LOOKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
+
+
+def draw_places(path: Path) -> None:
+    """States of three networks after more and more digits, coloured by the sum modulo 5."""
+    networks = read_json(DRIFT)["networks"]
+    figure, panels = new_figure(7, 6.6, len(SHOWN_TIMES), rows=len(_NETWORKS))
+    for row, name in zip(panels, _NETWORKS, strict=True):
+        shown = networks[name]["seeds"][0]
+        every = np.concatenate([shown["points"][str(time)] for time in SHOWN_TIMES])
+        reach = 1.1 * np.abs(every).max()
+        for axes, time in zip(row, SHOWN_TIMES, strict=True):
+            points, remainders = (
+                np.array(shown[key][str(time)]) for key in ("points", "remainders_modulo_5")
+            )
+            for remainder, colour in enumerate(_PLACE_COLOURS):
+                x, y = points[remainders == remainder].T
+                axes.scatter(x, y, s=13, color=colour, alpha=0.65, linewidths=0)
+            axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
+            axes.set_aspect("equal")
+            axes.spines[:].set_visible(True)
+            if name == _NETWORKS[0]:
+                axes.set_title(f"{time:,} digits")
+        row[0].set_ylabel(name)
+    for remainder, colour in enumerate(_PLACE_COLOURS):
+        panels[0, 0].plot([], [], "o", color=colour, label=f"{remainder}, {remainder + 5}")
+    figure.legend(loc="lower center", ncols=5, columnspacing=1.2, handletextpad=0.1)
+    save(figure, path, bottom=0.06)
+
+
+def draw_drift(path: Path) -> None:
+    """Distance of states to the nearest place and to their own, against the digits read."""
+    results = read_json(DRIFT)
+    figure, panels = new_figure(7, 3.8, 2, sharey=True)
+    for (name, network), (colour, marker, style) in zip(
+        results["networks"].items(), _LOOKS, strict=True
+    ):
+        for axes, key in zip(panels, ("nearest", "own"), strict=True):
+            by_seed = np.array([seed[key] for seed in network["seeds"]])
+            band = by_seed.min(axis=0), by_seed.max(axis=0)
+            axes.fill_between(results["times"], *band, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(results["times"], np.median(by_seed, axis=0), style, color=colour,
+                      marker=marker, markersize=4.5, label=name)  # fmt: skip
+    for axes, title in zip(panels, ("to the nearest place", "to its own place"), strict=True):
+        axes.set_title(title)
+        axes.set(xscale="log", xlabel="digits read", ylim=(0, 1.3))
+        axes.set_xticks([3, 10, 100, 1000], ["3", "10", "100", "1,000"])
+        axes.minorticks_off()
+        axes.grid()
+    panels[0].set_ylabel("distance")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=4, columnspacing=1.2)
+    save(figure, path, bottom=0.1)
 
 
 # ---- the walk ----

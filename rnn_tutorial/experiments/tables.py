@@ -16,11 +16,11 @@ import pkgutil
 import re
 import statistics
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.experiments.catalogue import CLAIMS, EXACT_LENGTH, EXPERIMENTS, SECTIONS
+from rnn_tutorial.experiments.catalogue import ABLATION
 from rnn_tutorial.experiments.gallery_tables import GALLERY_TABLES
 from rnn_tutorial.experiments.lesson_tables import (
     gradients_table,
@@ -29,12 +29,22 @@ from rnn_tutorial.experiments.lesson_tables import (
     transcript,
 )
 from rnn_tutorial.experiments.machine_tables import deeper, machines, sampling, smallest
-from rnn_tutorial.experiments.markdown import (
-    markdown,
-    share_of,
-    show_accuracy,
-    show_percent,
-    spread_of,
+from rnn_tutorial.experiments.markdown import markdown, spread_of
+from rnn_tutorial.experiments.seed_tables import (
+    alike,
+    count,
+    drift,
+    drift_median,
+    first_exact,
+    is_exact,
+    median_percent,
+    parts,
+    periods,
+    proofs,
+    published,
+    right_at,
+    seeds_table,
+    wrong_inputs,
 )
 from rnn_tutorial.measure.timing import show_mebibytes
 from rnn_tutorial.runs.folder import read_json
@@ -69,84 +79,9 @@ def table(name: str) -> str:
     try:
         if name in TABLES:
             return TABLES[name](results)
-        if name in SECTIONS or name in EXPERIMENTS:
-            return _seeds_table(results, SECTIONS.get(name, ()))
     except LookupError as error:
         raise ValueError(f"{file} has no {error} for the table {name!r}: measure anew") from None
     raise ValueError(f"no table is called {name!r}")
-
-
-Runs = list[dict[str, Any]]
-
-
-def _seeds_table(results: dict[str, Any], rows: Sequence[str] = (), detailed: bool = False) -> str:
-    """A row for each variant: seeds solved, seeds right at each length, seeds proved.
-
-    Args:
-        results: of an experiment.
-        rows: variants to show; none means all.
-        detailed: parameters and time too, and at each length the share of right answers instead.
-    """
-    variants = {name: results["variants"][name]["runs"] for name in rows or results["variants"]}
-    first = next(iter(variants.values()))[0]
-    columns: dict[str, Callable[[Runs], str]] = {}
-    if detailed:
-        columns["parameters"] = lambda runs: f"{runs[0]['model_parameters']:,}"
-    columns["every input right"] = lambda runs: share_of([run["wrong_inputs"] == 0 for run in runs])
-    columns["accuracy, median [min, max]"] = lambda runs: spread_of(
-        [run["accuracy"] for run in runs], show_accuracy
-    )
-    for n in first["right_at_length"]:
-        if detailed:
-            columns[f"right at {int(n):,}"] = lambda runs, n=n: spread_of(
-                _right(runs, n), show_percent
-            )
-        else:
-            columns[f"all right at {int(n):,}"] = lambda runs, n=n: share_of(
-                [right == 1 for right in _right(runs, n)]
-            )
-    if first.get("proof"):
-        columns["proved"] = lambda runs: share_of([run["proof"]["proved"] for run in runs])
-    cells = [[name, *(cell(runs) for cell in columns.values())] for name, runs in variants.items()]
-    more = {"published claim": CLAIMS} if variants.keys() <= CLAIMS.keys() else {}
-    if detailed:
-        more["µs per update"] = {
-            name: "{median:,.0f} [{min:,.0f}, {max:,.0f}]".format(
-                **{key: seconds * 1e6 for key, seconds in time.items()}
-            )
-            for name, time in results["update_seconds"].items()
-        }
-    cells = [[*row, *(texts[row[0]] for texts in more.values())] for row in cells]
-    return markdown(["variant", *columns, *more], cells)
-
-
-def _right(runs: Runs, length: str) -> list[float]:
-    """Share of the sequences of a length that each run answers right."""
-    return [run["right_at_length"][length] / run["num_sequences"] for run in runs]
-
-
-_KNOWN = 0.8  # of random sequences right modulo p: then a net knows the sum modulo p
-
-
-def _parts_table(results: dict[str, Any]) -> str:
-    """How many seeds of each variant know the sum of five digits modulo 5, or modulo 2."""
-    parts = {
-        "modulo 10": {"5", "2"}, "modulo 5 only": {"5"}, "modulo 2 only": {"2"}, "neither": set(),
-    }  # fmt: skip
-    rows = []
-    for name, variant in results["variants"].items():
-        known = [
-            {
-                p
-                for p, right in run["right_modulo"][str(EXACT_LENGTH)].items()
-                if right >= _KNOWN * run["num_sequences"]
-            }
-            for run in variant["runs"]
-        ]
-        rows.append(
-            [name, *(share_of([found == part for found in known]) for part in parts.values())]
-        )
-    return markdown(["variant", *parts], rows)
 
 
 def _processor_table(results: dict[str, Any]) -> str:
@@ -166,61 +101,33 @@ def _processor_table(results: dict[str, Any]) -> str:
     rows = []
     for name, variant in results["variants"].items():
         pairs = list(zip(here[name]["runs"], variant["runs"], strict=True))
-        same = [run["weights_hash"] == other["weights_hash"] for run, other in pairs]
+        same = sum(run["weights_hash"] == other["weights_hash"] for run, other in pairs)
         wrong = [(run["wrong_inputs"], other["wrong_inputs"]) for run, other in pairs]
         apart = [abs(one - other) for one, other in wrong]
         seeds = [abs(one - other) for (one, _), (other, _) in itertools.combinations(wrong, 2)]
-        right = [share_of([both[side] == 0 for both in wrong]) for side in (0, 1)]
-        number = "{:,.0f}".format
-        rows.append(
-            [name, share_of(same), spread_of(apart, number), spread_of(seeds, number), *right]
-        )
-    header = [
-        *("variant", "same weights", "wrong inputs apart, median [min, max]"),
-        *("apart between two seeds", "every input right", "with the older products"),
-    ]
+        spreads = (spread_of(values, "{:,.0f}".format) for values in (apart, seeds))
+        rows.append([name, f"{same}/{len(pairs)}", *spreads])
+    header = ["recipe", "same weights", "wrong inputs apart", "apart between two seeds"]
     return markdown(header, rows)
-
-
-def _automaton_table(runs: Runs) -> str:
-    """How many seeds learned addition, and by what the states of their remainders differ."""
-    automata = [run["automaton"] for run in runs]
-    periods = automata[0]["period_shares"]
-    header = ["the table is addition", *(f"variance of period {p}" for p in periods)]
-    shares = [[automaton["period_shares"][p] for automaton in automata] for p in periods]
-    cells = [
-        share_of([a["is_right"] for a in automata]),
-        *(spread_of(s, show_percent) for s in shares),
-    ]
-    return markdown(header, [cells])
-
-
-def _proofs_table(runs: Runs) -> str:
-    """What the proofs of the seeds that were proved look like."""
-    proofs = [run["proof"] for run in runs if run["proof"]["proved"]]
-    columns = {
-        "abstract states": ("abstract_states", "{:,.0f}"),
-        "smallest score margin": ("smallest_margin", "{:.1f}"),
-        "widest box": ("largest_width", "{:.2f}"),
-        "seconds": ("seconds", "{:.1f}"),
-    }
-    cells = [
-        spread_of([proof[key] for proof in proofs], form.format) for key, form in columns.values()
-    ]
-    return markdown(list(columns), [cells])
 
 
 def _speed_table(compared: dict[str, Any], unit: str, scale: float) -> str:
     """A row for each candidate of each group: its time, and its speed-up over the first."""
-    header = ["", "", f"{unit}, median [min, max]", "times the first, by round", "rounds"]
     rows = []
     for group, candidates in compared.items():
         for name, row in candidates.items():
-            seconds, ratio = row["seconds"], row["speedup"]
-            median, low, high = (f"{seconds[key] * scale:,.1f}" for key in ("median", "min", "max"))
-            speedup = f"{ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]"
-            rows.append([group, name, f"{median} [{low}, {high}]", speedup, str(seconds["n"])])
-    return markdown(header, rows)
+            median, low, high = (_time(row["seconds"][key] * scale) for key in _SPREAD)
+            speedup = "{:.1f} [{:.1f}, {:.1f}]".format(*(row["speedup"][key] for key in _SPREAD))
+            rows.append([group, name, f"{median} [{low}, {high}]", speedup])
+    return markdown(["", "", unit, "times the first"], rows)
+
+
+_SPREAD = ("median", "min", "max")
+
+
+def _time(value: float) -> str:
+    """With a decimal where it is one of three digits or fewer."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _enumerations_table(enumerations: dict[str, Any]) -> str:
@@ -231,7 +138,7 @@ def _enumerations_table(enumerations: dict[str, Any]) -> str:
         ]
         for name, row in enumerations.items()
     ]
-    return markdown(["net and length", "inputs", "seconds", "MiB more"], rows)
+    return markdown(["network and length", "inputs", "seconds", "MiB more"], rows)
 
 
 def _processes_table(processes: dict[str, Any]) -> str:
@@ -256,57 +163,54 @@ def _doctor_table(results: dict[str, Any]) -> str:
     return markdown(["put in", "how", "expected", "found"], rows)
 
 
-def _median(
-    results: dict[str, Any],
-    variant: str,
-    value: Callable[[dict[str, Any]], float],
-    first: int | None = None,
-) -> str:
-    """In percent: the median of what a variant's seeds, or the first of them, reach."""
-    runs = results["variants"][variant]["runs"][:first]
-    return f"{statistics.median(map(value, runs)):.0%}".replace("%", " %")
-
-
-def _far(length: str, modulo: str = "") -> Callable[[dict[str, Any]], float]:
-    """Share of the sequences of a length that a run answers right, or right modulo a part."""
-    return lambda run: (
-        (run["right_modulo"][length][modulo] if modulo else run["right_at_length"][length])
-        / run["num_sequences"]
-    )
-
-
-def _count(results: dict[str, Any], holds: Callable[[dict[str, Any]], bool]) -> str:
-    """Of all runs of an experiment, those of which something holds, for within a sentence."""
-    runs = [run for variant in results["variants"].values() for run in variant["runs"]]
-    return f"{sum(map(holds, runs))} of {len(runs)}"
-
-
+_SINGLE = "sota_warmup, 1 to 5 digits"
 _SLOWER = "lengths 2 to 5, neither, lr 0.001"
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     **GALLERY_TABLES,
-    "published-parts": _parts_table,
-    "published-exact": lambda r: _count(r, lambda run: run["wrong_inputs"] == 0),
-    "ablation-slower": lambda r: _median(r, _SLOWER, lambda run: run["accuracy"]),
-    "ablation-slower-at-10": lambda r: _median(r, _SLOWER, _far("10")),
-    "ablation-layers-at-1000": lambda r: _median(r, "two layers", _far("1000")),
-    "ablation-layers-modulo-2": lambda r: _median(r, "two layers", _far("1000", "2")),
-    "transformer-five-seeds": lambda r: _median(r, "rnn, no decay, no noise", _far("1000"), 5),
-    "certified-parts": lambda r: _count(
-        r, lambda run: run["automaton"]["period_shares"]["10"] < 0.1
+    "published": published,
+    "published-parts": parts,
+    "published-exact": count(is_exact),
+    "published-at-10": count(lambda run: right_at(10)(run) == 1),
+    "published-least-wrong": wrong_inputs("sota_warmup", min),
+    "published-median-wrong": wrong_inputs("sota_warmup", statistics.median),
+    "digits-median-wrong": wrong_inputs(_SINGLE, statistics.median),
+    "digits-exact": count(is_exact),
+    "digits-median-at-10": median_percent(_SINGLE, right_at(10)),
+    "digits-median-at-100": median_percent(_SINGLE, right_at(100)),
+    "ablation": seeds_table(("to 5", "accuracy, %", "at 10", "at 100", "at 1,000"), ABLATION),
+    "ablation-slower": median_percent(_SLOWER, lambda run: run["accuracy"]),
+    "ablation-slower-at-10": median_percent(_SLOWER, right_at(10)),
+    "ablation-layers-at-1000": median_percent("two layers", right_at(1000)),
+    "ablation-layers-modulo-2": median_percent("two layers", right_at(1000, 2)),
+    "transformer": alike,
+    "ablation-batch": count(is_exact, "batch 64"),
+    "solved-exact": count(is_exact),
+    "solved-first": first_exact,
+    "drift": drift,
+    "drift-seeds": lambda r: str(len(r["networks"]["GRU"]["seeds"])),
+    "drift-gru-gate": drift_median("GRU", lambda s: s["gate"]["median"], "{:.2f}"),
+    "drift-gru-open": drift_median("GRU", lambda s: s["gate"]["above_0.9"], "{:.0%}"),
+    "drift-lstm-gate": drift_median("LSTM", lambda s: s["gate"]["median"], "{:.2f}"),
+    "drift-lstm-open": drift_median("LSTM", lambda s: s["gate"]["above_0.9"], "{:.0%}"),
+    "drift-lower": drift_median("two layers", lambda s: s["by_layer"]["lower"], "{:.0%}"),
+    "drift-upper": drift_median("two layers", lambda s: s["by_layer"]["upper"], "{:.1%}"),
+    "drift-fifths": drift_median(
+        "two layers", lambda s: s["by_layer"]["fifths"] / s["by_layer"]["parity"], "{:.0f}"
     ),
+    "certified-proved": count(lambda run: run["proof"]["proved"]),
+    "certified-right": count(lambda run: run["automaton"]["is_right"]),
+    "certified-parts": count(lambda run: run["automaton"]["period_shares"]["10"] < 0.1),
+    "certified-periods": periods,
+    "certified-proof": proofs,
     "processor": _processor_table,
     "machines": machines,
     "sampling": sampling,
     "smallest": smallest,
     "deeper": deeper,
-    "fresh-right": lambda r: _count(r, lambda run: run["right_at_length"]["1000"] == 1000),
+    "fresh-right": count(lambda run: right_at(1000)(run) == 1),
     "benchmark-baseline": lambda r: (
         f"{r['training']['step']['A']['compiled']['speedup']['median']:.0f}"
     ),
-    "certified-automaton": lambda r: _automaton_table(r["variants"]["certified"]["runs"]),
-    "certified-proof": lambda r: _proofs_table(r["variants"]["certified"]["runs"]),
-    "cells": lambda r: _seeds_table(r, detailed=True),
-    "transformer": lambda r: _seeds_table(r, detailed=True),
     "benchmark": lambda r: _speed_table(r["training"]["step"], "µs per update", 1e6),
     "benchmark-gru": lambda r: _speed_table(r["training"]["gru"], "µs per update", 1e6),
     "benchmark-lstm": lambda r: _speed_table(r["training"]["lstm"], "µs per update", 1e6),

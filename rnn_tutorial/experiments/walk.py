@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from rnn_tutorial.machines.choose import find_machine
 from rnn_tutorial.machines.digit_sum import SumModulo, label
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
-from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.folder import RESULT_FILE, read_json, write_json
 from rnn_tutorial.runs.provenance import REPOSITORY
 from rnn_tutorial.runs.saved_run import load_run
 
@@ -104,13 +105,13 @@ def _keep(automaton: Automaton) -> dict[str, Any]:
     }
 
 
-def _train(name: str, *flags: str) -> RnnClsNet:
-    """The network of a run in RUNS, which is made if it is not there."""
-    if not (RUNS / name / "result.json").exists():
+def train_or_load(folder: Path, flags: Sequence[str]) -> RnnClsNet:
+    """The network of a run's folder; it is trained with these flags if it is not there yet."""
+    if not (folder / RESULT_FILE).exists():
         command = [sys.executable, REPOSITORY / "train_cls_rnn.py", *flags, "--tracker", "disabled"]
-        where = ["--device", "cpu", "--save_dir", RUNS, "--run_name", name]
+        where = ["--device", "cpu", "--save_dir", folder.parent, "--run_name", folder.name]
         subprocess.run([*command, *where], check=True)
-    return load_model(load_run(str(RUNS / name))).eval()
+    return load_model(load_run(str(folder))).eval()
 
 
 def main() -> int:
@@ -120,11 +121,14 @@ def main() -> int:
     automata = {}
     for name, task in MACHINES.items():
         flags = ["--recipe", "certified", *(["--task", task] if task else [])]
-        automata[name] = _keep(find_automaton(_train(name, *flags), machine_of(name)))
+        model = train_or_load(RUNS / name, flags)
+        automata[name] = _keep(find_automaton(model, machine_of(name)))
     results = {
         "command": "python -m rnn_tutorial.experiments.walk",
         "digits": digits.tolist(),
-        "walks": {name: follow(_train(name, "--recipe", name), digits) for name in WALKERS},
+        "walks": {
+            name: follow(train_or_load(RUNS / name, ["--recipe", name]), digits) for name in WALKERS
+        },
         "automata": automata,
     }
     write_json(STATES, results)

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from conftest import REPOSITORY
 
-from rnn_tutorial.experiments import __main__, runs, tables
+from rnn_tutorial.experiments import __main__, runs, seed_tables, tables
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, Experiment
-from rnn_tutorial.experiments.markdown import show_accuracy
+from rnn_tutorial.experiments.seed_tables import show_tenths
 from rnn_tutorial.runs.folder import read_json
 from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import TrainConfig
@@ -145,9 +145,7 @@ def test_times_of_the_updates_are_added_to_a_result(tmp_path, monkeypatch):
 
 
 def test_an_accuracy_is_not_rounded_up_to_all_right():
-    assert [show_accuracy(share) for share in (1.0, 0.9999999, 0.5)] == [
-        "100%", "99.999%", "50.000%",
-    ]  # fmt: skip
+    assert [show_tenths(share) for share in (1.0, 0.9999999, 0.5)] == ["100", "99.9", "50.0"]
 
 
 @pytest.mark.parametrize("arguments", [["run", "nothing"], ["run", "all", "--num_seeds", "0"], []])
@@ -180,8 +178,8 @@ def test_what_a_net_knows_is_counted():
         return {"right_modulo": {"5": known, "1000": {}}, "num_sequences": 10}
 
     runs = [run(8, 10), run(7, 8), run(7, 9), run(8, 7)]
-    table = tables._parts_table({"variants": {"some": {"runs": runs}}})
-    counts = [cell.split()[0] for cell in table.splitlines()[2].split("|")[2:6]]
+    table = seed_tables.parts({"variants": {"some": {"runs": runs}}})
+    counts = [cell.strip() for cell in table.splitlines()[2].split("|")[2:6]]
     assert counts == ["1/4", "2/4", "1/4", "0/4"]
 
 
@@ -191,10 +189,11 @@ def test_figures_within_sentences():
 
     runs = [run(right) | {"num_sequences": 10} for right in (1, 9, 3)]
     results = {"variants": {"some": {"runs": runs}, "others": {"runs": runs[:1]}}}
-    assert tables._median(results, "some", tables._far("10")) == "30 %"
-    assert tables._median(results, "some", tables._far("10"), first=2) == "50 %"
-    assert tables._median(results, "some", tables._far("10", "2")) == "100 %"
-    assert tables._count(results, lambda run: run["right_at_length"]["10"] < 3) == "2 of 4"
+    median, right_at = seed_tables.median_percent, seed_tables.right_at
+    assert median("some", right_at(10))(results) == "30 %"
+    assert median("some", right_at(10, 2))(results) == "100 %"
+    assert seed_tables.count(lambda run: right_at(10)(run) < 0.3)(results) == "2 of 4"
+    assert seed_tables.count(lambda run: right_at(10)(run) < 0.3, "some")(results) == "1 of 3"
 
 
 def test_a_seed_is_compared_with_itself_on_another_processor(tmp_path, monkeypatch):
@@ -212,7 +211,7 @@ def test_a_seed_is_compared_with_itself_on_another_processor(tmp_path, monkeypat
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     row = tables._processor_table(results(("a", 0), ("d", 14), ("e", 0))).splitlines()[2]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
-    assert [cell.split()[0] for cell in cells] == ["net", "1/3", "4", "20", "1/3", "2/3"]
+    assert [cell.split()[0] for cell in cells] == ["net", "1/3", "4", "20"]
     with pytest.raises(ValueError, match=r"differ in \['code', 'openblas_coretype'\]"):
         tables._processor_table(results(("a", 0)) | {"code_version": "2"})
 
@@ -227,15 +226,14 @@ def test_a_table_is_written_between_its_markers(tmp_path, monkeypatch):
     results = {"variants": {"plain": {"runs": [run(0, 1.0, 0, 100), run(1, 0.5, 7, 40)]}}}
     (tmp_path / "solved.json").write_text(json.dumps(results))
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    columns = ("to 5", "accuracy, %", "at 10")
+    monkeypatch.setitem(tables.TABLES, "solved", seed_tables.seeds_table(columns))
     text = "before\n<!-- table: solved -->\nold\n<!-- end -->\nafter\n"
     rendered = tables.render(text)
     assert rendered == tables.render(rendered)
     assert rendered.startswith("before\n") and rendered.endswith("after\n")
     assert "old" not in rendered
-    assert (
-        "| plain | 1/2 [9%, 91%] | 75.000% [50.000%, 100%] | 1/2 [9%, 91%] | 1/2 [9%, 91%] |\n"
-        in rendered
-    )
+    assert "| plain | 1/2 | 75.0 [50.0, 100] | 1/2 |\n" in rendered
 
 
 def test_code_is_shown_as_it_stands_in_the_package():
