@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial import benchmark, certify, diagnose, evaluate
+from rnn_tutorial import benchmark, certify, diagnose, evaluate, page
 from rnn_tutorial.experiments import __main__ as experiments
 from rnn_tutorial.experiments import lesson, who_did_it
 from rnn_tutorial.experiments.__main__ import READMES
@@ -88,6 +88,10 @@ def run_certify(arguments, folder):
     assert status == (2 if "--check" in arguments else 1)
 
 
+def run_page(arguments, folder):
+    assert page.main([str(folder / "output"), *arguments[1:]]) == 0
+
+
 def run_benchmark(arguments, folder):
     assert benchmark.main([*arguments, "--only", "growth"]) == 0
 
@@ -148,6 +152,7 @@ RUNNERS = {
     "rnn_tutorial.benchmark": run_benchmark,
     "rnn_tutorial.diagnose": run_diagnose,
     "rnn_tutorial.certify": run_certify,
+    "rnn_tutorial.page": run_page,
     "rnn_tutorial.experiments": run_experiments,
     **{f"rnn_tutorial.gallery.{task}": partial(run_gallery, task) for task in TINY},
 }

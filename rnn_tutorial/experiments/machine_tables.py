@@ -29,6 +29,24 @@ def machines(results: dict[str, Any]) -> str:
     return markdown(["machine", "proved", "long", "updates", "states"], rows)
 
 
+def machine_details(results: dict[str, Any]) -> str:
+    """A row for each machine: seeds right on trained lengths, seconds, and the proofs' margins."""
+    rows = []
+    for name, variant in results["variants"].items():
+        runs = variant["runs"]
+        margins = [run["proof"]["smallest_margin"] for run in runs if _is_proved(run)]
+        rows.append(
+            [
+                name,
+                _count(runs, lambda run: run["trained"]["wrong_inputs"] == 0),
+                "all" if runs[0]["trained"]["exact"] else "a sample",
+                spread_of([run["seconds"] for run in runs], "{:.0f}".format),
+                spread_of(margins, "{:.1f}".format) if margins else "–",
+            ]
+        )
+    return markdown(["machine", "right when trained", "of inputs", "seconds", "margin"], rows)
+
+
 def sampling(results: dict[str, Any]) -> str:
     """A row for each machine: how many seeds are proved, and after how long, by the sampling."""
     ways = ("varied", "uniform")

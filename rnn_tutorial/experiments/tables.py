@@ -28,7 +28,13 @@ from rnn_tutorial.experiments.lesson_tables import (
     training_transcript,
     transcript,
 )
-from rnn_tutorial.experiments.machine_tables import deeper, machines, sampling, smallest
+from rnn_tutorial.experiments.machine_tables import (
+    deeper,
+    machine_details,
+    machines,
+    sampling,
+    smallest,
+)
 from rnn_tutorial.experiments.markdown import markdown, spread_of
 from rnn_tutorial.experiments.seed_tables import (
     alike,
@@ -204,6 +210,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "certified-proof": proofs,
     "processor": _processor_table,
     "machines": machines,
+    "machines-details": machine_details,
+    "longer-5": count(lambda run: run["proof"]["proved"], "sum modulo 5"),
+    "longer-7": count(lambda run: run["proof"]["proved"], "sum modulo 7"),
     "sampling": sampling,
     "smallest": smallest,
     "deeper": deeper,
