@@ -31,7 +31,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.loop_watch import Watch, Weight, held_by, user_error
+from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, Watch, Weight, held_by, user_error
 
 Tokens = tuple[int, ...]
 Samples = Sequence[tuple[Tokens, int]]  # tokens and label
@@ -305,6 +305,7 @@ _EXPLAINS = {
     "gradient-not-zeroed": {"not-finite-loss", "update-too-large"},
     "learning-rate-vanishes": {"update-too-small"},
     "state-not-detached": {"graph-kept"},
+    "gradient-zeroed-before-step": {"clipping-without-effect"},
 }
 _RANKS = ("certain", "likely", "possible")
 _LOOKED_AT = (
@@ -341,7 +342,7 @@ def examine_step(made: Any) -> tuple[list[Finding], list[str]]:
     """
     watch = Watch(made)
     watch.run()
-    seen = [*_check_graph(watch)]
+    seen = [*_check_graph(watch)] if watch.steps or watch.error else []
     if watch.error is not None and not seen:
         raise user_error(watch.error) from watch.error
     if not watch.steps and watch.error is None:
@@ -377,7 +378,8 @@ def _check_graph(watch: Watch) -> Iterator[Seen]:
     if watch.error is not None and watch.num_without_graph:
         yield "loss-detached", "certain", "backward was called on a loss without a graph"
     old = watch.steps[:-2]
-    gc.collect()
+    if all(step.marks for step in old):  # collecting takes a while
+        gc.collect()
     if len(old) >= 4 and all(step.marks for step in old):
         seen = f"after {len(watch.steps)} steps the graphs of all steps are still in memory"
         yield "graph-kept", "certain", seen
@@ -403,7 +405,7 @@ def _check_updates(watch: Watch) -> Iterator[Seen]:
             yield "loss-detached", "certain" if is_cut else "likely", seen
         return
     lost = [w for w in given if w.num_lost >= max(2, w.num_held / 2)]
-    if lost:
+    if 2 * len(lost) >= len(given):
         is_all = len(lost) == sum(w.num_held > 0 for w in given)
         seen = f"the gradients of {len(lost)} of {len(given)} parameters were zeroed before a step"
         yield "gradient-zeroed-before-step", "certain" if is_all else "possible", seen
@@ -421,6 +423,8 @@ def _check_updates(watch: Watch) -> Iterator[Seen]:
         shapes = ", ".join(str(tuple(w.tensor.shape)) for w in never[:3])
         seen = f"{len(never)} of {len(given)} parameters with a gradient never moved: {shapes}"
         yield "parameters-never-moved", "likely" if _has_optimizer(never) else "certain", seen
+        if not moved:
+            return
     mixed = [w for w in moved if w.num_mixed >= max(2, w.num_updates / 2)]
     if mixed:
         seen = f"{len(mixed)} of {len(moved)} parameters are updated by used gradients and new ones"
@@ -444,36 +448,35 @@ def _check_rates(watch: Watch) -> Iterator[Seen]:
     """A learning rate that falls to nothing and stays there, and optimizers made anew."""
     for first, optimizers in watch.steppers.items():
         rates = [step.rates[first] for step in watch.steps if first in step.rates]
-        if len(rates) < 6:
-            continue
-        if len(optimizers) >= 0.8 * len(rates) and any(o.state for o in optimizers):
+        if len(optimizers) >= max(3, 0.8 * len(rates)) and any(o.state for o in optimizers):
             states = [v for o in optimizers for s in o.state.values() for v in s.values()]
             if any(isinstance(value, Tensor) for value in states):
                 seen = f"{len(optimizers)} optimizers made the {len(rates)} steps"
                 yield "optimizer-rebuilt", "certain", seen
-        fallen = [rate <= _VANISHED * max(rates) for rate in rates]
-        halves = [math.log(max(b, 1e-30) / max(a, 1e-30)) for a, b in _halves(rates)]
-        is_steady = (
-            halves[1] < 0 and 0.3 < halves[0] / halves[1] < 3 and sum(halves) < math.log(0.2)
-        )
-        seen = (
-            f"the learning rate goes from {max(rates):.2g} to {rates[-1]:.2g} in {len(rates)} steps"
-        )
-        if fallen[-1] and sum(fallen) >= len(rates) / 4:
-            yield "learning-rate-vanishes", "certain", seen
-        elif is_steady:
-            yield "learning-rate-vanishes", "likely", seen
+        yield from _check_fall(rates)
+    if not watch.steppers:  # by hand
+        steps = [step for step in watch.steps if step.gradient]
+        yield from _check_fall([math.sqrt(step.update / step.gradient) for step in steps])
 
 
-def _halves(values: list[float]) -> list[tuple[float, float]]:
-    """First and last value of both halves."""
-    middle = len(values) // 2
-    return [(values[0], values[middle]), (values[middle], values[-1])]
+def _check_fall(rates: list[float]) -> Iterator[Seen]:
+    if len(rates) < 6 or not max(rates) > 0:
+        return
+    fallen = [rate <= _VANISHED * max(rates) for rate in rates]
+    middle = len(rates) // 2
+    first, second = (
+        math.log(max(b, 1e-30) / max(a, 1e-30))
+        for a, b in ((rates[0], rates[middle]), (rates[middle], rates[-1]))
+    )
+    is_steady = second < 0 and 0.3 < first / second < 3 and first + second < math.log(0.2)
+    if is_steady or (fallen[-1] and sum(fallen) >= len(rates) / 4):
+        seen = f"it goes from {max(rates):.2g} to {rates[-1]:.2g} in {len(rates)} updates"
+        yield "learning-rate-vanishes", "certain" if fallen[-1] else "likely", seen
 
 
 def _check_sizes(watch: Watch) -> Iterator[Seen]:
     """Updates that are too small, too large, or in the wrong direction."""
-    shares = [step.share for step in watch.steps if step.update > 0]
+    shares = [step.share for step in watch.steps if step.update != 0]
     losses = [step.loss for step in watch.steps if step.loss is not None]
     rates = [max(step.rates.values()) for step in watch.steps if step.rates]
     is_rising = len(rates) > 1 and rates[-1] > 1.5 * rates[0]
@@ -550,8 +553,8 @@ def _check_batches(watch: Watch) -> Iterator[Seen]:
         return
     places = [[t.untyped_storage().data_ptr() for t in step.sources] for step in steps]
     is_fixed = all(place == places[0] for place in places)
-    is_part = any(
-        2 * t.numel() * t.element_size() < t.untyped_storage().nbytes() for t in first.sources
+    is_part = len(first.inputs) < MAX_INPUTS and all(
+        2 * t.nbytes < t.untyped_storage().nbytes() for t in first.sources
     )
     states = {step.random for step in steps}
     is_seeded = len(states) == 1 and watch.random not in states

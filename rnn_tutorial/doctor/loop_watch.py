@@ -12,6 +12,7 @@ import math
 import random
 import sys
 import sysconfig
+import textwrap
 import time
 import traceback
 import warnings
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.modules import module as hooks_of_modules
 from torch.optim import Optimizer
 from torch.optim import optimizer as hooks_of_optimizers
@@ -33,7 +35,7 @@ from torch.overrides import TorchFunctionMode
 
 NUM_STEPS = 32  # that are tried: an accumulation over 16 comes to its update twice
 _MAX_SECONDS = 5.0  # after which no further step is tried
-_MAX_INPUTS = 8  # tensors looked at per step
+MAX_INPUTS = 8  # tensors looked at per step
 _LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 _LOGARITHMS = {"log_softmax", "logsigmoid", "log"}  # of probabilities: a loss is to raise them
 _ELEMENTWISE = {"sub", "__sub__", "__rsub__", "rsub", "mul", "__mul__", "__rmul__"}
@@ -52,9 +54,10 @@ class Weight:
     is_used: bool = False  # .grad holds what an update has used already
     is_replaced: bool = False  # an unused .grad was zeroed, and another one made
     has_moved: bool = False  # since the last backward
+    is_mixed: bool = False  # .grad is a sum of used and new ones
     num_gradients: int = 0
     num_updates: int = 0
-    num_mixed: int = 0  # updates by a sum of new and used gradients
+    num_mixed: int = 0  # updates by such a sum
     num_held: int = 0  # steps of an optimizer that holds it
     num_lost: int = 0  # of them, those that came after its gradient was zeroed
 
@@ -185,11 +188,14 @@ class Watch(TorchFunctionMode):
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            clips = [c for clip in clips for c in clip.__closure__ or ()]  # an imported name has them too
+            clips = [
+                c for clip in clips for c in clip.__closure__ or ()
+            ]  # an imported name has them too
             for owner, name, look in (
                 (torch.autograd, "backward", partial(self._wrapped, True)),
                 (torch.autograd, "grad", partial(self._wrapped, False)),
                 *((cell, "cell_contents", self._clipping) for cell in clips),
+                *((kind, "log_prob", self._log_prob) for kind in _kinds(Distribution)),
             ):
                 function = getattr(owner, name)
                 stack.callback(setattr, owner, name, function)
@@ -209,19 +215,25 @@ class Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if name not in ("__get__", "__set__", "backward") and torch.is_grad_enabled():
-            self._look(name, [*args, *kwargs.values()], kwargs, result)
+        is_ours = sys._getframe(1).f_globals is globals()
+        if name not in ("__get__", "__set__", "backward") and not is_ours:
+            with contextlib.suppress(Exception):  # a tensor that we cannot read is no fault of it
+                self._look(name, [*args, *kwargs.values()], kwargs, result)
         return result
 
     def _look(self, name: str, arguments: list, kwargs: dict, result: Any) -> None:
         given, results = _tensors(arguments), _tensors([result])
+        if name in ("clamp_", "clip_"):
+            self._look_at_clipping(given[0])
+        if not torch.is_grad_enabled():
+            return
         for node in [t.grad_fn for t in results if t.grad_fn is not None]:
             self._mark(node)
         leaves = [tensor for tensor in given if tensor.is_leaf and tensor.requires_grad]
         for leaf in leaves:
             self._weight(leaf)
         for data in [tensor for tensor in given if leaves and not tensor.requires_grad]:
-            if len(self.step.inputs) < _MAX_INPUTS and not _is_constant(data):
+            if len(self.step.inputs) < MAX_INPUTS and not _is_constant(data):
                 self.step.inputs.append(_content(data))
                 self.step.sources.append(data)
         if name == "dropout" and kwargs.get("training") is False and self.calls:
@@ -229,19 +241,19 @@ class Watch(TorchFunctionMode):
         is_loss = name in _LOSSES or name.endswith("_loss")
         if len(given) >= 2 and results and (is_loss or name in _ELEMENTWISE):
             self._look_at_shapes(name, given[0], given[1], is_loss)
-        if results and results[0].requires_grad and not results[0].is_leaf:
-            is_log = name in _LOGARITHMS and bool((results[0] <= 1e-6).all())
-            if is_loss or is_log:
-                results[0].register_hook(
-                    lambda g: self.signs.add(_sign(g) * (1 if is_loss else -1))
-                )
+        if results and (is_loss or (name in _LOGARITHMS and bool((results[0] <= 1e-6).all()))):
+            self._look_at_sign(results[0], 1 if is_loss else -1)
+
+    def _look_at_sign(self, value: Tensor, wanted: int) -> None:
+        """Is the loss, when backward comes, to make it smaller (1) or larger (-1)?"""
+        if value.requires_grad and not value.is_leaf:
+            value.register_hook(lambda gradient: self.signs.add(wanted * _sign(gradient)))
 
     def _look_at_shapes(self, name: str, a: Tensor, b: Tensor, is_loss: bool) -> None:
         """A column against a row makes a table: meant between two columns of one, else a slip."""
-        try:
-            size = torch.broadcast_shapes(a.shape, b.shape).numel()
-        except RuntimeError:
+        if a.shape == b.shape or name == "cross_entropy":
             return
+        size = torch.broadcast_shapes(a.shape, b.shape).numel()
         is_weight = any(t.is_leaf and t.requires_grad for t in (a, b))
         is_pair = a.requires_grad != b.requires_grad and not is_weight
         is_slip = a.ndim != b.ndim and a.squeeze().shape == b.squeeze().shape and is_pair
@@ -308,7 +320,7 @@ class Watch(TorchFunctionMode):
             for weight, gradient in made:
                 if _is_nonzero(gradient):
                     weight.gradient = gradient.detach().to_dense().clone()
-                    weight.is_fresh = is_backward
+                    weight.is_fresh, weight.is_mixed = is_backward, weight.is_used
                     weight.num_gradients += 1
             return result
 
@@ -351,6 +363,22 @@ class Watch(TorchFunctionMode):
         self._settle()
         self._is_stepping = False
 
+    def _look_at_clipping(self, gradient: Tensor) -> None:
+        """One that is made by hand: p.grad.data.clamp_(-1, 1)."""
+        self._settle()
+        for weight in self.weights.values():
+            grad = weight.tensor.grad
+            if grad is not None and grad.data_ptr() == gradient.data_ptr():
+                self.clippings[(id(weight.tensor),)].append(weight.is_fresh)
+
+    def _log_prob(self, log_prob: Any) -> Any:
+        def seen(*args: Any, **kwargs: Any) -> Any:
+            result = log_prob(*args, **kwargs)
+            self._look_at_sign(result, -1)
+            return result
+
+        return seen
+
     def _clipping(self, clip: Any) -> Any:
         def seen(parameters: Any, *args: Any, **kwargs: Any) -> Any:
             self._settle()
@@ -375,14 +403,20 @@ class Watch(TorchFunctionMode):
                     self.step.along += float((change * weight.gradient.conj()).real.sum())
                 weight.value = value.clone()
                 weight.num_updates += 1
-                weight.num_mixed += weight.is_used
+                weight.num_mixed += weight.is_mixed
                 weight.has_moved = self._has_stepped = True
-                weight.is_fresh = False
+                weight.is_fresh = weight.is_mixed = False
 
 
 def held_by(optimizer: Optimizer) -> list[Tensor]:
     """The tensors that an optimizer moves."""
     return [tensor for group in optimizer.param_groups for tensor in group["params"]]
+
+
+def _kinds(base: type) -> list[type]:
+    """The classes below one that define log_prob."""
+    below = [kind for child in base.__subclasses__() for kind in (child, *_kinds(child))]
+    return [kind for kind in dict.fromkeys(below) if "log_prob" in vars(kind)]
 
 
 def user_error(error: BaseException) -> ValueError:
@@ -391,9 +425,8 @@ def user_error(error: BaseException) -> ValueError:
     foreign += [str(Path(torch.__file__).parent), str(Path(__file__).parent), "<frozen"]
     frames = traceback.extract_tb(error.__traceback__)
     users = [frame for frame in frames if not frame.filename.startswith(tuple(foreign))]
-    where = (users or frames)[-1]
-    message = " ".join(str(error).split())
-    return ValueError(f"{where.filename}:{where.lineno}: {type(error).__name__}: {message}")
+    where = f"{users[-1].filename}:{users[-1].lineno}: " if users else ""
+    return ValueError(f"{where}{type(error).__name__}: {textwrap.shorten(str(error), 200)}")
 
 
 def _tensors(values: Sequence[Any]) -> list[Tensor]:
