@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, Watch, Weight, held_by, user_error
+from rnn_tutorial.doctor.findings import Finding, user_error
+from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, Watch, Weight, held_by
 
 Tokens = tuple[int, ...]
 Samples = Sequence[tuple[Tokens, int]]  # tokens and label
@@ -210,124 +210,64 @@ def small_evaluation(num_samples: int, interval: str) -> Finding:
     )
 
 
-# What each finding about a loop means, and what to try.
-_TEXTS = {
-    "no-backward": (
-        "without gradients no parameter can learn",
-        "call loss.backward(), with its brackets, before optimizer.step()",
-    ),
-    "loss-detached": (
-        "the graph is cut between the network and the loss, so that nothing can be learned",
-        "compute the loss from the network's own output: no .item(), .data, .detach(), numpy, argmax "
-        "or round between them, no torch.tensor(loss), no torch.no_grad() around the network",
-    ),
-    "gradient-zeroed-before-step": (
-        "the update does not use the gradients that were computed for it",
-        "zero_grad(), backward() for each part of the batch, step(), in this order",
-    ),
-    "no-step": (
-        "gradients are computed and never used",
-        "call optimizer.step(), with its brackets, after backward(); if it waits for some batches, "
-        "print its condition: step + 1 % k is step + (1 % k)",
-    ),
-    "nothing-moved": (
-        "gradients are computed, and no parameter of the network is changed by them",
-        "update in place, under torch.no_grad(): p -= lr * p.grad, or p.copy_(…); p = p - … makes a "
-        "new tensor that the network does not know",
-    ),
-    "parameters-never-moved": (
-        "the optimizer does not hold these parameters, so they stay as they were made",
-        "make the optimizer after the network is complete, from the parameters of this very "
-        "network, and step every optimizer; what is to stay fixed gets requires_grad_(False)",
-    ),
-    "update-too-small": (
-        "at this pace nothing changes within a training",
-        "raise the learning rate, to 1e-3 with Adam, and clip to a norm of about 1",
-    ),
-    "update-too-large": (
-        "each step throws away what the steps before it have learned",
-        "try a tenth of the learning rate, or less; average the loss instead of summing it",
-    ),
-    "learning-rate-vanishes": (
-        "training ends here, whatever number of steps is still to come",
-        "step a scheduler of epochs once per epoch, or give it the total number of steps",
-    ),
-    "negated-loss": (
-        "what should be made small is made large",
-        "cross-entropy and squared error are minimised as they are, a log-likelihood with a minus; "
-        "no maximize=True; by hand p -= lr * p.grad",
-    ),
-    "gradient-not-zeroed": (
-        "each update goes along the sum of all gradients since the start",
-        "call zero_grad() once per update, on every optimizer, before backward() or after step()",
-    ),
-    "clipping-without-effect": (
-        "there is no gradient yet to be clipped, or it was used already: the update sees the raw one",
-        "clip between backward() and step(), with the parameters of this network as a list",
-    ),
-    "not-finite-loss": (
-        "after a NaN no further step can learn",
-        "find the first one with torch.autograd.set_detect_anomaly(True): a root, a logarithm or a "
-        "division at zero (add 1e-8 inside), an empty mean, a mask of a whole row",
-    ),
-    "broadcast-loss": (
-        "each prediction is compared with every target, so that the net learns their mean",
-        "give both the same shape: prediction.squeeze(1), or target.unsqueeze(1)",
-    ),
-    "evaluation-mode-in-training": (
-        "dropout is off, and batch normalisation uses old statistics",
-        "call model.train() before training, and again after each evaluation",
-    ),
-    "same-batch": (
-        "the network sees one batch only, and learns it by heart",
-        "make the iterator (or seed the generator) once, before the loop; next(iter(loader)) starts "
-        "anew each time",
-    ),
-    "graph-kept": (
-        "memory grows with each step, though no later loss needs these graphs",
-        "keep loss.item(), or output.detach(), in sums and lists for the log",
-    ),
-    "state-not-detached": (
-        "the state of one batch is carried to the next with its history: every step goes back "
-        "through all steps before it, and needs more and more time and memory",
-        "hidden = hidden.detach() between batches (for an LSTM both tensors), or start each batch "
-        "from zeros; never retain_graph=True",
-    ),
-    "optimizer-rebuilt": (
-        "its memory (momentum, Adam's averages) begins anew each time",
-        "make the optimizer once, before the loop",
-    ),
-}
+# What a finding means, and what to try.
+_TEXTS = """
+no-backward: without gradients no parameter can learn
+  call loss.backward(), with its brackets, before optimizer.step()
+loss-detached: the graph is cut between the network and the loss: nothing can be learned
+  no .item(), .data, .detach(), argmax, torch.tensor(loss) or torch.no_grad() on the way to the loss
+gradient-zeroed-before-step: the update does not use the gradients that were computed for it
+  zero_grad(), backward() for each part of the batch, step(): in this order
+no-step: gradients are computed and never used
+  call optimizer.step(), with its brackets; print its condition: step + 1 % k is step + (1 % k)
+nothing-moved: gradients are computed, and no parameter of the network is changed by them
+  update in place, under torch.no_grad(): p -= lr * p.grad; p = p - … makes another tensor
+parameters-never-moved: no optimizer that steps holds these parameters: they stay as they were made
+  make the optimizer last, from this very network; freeze with requires_grad_(False)
+update-too-small: at this pace nothing changes within a training
+  raise the learning rate, to 1e-3 with Adam; clip to a norm of about 1
+update-too-large: each step throws away what the steps before it have learned
+  try a tenth of the learning rate, or less; average the loss instead of summing it
+learning-rate-vanishes: training ends here, whatever number of steps is still to come
+  step a scheduler of epochs once per epoch, or give it the total number of steps
+negated-loss: what should be made small is made large
+  no minus before a cross-entropy, one before a log-likelihood; no maximize=True; p -= lr * p.grad
+gradient-not-zeroed: each update goes along the sum of all gradients since the start
+  call zero_grad() once per update, on every optimizer, before backward() or after step()
+clipping-without-effect: the gradient is not there yet, or used already: updates see the raw one
+  clip between backward() and step(), with the parameters of this network as a list
+not-finite-loss: after a NaN no further step can learn
+  use torch.autograd.set_detect_anomaly(True); add 1e-8 inside a root, a logarithm, a division
+broadcast-loss: each prediction is compared with every target: the network learns their mean
+  give both the same shape: prediction.squeeze(1), or target.unsqueeze(1)
+evaluation-mode-in-training: dropout is off, and batch normalisation uses old statistics
+  call model.train() before training, and again after each evaluation
+same-batch: the network sees one batch only, and learns it by heart
+  make the iterator, or seed the generator, once before the loop; next(iter(loader)) starts anew
+graph-kept: memory grows with each step, though no later loss needs these graphs
+  keep loss.item(), or output.detach(), in sums and lists for the log
+state-not-detached: the state of one batch is carried to the next with its history, ever longer
+  hidden = hidden.detach() between batches (for an LSTM both tensors); never retain_graph=True
+optimizer-rebuilt: its memory (momentum, the averages of Adam) begins anew each time
+  make the optimizer once, before the loop
+"""
 # A finding is left out if one that explains it was made with no less confidence.
 _EXPLAINS = {
     "update-too-large": {"not-finite-loss"},
     "negated-loss": {"not-finite-loss", "update-too-large"},
     "gradient-not-zeroed": {"not-finite-loss", "update-too-large"},
+    "gradient-zeroed-before-step": {"clipping-without-effect"},
     "learning-rate-vanishes": {"update-too-small"},
     "state-not-detached": {"graph-kept"},
-    "gradient-zeroed-before-step": {"clipping-without-effect"},
 }
 _RANKS = ("certain", "likely", "possible")
-_LOOKED_AT = (
-    "whether the loss has a graph, is finite, and falls or rises with the updates",
-    "gradients and values of every parameter before and after each update",
-    "zeroing, clipping, optimizer steps, learning rates",
-    "shapes of prediction and target, equal batches, training mode",
-    "graphs that are kept or gone through again",
-)
-_SECOND_TIME = "backward through the graph a second time"
+_SECOND_TIME = "backward through the graph a second time"  # as PyTorch says it
 _LARGE, _SMALL = 0.3, 1e-6  # norm of an update divided by that of the weights
 _VANISHED = 0.02  # of the largest learning rate
-
 Seen = tuple[str, str, str]  # name, confidence, what was seen
 
 
-def check_step(made: Any) -> list[Finding]:
-    """The findings of `examine_step`."""
-    return examine_step(made)[0]
-
-
-def examine_step(made: Any) -> tuple[list[Finding], list[str]]:
+def check_step(made: Any) -> tuple[list[Finding], list[str]]:
     """Make some training steps, and see what they do to the parameters.
 
     Args:
@@ -342,66 +282,75 @@ def examine_step(made: Any) -> tuple[list[Finding], list[str]]:
     """
     watch = Watch(made)
     watch.run()
-    seen = [*_check_graph(watch)] if watch.steps or watch.error else []
+    seen = list(_check_graph(watch))
     if watch.error is not None and not seen:
         raise user_error(watch.error) from watch.error
-    if not watch.steps and watch.error is None:
+    if not (seen or watch.steps):
         raise ValueError("--step: the loop ends before its first step")
     seen += [*_check_updates(watch), *_check_surroundings(watch)]
-    if not (seen or watch.num_backward or watch.weights):
+    if not (seen or watch.weights):
         raise ValueError(f"--step: {len(watch.steps)} calls used no tensor that needs a gradient")
-    explained = {
-        other
-        for name, confidence, _ in seen
-        for other, its, _ in seen
-        if other in _EXPLAINS.get(name, ()) and _RANKS.index(confidence) <= _RANKS.index(its)
+    ranks = {name: _RANKS.index(confidence) for name, confidence, _ in seen}
+    causes = {name: [c for c in ranks if name in _EXPLAINS.get(c, ())] for name in ranks}
+    seen = [s for s in seen if all(ranks[cause] > ranks[s[0]] for cause in causes[s[0]])]
+    lines = _TEXTS.strip().splitlines()
+    texts = {
+        first.split(": ", 1)[0]: (first.split(": ", 1)[1], second.strip())
+        for first, second in zip(lines[::2], lines[1::2], strict=True)
     }
-    seen = sorted([s for s in seen if s[0] not in explained], key=lambda s: _RANKS.index(s[1]))
-    findings = [Finding(name, what, *_TEXTS[name], sure) for name, sure, what in seen]
-    looked_at = [f"{len(watch.steps)} steps, {len(watch.weights)} parameters", *_LOOKED_AT]
-    if not watch.steppers:
-        looked_at.append("not: learning rates and momentum, for no optimizer made a step")
-    return findings, looked_at
+    findings = [Finding(name, what, *texts[name], sure) for name, sure, what in seen]
+    return sorted(findings, key=lambda f: _RANKS.index(f.confidence)), _looked_at(watch)
+
+
+def _looked_at(watch: Watch) -> list[str]:
+    return [
+        f"{len(watch.steps)} steps: the loss, its graph, and the memory that is kept of it",
+        f"gradients and updates of {len(watch.weights)} tensors: zeroing, size, direction",
+        "learning rate and momentum"
+        if watch.optimizers
+        else "no learning rate: no optimizer steps",
+        f"{sum(map(len, watch.clippings.values()))} clippings, training mode of {len(watch.modes)} "
+        "modules, shapes in the loss, whether batches differ",
+        "not the data themselves (--data), nor the network (--module)",
+    ]
 
 
 def _check_graph(watch: Watch) -> Iterator[Seen]:
-    """Graphs that outlive their step."""
-    step = watch.step if watch.error is not None else watch.steps[-1]
-    reached = [s.reached for s in watch.steps if s.reached is not None]
+    """Graphs that are cut off, or outlive their step."""
+    reached = [s.reached for s in (*watch.steps, watch.step) if s.reached < math.inf]
     is_second = len(watch.steps) > 0 and _SECOND_TIME in str(watch.error)
     is_window = len(set(reached)) > 1  # truncated backpropagation lets go of the oldest
-    if is_second or (step.reached is not None and not is_window):
-        number = len(watch.steps) + (watch.error is not None)
-        first = (step.reached or 0) + 1
+    if is_second or (watch.step.reached < math.inf and not is_window):
+        number, first = len(watch.steps) + (watch.error is not None), min(reached, default=0) + 1
         seen = f"the graph grows: backward in step {number} goes through that of step {first}"
         yield "state-not-detached", "certain", seen
     if watch.error is not None and watch.num_without_graph:
         yield "loss-detached", "certain", "backward was called on a loss without a graph"
     old = watch.steps[:-2]
-    if all(step.marks for step in old):  # collecting takes a while
-        gc.collect()
     if len(old) >= 4 and all(step.marks for step in old):
-        seen = f"after {len(watch.steps)} steps the graphs of all steps are still in memory"
-        yield "graph-kept", "certain", seen
+        gc.collect()  # takes a while
+        if all(step.marks for step in old):
+            yield "graph-kept", "certain", f"the graphs of all {len(old)} steps are in memory"
 
 
 def _check_updates(watch: Watch) -> Iterator[Seen]:
     """From the loss to its gradient, from the gradient to the update: the first break is named."""
-    num_steps = len(watch.steps)
+    num_steps, num_backward = len(watch.steps), watch.num_backward
     weights = [weight for weight in watch.weights.values() if len(weight.steps) > 1]
     given = [weight for weight in weights if weight.num_gradients]
     moved = [weight for weight in weights if weight.num_updates]
-    if not watch.num_backward:
+    if not num_backward:
+        parameters = [p for module in watch.modes for p in module.parameters()]
         if not moved and weights:
             yield "no-backward", "certain", f"no backward in {num_steps} steps, and nothing moved"
-        elif not moved and any(needs_gradient(module) for module, _ in watch.calls.values()):
+        elif not moved and any(p.requires_grad for p in parameters):
             yield "loss-detached", "certain", "the network is called without gradients"
         return
     if not given:
         if num_steps > 1:
             is_cut = not weights or watch.num_without_graph
             reason = "no parameter of the network got a gradient" if is_cut else "all are zero"
-            seen = f"backward was called {watch.num_backward} times: {reason}"
+            seen = f"backward was called {num_backward} times: {reason}"
             yield "loss-detached", "certain" if is_cut else "likely", seen
         return
     lost = [w for w in given if w.num_lost >= max(2, w.num_held / 2)]
@@ -411,132 +360,120 @@ def _check_updates(watch: Watch) -> Iterator[Seen]:
         yield "gradient-zeroed-before-step", "certain" if is_all else "possible", seen
         if is_all:
             return
-    never = [w for w in given if not w.num_updates and not w.num_held and w not in lost]
-    if any(isinstance(w.tensor, nn.Parameter) for w in given):  # else tensors are the inputs
-        never = [w for w in never if isinstance(w.tensor, nn.Parameter)]
-    if not moved and not watch.steppers:
-        seen = f"{num_steps} steps made {watch.num_backward} backward calls, and nothing moved"
+    if not moved and not watch.optimizers:
         name = "no-step" if _has_optimizer(given) else "nothing-moved"
+        seen = f"{num_steps} steps called backward {num_backward} times, and nothing moved"
         yield name, "certain" if num_steps >= 16 else "likely", seen
         return
-    if never and max(w.num_gradients for w in never) > 1:
+    never = [w for w in given if not (w.num_updates or w.num_held) and w.num_gradients > 1]
+    if any(isinstance(w.tensor, nn.Parameter) for w in given):  # else tensors are the inputs
+        never = [w for w in never if isinstance(w.tensor, nn.Parameter)]
+    if never:
         shapes = ", ".join(str(tuple(w.tensor.shape)) for w in never[:3])
         seen = f"{len(never)} of {len(given)} parameters with a gradient never moved: {shapes}"
         yield "parameters-never-moved", "likely" if _has_optimizer(never) else "certain", seen
-        if not moved:
-            return
     mixed = [w for w in moved if w.num_mixed >= max(2, w.num_updates / 2)]
     if mixed:
         seen = f"{len(mixed)} of {len(moved)} parameters are updated by used gradients and new ones"
         yield "gradient-not-zeroed", "certain", seen
-    yield from _check_rates(watch)
-    yield from _check_sizes(watch)
-
-
-def needs_gradient(module: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in module.parameters())
+    if moved or not never:
+        yield from _check_rates(watch)
+        yield from _check_sizes(watch)
 
 
 def _has_optimizer(weights: Sequence[Weight]) -> bool:
     """True if there is an optimizer that holds one of them, though it made no step."""
     ids = {id(weight.tensor) for weight in weights}
-    optimizers = [thing for thing in gc.get_objects() if issubclass(type(thing), Optimizer)]
-    return any(id(tensor) in ids for optimizer in optimizers for tensor in held_by(optimizer))
+    return any(id(tensor) in ids for each in _living(Optimizer) for tensor in held_by(each))
+
+
+def _living(kind: type) -> list[Any]:
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), kind)]
 
 
 def _check_rates(watch: Watch) -> Iterator[Seen]:
     """A learning rate that falls to nothing and stays there, and optimizers made anew."""
-    for first, optimizers in watch.steppers.items():
+    all_rates = []
+    for first, optimizers in watch.optimizers.items():
         rates = [step.rates[first] for step in watch.steps if first in step.rates]
-        if len(optimizers) >= max(3, 0.8 * len(rates)) and any(o.state for o in optimizers):
-            states = [v for o in optimizers for s in o.state.values() for v in s.values()]
-            if any(isinstance(value, Tensor) for value in states):
-                seen = f"{len(optimizers)} optimizers made the {len(rates)} steps"
-                yield "optimizer-rebuilt", "certain", seen
-        yield from _check_fall(rates)
-    if not watch.steppers:  # by hand
+        all_rates.append(rates)
+        states = [v for o in optimizers for s in o.state.values() for v in s.values()]
+        has_memory = any(isinstance(value, Tensor) for value in states)
+        if len(optimizers) >= max(3, 0.8 * len(rates)) and has_memory:
+            seen = f"{len(optimizers)} optimizers made {len(rates)} steps"
+            yield "optimizer-rebuilt", "certain", seen
+    if not watch.optimizers:  # updates by hand
         steps = [step for step in watch.steps if step.gradient]
-        yield from _check_fall([math.sqrt(step.update / step.gradient) for step in steps])
-
-
-def _check_fall(rates: list[float]) -> Iterator[Seen]:
-    if len(rates) < 6 or not max(rates) > 0:
-        return
-    fallen = [rate <= _VANISHED * max(rates) for rate in rates]
-    middle = len(rates) // 2
-    first, second = (
-        math.log(max(b, 1e-30) / max(a, 1e-30))
-        for a, b in ((rates[0], rates[middle]), (rates[middle], rates[-1]))
-    )
-    is_steady = second < 0 and 0.3 < first / second < 3 and first + second < math.log(0.2)
-    if is_steady or (fallen[-1] and sum(fallen) >= len(rates) / 4):
-        seen = f"it goes from {max(rates):.2g} to {rates[-1]:.2g} in {len(rates)} updates"
-        yield "learning-rate-vanishes", "certain" if fallen[-1] else "likely", seen
+        all_rates.append([math.sqrt(step.update / step.gradient) for step in steps])
+    for rates in [r for r in all_rates if len(r) >= 6 and max(r) > 0]:
+        half = len(rates) // 2
+        falls = [
+            math.log(max(rates[i], 1e-30) / max(rates[j], 1e-30))
+            for i, j in ((0, half), (half, -1))
+        ]
+        is_steady = falls[1] > 0 and 0.3 < falls[0] / falls[1] < 3 and sum(falls) > math.log(5)
+        fallen = [rate <= _VANISHED * max(rates) for rate in rates]
+        if is_steady or (fallen[-1] and sum(fallen) >= len(rates) / 4):
+            seen = f"it goes from {max(rates):.2g} to {rates[-1]:.2g} in {len(rates)} updates"
+            yield "learning-rate-vanishes", "certain" if fallen[-1] else "likely", seen
 
 
 def _check_sizes(watch: Watch) -> Iterator[Seen]:
     """Updates that are too small, too large, or in the wrong direction."""
-    shares = [step.share for step in watch.steps if step.update != 0]
-    losses = [step.loss for step in watch.steps if step.loss is not None]
+    shares = [math.sqrt(s.update / (s.length or 1)) for s in watch.steps if s.update != 0]
+    losses = [step.losses[-1] for step in watch.steps if step.losses]
     rates = [max(step.rates.values()) for step in watch.steps if step.rates]
-    is_rising = len(rates) > 1 and rates[-1] > 1.5 * rates[0]
-    if max(shares, default=0) <= _SMALL and not is_rising:
-        seen = (
-            f"an update changes the weights by {max(shares, default=0):.1g} of their norm at most"
-        )
+    largest, is_rising = max(shares, default=0), bool(rates) and rates[-1] > 1.5 * rates[0]
+    if largest <= _SMALL and not is_rising:
+        seen = f"updates change the weights by {largest:.1g} of their norm at most"
         seen += f"; the learning rate is {max(rates):.1g}" if rates else ""
-        yield "update-too-small", "certain" if max(shares, default=0) <= 1e-7 else "likely", seen
+        yield "update-too-small", "certain" if largest <= 1e-7 else "likely", seen
     if len(losses) < 4:
         return
-    later = sorted(losses[len(losses) // 2 :])
-    usual, change = (
-        later[len(later) // 2],
-        f"the loss goes from {losses[0]:.3g} to {losses[-1]:.3g}",
-    )
+    usual = sorted(losses[len(losses) // 2 :])[len(losses) // 4]  # median of the second half
+    change = f"the loss goes from {losses[0]:.3g} to {losses[-1]:.3g}"
     climbs = [s.along / math.sqrt(s.update * s.gradient) for s in watch.steps if s.along]
     climbing = sum(climb > 0.02 for climb in climbs) / max(1, len(climbs))
-    is_loss, is_negative = watch.signs == {1}, watch.signs == {-1}
-    if climbs and climbing >= 0.8 and not is_negative:
+    if climbing >= 0.8 and watch.signs != {-1}:
         seen = f"the updates go along the gradient, not against it; {change}"
-        yield "negated-loss", "certain" if is_loss else "likely", seen
-    elif climbs and climbing <= 0.2 and is_negative:
+        yield "negated-loss", "certain" if watch.signs == {1} else "likely", seen
+    elif climbs and climbing <= 0.2 and watch.signs == {-1}:
         seen = f"the loss falls as the cross-entropy, or what else it is made of, rises; {change}"
         yield "negated-loss", "likely", seen
     if sum(share >= _LARGE for share in shares) >= 2 and not usual <= losses[0]:
-        seen = f"updates of up to {max(shares):.1g} of the norm of the weights; {change}"
+        seen = f"updates of up to {largest:.1g} of the norm of the weights; {change}"
         yield "update-too-large", "certain" if not usual < 3 * abs(losses[0]) else "likely", seen
 
 
 def _check_surroundings(watch: Watch) -> Iterator[Seen]:
-    """Values, shapes, batches, modes and clipping."""
-    for number, step in enumerate(watch.steps, start=1):
-        bad = [loss for loss in step.losses if not math.isfinite(loss)]
-        if bad:
-            yield "not-finite-loss", "certain", f"the loss is {bad[0]} in step {number}"
-            break
-    if watch.broadcasts:
-        what, sure = max(watch.broadcasts.items(), key=lambda item: item[1])
-        yield "broadcast-loss", "certain" if sure == 2 else "likely", f"{what}, of every pair"
-    without = [e for e in watch.clippings.values() if len(e) > 1 and not any(e)]
+    """Values, shapes, clipping, modes and batches."""
+    bad = [
+        (loss, i)
+        for i, s in enumerate(watch.steps, 1)
+        for loss in s.losses
+        if not math.isfinite(loss)
+    ]
+    if bad:
+        yield "not-finite-loss", "certain", f"the loss is {bad[0][0]} in step {bad[0][1]}"
+    for what, is_loss in sorted(watch.broadcasts.items(), key=lambda item: -item[1])[:1]:
+        yield "broadcast-loss", "certain" if is_loss else "likely", f"{what}, of every pair"
+    without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
     if without and watch.num_backward:
         seen = f"{len(without[0])} times there was no new gradient when it was clipped"
         yield "clipping-without-effect", "certain", seen
-    yield from _check_mode(watch)
-    yield from _check_batches(watch)
-
-
-def _check_mode(watch: Watch) -> Iterator[Seen]:
     last = len(watch.steps) - 1
-    modes = [(module, modes[last]) for module, modes in watch.calls.values() if modes.get(last)]
     moved = {id(w.tensor) for w in watch.weights.values() if w.num_updates}
-    trained = [(m, mode) for m, mode in modes if moved & {id(p) for p in m.parameters()}]
-    for module, mode in trained:
-        has_effect = id(module) in watch.forgetting or any(map(_has_mode, module.modules()))
-        if mode == {False} and has_effect:
-            is_all = all(other == {False} for _, other in trained)
+    modes = {
+        module: modes[last]
+        for module, modes in watch.modes.items()
+        if modes.get(last) and not moved.isdisjoint(map(id, module.parameters()))
+    }
+    for module in [m for m, mode in modes.items() if mode == {False}][:1]:
+        if module in watch.forgetful or any(map(_has_mode, module.modules())):
+            is_all = all(mode == {False} for mode in modes.values())
             seen = f"{type(module).__name__} is trained with training=False"
             yield "evaluation-mode-in-training", "likely" if is_all else "possible", seen
-            return
+    yield from _check_batches(watch)
 
 
 def _has_mode(module: nn.Module) -> bool:
@@ -547,31 +484,24 @@ def _has_mode(module: nn.Module) -> bool:
 
 
 def _check_batches(watch: Watch) -> Iterator[Seen]:
+    """The same data in every step, though a fixed set or a loader of one batch is meant so."""
     steps = [step for step in watch.steps if step.inputs]
-    first = steps[0] if steps else None
-    if len(steps) < 4 or any(step.inputs != first.inputs for step in steps):
+    first = steps[0].inputs if steps else []
+    if len(steps) < 4 or not all(_are_equal(step.inputs, first) for step in steps):
         return
-    places = [[t.untyped_storage().data_ptr() for t in step.sources] for step in steps]
+    places = [[t.untyped_storage().data_ptr() for t in step.inputs] for step in steps]
     is_fixed = all(place == places[0] for place in places)
-    is_part = len(first.inputs) < MAX_INPUTS and all(
-        2 * t.nbytes < t.untyped_storage().nbytes() for t in first.sources
-    )
-    states = {step.random for step in steps}
-    is_seeded = len(states) == 1 and watch.random not in states
-    loaders = [thing for thing in gc.get_objects() if issubclass(type(thing), DataLoader)]
-    sizes = {size for tensor in first.sources for size in tensor.shape}
-    lengths = [_num_batches(loader) for loader in loaders if loader.batch_size in sizes]
-    if is_fixed and not is_part and not any(n > 1 for n in lengths):
-        return
-    if not is_fixed and 1 in lengths and not is_seeded:
-        return
-    is_sure = is_seeded or (not is_fixed and any(n > 1 for n in lengths))
-    seen = f"the data that enter the network are equal in all {len(steps)} steps"
-    yield "same-batch", "likely" if is_sure else "possible", seen
+    is_part = all(2 * t.nbytes < t.untyped_storage().nbytes() for t in first)
+    is_seeded = any(len(set(s)) == 1 for s in zip(*(x.random_states for x in steps), strict=True))
+    sizes = {size for tensor in first for size in tensor.shape}
+    loaders = [loader for loader in _living(DataLoader) if loader.batch_size in sizes]
+    has_more = any(not hasattr(each.dataset, "__len__") or len(each) > 1 for each in loaders)
+    is_whole = not is_part or len(first) == MAX_INPUTS if is_fixed else loaders and not has_more
+    if has_more or is_seeded or not is_whole:
+        is_sure = is_seeded or (has_more and not is_fixed)
+        seen = f"the data that enter the network are equal in all {len(steps)} steps"
+        yield "same-batch", "likely" if is_sure else "possible", seen
 
 
-def _num_batches(loader: DataLoader) -> int:
-    try:
-        return len(loader)
-    except TypeError:  # an endless one
-        return 2
+def _are_equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(some) == len(others) and all(map(torch.equal, some, others))

@@ -1,8 +1,7 @@
 """What a user's training step does to its parameters: the facts that loop_checks judges.
 
 A Watch sees each operation, backward, optimizer step and clipping while the steps are tried, and
-compares the parameters and their `.grad` from one of these to the next. It takes no part in them,
-and nothing of it is left afterwards but the facts.
+compares the parameters and their `.grad` from one of these to the next. It changes none of them.
 """
 
 from __future__ import annotations
@@ -11,40 +10,35 @@ import contextlib
 import math
 import random
 import sys
-import sysconfig
-import textwrap
 import time
-import traceback
 import warnings
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.nn.modules import module as hooks_of_modules
+from torch.nn.modules import module as module_hooks
 from torch.optim import Optimizer
-from torch.optim import optimizer as hooks_of_optimizers
+from torch.optim import optimizer as optimizer_hooks
 from torch.overrides import TorchFunctionMode
 
-NUM_STEPS = 32  # that are tried: an accumulation over 16 comes to its update twice
+_NUM_STEPS = 32  # that are tried: an accumulation over 16 comes to its update twice
 _MAX_SECONDS = 5.0  # after which no further step is tried
 MAX_INPUTS = 8  # tensors looked at per step
 _LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 _LOGARITHMS = {"log_softmax", "logsigmoid", "log"}  # of probabilities: a loss is to raise them
 _ELEMENTWISE = {"sub", "__sub__", "__rsub__", "rsub", "mul", "__mul__", "__rmul__"}
-_KEY = "doctor"
 
 
 @dataclass(eq=False)
 class Weight:
-    """A tensor that needs a gradient, and what became of it and of its gradients."""
+    """A tensor that needs a gradient, and what became of it and of its `.grad`."""
 
     tensor: Tensor
     value: Tensor  # when last looked at
@@ -52,12 +46,12 @@ class Weight:
     gradient: Tensor | None = None  # after the last backward that reached it
     is_fresh: bool = False  # .grad was made, and no update has used it
     is_used: bool = False  # .grad holds what an update has used already
+    is_mixed: bool = False  # .grad is a sum of both
     is_replaced: bool = False  # an unused .grad was zeroed, and another one made
     has_moved: bool = False  # since the last backward
-    is_mixed: bool = False  # .grad is a sum of used and new ones
     num_gradients: int = 0
     num_updates: int = 0
-    num_mixed: int = 0  # updates by such a sum
+    num_mixed: int = 0  # updates by a mixed gradient
     num_held: int = 0  # steps of an optimizer that holds it
     num_lost: int = 0  # of them, those that came after its gradient was zeroed
 
@@ -72,28 +66,18 @@ class Mark:
 
 @dataclass
 class Step:
-    """One call of the user's step."""
+    """One call of the user's step. Norms are squared, and taken over all weights."""
 
     losses: list[float] = field(default_factory=list)  # of backward, then the one returned
-    update: float = 0.0  # squared norms of the change of all weights, and of their gradients
+    update: float = 0.0
     gradient: float = 0.0
-    along: float = 0.0  # change times gradient: above 0, the loss is climbed
-    length: float = 0.0  # squared norm of all weights
+    along: float = 0.0  # update times gradient: above 0, the loss is climbed
+    length: float = 0.0
     rates: dict[int, float] = field(default_factory=dict)  # by first parameter of an optimizer
-    reached: int | None = None  # the earliest step whose graph was gone through again
-    inputs: list[tuple] = field(default_factory=list)  # content of data that meet parameters
-    sources: list[Tensor] = field(default_factory=list)  # those data
+    reached: float = math.inf  # the earliest step whose graph was gone through again
+    inputs: list[Tensor] = field(default_factory=list)  # data that meet parameters
     marks: weakref.WeakSet = field(default_factory=weakref.WeakSet)  # of graphs still alive
-    random: int = 0  # state of the random generators afterwards
-
-    @property
-    def loss(self) -> float | None:
-        return self.losses[-1] if self.losses else None
-
-    @property
-    def share(self) -> float:
-        """Norm of the update divided by that of the weights."""
-        return math.sqrt(self.update / self.length) if self.length else 0.0
+    random_states: tuple[str, ...] = ()  # of the global generators, afterwards
 
 
 class Watch(TorchFunctionMode):
@@ -111,8 +95,8 @@ class Watch(TorchFunctionMode):
         super().__init__()
         step, *rest = made if isinstance(made, tuple) and made else (made,)
         model, *optimizers = rest or [[]]
-        is_model = isinstance(model, nn.Module | list | tuple)
         is_step = isinstance(step, Iterator) or (callable(step) and not isinstance(step, nn.Module))
+        is_model = isinstance(model, nn.Module | list)
         if not (is_step and is_model and all(isinstance(o, Optimizer) for o in optimizers)):
             raise ValueError(
                 f"--step gets {', '.join(type(part).__name__ for part in (step, *rest))}; allowed "
@@ -122,29 +106,30 @@ class Watch(TorchFunctionMode):
         self.advance = step.__next__ if isinstance(step, Iterator) else step
         self.weights: dict[int, Weight] = {}
         self.steps: list[Step] = []
+        self.step = Step()
         self.error: BaseException | None = None  # of the user's code
-        self.steppers: dict[int, list[Optimizer]] = defaultdict(list)  # by first parameter
+        self.optimizers: dict[int, list[Optimizer]] = defaultdict(list)  # by first parameter
         self.num_backward = self.num_without_graph = 0
         self.clippings: dict[tuple[int, ...], list[bool]] = defaultdict(list)  # had it an effect?
-        self.signs: set[int] = set()  # +1: a loss is minimised, -1: maximised, 0: both
-        self.broadcasts: dict[str, int] = defaultdict(int)  # is it sure? 2: a loss, 1: a difference
-        self.calls: dict[int, tuple[nn.Module, dict[int, set[bool]]]] = {}  # training mode by step
-        self.forgetting: set[int] = set()  # modules that called dropout with training=False
+        self.signs: set[int] = set()  # 1: a loss is made smaller, -1: larger, 0: both
+        self.broadcasts: dict[str, bool] = {}  # is it in a loss function of PyTorch?
+        self.modes: dict[nn.Module, dict[int, set[bool]]] = {}  # training mode by step
+        self.forgetful: set[nn.Module] = set()  # that called dropout with training=False
         self._depth = 0
         self._is_stepping = self._has_stepped = False
         parameters = model.parameters() if isinstance(model, nn.Module) else model
         for tensor in (*parameters, *(p for o in optimizers for p in held_by(o))):
             if isinstance(tensor, Tensor) and tensor.requires_grad and tensor.is_leaf:
                 self._weight(tensor).steps |= {-1, -2}  # known, though no step has used it
-        self.random = _random_state()
 
     def run(self) -> None:
-        """Make the steps; an exception of the user's code is kept."""
+        """Make the steps; an exception of the user's code ends them and is kept."""
         start = time.monotonic()
-        with self._looking():
-            while len(self.steps) < NUM_STEPS and time.monotonic() - start < _MAX_SECONDS:
-                self.step, self._depth = Step(), 0
-                self.step.length = sum(_square(weight.value) for weight in self.weights.values())
+        with contextlib.ExitStack() as stack:
+            self._look_everywhere(stack)
+            while len(self.steps) < _NUM_STEPS and time.monotonic() - start < _MAX_SECONDS:
+                self.step, self._depth, self._is_stepping = Step(), 0, False
+                _ = torch.rand(1), np.random.rand(), random.random()  # seeding anew undoes them
                 try:
                     with self:
                         returned = self.advance()
@@ -153,78 +138,71 @@ class Watch(TorchFunctionMode):
                 except (Exception, SystemExit) as error:
                     self.error = error
                     break
-                finally:
-                    self._is_stepping = False
-                    self._settle()
                 self._end_step(returned)
                 del returned
 
     def _end_step(self, returned: Any) -> None:
+        self._settle()
         if isinstance(returned, dict):
-            returned = returned.get("loss", next(iter(returned.values()), None))
+            returned = returned.get("loss", *list(returned.values())[:1])
         loss = returned[0] if isinstance(returned, tuple | list) and returned else returned
         if isinstance(loss, Tensor) and loss.numel():
             self._walk([loss], is_backward=False)
             loss = loss.detach().double().mean().item()
         if isinstance(loss, int | float | np.number):
             self.step.losses.append(float(loss))
-        weights = self.weights.values()
-        self.step.length = self.step.length or sum(_square(weight.value) for weight in weights)
-        self.step.random = _random_state()
+        self.step.length = sum(_square(weight.value) for weight in self.weights.values())
+        states = torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()
+        self.step.random_states = tuple(map(str, states))
         self.steps.append(self.step)
 
-    @contextlib.contextmanager
-    def _looking(self) -> Iterator[None]:
-        """Hooks and wrappers, taken away at the end."""
+    def _look_everywhere(self, stack: contextlib.ExitStack) -> None:
+        """Set hooks and wrappers, which the stack takes away."""
+        for handle in (
+            module_hooks.register_module_forward_pre_hook(self._enter_module),
+            module_hooks.register_module_forward_hook(self._leave_module, always_call=True),
+            optimizer_hooks.register_optimizer_step_pre_hook(self._before_step),
+            optimizer_hooks.register_optimizer_step_post_hook(self._after_step),
+        ):
+            stack.callback(handle.remove)
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
         clips = (nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_)
-        with contextlib.ExitStack() as stack:
-            for handle in (
-                hooks_of_modules.register_module_forward_pre_hook(self._enter),
-                hooks_of_modules.register_module_forward_hook(self._leave, always_call=True),
-                hooks_of_optimizers.register_optimizer_step_pre_hook(self._before_step),
-                hooks_of_optimizers.register_optimizer_step_post_hook(self._after_step),
-            ):
-                stack.callback(handle.remove)
-            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            clips = [
-                c for clip in clips for c in clip.__closure__ or ()
-            ]  # an imported name has them too
-            for owner, name, look in (
-                (torch.autograd, "backward", partial(self._wrapped, True)),
-                (torch.autograd, "grad", partial(self._wrapped, False)),
-                *((cell, "cell_contents", self._clipping) for cell in clips),
-                *((kind, "log_prob", self._log_prob) for kind in _kinds(Distribution)),
-            ):
-                function = getattr(owner, name)
-                stack.callback(setattr, owner, name, function)
-                setattr(owner, name, look(function))
-            yield
+        cells = [cell for clip in clips for cell in clip.__closure__ or ()]  # imported names share
+        for owner, name, wrapped in (
+            (torch.autograd, "backward", partial(self._differentiating, True)),
+            (torch.autograd, "grad", partial(self._differentiating, False)),
+            *((cell, "cell_contents", self._clipping) for cell in cells),
+            *((kind, "log_prob", self._likelihood) for kind in _kinds(Distribution)),
+        ):
+            function = getattr(owner, name)
+            stack.callback(setattr, owner, name, function)
+            setattr(owner, name, wrapped(function))
 
     def _weight(self, tensor: Tensor) -> Weight:
-        weight = self.weights.get(id(tensor))
-        if weight is None:
-            weight = self.weights[id(tensor)] = Weight(tensor, tensor.detach().clone())
-        weight.steps.add(len(self.steps))
-        return weight
+        if id(tensor) not in self.weights:
+            self.weights[id(tensor)] = Weight(tensor, tensor.detach().clone())
+        self.weights[id(tensor)].steps.add(len(self.steps))
+        return self.weights[id(tensor)]
 
     # ---- operations ----
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        name = getattr(func, "__name__", "")
-        is_ours = sys._getframe(1).f_globals is globals()
+        result = func(*args, **(kwargs or {}))
+        name, is_ours = getattr(func, "__name__", ""), sys._getframe(1).f_globals is globals()
         if name not in ("__get__", "__set__", "backward") and not is_ours:
-            with contextlib.suppress(Exception):  # a tensor that we cannot read is no fault of it
-                self._look(name, [*args, *kwargs.values()], kwargs, result)
+            with contextlib.suppress(Exception):  # what we cannot read is no fault of the user
+                self._look(name, args, kwargs or {}, result)
         return result
 
-    def _look(self, name: str, arguments: list, kwargs: dict, result: Any) -> None:
-        given, results = _tensors(arguments), _tensors([result])
-        if name in ("clamp_", "clip_"):
-            self._look_at_clipping(given[0])
+    def _look(self, name: str, args: Sequence[Any], kwargs: dict, result: Any) -> None:
+        given, results = _tensors([*args, *kwargs.values()]), _tensors([result])
+        if name in ("clamp_", "clip_"):  # by hand: p.grad.data.clamp_(-1, 1)
+            place, weights = given[0].data_ptr(), self.weights.values()
+            grads = [(w.tensor, w.tensor.grad) for w in weights if w.tensor.grad is not None]
+            for parameter in [p for p, grad in grads if grad.data_ptr() == place]:
+                self._note_clipping([parameter])
         if not torch.is_grad_enabled():
             return
         for node in [t.grad_fn for t in results if t.grad_fn is not None]:
@@ -232,60 +210,61 @@ class Watch(TorchFunctionMode):
         leaves = [tensor for tensor in given if tensor.is_leaf and tensor.requires_grad]
         for leaf in leaves:
             self._weight(leaf)
-        for data in [tensor for tensor in given if leaves and not tensor.requires_grad]:
-            if len(self.step.inputs) < MAX_INPUTS and not _is_constant(data):
-                self.step.inputs.append(_content(data))
-                self.step.sources.append(data)
-        if name == "dropout" and kwargs.get("training") is False and self.calls:
-            self.forgetting.add(self._called)
+        if leaves:
+            data = [t for t in given if not t.requires_grad and not _is_constant(t)]
+            self.step.inputs += data[: MAX_INPUTS - len(self.step.inputs)]
+        if name == "dropout" and kwargs.get("training") is False:
+            self.forgetful |= {self._called}
         is_loss = name in _LOSSES or name.endswith("_loss")
-        if len(given) >= 2 and results and (is_loss or name in _ELEMENTWISE):
-            self._look_at_shapes(name, given[0], given[1], is_loss)
-        if results and (is_loss or (name in _LOGARITHMS and bool((results[0] <= 1e-6).all()))):
-            self._look_at_sign(results[0], 1 if is_loss else -1)
+        if is_loss or (name in _LOGARITHMS and bool((results[0] <= 1e-6).all())):
+            self._note_sign(results[0], 1 if is_loss else -1)
+        if (is_loss or name in _ELEMENTWISE) and name != "cross_entropy" and len(given) > 1:
+            self._note_shapes(name, given[0], given[1], is_loss)
 
-    def _look_at_sign(self, value: Tensor, wanted: int) -> None:
-        """Is the loss, when backward comes, to make it smaller (1) or larger (-1)?"""
+    def _note_sign(self, value: Tensor, wanted: int) -> Tensor:
+        """When backward comes: is it to make this value smaller (1) or larger (-1)?"""
         if value.requires_grad and not value.is_leaf:
             value.register_hook(lambda gradient: self.signs.add(wanted * _sign(gradient)))
+        return value
 
-    def _look_at_shapes(self, name: str, a: Tensor, b: Tensor, is_loss: bool) -> None:
-        """A column against a row makes a table: meant between two columns of one, else a slip."""
-        if a.shape == b.shape or name == "cross_entropy":
-            return
+    def _note_shapes(self, name: str, a: Tensor, b: Tensor, is_loss: bool) -> None:
+        """A column against a row makes a table: meant between two views of one, else a slip."""
         size = torch.broadcast_shapes(a.shape, b.shape).numel()
         is_weight = any(t.is_leaf and t.requires_grad for t in (a, b))
         is_pair = a.requires_grad != b.requires_grad and not is_weight
         is_slip = a.ndim != b.ndim and a.squeeze().shape == b.squeeze().shape and is_pair
         if size > max(a.numel(), b.numel()) and (is_loss or is_slip):
-            self.broadcasts[f"{name} of {tuple(a.shape)} and {tuple(b.shape)}"] = 1 + is_loss
+            self.broadcasts[f"{name} of {tuple(a.shape)} and {tuple(b.shape)}"] = is_loss
 
-    def _enter(self, module: nn.Module, _: Any) -> None:
+    def _likelihood(self, log_prob: Callable) -> Callable:
+        return lambda *args, **kwargs: self._note_sign(log_prob(*args, **kwargs), -1)
+
+    def _enter_module(self, module: nn.Module, _: Any) -> None:
         if self._depth == 0:
-            self._called = id(module)
-            modes = self.calls.setdefault(id(module), (module, defaultdict(set)))[1]
+            self._called = module
+            modes = self.modes.setdefault(module, defaultdict(set))
             if torch.is_grad_enabled():
                 modes[len(self.steps)].add(module.training)
         self._depth += 1
 
-    def _leave(self, *_: Any) -> None:
+    def _leave_module(self, *_: Any) -> None:
         self._depth -= 1
 
     # ---- graphs ----
 
     def _mark(self, node: Any) -> Mark:
-        mark = node.metadata.get(_KEY)
+        mark = node.metadata.get("doctor")
         if mark is None:
-            mark = node.metadata[_KEY] = Mark(len(self.steps))
+            mark = node.metadata["doctor"] = Mark(len(self.steps))
             self.step.marks.add(mark)
         return mark
 
     def _walk(self, roots: Sequence[Tensor], is_backward: bool) -> list[Weight]:
         """Go through the graph behind some tensors, and return the weights at its end."""
-        known, weights, waiting = set(), [], [root.grad_fn for root in roots]
+        known, weights, waiting = {None}, [], [root.grad_fn for root in roots]
         while waiting:
             node = waiting.pop()
-            if node is None or node in known:
+            if node in known:
                 continue
             known.add(node)
             if hasattr(node, "variable"):
@@ -293,32 +272,25 @@ class Watch(TorchFunctionMode):
                 continue
             mark = self._mark(node)
             if is_backward and mark.was_passed and mark.step < len(self.steps):
-                earliest = self.step.reached
-                self.step.reached = mark.step if earliest is None else min(earliest, mark.step)
+                self.step.reached = min(mark.step, self.step.reached)
             mark.was_passed |= is_backward
             waiting += [earlier for earlier, _ in node.next_functions]
         return weights
 
     # ---- gradients and updates ----
 
-    def _wrapped(self, is_backward: bool, function: Any) -> Any:
+    def _differentiating(self, is_backward: bool, function: Callable) -> Callable:
         """torch.autograd.backward or grad, with a look before and after."""
 
         def seen(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            roots = _tensors([tensors])
-            reached = self._before_backward(roots, is_backward)
+            reached = self._before_backward(_tensors([tensors]))
             result = function(tensors, *args, **kwargs)
-            if is_backward:
-                made = [(weight, weight.tensor.grad) for weight in reached]
-            else:
-                asked = _tensors([kwargs.get("inputs", args[0] if args else ())])
-                made = [
-                    (self.weights[id(tensor)], gradient)
-                    for tensor, gradient in zip(asked, result, strict=False)
-                    if id(tensor) in self.weights
-                ]
+            asked = _tensors([kwargs.get("inputs", args[0] if args else ())])
+            made = [(weight, weight.tensor.grad) for weight in reached]
+            if not is_backward:
+                made = [(self.weights.get(id(t)), g) for t, g in zip(asked, result, strict=False)]
             for weight, gradient in made:
-                if _is_nonzero(gradient):
+                if weight is not None and _is_nonzero(gradient):
                     weight.gradient = gradient.detach().to_dense().clone()
                     weight.is_fresh, weight.is_mixed = is_backward, weight.is_used
                     weight.num_gradients += 1
@@ -326,36 +298,34 @@ class Watch(TorchFunctionMode):
 
         return seen
 
-    def _before_backward(self, roots: list[Tensor], is_backward: bool) -> list[Weight]:
+    def _before_backward(self, roots: list[Tensor]) -> list[Weight]:
         self._settle()
         self.num_backward += 1
         self.num_without_graph += all(root.grad_fn is None for root in roots)
         self.step.losses += [root.detach().double().mean().item() for root in roots]
-        reached = self._walk(roots, True)
-        if is_backward:
-            for weight in self.weights.values():
-                has_gradient = _is_nonzero(weight.tensor.grad)
-                is_lost = weight.is_fresh and not (has_gradient or self._has_stepped)
-                weight.is_replaced |= is_lost and not self._is_stepping
-                weight.is_used = has_gradient and (weight.is_used or weight.has_moved)
-                weight.has_moved = False
-            self._has_stepped = False
+        reached = self._walk(roots, is_backward=True)
+        for weight in self.weights.values():
+            has_gradient = _is_nonzero(weight.tensor.grad)
+            is_lost = weight.is_fresh and not (has_gradient or self._has_stepped)
+            weight.is_replaced |= is_lost and not self._is_stepping
+            weight.is_used = has_gradient and (weight.is_used or weight.has_moved)
+            weight.has_moved = False
+        self._has_stepped = False
         return reached
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
         self._settle()
         self._is_stepping = self._has_stepped = True
         held = held_by(optimizer)
-        first = id(held[0])
-        self.step.rates[first] = max(float(group["lr"]) for group in optimizer.param_groups)
-        if not any(optimizer is other for other in self.steppers[first]):
-            self.steppers[first].append(optimizer)
+        self.step.rates[id(held[0])] = max(float(g["lr"]) for g in optimizer.param_groups)
+        if not any(optimizer is other for other in self.optimizers[id(held[0])]):
+            self.optimizers[id(held[0])].append(optimizer)
         for weight in [self._weight(tensor) for tensor in held if tensor.requires_grad]:
             gradient = weight.tensor.grad
-            if (weight.is_fresh and not _is_nonzero(gradient)) or (
-                weight.is_replaced and _is_parallel(gradient, weight.gradient)
-            ):
-                weight.num_lost += 1
+            if _is_nonzero(gradient):
+                weight.num_lost += weight.is_replaced and _is_parallel(gradient, weight.gradient)
+            else:
+                weight.num_lost += weight.is_fresh
             weight.num_held += 1
             weight.is_fresh = weight.is_replaced = False
 
@@ -363,44 +333,29 @@ class Watch(TorchFunctionMode):
         self._settle()
         self._is_stepping = False
 
-    def _look_at_clipping(self, gradient: Tensor) -> None:
-        """One that is made by hand: p.grad.data.clamp_(-1, 1)."""
-        self._settle()
-        for weight in self.weights.values():
-            grad = weight.tensor.grad
-            if grad is not None and grad.data_ptr() == gradient.data_ptr():
-                self.clippings[(id(weight.tensor),)].append(weight.is_fresh)
-
-    def _log_prob(self, log_prob: Any) -> Any:
-        def seen(*args: Any, **kwargs: Any) -> Any:
-            result = log_prob(*args, **kwargs)
-            self._look_at_sign(result, -1)
-            return result
-
-        return seen
-
-    def _clipping(self, clip: Any) -> Any:
+    def _clipping(self, clip: Callable) -> Callable:
         def seen(parameters: Any, *args: Any, **kwargs: Any) -> Any:
-            self._settle()
             given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-            has_effect = any(
-                self._weight(p).is_fresh and _is_nonzero(p.grad) for p in given if p.requires_grad
-            )
-            self.clippings[tuple(map(id, given))].append(has_effect)
+            self._note_clipping(given)
             return clip(given, *args, **kwargs)
 
         return seen
+
+    def _note_clipping(self, tensors: list[Tensor]) -> None:
+        self._settle()
+        fresh = [self._weight(t).is_fresh and _is_nonzero(t.grad) for t in tensors]
+        self.clippings[tuple(map(id, tensors))].append(any(fresh))
 
     def _settle(self) -> None:
         """Note what has moved since the last look."""
         for weight in self.weights.values():
             value = weight.tensor.detach()
             if value.shape == weight.value.shape and not torch.equal(value, weight.value):
-                change = value - weight.value
-                self.step.update += _square(change)
+                update = value - weight.value
+                self.step.update += _square(update)
                 if weight.gradient is not None:
                     self.step.gradient += _square(weight.gradient)
-                    self.step.along += float((change * weight.gradient.conj()).real.sum())
+                    self.step.along += float((update * weight.gradient.conj()).real.sum())
                 weight.value = value.clone()
                 weight.num_updates += 1
                 weight.num_mixed += weight.is_mixed
@@ -419,16 +374,6 @@ def _kinds(base: type) -> list[type]:
     return [kind for kind in dict.fromkeys(below) if "log_prob" in vars(kind)]
 
 
-def user_error(error: BaseException) -> ValueError:
-    """One sentence of an exception in the user's code: file, line and what was raised."""
-    foreign = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
-    foreign += [str(Path(torch.__file__).parent), str(Path(__file__).parent), "<frozen"]
-    frames = traceback.extract_tb(error.__traceback__)
-    users = [frame for frame in frames if not frame.filename.startswith(tuple(foreign))]
-    where = f"{users[-1].filename}:{users[-1].lineno}: " if users else ""
-    return ValueError(f"{where}{type(error).__name__}: {textwrap.shorten(str(error), 200)}")
-
-
 def _tensors(values: Sequence[Any]) -> list[Tensor]:
     """The tensors among some arguments, and in lists among them."""
     flat = [v for value in values for v in (value if isinstance(value, list | tuple) else [value])]
@@ -439,16 +384,13 @@ def _is_nonzero(gradient: Tensor | None) -> bool:
     return gradient is not None and bool(gradient.to_dense().any())
 
 
-def _is_parallel(a: Tensor | None, b: Tensor | None) -> bool:
+def _is_parallel(a: Tensor, b: Tensor) -> bool:
     """True for gradients that differ by their length at most, as clipping makes them."""
-    if a is None or b is None:
-        return False
-    a, b = a.to_dense().flatten(), b.flatten()
-    return float((a * b).sum()) > 0.99 * math.sqrt(_square(a) * _square(b))
+    return float((a.to_dense() * b).sum()) > 0.99 * math.sqrt(_square(a) * _square(b))
 
 
 def _square(tensor: Tensor) -> float:
-    return float(tensor.detach().abs().double().square().sum())
+    return float(tensor.detach().to_dense().abs().double().square().sum())
 
 
 def _is_constant(tensor: Tensor) -> bool:
@@ -456,19 +398,5 @@ def _is_constant(tensor: Tensor) -> bool:
 
 
 def _sign(gradient: Tensor) -> int:
-    """+1 or -1 if no element has another sign; else 0."""
-    positive, negative = bool((gradient > 0).any()), bool((gradient < 0).any())
-    return positive - negative
-
-
-def _content(tensor: Tensor) -> tuple:
-    """Equal for tensors of equal shape and values."""
-    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-    return (tuple(tensor.shape), hash(data))
-
-
-def _random_state() -> int:
-    """Of the global generators."""
-    torchs = torch.get_rng_state().numpy().tobytes()
-    numpys = np.random.get_state()[1].tobytes() + bytes(str(np.random.get_state()[2]), "ascii")
-    return hash((torchs, numpys, random.getstate()))
+    """1 or -1 if no element has another sign; else 0."""
+    return int((gradient > 0).any()) - int((gradient < 0).any())
