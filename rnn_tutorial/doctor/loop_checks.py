@@ -1,15 +1,14 @@
-"""Faults of a training loop outside the network: the data that it reads, the graph that it keeps.
+"""Faults of a training loop outside the network: the data that it reads, the updates that it makes.
 
     from rnn_tutorial.doctor.loop_checks import check_data, check_step
     print(describe(check_data(training_loader, evaluation_loader)))
 
     def step():
-        global hidden
-        scores, hidden = net(next(batches), hidden)
+        scores = net(next(batches))
         ...
         return loss
 
-    print(describe(check_step(step)))
+    findings, looked_at = check_step(step)
 
 Nothing is assumed about the task, except for `shifted-labels` that equal inputs have equal labels.
 If there is a label rule, it is checked too.
@@ -20,6 +19,7 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -282,45 +282,35 @@ def check_step(made: Any) -> tuple[list[Finding], list[str]]:
     """
     watch = Watch(made)
     watch.run()
+    if not watch.steps and watch.error is None:
+        raise ValueError("--step: the loop ends before its first step")
     seen = list(_check_graph(watch))
     if watch.error is not None and not seen:
         raise user_error(watch.error) from watch.error
-    if not (seen or watch.steps):
-        raise ValueError("--step: the loop ends before its first step")
     seen += [*_check_updates(watch), *_check_surroundings(watch)]
     if not (seen or watch.weights):
         raise ValueError(f"--step: {len(watch.steps)} calls used no tensor that needs a gradient")
     ranks = {name: _RANKS.index(confidence) for name, confidence, _ in seen}
-    causes = {name: [c for c in ranks if name in _EXPLAINS.get(c, ())] for name in ranks}
-    seen = [s for s in seen if all(ranks[cause] > ranks[s[0]] for cause in causes[s[0]])]
-    lines = _TEXTS.strip().splitlines()
-    texts = {
-        first.split(": ", 1)[0]: (first.split(": ", 1)[1], second.strip())
-        for first, second in zip(lines[::2], lines[1::2], strict=True)
-    }
-    findings = [Finding(name, what, *texts[name], sure) for name, sure, what in seen]
-    return sorted(findings, key=lambda f: _RANKS.index(f.confidence)), _looked_at(watch)
-
-
-def _looked_at(watch: Watch) -> list[str]:
-    return [
-        f"{len(watch.steps)} steps: the loss, its graph, and the memory that is kept of it",
-        f"gradients and updates of {len(watch.weights)} tensors: zeroing, size, direction",
-        "learning rate and momentum"
-        if watch.optimizers
-        else "no learning rate: no optimizer steps",
-        f"{sum(map(len, watch.clippings.values()))} clippings, training mode of {len(watch.modes)} "
-        "modules, shapes in the loss, whether batches differ",
+    hidden = {o for n in ranks for o in _EXPLAINS.get(n, ()) if ranks[n] <= ranks.get(o, 0)}
+    texts = {name: text for name, *text in re.findall(r"(\S+): (.+)\n  (.+)", _TEXTS)}
+    seen = sorted((s for s in seen if s[0] not in hidden), key=lambda s: ranks[s[0]])
+    looked_at = [
+        f"{len(watch.steps)} steps: the loss, its graph, and what is kept in memory",
+        f"gradients and updates of {len(watch.weights)} tensors; shapes in the loss; equal batches",
+        f"learning rates of {len(watch.optimizers)} optimizers, {len(watch.clippings)} clippings, "
+        f"training mode of {len(watch.modes)} modules",
         "not the data themselves (--data), nor the network (--module)",
     ]
+    return [Finding(name, what, *texts[name], sure) for name, sure, what in seen], looked_at
 
 
 def _check_graph(watch: Watch) -> Iterator[Seen]:
     """Graphs that are cut off, or outlive their step."""
-    reached = [s.reached for s in (*watch.steps, watch.step) if s.reached < math.inf]
+    last = watch.steps[-1] if watch.error is None else watch.step
+    reached = [s.reached for s in (*watch.steps, last) if s.reached < math.inf]
     is_second = len(watch.steps) > 0 and _SECOND_TIME in str(watch.error)
     is_window = len(set(reached)) > 1  # truncated backpropagation lets go of the oldest
-    if is_second or (watch.step.reached < math.inf and not is_window):
+    if is_second or (last.reached < math.inf and not is_window):
         number, first = len(watch.steps) + (watch.error is not None), min(reached, default=0) + 1
         seen = f"the graph grows: backward in step {number} goes through that of step {first}"
         yield "state-not-detached", "certain", seen
@@ -407,10 +397,8 @@ def _check_rates(watch: Watch) -> Iterator[Seen]:
         all_rates.append([math.sqrt(step.update / step.gradient) for step in steps])
     for rates in [r for r in all_rates if len(r) >= 6 and max(r) > 0]:
         half = len(rates) // 2
-        falls = [
-            math.log(max(rates[i], 1e-30) / max(rates[j], 1e-30))
-            for i, j in ((0, half), (half, -1))
-        ]
+        start, middle, end = (math.log(max(rates[i], 1e-30)) for i in (0, half, -1))
+        falls = start - middle, middle - end
         is_steady = falls[1] > 0 and 0.3 < falls[0] / falls[1] < 3 and sum(falls) > math.log(5)
         fallen = [rate <= _VANISHED * max(rates) for rate in rates]
         if is_steady or (fallen[-1] and sum(fallen) >= len(rates) / 4):
@@ -432,7 +420,7 @@ def _check_sizes(watch: Watch) -> Iterator[Seen]:
         return
     usual = sorted(losses[len(losses) // 2 :])[len(losses) // 4]  # median of the second half
     change = f"the loss goes from {losses[0]:.3g} to {losses[-1]:.3g}"
-    climbs = [s.along / math.sqrt(s.update * s.gradient) for s in watch.steps if s.along]
+    climbs = [s.along / math.sqrt(s.update * s.gradient or 1) for s in watch.steps if s.along]
     climbing = sum(climb > 0.02 for climb in climbs) / max(1, len(climbs))
     if climbing >= 0.8 and watch.signs != {-1}:
         seen = f"the updates go along the gradient, not against it; {change}"
@@ -447,14 +435,10 @@ def _check_sizes(watch: Watch) -> Iterator[Seen]:
 
 def _check_surroundings(watch: Watch) -> Iterator[Seen]:
     """Values, shapes, clipping, modes and batches."""
-    bad = [
-        (loss, i)
-        for i, s in enumerate(watch.steps, 1)
-        for loss in s.losses
-        if not math.isfinite(loss)
-    ]
+    bad = [i for i, s in enumerate(watch.steps, 1) if not all(map(math.isfinite, s.losses))]
     if bad:
-        yield "not-finite-loss", "certain", f"the loss is {bad[0][0]} in step {bad[0][1]}"
+        seen = f"the loss is {watch.steps[bad[0] - 1].losses[-1]} in step {bad[0]}"
+        yield "not-finite-loss", "certain", seen
     for what, is_loss in sorted(watch.broadcasts.items(), key=lambda item: -item[1])[:1]:
         yield "broadcast-loss", "certain" if is_loss else "likely", f"{what}, of every pair"
     without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
@@ -463,14 +447,11 @@ def _check_surroundings(watch: Watch) -> Iterator[Seen]:
         yield "clipping-without-effect", "certain", seen
     last = len(watch.steps) - 1
     moved = {id(w.tensor) for w in watch.weights.values() if w.num_updates}
-    modes = {
-        module: modes[last]
-        for module, modes in watch.modes.items()
-        if modes.get(last) and not moved.isdisjoint(map(id, module.parameters()))
-    }
-    for module in [m for m, mode in modes.items() if mode == {False}][:1]:
+    trained = [m for m in watch.modes if not moved.isdisjoint(map(id, m.parameters()))]
+    modes = {module: watch.modes[module].get(last) for module in trained}
+    for module in [m for m in trained if modes[m] == {False}][:1]:
         if module in watch.forgetful or any(map(_has_mode, module.modules())):
-            is_all = all(mode == {False} for mode in modes.values())
+            is_all = all(mode in ({False}, None) for mode in modes.values())
             seen = f"{type(module).__name__} is trained with training=False"
             yield "evaluation-mode-in-training", "likely" if is_all else "possible", seen
     yield from _check_batches(watch)
@@ -487,7 +468,12 @@ def _check_batches(watch: Watch) -> Iterator[Seen]:
     """The same data in every step, though a fixed set or a loader of one batch is meant so."""
     steps = [step for step in watch.steps if step.inputs]
     first = steps[0].inputs if steps else []
-    if len(steps) < 4 or not all(_are_equal(step.inputs, first) for step in steps):
+    kinds = {tuple((t.dtype, t.shape) for t in step.inputs) for step in steps}
+    if len(steps) < 4 or len(kinds) > 1:
+        return
+    if not all(
+        torch.equal(t, u) for step in steps for t, u in zip(step.inputs, first, strict=True)
+    ):
         return
     places = [[t.untyped_storage().data_ptr() for t in step.inputs] for step in steps]
     is_fixed = all(place == places[0] for place in places)
@@ -501,7 +487,3 @@ def _check_batches(watch: Watch) -> Iterator[Seen]:
         is_sure = is_seeded or (has_more and not is_fixed)
         seen = f"the data that enter the network are equal in all {len(steps)} steps"
         yield "same-batch", "likely" if is_sure else "possible", seen
-
-
-def _are_equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    return len(some) == len(others) and all(map(torch.equal, some, others))

@@ -29,7 +29,7 @@ from torch.optim import optimizer as optimizer_hooks
 from torch.overrides import TorchFunctionMode
 
 _NUM_STEPS = 32  # that are tried: an accumulation over 16 comes to its update twice
-_MAX_SECONDS = 5.0  # after which no further step is tried
+_MAX_SECONDS = 20.0  # after which no further step is tried
 MAX_INPUTS = 8  # tensors looked at per step
 _LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 _LOGARITHMS = {"log_softmax", "logsigmoid", "log"}  # of probabilities: a loss is to raise them
