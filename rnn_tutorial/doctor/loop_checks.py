@@ -254,6 +254,7 @@ optimizer-rebuilt: its memory (momentum, the averages of Adam) begins anew each 
 # A finding is left out if one that explains it was made with no less confidence.
 _EXPLAINS = {
     "update-too-large": {"not-finite-loss"},
+    "not-finite-loss": {"loss-detached"},
     "negated-loss": {"not-finite-loss", "update-too-large"},
     "gradient-not-zeroed": {"not-finite-loss", "update-too-large"},
     "gradient-zeroed-before-step": {"clipping-without-effect"},
@@ -337,7 +338,14 @@ def _check_updates(watch: Watch) -> Iterator[Seen]:
             yield "loss-detached", "certain", "the network is called without gradients"
         return
     if not given:
-        if num_steps > 1:
+        passing = [w.tensor for w in watch.weights.values() if w.num_gradients]
+        is_rebuilt = any(isinstance(tensor, nn.Parameter) for tensor in passing)
+        if num_steps == 1 or (moved and (is_rebuilt or not watch.optimizers)):
+            return  # too little to say, or gradients that are not PyTorch's
+        if is_rebuilt:
+            seen = "each step makes and uses a network of its own"
+            yield "parameters-never-moved", "possible", seen
+        else:
             is_cut = not weights or watch.num_without_graph
             reason = "no parameter of the network got a gradient" if is_cut else "all are zero"
             seen = f"backward was called {num_backward} times: {reason}"
@@ -421,7 +429,7 @@ def _check_sizes(watch: Watch) -> Iterator[Seen]:
     usual = sorted(losses[len(losses) // 2 :])[len(losses) // 4]  # median of the second half
     change = f"the loss goes from {losses[0]:.3g} to {losses[-1]:.3g}"
     climbs = [s.along / math.sqrt(s.update * s.gradient or 1) for s in watch.steps if s.along]
-    climbing = sum(climb > 0.02 for climb in climbs) / max(1, len(climbs))
+    climbing = sum(climb > 0.1 for climb in climbs) / max(1, len(climbs))
     if climbing >= 0.8 and watch.signs != {-1}:
         seen = f"the updates go along the gradient, not against it; {change}"
         yield "negated-loss", "certain" if watch.signs == {1} else "likely", seen
@@ -466,18 +474,11 @@ def _has_mode(module: nn.Module) -> bool:
 
 def _check_batches(watch: Watch) -> Iterator[Seen]:
     """The same data in every step, though a fixed set or a loader of one batch is meant so."""
-    steps = [step for step in watch.steps if step.inputs]
-    first = steps[0].inputs if steps else []
-    kinds = {tuple((t.dtype, t.shape) for t in step.inputs) for step in steps}
-    if len(steps) < 4 or len(kinds) > 1:
+    steps = watch.steps
+    if len(steps) < 4 or not all(step.is_repeated for step in steps):
         return
-    if not all(
-        torch.equal(t, u) for step in steps for t, u in zip(step.inputs, first, strict=True)
-    ):
-        return
-    places = [[t.untyped_storage().data_ptr() for t in step.inputs] for step in steps]
-    is_fixed = all(place == places[0] for place in places)
-    is_part = all(2 * t.nbytes < t.untyped_storage().nbytes() for t in first)
+    first, is_fixed = steps[0].inputs, all(step.places == steps[0].places for step in steps)
+    is_part = 2 * sum(t.nbytes for t in first) < max(t.untyped_storage().nbytes() for t in first)
     is_seeded = any(len(set(s)) == 1 for s in zip(*(x.random_states for x in steps), strict=True))
     sizes = {size for tensor in first for size in tensor.shape}
     loaders = [loader for loader in _living(DataLoader) if loader.batch_size in sizes]

@@ -24,13 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.modules import module as module_hooks
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim import optimizer as optimizer_hooks
 from torch.overrides import TorchFunctionMode
 
 _NUM_STEPS = 32  # that are tried: an accumulation over 16 comes to its update twice
 _MAX_SECONDS = 20.0  # after which no further step is tried
-MAX_INPUTS = 8  # tensors looked at per step
+MAX_INPUTS = 32  # tensors looked at per step
 _LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 _LOGARITHMS = {"log_softmax", "logsigmoid", "log"}  # of probabilities: a loss is to raise them
 _ELEMENTWISE = {"sub", "__sub__", "__rsub__", "rsub", "mul", "__mul__", "__rmul__"}
@@ -44,7 +45,8 @@ class Weight:
     value: Tensor  # when last looked at
     steps: set[int] = field(default_factory=set)  # in which it was used
     gradient: Tensor | None = None  # after the last backward that reached it
-    is_fresh: bool = False  # .grad was made, and no update has used it
+    is_fresh: bool = False  # a gradient was made, and no update has used it
+    is_stored: bool = False  # by backward, which adds it to .grad, and not by autograd.grad
     is_used: bool = False  # .grad holds what an update has used already
     is_mixed: bool = False  # .grad is a sum of both
     is_replaced: bool = False  # an unused .grad was zeroed, and another one made
@@ -76,6 +78,8 @@ class Step:
     rates: dict[int, float] = field(default_factory=dict)  # by first parameter of an optimizer
     reached: float = math.inf  # the earliest step whose graph was gone through again
     inputs: list[Tensor] = field(default_factory=list)  # data that meet parameters
+    places: list[int] = field(default_factory=list)  # of the memory, where they lie
+    is_repeated: bool = False  # they are equal to those of the first step
     marks: weakref.WeakSet = field(default_factory=weakref.WeakSet)  # of graphs still alive
     random_states: tuple[str, ...] = ()  # of the global generators, afterwards
 
@@ -119,7 +123,7 @@ class Watch(TorchFunctionMode):
         self._is_stepping = self._has_stepped = False
         parameters = model.parameters() if isinstance(model, nn.Module) else model
         for tensor in (*parameters, *(p for o in optimizers for p in held_by(o))):
-            if isinstance(tensor, Tensor) and tensor.requires_grad and tensor.is_leaf:
+            if isinstance(tensor, Tensor) and tensor.requires_grad and not is_lazy(tensor):
                 self._weight(tensor).steps |= {-1, -2}  # known, though no step has used it
 
     def run(self) -> None:
@@ -154,7 +158,15 @@ class Watch(TorchFunctionMode):
         self.step.length = sum(_square(weight.value) for weight in self.weights.values())
         states = torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()
         self.step.random_states = tuple(map(str, states))
+        self._compare_inputs(self.step, self.steps[0] if self.steps else self.step)
         self.steps.append(self.step)
+
+    def _compare_inputs(self, step: Step, first: Step) -> None:
+        kinds, first_kinds = ([(t.shape, t.dtype) for t in s.inputs] for s in (step, first))
+        if step.inputs and kinds == first_kinds:
+            step.is_repeated = all(map(torch.equal, step.inputs, first.inputs))
+        if step is not first:
+            step.inputs = []  # batches may be large
 
     def _look_everywhere(self, stack: contextlib.ExitStack) -> None:
         """Set hooks and wrappers, which the stack takes away."""
@@ -167,6 +179,8 @@ class Watch(TorchFunctionMode):
             stack.callback(handle.remove)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         stack.enter_context(warnings.catch_warnings())
+        if "torch._dynamo" in sys.modules:  # what is compiled would compile this watch with it
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         warnings.simplefilter("ignore")
         clips = (nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_)
         cells = [cell for clip in clips for cell in clip.__closure__ or ()]  # imported names share
@@ -212,7 +226,9 @@ class Watch(TorchFunctionMode):
             self._weight(leaf)
         if leaves:
             data = [t for t in given if not t.requires_grad and not _is_constant(t)]
-            self.step.inputs += data[: MAX_INPUTS - len(self.step.inputs)]
+            for tensor in data[: MAX_INPUTS - len(self.step.inputs)]:
+                self.step.places.append(tensor.untyped_storage().data_ptr())
+                self.step.inputs.append(tensor)
         if name == "dropout" and kwargs.get("training") is False:
             self.forgetful |= {self._called}
         is_loss = name in _LOSSES or name.endswith("_loss")
@@ -292,7 +308,8 @@ class Watch(TorchFunctionMode):
             for weight, gradient in made:
                 if weight is not None and _is_nonzero(gradient):
                     weight.gradient = gradient.detach().to_dense().clone()
-                    weight.is_fresh, weight.is_mixed = is_backward, weight.is_used
+                    weight.is_fresh, weight.is_stored = True, is_backward
+                    weight.is_mixed = is_backward and weight.is_used
                     weight.num_gradients += 1
             return result
 
@@ -306,8 +323,8 @@ class Watch(TorchFunctionMode):
         reached = self._walk(roots, is_backward=True)
         for weight in self.weights.values():
             has_gradient = _is_nonzero(weight.tensor.grad)
-            is_lost = weight.is_fresh and not (has_gradient or self._has_stepped)
-            weight.is_replaced |= is_lost and not self._is_stepping
+            is_lost = weight.is_fresh and weight.is_stored and not has_gradient
+            weight.is_replaced |= is_lost and not (self._has_stepped or self._is_stepping)
             weight.is_used = has_gradient and (weight.is_used or weight.has_moved)
             weight.has_moved = False
         self._has_stepped = False
@@ -317,15 +334,16 @@ class Watch(TorchFunctionMode):
         self._settle()
         self._is_stepping = self._has_stepped = True
         held = held_by(optimizer)
-        self.step.rates[id(held[0])] = max(float(g["lr"]) for g in optimizer.param_groups)
-        if not any(optimizer is other for other in self.optimizers[id(held[0])]):
-            self.optimizers[id(held[0])].append(optimizer)
+        first = id(held[0]) if held else 0
+        self.step.rates[first] = max(float(g.get("lr", 0)) for g in optimizer.param_groups)
+        if not any(optimizer is other for other in self.optimizers[first]):
+            self.optimizers[first].append(optimizer)
         for weight in [self._weight(tensor) for tensor in held if tensor.requires_grad]:
             gradient = weight.tensor.grad
             if _is_nonzero(gradient):
                 weight.num_lost += weight.is_replaced and _is_parallel(gradient, weight.gradient)
             else:
-                weight.num_lost += weight.is_fresh
+                weight.num_lost += weight.is_fresh and weight.is_stored
             weight.num_held += 1
             weight.is_fresh = weight.is_replaced = False
 
