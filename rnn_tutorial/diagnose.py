@@ -113,7 +113,7 @@ def _check_code(subject: str, flags: Any) -> list[Finding]:
         is_compared = flags.evaluation is not None
         evaluation = call_factory(flags.evaluation, "--evaluation") if is_compared else None
         return check_data(call_factory(flags.data, "--data"), evaluation)
-    return check_step(call_factory(flags.step, "--step"))
+    return check_step(call_factory(flags.step, "--step"))[0]
 
 
 def _subject(flags: Any) -> str:

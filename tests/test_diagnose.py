@@ -129,7 +129,7 @@ ready = Net(2)
         (["--step", "net.py:none"], "--step 'net.py:none' returns None"),
         (["--module", "net.py:none", "--vocab_size", "3"], "'net.py:none' returns None"),
         (["--data", "net.py:one"], "the training data are of type int"),
-        (["--step", "net.py:one"], "step is of type int"),
+        (["--step", "net.py:one"], "--step gets int"),
         (["--module", "net.py:one", "--vocab_size", "3"], "module is of type int"),
         (["--module", "net.py:ready", "--vocab_size", "3"], "no function 'ready'"),
         (["--step", "net.py:needs"], "missing a required argument: 'size'"),
@@ -178,6 +178,9 @@ def make_step():
     def step():
         loss = (weight ** 2).sum()
         loss.backward()
+        with torch.no_grad():
+            weight.sub_(0.1 * weight.grad)
+            weight.grad = None
         return loss
     return step
 """

@@ -313,7 +313,7 @@ def all_cases() -> dict[str, Case]:
     for name, (expected, make) in DATA_CASES.items():
         cases[name] = Case("data", expected, lambda seed, make=make: check_data(*make(seed)))
     for name, (expected, make) in LOOP_CASES.items():
-        cases[name] = Case("loop", expected, lambda seed, make=make: check_step(make(seed)))
+        cases[name] = Case("loop", expected, lambda seed, make=make: check_step(make(seed))[0])
     modules = [(name, name, make) for name, make in MODULE_FAULTS.items()]
     modules += [(name, None, HEALTHY_MODULES[name]) for name in GOOD_MODULES]
     for name, expected, make in modules:
