@@ -26,9 +26,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Finding, describe
-from rnn_tutorial.doctor.loop_checks import check_data, check_step
+from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run, describe_run
 from rnn_tutorial.experiments.doctor_self_test import all_cases, is_as_expected, run_self_test

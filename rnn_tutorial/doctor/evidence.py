@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from rnn_tutorial.data.examples import guessing_loss, label_shares
+from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.loop_checks import check_data
 from rnn_tutorial.doctor.states import StateSummary, summarize_states
 from rnn_tutorial.evaluation.result import recorded_evaluation
 from rnn_tutorial.evaluation.scorer import Scorer

@@ -29,9 +29,10 @@ from tqdm import tqdm
 
 from rnn_tutorial.data.batches import Sample, pad_and_tensor
 from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
+from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.loop_checks import check_data, check_step
+from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.experiments.module_faults import HEALTHY_MODULES, MODULE_FAULTS, VOCAB_SIZE
