@@ -197,6 +197,20 @@ def test_the_users_own_code_is_checked(capsys, tmp_path):
     assert ask(capsys, "--step", f"{own}:make_step") == (0, "No findings.\n")
 
 
+def test_label_files_are_checked(capsys, tmp_path):
+    train, test = tmp_path / "train.tsv", tmp_path / "test.tsv"
+    train.write_text("".join(f"{i % 3}\t{i} {i + 1}\n" for i in range(600)))
+    test.write_text("".join(f"{i % 3}\t{i} {i + 1}\n" for i in range(500)))
+    assert ask(capsys, train) == (0, "No findings.\n")
+    status, printed = ask(capsys, train, "--eval", test, "--json")
+    assert status == 1 and [each["name"] for each in json.loads(printed)] == ["shared-stream"]
+    test.write_text("no tab\n")
+    assert "evaluation" in refusal(capsys, train, "--eval", test)
+    assert "line 1" in refusal(capsys, test)
+    assert "--eval" in refusal(capsys, tmp_path, "--eval", test)
+    assert "--length 9" in refusal(capsys, train, "--length", 9)
+
+
 # ---- beside a training ----
 
 
