@@ -4,6 +4,7 @@
     python -m rnn_tutorial.diagnose output/solved --length 1000
     python -m rnn_tutorial.diagnose --module my_net.py:make_net --vocab_size 10
     python -m rnn_tutorial.diagnose --data my_data.py:make_loader --evaluation my_data.py:make_test
+    python -m rnn_tutorial.diagnose my_labels.tsv --eval my_test.tsv
     python -m rnn_tutorial.diagnose --step my_loop.py:make_step
     python -m rnn_tutorial.diagnose --self_test
 
@@ -26,9 +27,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from rnn_tutorial.doctor.data_checks import check_data
+from rnn_tutorial.doctor.data_rows import is_label_file
 from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Finding, describe
-from rnn_tutorial.doctor.loop_checks import check_data, check_step
+from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run, describe_run
 from rnn_tutorial.experiments.doctor_self_test import all_cases, is_as_expected, run_self_test
@@ -43,8 +46,8 @@ SUBJECTS = {
     "self_test": "--self_test",
 }  # fmt: skip
 BELONGS_TO = {
-    "length": "run", "vocab_size": "module", "evaluation": "data", "num_seeds": "self_test",
-    "jobs": "self_test",
+    "length": "run", "eval": "run", "vocab_size": "module data", "padding_id": "data",
+    "evaluation": "data", "num_seeds": "self_test", "jobs": "self_test",
 }  # fmt: skip
 _NUM_SEEDS = 5
 
@@ -112,8 +115,9 @@ def _check_code(subject: str, flags: Any) -> list[Finding]:
     if subject == "data":
         is_compared = flags.evaluation is not None
         evaluation = call_factory(flags.evaluation, "--evaluation") if is_compared else None
-        return check_data(call_factory(flags.data, "--data"), evaluation)
-    return check_step(call_factory(flags.step, "--step"))
+        data, options = call_factory(flags.data, "--data"), (flags.vocab_size, flags.padding_id)
+        return check_data(data, evaluation, *options).findings
+    return check_step(call_factory(flags.step, "--step"))[0]
 
 
 def _subject(flags: Any) -> str:
@@ -125,9 +129,10 @@ def _subject(flags: Any) -> str:
         raise ValueError("give one of RUN, --module, --data, --step and --self_test")
     for name, owner in BELONGS_TO.items():
         value = getattr(flags, name)
-        if value is not None and owner != given[0]:
-            raise ValueError(f"--{name} {value} goes with {SUBJECTS[owner]} only")
-        if isinstance(value, int) and value < 1:
+        if value is not None and given[0] not in owner.split():
+            owners = " or ".join(SUBJECTS[subject] for subject in owner.split())
+            raise ValueError(f"--{name} {value} goes with {owners} only")
+        if isinstance(value, int) and value < 1 and name != "padding_id":
             raise ValueError(f"--{name} {value} must be a whole number of at least 1")
     if isinstance(flags.json, str) and given[0] != "self_test":
         raise ValueError(
@@ -141,13 +146,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Diagnose as the command line says; returns the exit status."""
     parser = CommandLineParser(prog="python -m rnn_tutorial.diagnose", description=__doc__)
     add = parser.add_argument
-    add("run", nargs="?", metavar="RUN", help="a run's folder, a folder of runs, or a checkpoint")
+    run_help = "a run's folder, a folder of runs, a checkpoint, or a file of labelled examples"
+    add("run", nargs="?", metavar="RUN", help=run_help)
+    add("--eval", metavar="FILE", help="the examples that such a file is evaluated on")
     add("--length", type=int, metavar="N", help="the run must give right answers at this length")
     place = "PATH:FACTORY"
     add("--module", metavar=place, help="check the nn.Module that it returns, called (x, lengths)")
     add("--vocab_size", type=int, metavar="V", help="number of tokens that the module knows")
     add("--data", metavar=place, help="check its samples (input_seq, seq_length, target)")
     add("--evaluation", metavar=place, help="evaluation data to compare with --data")
+    add("--padding_id", type=int, metavar="P", help="what stands behind the end of a row of it")
     add("--step", metavar=place, help="check the training step that it returns, a function")
     add("--self_test", action="store_true", help="try the doctor on every fault that it knows")
     add("--num_seeds", type=int, metavar="N", help=f"of the self-test (default: {_NUM_SEEDS})")
@@ -160,7 +168,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subject = _subject(flags)
         if subject == "self_test":
             return _self_test(flags)
-        if subject == "run":
+        if subject == "run" and is_label_file(flags.run):
+            if flags.length is not None:
+                raise ValueError(f"--length {flags.length} goes with the folder of a run only")
+            findings = check_data(Path(flags.run), flags.eval and Path(flags.eval)).findings
+            text = describe(findings)
+        elif flags.eval is not None:
+            raise ValueError(f"--eval {flags.eval} goes with a file of labelled examples only")
+        elif subject == "run":
             evidence = read_evidence(flags.run, flags.length)
             findings = check_run(evidence)
             text = describe_run(evidence, findings)

@@ -129,7 +129,7 @@ ready = Net(2)
         (["--step", "net.py:none"], "--step 'net.py:none' returns None"),
         (["--module", "net.py:none", "--vocab_size", "3"], "'net.py:none' returns None"),
         (["--data", "net.py:one"], "the training data are of type int"),
-        (["--step", "net.py:one"], "step is of type int"),
+        (["--step", "net.py:one"], "--step gets int"),
         (["--module", "net.py:one", "--vocab_size", "3"], "module is of type int"),
         (["--module", "net.py:ready", "--vocab_size", "3"], "no function 'ready'"),
         (["--step", "net.py:needs"], "missing a required argument: 'size'"),
@@ -178,6 +178,9 @@ def make_step():
     def step():
         loss = (weight ** 2).sum()
         loss.backward()
+        with torch.no_grad():
+            weight.sub_(0.1 * weight.grad)
+            weight.grad = None
         return loss
     return step
 """
@@ -192,6 +195,20 @@ def test_the_users_own_code_is_checked(capsys, tmp_path):
     status, printed = ask(capsys, "--data", f"{own}:samples", "--evaluation", f"{own}:few")
     assert status == 1 and "small-evaluation" in printed
     assert ask(capsys, "--step", f"{own}:make_step") == (0, "No findings.\n")
+
+
+def test_label_files_are_checked(capsys, tmp_path):
+    train, test = tmp_path / "train.tsv", tmp_path / "test.tsv"
+    train.write_text("".join(f"{i % 3}\t{i} {i + 1}\n" for i in range(600)))
+    test.write_text("".join(f"{i % 3}\t{i} {i + 1}\n" for i in range(500)))
+    assert ask(capsys, train) == (0, "No findings.\n")
+    status, printed = ask(capsys, train, "--eval", test, "--json")
+    assert status == 1 and [each["name"] for each in json.loads(printed)] == ["shared-stream"]
+    test.write_text("no tab\n")
+    assert "evaluation" in refusal(capsys, train, "--eval", test)
+    assert "line 1" in refusal(capsys, test)
+    assert "--eval" in refusal(capsys, tmp_path, "--eval", test)
+    assert "--length 9" in refusal(capsys, train, "--length", 9)
 
 
 # ---- beside a training ----

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sysconfig
+import textwrap
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import torch
 
 from rnn_tutorial.runs.terminal import shown
 
@@ -38,3 +44,13 @@ def describe(findings: Sequence[Finding]) -> str:
         f"  try: {shown(finding.advice)}"
         for finding in findings
     )
+
+
+def user_error(error: BaseException) -> ValueError:
+    """One sentence of an exception in the user's code: file, line and what was raised."""
+    foreign = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    foreign += [str(Path(torch.__file__).parent), str(Path(__file__).parent), "<frozen"]
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [frame for frame in frames if not frame.filename.startswith(tuple(foreign))]
+    where = f"{users[-1].filename}:{users[-1].lineno}: " if users else ""
+    return ValueError(f"{where}{type(error).__name__}: {textwrap.shorten(str(error), 200)}")

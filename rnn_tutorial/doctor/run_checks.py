@@ -20,9 +20,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rnn_tutorial.doctor.data_pairs import WIDE_INTERVAL, small_evaluation
 from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence, read_evidence
 from rnn_tutorial.doctor.findings import Finding, describe
-from rnn_tutorial.doctor.loop_checks import WIDE_INTERVAL, small_evaluation
 from rnn_tutorial.doctor.states import SATURATED
 from rnn_tutorial.runs.terminal import shown
 
