@@ -12,35 +12,48 @@ Shapes: N batch, T time, H hidden, C classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_probe import ModuleRaised, Probe, WrongShape, undisturbed
+from rnn_tutorial.doctor.module_call import CannotCall, ModuleRaised, WrongShape
+from rnn_tutorial.doctor.module_probe import Probe, undisturbed
 from rnn_tutorial.doctor.module_rows import (
     check_axes,
     check_backward_direction,
     check_rows_and_padding,
 )
+from rnn_tutorial.doctor.module_scores import check_finiteness, check_range
 from rnn_tutorial.doctor.module_time import check_gradients, check_time_axis
+from rnn_tutorial.doctor.module_training import check_training_mode, state_kept
+from rnn_tutorial.doctor.module_weights import (
+    check_dropout,
+    check_frozen,
+    check_registration,
+    check_saturation,
+    check_sharing,
+    check_symmetry,
+    no_parameters,
+    unregistered,
+)
 
-FRESH_NETS = 8  # networks that all score in (0, 1) only if the code makes them
 # After these the other checks mean nothing.
 DECISIVE = {
     "batch-first-swapped", "state-kept-between-batches", "dropout-in-evaluation",
     "non-finite-scores", "softmax-over-batch", "order-not-restored", "batch-statistics",
-    "state-reshaped", "rows-mixed", "input-ignored",
+    "state-reshaped", "rows-mixed", "input-ignored", "symmetric-weights",
 }  # fmt: skip
 # What follows from another mistake is not reported beside it.
-EXPLAINED_BY = {
-    "unused-parameters": {
-        "bidirectional-last-step", "input-ignored", "only-last-step", "only-first-step",
-    },
-}  # fmt: skip
+EXPLAINS = {
+    "bidirectional-last-step": {"unused-parameters"},
+    "input-ignored": {"unused-parameters"},
+    "only-last-step": {"unused-parameters"},
+    "only-first-step": {"unused-parameters"},
+    "saturated-at-start": {"steps-forgotten"},
+}
 # Advice by what the error of a module says; the last that fits is given.
 ADVICE_ON_ERRORS = {
     "": "run the module on a batch like this one in a debugger",
@@ -56,7 +69,7 @@ ADVICE_ON_ERRORS = {
 }
 
 
-def check_module(module: nn.Module, vocab_size: int, **options: Any) -> list[Finding]:
+def check_module(module: nn.Module, vocab_size: int | None = None, **options: Any) -> list[Finding]:
     """Find the usual mistakes in a classifier of padded sequences.
 
     The module is not changed: a copy is examined, in evaluation mode, in float64 on the CPU where
@@ -76,8 +89,9 @@ def check_module(module: nn.Module, vocab_size: int, **options: Any) -> list[Fin
     """
     if not isinstance(module, nn.Module):
         raise ValueError(f"module is of type {type(module).__name__}; allowed is an nn.Module")
+    module = getattr(module, "_orig_mod", module)  # of torch.compile
     with undisturbed(module):
-        findings = [*_check_dropout(module), *_check_registration(module)]
+        findings = [*check_dropout(module), *check_frozen(module)]
         try:
             probe = Probe(module, vocab_size, **options)
             for check in CHECKS:
@@ -85,6 +99,10 @@ def check_module(module: nn.Module, vocab_size: int, **options: Any) -> list[Fin
                 findings += found
                 if any(finding.name in DECISIVE for finding in found):
                     break
+                if check is check_symmetry:
+                    probe = probe.awakened()
+        except CannotCall as error:
+            findings += _not_called(module, str(error))
         except ModuleRaised as raised:
             findings.append(
                 Finding(
@@ -107,40 +125,23 @@ def check_module(module: nn.Module, vocab_size: int, **options: Any) -> list[Fin
                 )
             )
     names = {finding.name for finding in findings}
-    return [f for f in findings if not names & EXPLAINED_BY.get(f.name, set())]
+    hidden = {effect for name in names for effect in EXPLAINS.get(name, ())}
+    findings = [f for f in findings if f.name not in hidden]
+    return sorted(findings, key=lambda f: ("certain", "likely", "possible").index(f.confidence))
 
 
-def _check_dropout(module: nn.Module) -> Iterator[Finding]:
-    """nn.RNN's dropout acts between its layers, and a single layer has nothing between."""
-    for name, part in module.named_modules():
-        if isinstance(part, nn.RNNBase) and part.dropout > 0 and part.num_layers == 1:
-            yield Finding(
-                "dropout-with-one-layer",
-                f"{name or 'the module'} has dropout={part.dropout} and num_layers=1",
-                "dropout acts between layers only, so here it does nothing",
-                "add nn.Dropout after the embedding or before the last linear map, or a layer",
-            )
-
-
-def _check_registration(module: nn.Module) -> Iterator[Finding]:
-    """Modules kept in a plain list or dict: module.parameters() does not know them."""
-    known = {id(p) for p in module.parameters()}
-    for name, part in module.named_modules():
-        for attribute, value in vars(part).items():
-            if attribute.startswith("_") or not isinstance(value, (list, tuple, dict)):
-                continue
-            items = list(value.values() if isinstance(value, dict) else value)
-            modules = nn.ModuleList(item for item in items if isinstance(item, nn.Module))
-            loose = [item for item in items if isinstance(item, nn.Parameter)]
-            if any(id(p) not in known for p in (*modules.parameters(), *loose)):
-                where = f"{name}.{attribute}" if name else attribute
-                yield Finding(
-                    "unregistered-parameters",
-                    f"{where} is a {type(value).__name__} of modules or parameters",
-                    "the optimizer never sees them: they keep their first values, are not saved, "
-                    "do not move to a GPU and stay in training mode",
-                    "use nn.ModuleList, nn.ModuleDict or nn.ParameterList",
-                )
+def _not_called(module: nn.Module, tried: str) -> Iterator[Finding]:
+    """What can be said of a module that cannot be called."""
+    if loose := unregistered(module):
+        yield no_parameters(list(loose), "likely")
+    yield Finding(
+        "cannot-call",
+        tried,
+        "I cannot call this module, so I do not know whether it is right",
+        "--call FILE:FUNCTION, a function of (module, x, lengths) that returns scores; see also "
+        "--num_features, --time_major, --padding_id, --no_lengths",
+        "possible",
+    )
 
 
 def _check_padding_idx(probe: Probe) -> Iterator[Finding]:
@@ -164,13 +165,7 @@ def _check_repeatability(probe: Probe) -> Iterator[Finding]:
         probe.scores(*batch, other_seed=is_other).nan_to_num() for is_other in (False, False, True)
     )
     if not torch.equal(first, again):
-        yield Finding(
-            "state-kept-between-batches",
-            "the same batch twice in a row gives different scores, with equal random states",
-            "the module remembers earlier batches: the sequences of one batch begin where "
-            "unrelated ones ended, and a batch of another size fails",
-            "begin each forward from a fresh state, without self.hidden; then run all checks again",
-        )
+        yield state_kept("", "certain")
     elif not torch.equal(first, reseeded):
         yield Finding(
             "dropout-in-evaluation",
@@ -195,80 +190,10 @@ def _check_inputs(probe: Probe) -> Iterator[Finding]:
         )
 
 
-@torch.no_grad()
-def _check_finiteness(probe: Probe) -> Iterator[Finding]:
-    """No NaN or infinity for any length."""
-    scores = probe.scores(*probe.batch())
-    is_wrong = ~scores.isfinite().all(dim=1)
-    if is_wrong.any():
-        lengths = sorted(set(probe.lengths[is_wrong.cpu()].tolist()))
-        yield Finding(
-            "non-finite-scores",
-            f"NaN or infinity in {int(is_wrong.sum())} of {len(scores)} rows, of lengths {lengths}",
-            "one such row makes the loss, and with it every weight, NaN",
-            "the weights may be NaN already: see the gradient norms of training"
-            if is_wrong.all()
-            else "look for log, std, softmax over nothing, or division by a count that can be 0",
-        )
-
-
-@torch.no_grad()
-def _check_range(probe: Probe) -> Iterator[Finding]:
-    """Scores for cross_entropy are any numbers; softmax, sigmoid and ReLU leave marks on them.
-
-    log_softmax leaves one too but does no harm: applied again by cross_entropy it changes nothing.
-    """
-    scores = probe.scores(*probe.batch())
-    classes = scores.shape[1]
-    if classes < 2:
-        return
-
-    def sums_to_1(values: Tensor, dim: int) -> bool:
-        return bool(((values.sum(dim) - 1).abs() <= probe.tolerance).all())
-
-    is_positive = bool((scores >= 0).all())
-    if (is_positive and sums_to_1(scores, 0)) or sums_to_1(scores.exp(), 0):
-        yield Finding(
-            "softmax-over-batch",
-            "each class's probabilities sum to 1 over the rows of the batch",
-            "sequences compete with each other, and a batch of one is always sure",
-            "softmax over classes is dim=-1; and cross_entropy wants none at all",
-        )
-    elif is_positive and sums_to_1(scores, 1):
-        floor = math.log(math.e + classes - 1) - 1  # the loss of a 1 for the right class, else 0
-        yield Finding(
-            "softmax-output",
-            "every row of the scores is positive and sums to 1",
-            "cross_entropy applies softmax itself: with two of them the gradients are small, and "
-            f"the loss cannot fall below {floor:.2f} with {classes} classes",
-            "return the last linear map's scores; apply softmax only to show probabilities",
-        )
-    elif is_positive and (scores == 0).any():
-        yield Finding(
-            "relu-on-scores",
-            f"no score is negative and {float((scores == 0).float().mean()):.0%} are exactly 0",
-            "a class at 0 gets no gradient, and two classes at 0 cannot be told apart",
-            "no activation after the last linear map",
-            "likely",
-        )
-    elif is_positive and all(_is_between_0_and_1(probe.refreshed(i)) for i in range(FRESH_NETS)):
-        yield Finding(
-            "sigmoid-output",
-            "all scores lie between 0 and 1, and rows do not sum to 1",
-            "right for binary_cross_entropy; cross_entropy would never get a sure answer",
-            "to choose one of many classes, return the last linear map's scores",
-            "possible",
-        )
-
-
-def _is_between_0_and_1(probe: Probe) -> bool:
-    scores = probe.scores(*probe.batch())
-    return bool(((scores > 0) & (scores < 1)).all())
-
-
 # The most basic first.
 CHECKS = (
-    _check_padding_idx, check_axes, _check_repeatability, _check_inputs, _check_finiteness,
-    _check_range, check_rows_and_padding, check_backward_direction, check_time_axis,
+    _check_padding_idx, check_axes, check_registration, _check_repeatability, _check_inputs,
+    check_finiteness, check_sharing, check_saturation, check_symmetry, check_range,
+    check_rows_and_padding, check_backward_direction, check_training_mode, check_time_axis,
     check_gradients,
 )  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from traceback import walk_tb
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_probe import ModuleRaised, Probe, WrongShape, hooked
+from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
+from rnn_tutorial.doctor.module_probe import EXTRA_COLUMNS, Probe, hooked
 
-EXTRA_COLUMNS = 3  # of padding
+OF_PADDING = {"last-step-of-padding", "padding-leak", "padding-counted"}
 
 
 def check_axes(probe: Probe) -> Iterator[Finding]:
@@ -76,8 +78,10 @@ def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:
         x, lengths = probe.batch()
         alone = torch.cat([probe.scores(*probe.row(i)) for i in range(len(lengths))])
         batch = probe.scores(x, lengths)
-        wider = probe.scores(*probe.batch(extra=EXTRA_COLUMNS))
-        others = [probe.scores(*probe.batch(filler=i)) for i in probe.token_ids[:2]]
+        wider, others = batch, []
+        if probe.is_padded:
+            wider = probe.scores(*probe.batch(extra=EXTRA_COLUMNS))
+            others = [probe.scores(*probe.batch(filler=i)) for i in probe.token_ids[:2]]
         mixed = torch.arange(len(lengths)).flip(0).roll(1)
         permuted = probe.scores(x[mixed], lengths[mixed])
     is_right = probe.are_equal(batch, alone)
@@ -92,8 +96,12 @@ def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:
             _find_last_step(probe, is_right),
             _find_padding(is_right, differs_by_id, differs_wider),
         )
-        yield next(causes)
-    elif differs_by_id:
+        cause = next(causes)
+        if cause.name in OF_PADDING and not probe.knows_padding:
+            condition = f"{cause.advice}; right as it is if your sequences all have one length"
+            cause = replace(cause, advice=condition, confidence="likely")
+        yield cause
+    elif differs_by_id and not probe.padding_is_told:
         yield Finding(
             "padding-known-by-id",
             "scores are right with the padding id in the padding and change with any other there",

@@ -143,7 +143,18 @@ def _steps_cut_off(probe: Probe, reached: list[bool]) -> list[int]:
 
 
 def _steps_with_gradient(probe: Probe) -> list[bool]:
-    """For each step: does the embedding of a token that occurs only there get a gradient?"""
+    """For each step: does the embedding of a token that occurs only there get a gradient?
+
+    Of a module that takes vectors: do those of the step get one?
+    """
+    watch: list[Tensor] = []
+    weighted = probe.weighted_sum(*probe.full_batch(), watch=watch)
+    if watch:
+        (gradient,) = _gradients(weighted, watch)  # (N, T, F), or time first
+        if gradient is None:
+            return []
+        reached = (gradient != 0).any(-1)
+        return (reached.T if probe.time_major else reached).any(0).tolist()
     embedding = probe.embedding()
     if embedding is None or not embedding.weight.requires_grad:
         return []
