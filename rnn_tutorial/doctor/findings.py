@@ -12,6 +12,7 @@ import textwrap
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Finding:
         advice: what to try: a flag, or a change of the code.
         confidence: one of CONFIDENCES.
         lesson: the section that teaches it, as "README.md#8-packing".
-        explains: names of findings that follow from this one.
+        explains: names of findings that follow from this one, or patterns such as "leaking-*".
     """
 
     name: str
@@ -69,7 +70,7 @@ class FindingTable:
             [README.md#8-packing]
             padding-counted: padding enters as zeros, so that a mean divides by T
               divide by seq_lengths; fill the padding with -inf before a maximum
-              explains: batch-of-one-differs, order-ignored
+              explains: batch-of-one-differs, order-*
     """
 
     def __init__(self, text: str) -> None:
@@ -106,16 +107,22 @@ def rank(findings: Iterable[Finding]) -> list[Finding]:
     a likely finding.
     """
     kept: dict[str, Finding] = {}
-    for finding in sorted(findings, key=lambda finding: CONFIDENCES.index(finding.confidence)):
+    for finding in sorted(findings, key=_place):
         kept.setdefault(finding.name, finding)
-    places = {name: place for place, name in enumerate(CONFIDENCES)}
-    explained = {
-        name
-        for cause in kept.values()
-        for name in cause.explains
-        if name in kept and places[cause.confidence] <= places[kept[name].confidence]
-    }
-    return [finding for name, finding in kept.items() if name not in explained]
+    return [
+        finding
+        for finding in kept.values()
+        if not any(_is_explained(finding, cause) for cause in kept.values())
+    ]
+
+
+def _place(finding: Finding) -> int:
+    return CONFIDENCES.index(finding.confidence)
+
+
+def _is_explained(finding: Finding, cause: Finding) -> bool:
+    is_named = any(fnmatchcase(finding.name, pattern) for pattern in cause.explains)
+    return is_named and finding is not cause and _place(cause) <= _place(finding)
 
 
 def describe(
