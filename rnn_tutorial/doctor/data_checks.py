@@ -1,7 +1,7 @@
 """Faults of labelled data, as a loader gives them or a label file holds them.
 
     from rnn_tutorial.doctor.data_checks import check_data
-    print(describe(check_data(training_loader, evaluation_loader).findings))
+    print(describe(*check_data(training_loader, evaluation_loader)))
 
 Nothing is assumed about the task. Rows are read once, and each check asks how likely chance is.
 
@@ -14,7 +14,6 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import chain, permutations
 from pathlib import Path
@@ -22,33 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from rnn_tutorial.data.examples import Examples, read_examples
+from rnn_tutorial.data.examples import Examples
 from rnn_tutorial.doctor import data_pairs
-from rnn_tutorial.doctor.data_rows import read_rows
-from rnn_tutorial.doctor.data_table import MIN_REPEATED, MIN_ROWS, Table, find_padding
-from rnn_tutorial.doctor.data_texts import EXPLAINS, TEXTS, found
-from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.data_findings import TABLE, found
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Rows, read_rows
+from rnn_tutorial.doctor.findings import Finding, Report, rank
 
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
 _FOREIGN = 0.05  # share of evaluation rows, or of their tokens, that training does not have
-_CONFIDENCES = ("certain", "likely", "possible")
-_OF_CLASSES = (
-    "single-class", "too-many-classes", "near-equal-classes", "rare-class", "imbalanced-classes",
-    "label-range", "shifted-labels", "contradicting-labels", "class-mismatch",
-)  # fmt: skip
-_OF_EVALUATION = (
-    "shared-stream", "small-evaluation", "length-mismatch", "token-mismatch", "class-mismatch",
-    "evaluation-labels-wrong",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was found in data, which findings were looked for, and why others were not."""
-
-    findings: list[Finding]
-    looked_for: list[str]
-    not_asked: dict[str, str]
 
 
 def check_data(
@@ -69,102 +49,99 @@ def check_data(
     Raises:
         ValueError: data of another form, or none, or code of the user's that fails.
     """
-    tables = []
-    for data, name in [(training, "training"), (evaluation, "evaluation")]:
-        if data is not None:
-            is_path = isinstance(data, Path)
-            rows = read_rows(read_examples(str(data), name) if is_path else data, name)
-            tables.append(Table(rows, vocab_size, padding_id))
-    findings = list(chain.from_iterable(map(_find_wrong_form, tables)))
+    t = read_rows(training, "training", vocab_size, padding_id)
+    tables = [t]
+    if evaluation is not None:
+        tables.append(read_rows(evaluation, "evaluation", vocab_size, padding_id))
+    findings = [finding for table in tables for finding in _check_form(table)]
     if all(finding.name != "mismatched-rows" for finding in findings):
-        checks = (_find_repetition, _find_classes, _find_unsplit, _find_order)
-        for find in (*checks, data_pairs.find_wrong_pairs, data_pairs.find_leaks):
-            findings += find(tables[0])
+        checks = (_check_repetition, _check_classes, _check_unsplit, _check_order)
+        for check in (*checks, data_pairs.check_pairs, data_pairs.check_leaks):
+            findings += check(t)
         if evaluation is not None:
             for compare in (_compare_tokens, _compare_classes, *data_pairs.COMPARISONS):
                 findings += compare(*tables)
-    not_asked = dict(tables[0].not_asked)
-    if evaluation is None:
-        not_asked |= dict.fromkeys(_OF_EVALUATION, "no evaluation data were given")
-    return Report(rank(findings), [name for name in TEXTS if name not in not_asked], not_asked)
+    looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
+    looked_at += ["for " + ", ".join(finding.name for finding in TABLE)]
+    return Report(rank(findings), looked_at, _not_asked(tables))
 
 
-def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """The surest first, one of each name, without what a finding at least as sure explains."""
-    kept: dict[str, Finding] = {}
-    for finding in sorted(findings, key=lambda finding: _CONFIDENCES.index(finding.confidence)):
-        kept.setdefault(finding.name, finding)
-    places = {name: _CONFIDENCES.index(finding.confidence) for name, finding in kept.items()}
-    explained = {
-        name
-        for cause, place in places.items()
-        for name in EXPLAINS.get(cause, ())
-        if place <= places.get(name, -1)
+def _not_asked(tables: list[Rows]) -> list[str]:
+    """What the rows, or what was given with them, do not allow to look for."""
+    t, has_evaluation = tables[0], len(tables) > 1
+    times = Counter(t.inputs)
+    num_repeated = sum(count for count in times.values() if count > 1)
+    reasons = {
+        "evaluation against training: no evaluation data were given": not has_evaluation,
+        "the largest token: --vocab_size was not given": t.has_tokens
+        and t.vocab_size is None
+        and "text" not in t.input_kinds,
+        "tokens: the inputs are real numbers": not t.has_tokens,
+        "classes: the targets are not one class for each row": not t.has_classes,
+        f"classes: {len(t)} rows are too few": len(t) < MIN_ROWS,
+        "contradicting labels: few inputs occur twice": num_repeated < MIN_REPEATED,
+        f"the rows behind the first {len(t):,}": not t.is_all,
     }
-    return [finding for name, finding in kept.items() if name not in explained]
+    return [reason for reason, is_true in reasons.items() if is_true]
 
 
 # ---- the form of the rows ----
 
 
-def _find_wrong_form(t: Table) -> Iterator[Finding]:
+def _check_form(t: Rows) -> Iterator[Finding]:
     """Types, shapes, ranges and lengths."""
-    rows, name = t.rows, t.rows.name
-    if rows.mismatch:
-        yield found("mismatched-rows", f"{name}: {rows.mismatch}")
+    if t.mismatch:
+        yield found("mismatched-rows", f"{t.name}: {t.mismatch}")
         return
-    for what in sorted(rows.not_finite):
-        yield found("not-finite-data", f"{name}: NaN or infinite values in the {what}")
-    kinds = rows.input_kinds - {"int", "features"}
-    if kinds and not rows.is_file and "real" not in kinds:
+    for what in sorted(t.not_finite):
+        yield found("not-finite-data", f"{t.name}: NaN or infinite values in the {what}")
+    kinds = t.input_kinds - {"int", "features"}
+    if kinds and not t.is_file and "real" not in kinds:
         words = {"whole": "whole numbers as floats", "turned": "one-hot over time, (N, V, T)"}
         seen = " and ".join(words.get(kind, kind) for kind in sorted(kinds))
         sure = "likely" if kinds == {"bool"} else "certain"
-        yield found("token-type", f"{name}: the tokens are {seen}", sure)
-    kinds = rows.label_kinds - {"int", "steps"}
-    if kinds and not rows.is_file and "real" not in kinds:
+        yield found("token-type", f"{t.name}: the tokens are {seen}", sure)
+    kinds = t.label_kinds - {"int", "steps"}
+    if kinds and not t.is_file and "real" not in kinds:
         # Losses of two classes and of shares take floats; names may become numbers in the loop.
         is_fit = kinds & {"bool", "int32", "text"} or kinds >= {"one-hot", "whole"}
         is_fit = is_fit or ("whole" in kinds and not 2 < len(t.names) <= 20)
         seen = ", ".join(sorted(kinds)).replace("whole", "floats").replace("column", "(N, 1)")
-        seen = f"{name}: the labels are {seen}, such as {rows.labels[0]!r}"
+        seen = f"{t.name}: the labels are {seen}, such as {t.targets[0]!r}"
         yield found("label-type", seen, "likely" if is_fit else "certain")
-    yield from _find_token_range(t)
-    yield from _find_wrong_lengths(t)
+    yield from _check_token_range(t)
+    yield from _check_lengths(t)
 
 
-def _find_token_range(t: Table) -> Iterator[Finding]:
+def _check_token_range(t: Rows) -> Iterator[Finding]:
     ids = Counter(chain.from_iterable(t.read)) if t.has_tokens else {}
-    if not ids or "text" in t.rows.input_kinds or t.rows.not_finite:
+    if not ids or "text" in t.input_kinds or t.not_finite:
         return
     size, low = t.vocab_size, min(ids)
     if low < 0:
-        yield found("token-range", f"{t.rows.name}: {ids[low]:,} tokens are {low}")
-    if size is None:
-        t.not_asked["token-range"] = "the upper end of the range needs --vocab_size"
-        return
-    over = [token for token in ids if token >= size and token != t.padding_id]
-    if over and not (t.padding_id is None and over == [t.padding] == [size]):
+        yield found("token-range", f"{t.name}: {ids[low]:,} tokens are {low}")
+    over = [token for token in ids if token >= size and token != t.padding_id] if size else []
+    if over and not (t.padding_id is None and over == [t.padding[0]] == [size]):
         is_sure = max(over) > size or t.padding_id not in (None, size)
-        seen = f"{t.rows.name}: tokens up to {max(over)}, but {size} tokens are known"
+        seen = f"{t.name}: tokens up to {max(over)}, but {size} tokens are known"
         yield found("token-range", seen, "certain" if is_sure else "likely")
 
 
-def _find_wrong_lengths(t: Table) -> Iterator[Finding]:
+def _check_lengths(t: Rows) -> Iterator[Finding]:
     """Padding must begin where a row ends."""
-    rows, n = t.rows, np.array(t.rows.lengths)  # (N,)
-    sizes, tails = np.array([len(row) for row in rows.inputs]), np.array(t.tails)  # (N,)
+    n, sizes = np.array(t.lengths), np.array([len(row) for row in t.padded])  # (N,), (N,)
+    padding, tails = t.padding[0], np.array(t.padding[1])
     if wrong := int(((n < 1) | (n > sizes)).sum()):
-        yield found("wrong-lengths", f"{rows.name}: {wrong:,} lengths are not in 1 to T")
-    elif not rows.has_lengths and t.tails:
-        seen = f"{rows.name}: rows end in {t.padding!r}, and no lengths are given"
+        yield found("wrong-lengths", f"{t.name}: {wrong:,} lengths are not in 1 to T")
+    elif not t.has_lengths and len(tails):
+        seen = f"{t.name}: rows end in {padding!r}, and no lengths are given"
         yield found("wrong-lengths", seen, "possible")
-    elif t.tails:
+    elif len(tails):
         off = n - (sizes - tails)  # (N,)
         too_long, too_short = (off > 0)[tails > 0].mean(), (off < 0).mean()
         if too_long >= 0.5 or too_short >= _FOREIGN:
             seen = (
-                f"{rows.name}: {too_long:.0%} of the padded rows count padding ({t.padding!r}), "
+                f"{t.name}: {too_long:.0%} of the padded rows count padding ({padding!r}), "
                 f"{too_short:.0%} of the rows end before their last token"
             )
             # An end mark may equal the padding, and rows may be cut on purpose.
@@ -172,18 +149,18 @@ def _find_wrong_lengths(t: Table) -> Iterator[Finding]:
             is_meant = is_mark or max(too_long, _FOREIGN) < too_short < 0.9
             yield found("wrong-lengths", seen, "likely" if is_meant else "certain")
     elif (n < sizes).any():
-        value, heads = find_padding(rows, [row[::-1] for row in rows.inputs], t.padding_id)
+        value, heads = t.find_padding([row[::-1] for row in t.padded])
         if heads and (np.array(heads)[n < sizes] > 0).mean() > 0.5:
             seen = f"the padding {value!r} stands in front, and the lengths count from the front"
-            yield found("wrong-lengths", f"{rows.name}: {seen}")
+            yield found("wrong-lengths", f"{t.name}: {seen}")
 
 
 # ---- rows and classes ----
 
 
-def _find_repetition(t: Table) -> Iterator[Finding]:
+def _check_repetition(t: Rows) -> Iterator[Finding]:
     """Many rows and few different ones; the same input again and again; twice by two workers."""
-    number, promised = len(t), t.rows.promised or 0
+    number = len(t)
     if number < MIN_ROWS:
         return
     inputs, samples = Counter(t.inputs), [*zip(t.inputs, t.labels, strict=True)]
@@ -197,14 +174,14 @@ def _find_repetition(t: Table) -> Iterator[Finding]:
             yield found("constant-inputs", seen + ", others hold the same token" * (count < number))
         return
     equal = sum((times / number) ** 2 for times in inputs.values())
-    is_few = min(number, promised) >= max(4 * different, 2 * MIN_REPEATED)
+    is_few = min(number, t.promised) >= max(4 * different, 2 * MIN_REPEATED)
     if is_few and equal > 20 * data_pairs.chance_of_equal(t):
-        seen = f"{promised:,} rows are promised; of {number:,}, only {different:,} are different"
-        is_possible = t.rows.is_file or number < 10 * different
+        seen = f"{t.promised:,} rows are promised; of {number:,}, only {different:,} are different"
+        is_possible = t.is_file or number < 10 * different
         yield found("repeated-samples", seen, "possible" if is_possible else "certain")
     # Two workers that draw the same stream give every batch twice: half of the rows equal the one
     # a batch before. Chance repeats at every distance alike; an epoch over few rows repeats all.
-    half = 0 if t.rows.is_file else number // 2
+    half = 0 if t.is_file else number // 2
     ids: dict[Any, int] = {}
     numbers = np.array([ids.setdefault(sample, len(ids)) for sample in samples])
     shares = [(numbers[lag:] == numbers[:-lag]).mean() for lag in range(1, half + 1)]
@@ -215,12 +192,10 @@ def _find_repetition(t: Table) -> Iterator[Finding]:
         yield found("duplicated-workers", f"{seen} (at other distances {usual:.1%})")
 
 
-def _find_classes(t: Table) -> Iterator[Finding]:
+def _check_classes(t: Rows) -> Iterator[Finding]:
     """How many classes, how often each, how they are numbered and named."""
     number, counts = len(t), t.counts
     if not t.has_classes or number < MIN_ROWS:
-        why = "too few rows" if t.has_classes else "the targets are not one class for each row"
-        t.not_asked |= dict.fromkeys(_OF_CLASSES, why)
         return
     if all(isinstance(name, int) for name in t.names):
         low, high, least = min(t.names), max(t.names), min(counts.values())
@@ -234,9 +209,9 @@ def _find_classes(t: Table) -> Iterator[Finding]:
         yield found("single-class", f"all {number:,} labels are {t.names[0]!r}")
         return
     decimals = sum(bool(re.fullmatch(r"[-+]?\d*[.,]\d+", str(name))) for name in t.names)
-    if len(counts) >= number / 2 or (t.rows.is_file and decimals > max(20, 0.9 * len(counts))):
+    if len(counts) >= number / 2 or (t.is_file and decimals > max(20, 0.9 * len(counts))):
         yield found("too-many-classes", f"{len(counts):,} labels for {number:,} rows")
-    yield from _find_near_equal(counts)
+    yield from _check_near_equal(counts)
     usual = float(np.median([*counts.values()]))
     rare = [name for name in t.names if counts[name] <= 2 and usual >= MIN_ROWS]
     if 0 < len(rare) <= max(1, len(counts) // 4):
@@ -256,7 +231,7 @@ def _plain(name: Hashable) -> str:
     return str(int(float(text))) if is_whole else text or str(name)
 
 
-def _find_near_equal(counts: Counter[Hashable]) -> Iterator[Finding]:
+def _check_near_equal(counts: Counter[Hashable]) -> Iterator[Finding]:
     """Names that differ in case, quotes or spaces, or a rare one that differs in a letter."""
     names = [name for name in counts if isinstance(name, str)]
     groups = defaultdict(list)
@@ -274,7 +249,7 @@ def _find_near_equal(counts: Counter[Hashable]) -> Iterator[Finding]:
             yield found("near-equal-classes", shown, "likely")
 
 
-def _find_unsplit(t: Table) -> Iterator[Finding]:
+def _check_unsplit(t: Rows) -> Iterator[Finding]:
     """Rows of one token each, of which many are different."""
     is_single = sum(len(row) == 1 for row in t.inputs) >= 0.95 * len(t)
     is_long = sum(len(str(token)) for token in t.tokens) >= 3 * len(t.tokens)
@@ -284,23 +259,22 @@ def _find_unsplit(t: Table) -> Iterator[Finding]:
         yield found("unsplit-tokens", seen, "certain" if share >= 0.5 else "likely")
 
 
-def _find_order(t: Table) -> Iterator[Finding]:
+def _check_order(t: Rows) -> Iterator[Finding]:
     """Runs of equal labels far longer than chance makes them."""
     if t.has_classes and len(t) >= 2 * MIN_ROWS and len(t.names) > 1:
         changes = int((t.y[1:] != t.y[:-1]).sum())
         chance = (len(t) - 1) * (1 - sum((count / len(t)) ** 2 for count in t.counts.values()))
         if changes <= 0.2 * chance:
             seen = f"the label changes {changes:,} times; in random order about {chance:,.0f} times"
-            yield found("sorted-by-class", seen, "likely" if t.rows.is_batched else "possible")
+            yield found("sorted-by-class", seen, "likely" if t.is_batched else "possible")
 
 
 # ---- evaluation against training ----
 
 
-def _compare_tokens(t: Table, e: Table) -> Iterator[Finding]:
+def _compare_tokens(t: Rows, e: Rows) -> Iterator[Finding]:
     """Evaluation tokens that training lacks, beyond those that rare words bring by chance."""
     if not (t.has_tokens and e.has_tokens):
-        t.not_asked["token-mismatch"] = "the inputs are real numbers"
         return
     unknown = [token for token in e.tokens if token not in t.tokens]
     share = sum(e.tokens[token] for token in unknown) / e.tokens.total()
@@ -314,14 +288,14 @@ def _compare_tokens(t: Table, e: Table) -> Iterator[Finding]:
         yield found("token-mismatch", seen, "certain" if excess >= 0.3 else "likely")
 
 
-def _compare_classes(t: Table, e: Table) -> Iterator[Finding]:
+def _compare_classes(t: Rows, e: Rows) -> Iterator[Finding]:
     """Classes that only one of the two has."""
     if not (t.has_classes and e.has_classes):
         return
     foreign = [name for name in e.names if name not in t.counts]
     absent = [name for name in t.names if name not in e.counts]
     if {_plain(name) for name in foreign} & {_plain(name) for name in absent}:
-        yield from _find_near_equal(t.counts + e.counts)
+        yield from _check_near_equal(t.counts + e.counts)
         return
     share = sum(e.counts[name] for name in foreign) / len(e)
     lost = sum(t.counts[name] for name in absent) / len(t)

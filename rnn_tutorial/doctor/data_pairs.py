@@ -12,9 +12,8 @@ from itertools import groupby
 
 import numpy as np
 
-from rnn_tutorial.doctor.data_rows import NUM_ROWS
-from rnn_tutorial.doctor.data_table import MIN_REPEATED, MIN_ROWS, Row, Table
-from rnn_tutorial.doctor.data_texts import found
+from rnn_tutorial.doctor.data_findings import found
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, NUM_ROWS, Row, Rows
 from rnn_tutorial.doctor.findings import Finding
 
 WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
@@ -44,7 +43,7 @@ def share_wrong(inputs: Sequence[Hashable], y: np.ndarray) -> float | None:
     return 1 - sum(max(labels.values()) for labels in repeated) / total
 
 
-def chance_of_equal(t: Table) -> float:
+def chance_of_equal(t: Rows) -> float:
     """How often two inputs were equal if each token depended on its place alone.
 
     Among three inputs or fewer every place looks fixed, so places are not told apart.
@@ -68,7 +67,7 @@ def chance_of_equal(t: Table) -> float:
 # ---- labels against inputs ----
 
 
-def find_wrong_pairs(t: Table) -> Iterator[Finding]:
+def check_pairs(t: Rows) -> Iterator[Finding]:
     """Equal inputs must have equal labels; other pairs of inputs and labels may do better."""
     if not t.has_classes or len(t.names) < 2:
         return
@@ -77,8 +76,6 @@ def find_wrong_pairs(t: Table) -> Iterator[Finding]:
     others = _other_pairs(t)
     wrong = share_wrong(x.tolist(), t.y)
     if wrong is None or wrong < _CONTRADICTED:
-        if wrong is None:
-            t.not_asked["contradicting-labels"] = "few inputs occur twice"
         bag, everyone = bag_of(t.inputs), np.arange(len(t))
         if t.has_tokens and (skill := _skill(bag, everyone, t.y)) is not None and skill < 0.05:
             skills = {words: _skill(bag, i, t.y[j]) or 0 for words, (i, j) in others.items()}
@@ -98,13 +95,11 @@ def find_wrong_pairs(t: Table) -> Iterator[Finding]:
                 yield found("shifted-labels", f"{seen}; {words} it is {remaining:.0%}")
                 return
     generator = np.random.default_rng(0)
-    batches = np.array(t.rows.batches) * t.rows.is_batched  # labels are shuffled within each
+    batches = np.array(t.batches) * t.is_batched  # labels are shuffled within each
     orders = [np.lexsort((generator.random(len(t)), batches)) for _ in range(12)]
     shuffled = [share_wrong(x.tolist(), t.y[order]) for order in orders]
     usual, spread = float(np.mean(shuffled)), float(np.std(shuffled))
-    if spread > usual / 20:
-        t.not_asked["contradicting-labels"] = "few inputs occur twice"
-    elif wrong > 0.9 * usual:
+    if spread <= usual / 20 and wrong > 0.9 * usual:
         why = f"{seen}; with shuffled labels it is {usual:.0%}"
         sure = "certain" if usual - wrong < _SURE * spread else "likely"
         yield found("contradicting-labels", why, sure)
@@ -124,7 +119,7 @@ def find_wrong_pairs(t: Table) -> Iterator[Finding]:
         yield found("contradicting-labels", f"{seen}; {why}", "likely")
 
 
-def _other_pairs(t: Table) -> dict[str, Pairs]:
+def _other_pairs(t: Rows) -> dict[str, Pairs]:
     """Other ways to pair input i with label j, in words, without those that copy tokens."""
     place = np.arange(len(t))
     pairs = {}
@@ -132,16 +127,16 @@ def _other_pairs(t: Table) -> dict[str, Pairs]:
         words = f"with the label {abs(shift)} {'later' if shift > 0 else 'earlier'}"
         inside = (place + shift >= 0) & (place + shift < len(t))
         pairs[words] = (place[inside], place[inside] + shift)
-    if t.rows.is_batched:
-        starts = np.unique(t.rows.batches, return_index=True)[1]
+    if t.is_batched:
+        starts = np.unique(t.batches, return_index=True)[1]
         turned = np.concatenate([part[::-1] for part in np.split(place, starts[1:])])
         pairs["with the labels of each batch turned round"] = (place, turned)
-    if t.rows.is_all:
+    if t.is_all:
         pairs["with all labels turned round"] = (place, place[::-1])
     return {words: (i, j) for words, (i, j) in pairs.items() if not _copies(t, i, j)}
 
 
-def _copies(t: Table, i: np.ndarray, j: np.ndarray) -> bool:
+def _copies(t: Rows, i: np.ndarray, j: np.ndarray) -> bool:
     """True if label j is a token at one place of input i, as in windows of a running text."""
     rows, labels = [t.inputs[k] for k in i.tolist()], [t.labels[k] for k in j.tolist()]
     hits = [Counter(), Counter()]  # by place from the front and from the end
@@ -187,7 +182,7 @@ def _skill(bag: Pairs, i: np.ndarray, labels: np.ndarray) -> float | None:
 # ---- what gives the label away ----
 
 
-def find_leaks(t: Table) -> Iterator[Finding]:
+def check_leaks(t: Rows) -> Iterator[Finding]:
     """A token, a place or the length that tells the label alone."""
     number, lengths = len(t), [len(row) for row in t.inputs]
     if not t.has_classes or number < 2 * MIN_ROWS or not 1 < len(t.names) <= number / 10:
@@ -236,7 +231,7 @@ def small_evaluation(num_samples: int, interval: str) -> Finding:
     return found("small-evaluation", seen)
 
 
-def _compare_rows(t: Table, e: Table) -> Iterator[Finding]:
+def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     """Evaluation rows that occur in training, few rows, and rows of other lengths."""
     times = Counter(t.inputs)
     by_chance = sum(times[x] > 1 for x in t.inputs) / len(t)
@@ -245,7 +240,7 @@ def _compare_rows(t: Table, e: Table) -> Iterator[Finding]:
         seen = f"{shared:.0%} of the evaluation samples occur in training"
         yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
     half = 0.5 * 1.96 / math.sqrt(len(e))  # normal interval at an accuracy of one half
-    if e.rows.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
+    if e.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
         yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %")
     trained, lengths = ([len(x) for x in table.inputs] for table in (t, e))
     shortest, longest = min(trained), max(trained)
@@ -255,11 +250,10 @@ def _compare_rows(t: Table, e: Table) -> Iterator[Finding]:
         yield found("length-mismatch", f"{seen}{max(lengths)}: {share:.0%} of its rows lie outside")
 
 
-def _compare_labels(t: Table, e: Table) -> Iterator[Finding]:
+def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
     """Evaluation must follow the rule of training: that of equal inputs, or of their tokens."""
     number = len(t.names)
     if not (t.has_classes and e.has_classes and 1 < number <= len(t) / 10):
-        t.not_asked["evaluation-labels-wrong"] = "the targets are not one class for each row"
         return
     numbers = {name: i for i, name in enumerate(t.names)}
     y = np.array([numbers.get(label, -1) for label in e.labels])  # (N,)
@@ -274,7 +268,6 @@ def _compare_labels(t: Table, e: Table) -> Iterator[Finding]:
         learned = bag[0] < len(t)
         skill = _skill((bag[0][learned], bag[1][learned]), np.arange(len(t)), t.y)
         if not t.has_tokens or skill is None or skill < 0.3:
-            t.not_asked["evaluation-labels-wrong"] = "few inputs of evaluation occur in training"
             return
         guesses = _guess(bag, np.append(t.y, y), np.arange(len(t) + len(e)) < len(t))[len(t) :]
     asked = (guesses >= 0) & (y >= 0)

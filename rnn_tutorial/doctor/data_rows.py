@@ -1,50 +1,60 @@
-"""The rows that a loader or a label file gives, read once, in the order in which they come.
+"""Labelled rows of a loader or a file, read once, in the order in which they come.
 
-Shapes: N rows of a batch, T steps with padding, F features of a step, C classes.
+Shapes: N rows, T steps with padding, F features of a step, C classes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import traceback
-from collections.abc import Hashable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from rnn_tutorial.data.examples import Examples
+from rnn_tutorial.data.examples import Examples, read_examples
+from rnn_tutorial.doctor.findings import user_error
 
 NUM_ROWS = 4096  # of a loader, which may be endless; compared at each distance in some 50 ms
-_NUM_STEPS = 2**20  # in all of them
+MIN_ROWS = 20  # below which nothing is said about frequencies
+MIN_REPEATED = 50  # rows of repeated inputs below which nothing is said about their labels
+_NUM_STEPS = 2**20  # in all rows
+Row = tuple[Hashable, ...]
 
 
 @dataclass
 class Rows:
-    """Labelled rows, and what was noticed of their form.
+    """Labelled rows, what was noticed of their form, and the facts that several checks need.
 
     Args:
         name: "training" or "evaluation".
+        vocab_size: number of tokens, or None if nobody knows.
+        padding_id: stands behind the end of a row, or None.
         is_file: they are the lines of a label file, which training shuffles.
-        inputs: a tuple of tokens for each row, padding included; a step of features is its bytes.
+        padded: a tuple of tokens for each row, padding included; a step of features is its bytes.
         lengths: number of steps that count.
-        labels: a class for each row; a tuple if each step has a label.
+        targets: a class for each row; a tuple if each step has a label.
         batches: the number of the batch of each row.
         input_kinds: "int", "bool", "whole" and "real" (floats), "text", "features", "turned".
         label_kinds: the same, and "int32", "column" (N, 1), "one-hot", "steps".
         not_finite: what has NaN or infinite values.
         mismatch: shapes that do not fit each other, in words.
         has_lengths, is_batched, is_all: they were given; in batches; to the end.
-        promised: number of rows that len() tells, or None.
+        promised: number of rows that len() tells, or 0.
     """
 
     name: str
+    vocab_size: int | None = None
+    padding_id: int | None = None
     is_file: bool = False
-    inputs: list[tuple[Hashable, ...]] = field(default_factory=list)
+    padded: list[Row] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
-    labels: list[Hashable] = field(default_factory=list)
+    targets: list[Hashable] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     input_kinds: set[str] = field(default_factory=set)
     label_kinds: set[str] = field(default_factory=set)
@@ -53,7 +63,91 @@ class Rows:
     has_lengths: bool = True
     is_batched: bool = False
     is_all: bool = True
-    promised: int | None = None
+    promised: int = 0
+
+    def __len__(self) -> int:
+        return len(self.padded)
+
+    @property
+    def has_tokens(self) -> bool:
+        return not self.input_kinds & {"real", "features"}
+
+    @property
+    def has_classes(self) -> bool:
+        return not self.label_kinds & {"real", "steps"} and not self.mismatch
+
+    @cached_property
+    def labels(self) -> list[Hashable]:
+        """The targets; whole numbers as such."""
+        is_whole = self.has_classes and "whole" in self.label_kinds and not self.not_finite
+        return [int(label) for label in self.targets] if is_whole else self.targets
+
+    @cached_property
+    def counts(self) -> Counter[Hashable]:
+        """How often each class occurs, in the order in which they come."""
+        return Counter(self.labels)
+
+    @property
+    def names(self) -> list[Hashable]:
+        """The classes, by number."""
+        return list(self.counts)
+
+    @cached_property
+    def y(self) -> np.ndarray:
+        """The labels as numbers of their names, (N,)."""
+        numbers = {name: i for i, name in enumerate(self.names)}
+        return np.array([numbers[label] for label in self.labels], np.int64)
+
+    @property
+    def majority(self) -> float:
+        """The share of the most frequent class."""
+        return max(self.counts.values()) / len(self)
+
+    @cached_property
+    def padding(self) -> tuple[Hashable, list[int]]:
+        """What rows end in, and how often it stands there, (N,); see `find_padding`."""
+        return self.find_padding(self.padded)
+
+    @cached_property
+    def read(self) -> list[Row]:
+        """What the network reads of each row."""
+        return [row[: max(0, n)] for row, n in zip(self.padded, self.lengths, strict=True)]
+
+    @cached_property
+    def inputs(self) -> list[Row]:
+        """What it reads, without padding that nobody told it of."""
+        tails = self.padding[1]
+        if not tails or self.has_lengths:
+            return self.read
+        return [row[: len(row) - tail] for row, tail in zip(self.read, tails, strict=True)]
+
+    @cached_property
+    def tokens(self) -> Counter[Hashable]:
+        """How often each token occurs."""
+        return Counter(chain.from_iterable(self.inputs))
+
+    def find_padding(self, rows: Sequence[Row]) -> tuple[Hashable, list[int]]:
+        """The value that ends rows of one size, and how often it does; (None, []) if none does.
+
+        Chance ends a row with two equal tokens too; padding does so more often, and its length
+        varies.
+        """
+        batches = self.batches if self.is_batched else [0] * len(rows)
+        sizes = {*zip(batches, map(len, rows), strict=True)}
+        is_even = len(sizes) == len({*batches}) and min(map(len, rows), default=0) > 0
+        if not is_even or len({*rows}) < MIN_REPEATED:
+            return None, []
+        value = self.padding_id
+        if value is None:
+            value = Counter(row[-1] for row in rows).most_common(1)[0][0]
+        tails = [sum(1 for _ in takewhile(value.__eq__, reversed(row))) for row in rows]
+        inside = sum(map(len, rows)) - sum(tails)
+        usual = (sum(row.count(value) for row in rows) - sum(tails)) / max(1, inside)
+        long = sum(tail > 1 for tail in tails) / len(tails)
+        whole = sum(tail == len(row) for tail, row in zip(tails, rows, strict=True)) / len(tails)
+        is_varied = len({*tails} - {0}) > 1 and whole < 0.5
+        is_padding = is_varied and long >= 0.1 and long >= 5 * usual**2
+        return (value, tails) if is_padding else (None, [])
 
 
 def is_label_file(path: str) -> bool:
@@ -65,17 +159,25 @@ def is_label_file(path: str) -> bool:
     return Path(path).suffix in {".tsv", ".txt"} or (b"\t" in first and b"\0" not in first)
 
 
-def read_rows(data: Examples | Iterable[Any], name: str) -> Rows:
+def read_rows(
+    data: Path | Examples | Iterable[Any],
+    name: str,
+    vocab_size: int | None = None,
+    padding_id: int | None = None,
+) -> Rows:
     """The first rows of data; ValueError if it has none, gives something else, or fails."""
+    rows, steps = Rows(name, vocab_size, padding_id), 0
+    if isinstance(data, Path):
+        data = read_examples(str(data), name)
     if isinstance(data, Examples):
-        inputs = [*map(tuple, data.tokens)]
-        lengths, labels, places = [*map(len, inputs)], list(data.labels), [*range(len(inputs))]
-        return Rows(name, True, inputs, lengths, labels, places, {"text"}, promised=len(inputs))
-    rows, steps = Rows(name), 0
+        rows.padded, rows.targets, rows.is_file = [*map(tuple, data.tokens)], data.labels, True
+        rows.lengths, rows.batches = [*map(len, rows.padded)], [*range(len(data))]
+        rows.input_kinds, rows.promised = {"text"}, len(data)
+        return rows
     with contextlib.suppress(TypeError, ValueError, AttributeError, NotImplementedError):
         rows.promised = len(getattr(data, "dataset", data))
     for number, item in enumerate(_items(data, name)):
-        before = len(rows.inputs)
+        before = len(rows)
         if before >= NUM_ROWS or steps >= _NUM_STEPS:
             rows.is_all = False
             break
@@ -87,13 +189,13 @@ def read_rows(data: Examples | Iterable[Any], name: str) -> Rows:
                 "(x, lengths, targets) and (x, targets), of one row or of a batch, with x of "
                 "shape (N, T) or (N, T, F)"
             ) from None
-        steps += sum(map(len, rows.inputs[before:]))
-    if not (rows.inputs or rows.mismatch):
+        steps += sum(map(len, rows.padded[before:]))
+    if not (rows.padded or rows.mismatch):
         raise ValueError(f"the {name} data are empty; at least one row is needed")
     if rows.is_batched and not hasattr(data, "dataset"):
-        rows.promised = len(rows.inputs) if rows.promised else None  # it was the number of batches
+        rows.promised = len(rows) if rows.promised else 0  # it was the number of batches
     if "whole" in rows.input_kinds and not rows.input_kinds & {"real", "features"}:
-        rows.inputs = [tuple(map(int, row)) for row in rows.inputs]
+        rows.padded = [tuple(map(int, row)) for row in rows.padded]
     return rows
 
 
@@ -109,22 +211,7 @@ def _items(data: Iterable[Any], name: str) -> Iterator[Any]:
         else:
             yield from data
     except Exception as error:  # whatever the user's code raises
-        raise ValueError(f"the {name} data raise {describe_error(error)}") from None
-
-
-def describe_error(error: Exception) -> str:
-    """An error of the user's code in one line: exception, message, file and line."""
-    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
-    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    message = lines[0]
-    if "Original Traceback" in str(error):  # of a worker, as a text
-        quoted = [line.split('"') for line in lines if line.lstrip().startswith('File "')]
-        places += [(file, rest.split(",")[1].split()[-1]) for _, file, rest in quoted]
-        message = lines[-1].partition(": ")[2]
-    house = str(Path(__file__).parent.parent)
-    own = [p for p in places if "site-packages" not in p[0] and not p[0].startswith((house, "<"))]
-    where = f" ({own[-1][0]}, line {own[-1][1]})" if own else ""
-    return f"{type(error).__name__}: {message}{where}"
+        raise user_error(error) from None
 
 
 def _array(value: Any) -> Any:
@@ -176,10 +263,10 @@ def _add(rows: Rows, item: Any, number: int) -> None:
         if row.dtype.kind == "f" and not np.isfinite(row).all():
             rows.not_finite.add("inputs")
         steps = row.tolist() if row.ndim else str(row).split()
-        rows.inputs.append(tuple(v.tobytes() for v in row) if kind == "features" else tuple(steps))
-    rows.labels += _labels(rows, targets, len(rows.inputs[-1]))
+        rows.padded.append(tuple(v.tobytes() for v in row) if kind == "features" else tuple(steps))
+    rows.targets += _labels(rows, targets, len(rows.padded[-1]))
     rows.batches += [number] * len(targets)
-    ends = [len(row) for row in rows.inputs[-len(targets) :]] if lengths is None else lengths
+    ends = [len(row) for row in rows.padded[-len(targets) :]] if lengths is None else lengths
     rows.lengths += [int(length) for length in ends]
 
 

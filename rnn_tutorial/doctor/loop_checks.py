@@ -1,20 +1,21 @@
 """Faults of a training loop: the updates that it makes, and what it makes them of.
 
-from rnn_tutorial.doctor.loop_checks import check_step
+    from rnn_tutorial.doctor.loop_checks import check_step
 
-def step():
-    scores = net(next(batches))
-    ...
-    return loss
+    def step():
+        scores = net(next(batches))
+        ...
+        return loss
 
-findings, looked_at = check_step(step)
+    print(describe(*check_step(step)))
+
+Nothing is assumed about the task.
 """
 
 from __future__ import annotations
 
 import gc
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,68 +23,71 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from rnn_tutorial.doctor.findings import Finding, user_error
+from rnn_tutorial.doctor.findings import Finding, FindingTable, Report, rank, user_error
 from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, Watch, Weight, held_by
 
-# What a finding means, and what to try.
-_TEXTS = """
+# What a finding means, what to try, and what it explains.
+TABLE = FindingTable("""
+[README_next.md#the-loop]
 no-backward: without gradients no parameter can learn
   call loss.backward(), with its brackets, before optimizer.step()
 loss-detached: the graph is cut between the network and the loss: nothing can be learned
   no .item(), .data, .detach(), argmax, torch.tensor(loss) or torch.no_grad() on the way to the loss
 gradient-zeroed-before-step: the update does not use the gradients that were computed for it
   zero_grad(), backward() for each part of the batch, step(): in this order
+  explains: clipping-without-effect
 no-step: gradients are computed and never used
   call optimizer.step(), with its brackets; print its condition: step + 1 % k is step + (1 % k)
 nothing-moved: gradients are computed, and no parameter of the network is changed by them
   update in place, under torch.no_grad(): p -= lr * p.grad; p = p - … makes another tensor
 parameters-never-moved: no optimizer that steps holds these parameters: they stay as they were made
   make the optimizer last, from this very network; freeze with requires_grad_(False)
+gradient-not-zeroed: each update goes along the sum of all gradients since the start
+  call zero_grad() once per update, on every optimizer, before backward() or after step()
+  explains: not-finite-loss, update-too-large
+negated-loss: what should be made small is made large
+  no minus before a cross-entropy, one before a log-likelihood; no maximize=True; p -= lr * p.grad
+  explains: not-finite-loss, update-too-large
+optimizer-rebuilt: its memory (momentum, the averages of Adam) begins anew each time
+  make the optimizer once, before the loop
+[README_next.md#a-larger-batch-a-higher-rate]
 update-too-small: at this pace nothing changes within a training
   raise the learning rate, to 1e-3 with Adam; clip to a norm of about 1
 update-too-large: each step throws away what the steps before it have learned
   try a tenth of the learning rate, or less; average the loss instead of summing it
+  explains: not-finite-loss
 learning-rate-vanishes: training ends here, whatever number of steps is still to come
   step a scheduler of epochs once per epoch, or give it the total number of steps
-negated-loss: what should be made small is made large
-  no minus before a cross-entropy, one before a log-likelihood; no maximize=True; p -= lr * p.grad
-gradient-not-zeroed: each update goes along the sum of all gradients since the start
-  call zero_grad() once per update, on every optimizer, before backward() or after step()
+  explains: update-too-small
+[README_next.md#clipping-initialization-batch]
 clipping-without-effect: the gradient is not there yet, or used already: updates see the raw one
   clip between backward() and step(), with the parameters of this network as a list
+[README.md#11-vanishing-and-exploding-gradients]
 not-finite-loss: after a NaN no further step can learn
   use torch.autograd.set_detect_anomaly(True); add 1e-8 inside a root, a logarithm, a division
+  explains: loss-detached
+[README.md#9-the-whole-program]
 broadcast-loss: each prediction is compared with every target: the network learns their mean
   give both the same shape: prediction.squeeze(1), or target.unsqueeze(1)
 evaluation-mode-in-training: dropout is off, and batch normalisation uses old statistics
   call model.train() before training, and again after each evaluation
+[README_next.md#the-data]
 same-batch: the network sees one batch only, and learns it by heart
   make the iterator, or seed the generator, once before the loop; next(iter(loader)) starts anew
+[README.md#10-backpropagation-through-time]
 graph-kept: memory grows with each step, though no later loss needs these graphs
   keep loss.item(), or output.detach(), in sums and lists for the log
 state-not-detached: the state of one batch is carried to the next with its history, ever longer
   hidden = hidden.detach() between batches (for an LSTM both tensors); never retain_graph=True
-optimizer-rebuilt: its memory (momentum, the averages of Adam) begins anew each time
-  make the optimizer once, before the loop
-"""
-# A finding is left out if one that explains it was made with no less confidence.
-_EXPLAINS = {
-    "update-too-large": {"not-finite-loss"},
-    "not-finite-loss": {"loss-detached"},
-    "negated-loss": {"not-finite-loss", "update-too-large"},
-    "gradient-not-zeroed": {"not-finite-loss", "update-too-large"},
-    "gradient-zeroed-before-step": {"clipping-without-effect"},
-    "learning-rate-vanishes": {"update-too-small"},
-    "state-not-detached": {"graph-kept"},
-}
-_RANKS = ("certain", "likely", "possible")
+  explains: graph-kept
+""")
+found = TABLE.found
 _SECOND_TIME = "backward through the graph a second time"  # as PyTorch says it
 _LARGE, _SMALL = 0.3, 1e-6  # norm of an update divided by that of the weights
 _VANISHED = 0.02  # of the largest learning rate
-Seen = tuple[str, str, str]  # name, confidence, what was seen
 
 
-def check_step(made: Any) -> tuple[list[Finding], list[str]]:
+def check_step(made: Any) -> Report:
     """Make some training steps, and see what they do to the parameters.
 
     Args:
@@ -91,7 +95,7 @@ def check_step(made: Any) -> tuple[list[Finding], list[str]]:
             a tuple of one of them, the model (or a list of tensors) and any number of optimizers.
 
     Returns:
-        The findings, the surest first, and what was looked at.
+        The findings, what was looked at, and what was not.
 
     Raises:
         ValueError: made is something else, the user's code raises, or nothing is trained.
@@ -100,27 +104,23 @@ def check_step(made: Any) -> tuple[list[Finding], list[str]]:
     watch.run()
     if not watch.steps and watch.error is None:
         raise ValueError("--step: the loop ends before its first step")
-    seen = list(_check_graph(watch))
-    if watch.error is not None and not seen:
+    findings = list(_check_graph(watch))
+    if watch.error is not None and not findings:
         raise user_error(watch.error) from watch.error
-    seen += [*_check_updates(watch), *_check_surroundings(watch)]
-    if not (seen or watch.weights):
+    findings += [*_check_updates(watch), *_check_surroundings(watch)]
+    if not (findings or watch.weights):
         raise ValueError(f"--step: {len(watch.steps)} calls used no tensor that needs a gradient")
-    ranks = {name: _RANKS.index(confidence) for name, confidence, _ in seen}
-    hidden = {o for n in ranks for o in _EXPLAINS.get(n, ()) if ranks[n] <= ranks.get(o, 0)}
-    texts = {name: text for name, *text in re.findall(r"(\S+): (.+)\n  (.+)", _TEXTS)}
-    seen = sorted((s for s in seen if s[0] not in hidden), key=lambda s: ranks[s[0]])
     looked_at = [
         f"{len(watch.steps)} steps: the loss, its graph, and what is kept in memory",
         f"gradients and updates of {len(watch.weights)} tensors; shapes in the loss; equal batches",
         f"learning rates of {len(watch.optimizers)} optimizers, {len(watch.clippings)} clippings, "
         f"training mode of {len(watch.modes)} modules",
-        "not the data themselves (--data), nor the network (--module)",
     ]
-    return [Finding(name, what, *texts[name], sure) for name, sure, what in seen], looked_at
+    not_asked = ["the data themselves (--data)", "the network (--module)"]
+    return Report(rank(findings), looked_at, not_asked)
 
 
-def _check_graph(watch: Watch) -> Iterator[Seen]:
+def _check_graph(watch: Watch) -> Iterator[Finding]:
     """Graphs that are cut off, or outlive their step."""
     last = watch.steps[-1] if watch.error is None else watch.step
     reached = [s.reached for s in (*watch.steps, last) if s.reached < math.inf]
@@ -129,17 +129,17 @@ def _check_graph(watch: Watch) -> Iterator[Seen]:
     if is_second or (last.reached < math.inf and not is_window):
         number, first = len(watch.steps) + (watch.error is not None), min(reached, default=0) + 1
         seen = f"the graph grows: backward in step {number} goes through that of step {first}"
-        yield "state-not-detached", "certain", seen
+        yield found("state-not-detached", seen)
     if watch.error is not None and watch.num_without_graph:
-        yield "loss-detached", "certain", "backward was called on a loss without a graph"
+        yield found("loss-detached", "backward was called on a loss without a graph")
     old = watch.steps[:-2]
     if len(old) >= 4 and all(step.marks for step in old):
         gc.collect()  # takes a while
         if all(step.marks for step in old):
-            yield "graph-kept", "certain", f"the graphs of all {len(old)} steps are in memory"
+            yield found("graph-kept", f"the graphs of all {len(old)} steps are in memory")
 
 
-def _check_updates(watch: Watch) -> Iterator[Seen]:
+def _check_updates(watch: Watch) -> Iterator[Finding]:
     """From the loss to its gradient, from the gradient to the update: the first break is named."""
     num_steps, num_backward = len(watch.steps), watch.num_backward
     weights = [weight for weight in watch.weights.values() if len(weight.steps) > 1]
@@ -148,9 +148,9 @@ def _check_updates(watch: Watch) -> Iterator[Seen]:
     if not num_backward:
         parameters = [p for module in watch.modes for p in module.parameters()]
         if not moved and weights:
-            yield "no-backward", "certain", f"no backward in {num_steps} steps, and nothing moved"
+            yield found("no-backward", f"no backward in {num_steps} steps, and nothing moved")
         elif not moved and any(p.requires_grad for p in parameters):
-            yield "loss-detached", "certain", "the network is called without gradients"
+            yield found("loss-detached", "the network is called without gradients")
         return
     if not given:
         passing = [w.tensor for w in watch.weights.values() if w.num_gradients]
@@ -159,24 +159,24 @@ def _check_updates(watch: Watch) -> Iterator[Seen]:
             return  # too little to say, or gradients that are not PyTorch's
         if is_rebuilt:
             seen = "each step makes and uses a network of its own"
-            yield "parameters-never-moved", "possible", seen
+            yield found("parameters-never-moved", seen, "possible")
         else:
             is_cut = not weights or watch.num_without_graph
             reason = "no parameter of the network got a gradient" if is_cut else "all are zero"
             seen = f"backward was called {num_backward} times: {reason}"
-            yield "loss-detached", "certain" if is_cut else "likely", seen
+            yield found("loss-detached", seen, "certain" if is_cut else "likely")
         return
     lost = [w for w in given if w.num_lost >= max(2, w.num_held / 2)]
     if 2 * len(lost) >= len(given):
         is_all = len(lost) == sum(w.num_held > 0 for w in given)
         seen = f"the gradients of {len(lost)} of {len(given)} parameters were zeroed before a step"
-        yield "gradient-zeroed-before-step", "certain" if is_all else "possible", seen
+        yield found("gradient-zeroed-before-step", seen, "certain" if is_all else "possible")
         if is_all:
             return
     if not moved and not watch.optimizers:
         name = "no-step" if _has_optimizer(given) else "nothing-moved"
         seen = f"{num_steps} steps called backward {num_backward} times, and nothing moved"
-        yield name, "certain" if num_steps >= 16 else "likely", seen
+        yield found(name, seen, "certain" if num_steps >= 16 else "likely")
         return
     never = [w for w in given if not (w.num_updates or w.num_held) and w.num_gradients > 1]
     if any(isinstance(w.tensor, nn.Parameter) for w in given):  # else tensors are the inputs
@@ -184,11 +184,13 @@ def _check_updates(watch: Watch) -> Iterator[Seen]:
     if never:
         shapes = ", ".join(str(tuple(w.tensor.shape)) for w in never[:3])
         seen = f"{len(never)} of {len(given)} parameters with a gradient never moved: {shapes}"
-        yield "parameters-never-moved", "likely" if _has_optimizer(never) else "certain", seen
+        yield found(
+            "parameters-never-moved", seen, "likely" if _has_optimizer(never) else "certain"
+        )
     mixed = [w for w in moved if w.num_mixed >= max(2, w.num_updates / 2)]
     if mixed:
         seen = f"{len(mixed)} of {len(moved)} parameters are updated by used gradients and new ones"
-        yield "gradient-not-zeroed", "certain", seen
+        yield found("gradient-not-zeroed", seen)
     if moved or not never:
         yield from _check_rates(watch)
         yield from _check_sizes(watch)
@@ -204,7 +206,7 @@ def _living(kind: type) -> list[Any]:
     return [thing for thing in gc.get_objects() if issubclass(type(thing), kind)]
 
 
-def _check_rates(watch: Watch) -> Iterator[Seen]:
+def _check_rates(watch: Watch) -> Iterator[Finding]:
     """A learning rate that falls to nothing and stays there, and optimizers made anew."""
     all_rates = []
     for first, optimizers in watch.optimizers.items():
@@ -214,7 +216,7 @@ def _check_rates(watch: Watch) -> Iterator[Seen]:
         has_memory = any(isinstance(value, Tensor) for value in states)
         if len(optimizers) >= max(3, 0.8 * len(rates)) and has_memory:
             seen = f"{len(optimizers)} optimizers made {len(rates)} steps"
-            yield "optimizer-rebuilt", "certain", seen
+            yield found("optimizer-rebuilt", seen)
     if not watch.optimizers:  # updates by hand
         steps = [step for step in watch.steps if step.gradient]
         all_rates.append([math.sqrt(step.update / step.gradient) for step in steps])
@@ -226,10 +228,10 @@ def _check_rates(watch: Watch) -> Iterator[Seen]:
         fallen = [rate <= _VANISHED * max(rates) for rate in rates]
         if is_steady or (fallen[-1] and sum(fallen) >= len(rates) / 4):
             seen = f"it goes from {max(rates):.2g} to {rates[-1]:.2g} in {len(rates)} updates"
-            yield "learning-rate-vanishes", "certain" if fallen[-1] else "likely", seen
+            yield found("learning-rate-vanishes", seen, "certain" if fallen[-1] else "likely")
 
 
-def _check_sizes(watch: Watch) -> Iterator[Seen]:
+def _check_sizes(watch: Watch) -> Iterator[Finding]:
     """Updates that are too small, too large, or in the wrong direction."""
     shares = [math.sqrt(s.update / (s.length or 1)) for s in watch.steps if s.update != 0]
     losses = [step.losses[-1] for step in watch.steps if step.losses]
@@ -238,7 +240,7 @@ def _check_sizes(watch: Watch) -> Iterator[Seen]:
     if largest <= _SMALL and not is_rising:
         seen = f"updates change the weights by {largest:.1g} of their norm at most"
         seen += f"; the learning rate is {max(rates):.1g}" if rates else ""
-        yield "update-too-small", "certain" if largest <= 1e-7 else "likely", seen
+        yield found("update-too-small", seen, "certain" if largest <= 1e-7 else "likely")
     if len(losses) < 4:
         return
     usual = sorted(losses[len(losses) // 2 :])[len(losses) // 4]  # median of the second half
@@ -247,27 +249,29 @@ def _check_sizes(watch: Watch) -> Iterator[Seen]:
     climbing = sum(climb > 0.1 for climb in climbs) / max(1, len(climbs))
     if climbing >= 0.8 and watch.signs != {-1}:
         seen = f"the updates go along the gradient, not against it; {change}"
-        yield "negated-loss", "certain" if watch.signs == {1} else "likely", seen
+        yield found("negated-loss", seen, "certain" if watch.signs == {1} else "likely")
     elif climbs and climbing <= 0.2 and watch.signs == {-1}:
         seen = f"the loss falls as the cross-entropy, or what else it is made of, rises; {change}"
-        yield "negated-loss", "likely", seen
+        yield found("negated-loss", seen, "likely")
     if sum(share >= _LARGE for share in shares) >= 2 and not usual <= losses[0]:
         seen = f"updates of up to {largest:.1g} of the norm of the weights; {change}"
-        yield "update-too-large", "certain" if not usual < 3 * abs(losses[0]) else "likely", seen
+        yield found(
+            "update-too-large", seen, "certain" if not usual < 3 * abs(losses[0]) else "likely"
+        )
 
 
-def _check_surroundings(watch: Watch) -> Iterator[Seen]:
+def _check_surroundings(watch: Watch) -> Iterator[Finding]:
     """Values, shapes, clipping, modes and batches."""
     bad = [i for i, s in enumerate(watch.steps, 1) if not all(map(math.isfinite, s.losses))]
     if bad:
         seen = f"the loss is {watch.steps[bad[0] - 1].losses[-1]} in step {bad[0]}"
-        yield "not-finite-loss", "certain", seen
+        yield found("not-finite-loss", seen)
     for what, is_loss in sorted(watch.broadcasts.items(), key=lambda item: -item[1])[:1]:
-        yield "broadcast-loss", "certain" if is_loss else "likely", f"{what}, of every pair"
+        yield found("broadcast-loss", f"{what}, of every pair", "certain" if is_loss else "likely")
     without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
     if without and watch.num_backward:
         seen = f"{len(without[0])} times there was no new gradient when it was clipped"
-        yield "clipping-without-effect", "certain", seen
+        yield found("clipping-without-effect", seen)
     last = len(watch.steps) - 1
     moved = {id(w.tensor) for w in watch.weights.values() if w.num_updates}
     trained = [m for m in watch.modes if not moved.isdisjoint(map(id, m.parameters()))]
@@ -276,7 +280,7 @@ def _check_surroundings(watch: Watch) -> Iterator[Seen]:
         if module in watch.forgetful or any(map(_has_mode, module.modules())):
             is_all = all(mode in ({False}, None) for mode in modes.values())
             seen = f"{type(module).__name__} is trained with training=False"
-            yield "evaluation-mode-in-training", "likely" if is_all else "possible", seen
+            yield found("evaluation-mode-in-training", seen, "likely" if is_all else "possible")
     yield from _check_batches(watch)
 
 
@@ -287,7 +291,7 @@ def _has_mode(module: nn.Module) -> bool:
     return "BatchNorm" in name or (isinstance(dropout, float) and dropout > 0)
 
 
-def _check_batches(watch: Watch) -> Iterator[Seen]:
+def _check_batches(watch: Watch) -> Iterator[Finding]:
     """The same data in every step, though a fixed set or a loader of one batch is meant so."""
     steps = watch.steps
     if len(steps) < 4 or not all(step.is_repeated for step in steps):
@@ -302,4 +306,4 @@ def _check_batches(watch: Watch) -> Iterator[Seen]:
     if has_more or is_seeded or not is_whole:
         is_sure = is_seeded or (has_more and not is_fixed)
         seen = f"the data that enter the network are equal in all {len(steps)} steps"
-        yield "same-batch", "likely" if is_sure else "possible", seen
+        yield found("same-batch", seen, "likely" if is_sure else "possible")
