@@ -46,10 +46,28 @@ SUBJECTS = {
     "self_test": "--self_test",
 }  # fmt: skip
 BELONGS_TO = {
-    "length": "run", "eval": "run", "vocab_size": "module data", "padding_id": "data",
+    "length": "run", "eval": "run", "vocab_size": "module data", "padding_id": "module data",
+    "num_features": "module", "time_major": "module", "lengths": "module", "no_lengths": "module",
+    "call": "module",
     "evaluation": "data", "num_seeds": "self_test", "jobs": "self_test",
 }  # fmt: skip
 _NUM_SEEDS = 5
+
+
+def load_function(place: str, flag: str) -> Any:
+    """The function that PATH:FUNCTION names; ValueError if there is none, naming the flag."""
+    path, _, name = place.rpartition(":")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or not Path(path).is_file():
+        raise ValueError(f"{flag} {place!r} is not PATH:FACTORY with the path of a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(Path(path).parent.resolve()))  # so that it can import its neighbours
+    sys.modules[spec.name] = module  # where dataclasses look for the names in annotations
+    spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function) or isinstance(function, nn.Module):
+        raise ValueError(f"{flag} {place!r}: {path!r} has no function {name!r}")
+    return function
 
 
 def call_factory(place: str, flag: str) -> Any:
@@ -62,17 +80,7 @@ def call_factory(place: str, flag: str) -> Any:
     Raises:
         ValueError: there is no such file or function, or it needs arguments or returns None.
     """
-    path, _, name = place.rpartition(":")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or not Path(path).is_file():
-        raise ValueError(f"{flag} {place!r} is not PATH:FACTORY with the path of a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(Path(path).parent.resolve()))  # so that it can import its neighbours
-    sys.modules[spec.name] = module  # where dataclasses look for the names in annotations
-    spec.loader.exec_module(module)
-    factory = getattr(module, name, None)
-    if not callable(factory) or isinstance(factory, nn.Module):
-        raise ValueError(f"{flag} {place!r}: {path!r} has no function {name!r}")
+    factory, name = load_function(place, flag), place.rpartition(":")[2]
     try:
         inspect.signature(factory).bind()
     except TypeError as error:
@@ -109,9 +117,23 @@ def _self_test(flags: Any) -> int:
 def _check_code(subject: str, flags: Any) -> list[Finding]:
     """The findings of the user's module, data or step."""
     if subject == "module":
-        if flags.vocab_size is None:
-            raise ValueError("--module needs --vocab_size, the number of tokens without padding")
-        return check_module(call_factory(flags.module, "--module"), flags.vocab_size)
+        if (flags.vocab_size is None) == (flags.num_features is None):
+            raise ValueError(
+                "--module needs --vocab_size, the number of tokens without padding, or "
+                "--num_features, the size of the vectors that it takes instead"
+            )
+        if flags.lengths and flags.no_lengths:
+            raise ValueError("--lengths and --no_lengths exclude each other")
+        call = flags.call and load_function(flags.call, "--call")
+        return check_module(
+            call_factory(flags.module, "--module"),
+            flags.vocab_size,
+            num_features=flags.num_features,
+            time_major=bool(flags.time_major),
+            padding_id=flags.padding_id,
+            lengths=True if flags.lengths else False if flags.no_lengths else None,
+            call=call,
+        ).findings
     if subject == "data":
         is_compared = flags.evaluation is not None
         evaluation = call_factory(flags.evaluation, "--evaluation") if is_compared else None
@@ -153,6 +175,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place = "PATH:FACTORY"
     add("--module", metavar=place, help="check the nn.Module that it returns, called (x, lengths)")
     add("--vocab_size", type=int, metavar="V", help="number of tokens that the module knows")
+    add("--num_features", type=int, metavar="F", help="it takes vectors, (N, T, F), not tokens")
+    add("--time_major", action="store_true", default=None, help="it takes x as (T, N)")
+    add("--lengths", action="store_true", default=None, help="it is called (x, lengths)")
+    add("--no_lengths", action="store_true", default=None, help="its sequences have one length")
+    add("--call", metavar="PATH:FUNCTION", help="calls it: (module, x, lengths) -> scores")
     add("--data", metavar=place, help="check its samples (input_seq, seq_length, target)")
     add("--evaluation", metavar=place, help="evaluation data to compare with --data")
     add("--padding_id", type=int, metavar="P", help="what stands behind the end of a row of it")

@@ -1,7 +1,7 @@
 """What is wrong with the code of a sequence classifier: checks that take any nn.Module.
 
     from rnn_tutorial.doctor.findings import describe
-    print(describe(check_module(my_module, vocab_size=10)))
+    print(describe(*check_module(my_module, vocab_size=10)))
 
 Each check is an experiment that a correct module passes whatever its weights are, trained or not:
 widen the padding and compare, permute the rows and compare, change one token and see which scores
@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.findings import Finding, Report, rank
 from rnn_tutorial.doctor.module_call import CannotCall, ModuleRaised, WrongShape
+from rnn_tutorial.doctor.module_findings import TABLE
 from rnn_tutorial.doctor.module_probe import Probe, undisturbed
 from rnn_tutorial.doctor.module_rows import (
     check_axes,
@@ -28,14 +29,19 @@ from rnn_tutorial.doctor.module_rows import (
 )
 from rnn_tutorial.doctor.module_scores import check_finiteness, check_range
 from rnn_tutorial.doctor.module_time import check_gradients, check_time_axis
-from rnn_tutorial.doctor.module_training import check_training_mode, state_kept
+from rnn_tutorial.doctor.module_training import (
+    check_saturation,
+    check_symmetry,
+    check_training_mode,
+    state_kept,
+)
 from rnn_tutorial.doctor.module_weights import (
     check_dropout,
     check_frozen,
     check_registration,
-    check_saturation,
     check_sharing,
-    check_symmetry,
+    drawn_weights,
+    made_anew,
     no_parameters,
     unregistered,
 )
@@ -46,43 +52,30 @@ DECISIVE = {
     "non-finite-scores", "softmax-over-batch", "order-not-restored", "batch-statistics",
     "state-reshaped", "rows-mixed", "input-ignored", "symmetric-weights",
 }  # fmt: skip
-# What follows from another mistake is not reported beside it.
-EXPLAINS = {
-    "bidirectional-last-step": {"unused-parameters"},
-    "input-ignored": {"unused-parameters"},
-    "only-last-step": {"unused-parameters"},
-    "only-first-step": {"unused-parameters"},
-    "saturated-at-start": {"steps-forgotten"},
-}
 # Advice by what the error of a module says; the last that fits is given.
 ADVICE_ON_ERRORS = {
     "": "run the module on a batch like this one in a debugger",
-    "positional argument": "pass call=, a function of (module, x, seq_lengths) that returns scores",
     "enforce_sorted": "pass enforce_sorted=False to pack_padded_sequence",
     "Expected hidden size": "make the first state for the given batch, "
     "torch.zeros(num_layers, x.shape[0], H), or pass none: zeros are the default",
     "must match the size": "if the columns outnumber the longest row: "
     "pad_packed_sequence(..., total_length=x.shape[1]) keeps the width of x",
     "on the CPU": "pass seq_lengths.cpu() to pack_padded_sequence",
-    "out of range": "give the embedding vocab_size + 1 rows, one for padding; or pass padding_id",
-    "smaller than num_classes": "give one_hot the padding too, or pass padding_id",
+    "out of range": "give the embedding vocab_size + 1 rows, one for padding; or say --padding_id",
+    "smaller than num_classes": "give one_hot the padding too, or say --padding_id",
 }
 
 
-def check_module(module: nn.Module, vocab_size: int | None = None, **options: Any) -> list[Finding]:
+def check_module(module: nn.Module, vocab_size: int | None = None, **options: Any) -> Report:
     """Find the usual mistakes in a classifier of padded sequences.
 
-    The module is not changed: a copy is examined, in evaluation mode, in float64 on the CPU where
-    that is possible. Nothing is trained.
+    The module is not changed: a copy is examined, in float64 on the CPU where that is possible.
+    How it is called is found out, see `module_call`, as far as the options do not say it.
 
     Args:
-        module: called as module(x, seq_lengths) with x int64 (N, T) and seq_lengths int64 (N,);
-            returns scores (N, C), or a tuple that begins with them.
+        module: gives scores (N, C) of a batch x, int64 (N, T), or float (N, T, F).
         vocab_size: token ids run from 0 to vocab_size - 1, without padding_id if that is in there.
-        options: lengths, batch_first, padding_id, call and seed of `Probe`.
-
-    Returns:
-        Findings, the most basic first; none if everything is right.
+        options: num_features, time_major, padding_id, lengths, call and seed of `Probe`.
 
     Raises:
         ValueError: an argument that is not allowed, or a module that cannot be copied.
@@ -90,10 +83,17 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
     if not isinstance(module, nn.Module):
         raise ValueError(f"module is of type {type(module).__name__}; allowed is an nn.Module")
     module = getattr(module, "_orig_mod", module)  # of torch.compile
+    findings = [*check_dropout(module), *check_frozen(module)]
+    looked_at, not_asked = [f"{sum(1 for _ in module.parameters())} parameters, as they are"], []
     with undisturbed(module):
-        findings = [*check_dropout(module), *check_frozen(module)]
         try:
             probe = Probe(module, vocab_size, **options)
+            looked_at += [
+                f"scores by {probe.way} of sequences of {probe.lengths.min()} to "
+                f"{probe.lengths.max()} steps in evaluation and training mode, in {probe.dtype}",
+                "rows alone and together, each step changed, gradients by finite differences",
+            ]
+            not_asked += [] if probe.is_padded else ["padding: all sequences have one length"]
             for check in CHECKS:
                 found = list(check(probe))
                 findings += found
@@ -104,56 +104,30 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
         except CannotCall as error:
             findings += _not_called(module, str(error))
         except ModuleRaised as raised:
-            findings.append(
-                Finding(
-                    "module-raises",
-                    str(raised),
-                    "this batch is valid, so training or prediction stops here sooner or later",
-                    [advice for text, advice in ADVICE_ON_ERRORS.items() if text in str(raised)][
-                        -1
-                    ],
-                )
-            )
+            fitting = [advice for text, advice in ADVICE_ON_ERRORS.items() if text in str(raised)]
+            findings.append(TABLE.found("module-raises", str(raised), advice=fitting[-1]))
         except WrongShape as wrong:
-            findings.append(
-                Finding(
-                    "wrong-shape",
-                    str(wrong),
-                    "a classifier gives each sequence, also a single one, a row of scores, (N, C)",
-                    "return the scores after pooling over time; squeeze only a named dimension; or "
-                    "pass call= with a function that returns (N, C)",
-                )
-            )
-    names = {finding.name for finding in findings}
-    hidden = {effect for name in names for effect in EXPLAINS.get(name, ())}
-    findings = [f for f in findings if f.name not in hidden]
-    return sorted(findings, key=lambda f: ("certain", "likely", "possible").index(f.confidence))
+            findings.append(TABLE.found("wrong-shape", str(wrong)))
+    return Report(rank(findings), looked_at, not_asked)
 
 
 def _not_called(module: nn.Module, tried: str) -> Iterator[Finding]:
     """What can be said of a module that cannot be called."""
     if loose := unregistered(module):
         yield no_parameters(list(loose), "likely")
-    yield Finding(
-        "cannot-call",
-        tried,
-        "I cannot call this module, so I do not know whether it is right",
-        "--call FILE:FUNCTION, a function of (module, x, lengths) that returns scores; see also "
-        "--num_features, --time_major, --padding_id, --no_lengths",
-        "possible",
-    )
+    yield TABLE.found("cannot-call", tried, "possible")
 
 
 def _check_padding_idx(probe: Probe) -> Iterator[Finding]:
     """The row of padding_idx is never trained: if it belongs to a token, that token is lost."""
     for name, part in probe.module.named_modules():
         if isinstance(part, nn.Embedding) and (idx := part.padding_idx) in probe.token_ids:
-            yield Finding(
+            yield TABLE.found(
                 "wrong-padding-idx",
                 f"{name} has padding_idx={idx}, a token; the padding is {probe.padding_id}",
-                f"the embedding of token {idx} gets no gradient and never changes",
-                f"padding_idx={probe.padding_id}; or check with padding_id={idx} if that is right",
-                "possible" if probe.is_padding_guessed else "likely",
+                "likely" if probe.padding_is_told else "possible",
+                idx=idx,
+                padding_id=probe.padding_id,
             )
 
 
@@ -162,17 +136,16 @@ def _check_repeatability(probe: Probe) -> Iterator[Finding]:
     """The same batch twice, in evaluation mode: the scores must be the same."""
     batch = probe.batch()
     first, again, reseeded = (
-        probe.scores(*batch, other_seed=is_other).nan_to_num() for is_other in (False, False, True)
+        probe.scores(*batch, other_seed=seed).nan_to_num() for seed in (0, 0, 1)
     )
     if not torch.equal(first, again):
         yield state_kept("", "certain")
+    elif not torch.equal(first, reseeded) and (shapes := drawn_weights(probe)):
+        yield made_anew(f"random weights of shape {shapes[0]} are drawn")
     elif not torch.equal(first, reseeded):
-        yield Finding(
+        yield TABLE.found(
             "dropout-in-evaluation",
             "after module.eval() the scores of one batch still depend on the random state",
-            "answers vary from call to call, and the accuracy is that of a damaged network",
-            "use nn.Dropout, or F.dropout(x, p, self.training), and noise only while "
-            "self.training; then check again, because the other checks need this",
         )
 
 
@@ -181,12 +154,10 @@ def _check_inputs(probe: Probe) -> Iterator[Finding]:
     """The call does not change the batch."""
     probe.scores(*probe.batch())
     if probe.modified:
-        which = probe.modified[0]
-        yield Finding(
+        yield TABLE.found(
             "input-modified",
             f"{' and '.join(probe.modified)} changed in place by the call",
-            "whatever uses the batch again, a second epoch or a metric, gets other data",
-            f"compute a new tensor: {which} = {which} - 1, not {which} -= 1; sort(), not sort_()",
+            which=probe.modified[0],
         )
 
 

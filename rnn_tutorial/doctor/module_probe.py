@@ -28,6 +28,7 @@ from rnn_tutorial.doctor.module_call import (
 )
 
 CPU = torch.device("cpu")
+CELLS = (nn.RNNBase, nn.RNNCellBase)
 LENGTHS = (3, 7, 1, 5, 7, 2, 6, 4, 5)  # unsorted, a single token, two full rows; N differs from T
 EXTRA_COLUMNS = 3  # of padding
 MADE_TOKENS = 12  # different vectors that sequences of real-valued features are made of
@@ -82,6 +83,9 @@ class Probe:
     ) -> None:
         if (vocab_size is None) == (num_features is None):
             raise ValueError("give one of vocab_size and num_features")
+        for name, value in (("num_features", num_features), ("padding_id", padding_id)):
+            if value is not None and value < (name == "num_features"):
+                raise ValueError(f"{name} {value} is too small")
         self._table: Tensor | None = None
         if num_features is not None:
             generator, vocab_size = torch.Generator().manual_seed(seed), MADE_TOKENS

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.module_findings import TABLE
 from rnn_tutorial.doctor.module_probe import Probe
 
 FRESH_NETS = 8  # networks whose scores all have a mark only if the code makes it
@@ -25,11 +26,10 @@ def check_finiteness(probe: Probe) -> Iterator[Finding]:
     is_wrong = ~scores.isfinite().all(dim=1)
     if is_wrong.any():
         lengths = sorted(set(probe.lengths[is_wrong.cpu()].tolist()))
-        yield Finding(
+        yield TABLE.found(
             "non-finite-scores",
             f"NaN or infinity in {int(is_wrong.sum())} of {len(scores)} rows, of lengths {lengths}",
-            "one such row makes the loss, and with it every weight, NaN",
-            "the weights may be NaN already: see the gradient norms of training"
+            advice="the weights may be NaN already: see the gradient norms of training"
             if is_wrong.all()
             else "look for log, std, softmax over nothing, or division by a count that can be 0",
         )
@@ -51,20 +51,15 @@ def check_range(probe: Probe) -> Iterator[Finding]:
 
     is_positive = bool((scores >= 0).all())
     if (is_positive and sums_to_1(scores, 0)) or sums_to_1(scores.exp(), 0):
-        yield Finding(
-            "softmax-over-batch",
-            "each class's probabilities sum to 1 over the rows of the batch",
-            "sequences compete with each other, and a batch of one is always sure",
-            "softmax over classes is dim=-1; and cross_entropy wants none at all",
+        yield TABLE.found(
+            "softmax-over-batch", "each class's probabilities sum to 1 over the rows of the batch"
         )
         return
     if is_positive and sums_to_1(scores, 1):
-        yield Finding(
+        yield TABLE.found(
             "softmax-output",
             "every row of the scores is positive and sums to 1",
-            "cross_entropy applies softmax itself: with two of them the gradients are small, and "
-            f"{_floor(1.0, classes)}",
-            "return the last linear map's scores; apply softmax only to show probabilities",
+            floor=_floor(1.0, classes),
         )
         return
     nets = [probe.refreshed(i, NOISE[i % len(NOISE)]) for i in range(FRESH_NETS)]
@@ -75,28 +70,24 @@ def check_range(probe: Probe) -> Iterator[Finding]:
     low, high = marked.min().item(), marked.max().item()
     zeros = (marked == 0).double().mean().item()
     if low == 0 and high > 1 and zeros > 0.01:
-        yield Finding(
+        yield TABLE.found(
             "relu-on-scores",
             f"whatever the weights, no score is negative; {zeros:.0%} are exactly 0",
-            "a class at 0 gets no gradient, and two classes at 0 cannot be told apart",
-            "no activation after the last linear map",
             "likely",
         )
     elif low >= 0 and high <= 1:
-        yield Finding(
+        yield TABLE.found(
             "sigmoid-output",
             "whatever the weights, all scores lie between 0 and 1, and rows do not sum to 1",
-            f"right for binary_cross_entropy; with cross_entropy {_floor(1.0, classes)}",
-            "to choose one of many classes, return the last linear map's scores",
             "possible",
+            floor=_floor(1.0, classes),
         )
     elif low >= -1 - probe.tolerance and high <= 1 + probe.tolerance and high > low:
-        yield Finding(
+        yield TABLE.found(
             "bounded-scores",
             f"whatever the weights, all scores lie between {low:.2f} and {high:.2f}",
-            f"as after tanh or a normalisation; with cross_entropy {_floor(2.0, classes)}",
-            "return the last linear map's scores; a cosine needs a scale: scores / 0.07, or learned",
             "likely",
+            floor=_floor(2.0, classes),
         )
 
 

@@ -1,6 +1,6 @@
-"""What the first weights of a module show: who owns them, who shares them, and whether they can learn.
+"""Whose the weights of a module are: known to an optimizer, free to move, in one place only.
 
-Part of `module_checks`. Shapes: N batch, T time, H hidden, C classes.
+Part of `module_checks`. Shapes: N batch, T time.
 """
 
 from __future__ import annotations
@@ -11,19 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
-from rnn_tutorial.doctor.module_probe import Probe, hooked
-from rnn_tutorial.doctor.states import SATURATED
+from rnn_tutorial.doctor.module_findings import TABLE
+from rnn_tutorial.doctor.module_probe import CELLS, Probe, hooked
 
-CELLS = (nn.RNNBase, nn.RNNCellBase)
-NEARLY_ALL = 0.95  # share of units; recipes that learn have 0.85 at most, see run_checks
-SHUT = 4.0  # a gate at sigmoid(±4) is open or shut to 2 %
-WIDE = 300.0  # scores this large at the start: the first loss is in the hundreds
 _DEPTH = 4  # of lists in objects in lists
 
 
@@ -64,21 +58,19 @@ def _loose_tensors(module: nn.Module) -> dict[str, Tensor]:
 def no_parameters(where: list[str], confidence: str) -> Finding:
     """The finding for tensors that are trained by nobody."""
     tops = list(dict.fromkeys(path.partition("[")[0] for path in where))
-    return Finding(
+    return TABLE.found(
         "unregistered-parameters",
         f"{', '.join(tops[:4])}: {len(where)} tensors that need a gradient and are not in "
         "module.parameters()",
-        "the optimizer never sees them: they keep their first values, are not saved and do not "
-        "move to a GPU",
-        "nn.ModuleList, nn.ModuleDict or nn.ParameterList in place of a list or dict; nn.Parameter "
-        "last, around the finished value: nn.Parameter(torch.randn(H, H) * 0.1)",
         confidence,
+        advice="nn.ModuleList, nn.ModuleDict or nn.ParameterList in place of a list or dict; "
+        "nn.Parameter last, around the finished value: nn.Parameter(torch.randn(H, H) * 0.1)",
     )
 
 
 @torch.no_grad()
 def check_registration(probe: Probe) -> Iterator[Finding]:
-    """Which of the loose tensors move the scores; and are there layers that each call makes anew?"""
+    """Which of the loose tensors move the scores? Are there layers that each call makes anew?"""
     batch, module = probe.batch(), probe.module
     loose = _loose_tensors(module)
     scores = probe.scores(*batch)
@@ -104,23 +96,30 @@ def check_registration(probe: Probe) -> Iterator[Finding]:
         handle.remove()
     late = module.state_dict().keys() - probe.original.state_dict().keys()
     late &= {name for name, _ in module.named_parameters()}
-    drawn = [set(_draws(probe, rows)) for rows in (len(batch[0]), len(batch[0]) // 2)]
-    if made or (same := drawn[0] & drawn[1]):
-        seen = f"a {made[0]} is made" if made else f"weights of shape {min(same)} are drawn"
-        yield Finding(
-            "unregistered-parameters",
-            f"{seen} anew in each call of forward",
-            "no optimizer knows them, and what they learned would be gone with the next call",
-            "make layers once, in __init__, and keep them as attributes",
-        )
+    if made:
+        yield made_anew(f"a {made[0]} is made")
     elif late:
-        yield Finding(
+        yield TABLE.found(
             "unregistered-parameters",
             f"{', '.join(sorted(late)[:4])} came into being in the first call of forward",
-            "an optimizer that was made before that call does not know them",
-            "make layers in __init__; or call the module once before making the optimizer",
             "likely",
+            advice="make layers in __init__, or call the module before making the optimizer",
         )
+
+
+def made_anew(what: str) -> Finding:
+    """The finding for weights that live for one call."""
+    return TABLE.found(
+        "unregistered-parameters",
+        f"{what} anew in each call of forward",
+        advice="make layers once, in __init__, and keep them as attributes",
+    )
+
+
+def drawn_weights(probe: Probe) -> list[tuple[int, ...]]:
+    """Shapes of random numbers that each call draws, whatever the batch: not dropout or noise."""
+    few, all_rows = (_draws(probe, rows) for rows in (4, len(probe.lengths)))
+    return [shape for shape in few if shape in all_rows]
 
 
 def _draws(probe: Probe, num_rows: int) -> list[tuple[int, ...]]:
@@ -148,11 +147,9 @@ def check_dropout(module: nn.Module) -> Iterator[Finding]:
     """nn.RNN's dropout acts between its layers, and a single layer has nothing between."""
     for name, part in module.named_modules():
         if isinstance(part, nn.RNNBase) and part.dropout > 0 and part.num_layers == 1:
-            yield Finding(
+            yield TABLE.found(
                 "dropout-with-one-layer",
                 f"{name or 'the module'} has dropout={part.dropout} and num_layers=1",
-                "dropout acts between layers only, so here it does nothing",
-                "add nn.Dropout after the embedding or before the last linear map, or a layer",
             )
 
 
@@ -175,13 +172,7 @@ def check_frozen(module: nn.Module) -> Iterator[Finding]:
         names = ", ".join(name for name, _, _ in weights[:4])
         seen = f"requires_grad is False for {names} ({len(weights)} of {len(parameters)} weights)"
         seen += ", which have PyTorch's first random values" if is_sure == "likely" else ""
-    yield Finding(
-        "frozen-parameters",
-        seen,
-        "they keep the values that they have: only the rest of the network can learn",
-        "requires_grad_(True); freeze by name what was trained before, and nothing else",
-        is_sure,
-    )
+    yield TABLE.found("frozen-parameters", seen, is_sure)
 
 
 def _is_fresh(part: nn.Module, weight: Tensor) -> bool:
@@ -218,13 +209,7 @@ def check_sharing(probe: Probe) -> Iterator[Finding]:
 
 
 def _shared(seen: str, confidence: str) -> Finding:
-    return Finding(
-        "layer-shared",
-        seen,
-        "these layers have the same weights, so the network is as large as with one of them",
-        "nn.ModuleList(make_layer() for _ in range(3)), or num_layers=3; leave it if it is meant",
-        confidence,
-    )
+    return TABLE.found("layer-shared", seen, confidence)
 
 
 def _repeats(probe: Probe, x: Tensor, lengths: Tensor) -> dict[nn.Module, int]:
@@ -261,109 +246,3 @@ def _depends(later: Tensor, earlier: Tensor) -> bool:
         )
     except RuntimeError:
         return False
-
-
-def check_symmetry(probe: Probe) -> Iterator[Finding]:
-    """Units with equal weights get equal gradients and stay one unit, whatever their number.
-
-    Weights of 0 are not wrong by themselves: a head or a residual branch at 0 gets different
-    gradients. So some updates are made, and what is equal then remains equal.
-    """
-    for name, part in probe.module.named_modules():
-        weights = [p for p in part.parameters(recurse=False) if p.ndim > 1]
-        is_token_table = part is probe.embedding()
-        rows = (p[:-1] if is_token_table else p for p in weights)
-        if isinstance(part, CELLS) or is_token_table:
-            if weights and all(_is_constant(p, 0) for p in rows) and weights[0].requires_grad:
-                yield _symmetric(f"all rows of {name or 'the weights'} are equal")
-                return
-    equal = {
-        (name, dim): p
-        for part_name, part in probe.module.named_modules()
-        for key, p in part.named_parameters(recurse=False)
-        for name in [f"{part_name}.{key}" if part_name else key]
-        for dim in ((0,) if isinstance(part, (nn.Linear, *CELLS)) else (0, 1))
-        if p.ndim == 2
-        and p.requires_grad
-        and not isinstance(part, nn.Embedding)
-        and _is_constant(p, dim)
-    }
-    if not equal:
-        return
-    trained = probe.trained()
-    parameters = dict(trained.module.named_parameters())
-    for name, dim in equal:
-        if _is_constant(parameters[name], dim, trained.tolerance):
-            units = "rows" if dim == 0 else "columns"
-            yield _symmetric(f"all {units} of {name} are equal, and equal after three updates too")
-            return
-
-
-def _is_constant(weights: Tensor, dim: int, tolerance: float = 0.0) -> bool:
-    """True if the matrix is the same all along a dimension of at least two."""
-    spread = weights.amax(dim) - weights.amin(dim)
-    return weights.shape[dim] > 1 and bool((spread <= tolerance * weights.abs().max()).all())
-
-
-def _symmetric(seen: str) -> Finding:
-    return Finding(
-        "symmetric-weights",
-        seen,
-        "units with equal weights compute the same and learn the same: they count as one",
-        "random first weights: leave out nn.init.zeros_ or constant_, except for biases and for "
-        "the last layer",
-        "likely",
-    )
-
-
-@torch.no_grad()
-def check_saturation(probe: Probe) -> Iterator[Finding]:
-    """Do the units sit where tanh and sigmoid are flat, or are the scores far too wide?"""
-    shares: list[tuple[float, str]] = []
-
-    def add(is_flat: Tensor, where: str) -> None:
-        if is_flat.numel() >= len(probe.lengths):
-            shares.append((is_flat.double().mean().item(), where))
-
-    class Curves(TorchFunctionMode):
-        def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
-            result = func(*args, **(kwargs or {}))
-            name = getattr(func, "__name__", "")
-            if name in ("tanh", "sigmoid") and isinstance(result, Tensor):
-                add((result if name == "tanh" else 2 * result - 1).abs() > SATURATED, name)
-            return result
-
-    def look(part: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
-        x, h = (v.data if isinstance(v, PackedSequence) else v for v in (args[0], result))
-        while isinstance(h, tuple):
-            h = h[0].data if isinstance(h[0], PackedSequence) else h[0]
-        kind = type(part).__name__
-        if kind.startswith("RNN"):
-            add(h.abs() > SATURATED, kind)
-            return
-        own = [p for p in part.parameters(recurse=False)][:2]
-        if x.is_floating_point() and own[0].shape[1] == x.shape[-1]:
-            h = h[..., : own[1].shape[1]]
-            before = x.reshape(-1, x.shape[-1]) @ own[0].T
-            count = min(len(before), h.reshape(-1, h.shape[-1]).shape[0])
-            before = before[:count] + h.reshape(-1, h.shape[-1])[:count] @ own[1].T
-            add(before.abs() > SHUT, f"gates of {kind}")
-
-    with Curves(), hooked(probe.module, CELLS, look):
-        scores = probe.scores(*probe.batch())
-    share, where = max(shares, default=(0.0, ""))
-    widest = scores.abs().max().item()
-    if share >= NEARLY_ALL or widest >= WIDE:
-        seen = (
-            f"{share:.0%} of the values of {where} are at their ends"
-            if share >= NEARLY_ALL
-            else (f"the scores reach {widest:.0f}")
-        )
-        yield Finding(
-            "saturated-at-start",
-            seen,
-            "there tanh and sigmoid are flat: hardly any gradient gets through, and the first loss "
-            "is very large",
-            "PyTorch's own first weights, or a deviation of about 1/√H; embeddings of about 1",
-            "likely",
-        )
