@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from rnn_tutorial.doctor.findings import user_error
 
 Call = Callable[[nn.Module, Tensor, Tensor], object]  # module, x, lengths -> scores
-ANSWERS = "scores (N, C), one logit (N,), a tuple that begins with them, or an object with `logits`"
 
 
 class ModuleRaised(Exception):
@@ -133,3 +132,15 @@ def numbers_in(module: nn.Module, error: str) -> list[int]:
     held = [v for part in module.modules() for v in vars(part).values() if type(v) is int]
     named = [int(text) for text in re.findall(r"\d+", error)]
     return [n for n in dict.fromkeys((*named, *held, 32, 16)) if 1 < n <= 256]
+
+
+def widths_in(module: nn.Module, error: str, given: int) -> list[int]:
+    """Numbers of steps that a module may insist on, if a batch of a given number fails.
+
+    A linear map over all steps says "(9x35 and 100x3)": 35 values of 7 steps, so 100 are of 20.
+    """
+    products = re.findall(r"\(\d+x(\d+) and (\d+)x\d+\)", error)
+    scaled = [
+        given * int(b) // int(a) for a, b in products if int(a) and given * int(b) % int(a) == 0
+    ]
+    return [n for n in dict.fromkeys((*scaled, *numbers_in(module, error))) if n <= 100]

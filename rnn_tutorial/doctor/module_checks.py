@@ -88,9 +88,11 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
     with undisturbed(module):
         try:
             probe = Probe(module, vocab_size, **options)
+            shortest, longest = probe.lengths.min(), probe.lengths.max()
+            steps = f"{shortest} to {longest}" if shortest < longest else f"{longest}"
             looked_at += [
-                f"scores by {probe.way} of sequences of {probe.lengths.min()} to "
-                f"{probe.lengths.max()} steps in evaluation and training mode, in {probe.dtype}",
+                f"scores by {probe.way} of sequences of {steps} steps, in evaluation and in "
+                f"training mode, in {probe.dtype}",
                 "rows alone and together, each step changed, gradients by finite differences",
             ]
             not_asked += [] if probe.is_padded else ["padding: all sequences have one length"]
@@ -133,11 +135,10 @@ def _check_padding_idx(probe: Probe) -> Iterator[Finding]:
 
 @torch.no_grad()
 def _check_repeatability(probe: Probe) -> Iterator[Finding]:
-    """The same batch twice, in evaluation mode: the scores must be the same."""
-    batch = probe.batch()
-    first, again, reseeded = (
-        probe.scores(*batch, other_seed=seed).nan_to_num() for seed in (0, 0, 1)
-    )
+    """The same batch twice, another between: in evaluation mode the scores must be the same."""
+    batch, others = probe.batch(), probe.batch(probe.other_tokens(probe.tokens))
+    first, _, again = (probe.scores(*b).nan_to_num() for b in (batch, others, batch))
+    reseeded = probe.scores(*batch, other_seed=1).nan_to_num()
     if not torch.equal(first, again):
         yield state_kept("", "certain")
     elif not torch.equal(first, reseeded) and (shapes := drawn_weights(probe)):

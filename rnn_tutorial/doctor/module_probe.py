@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -25,6 +25,7 @@ from rnn_tutorial.doctor.module_call import (
     scores_of,
     ways_to_call,
     why,
+    widths_in,
 )
 
 CPU = torch.device("cpu")
@@ -98,20 +99,24 @@ class Probe:
         if len(self.token_ids) < 2:
             raise ValueError(f"vocab_size {vocab_size} leaves no two tokens besides the padding")
         self.is_padded = lengths is not False
-        self.lengths = torch.tensor(LENGTHS if self.is_padded else (max(LENGTHS),) * len(LENGTHS))
-        drawn = torch.randint(
-            len(self.token_ids),
-            (len(self.lengths), int(self.lengths.max())),
-            generator=torch.Generator().manual_seed(seed),
-        )
-        drawn[:, 0] = torch.arange(len(drawn)) % len(self.token_ids)  # rows differ, and
-        drawn[self.lengths.argmax(), -1] = len(self.token_ids) - 1  # the largest id occurs
-        self.tokens = torch.tensor(self.token_ids)[drawn]
+        self._draw(LENGTHS if self.is_padded else (max(LENGTHS),) * len(LENGTHS), seed)
         self.original, self._with_dropout = module, True
         self.time_major, self._seed, self._vocab_size = time_major, seed, vocab_size
         padding_is_known = self.padding_is_told and num_features is None
         ways = ways_to_call(module, time_major, lengths, padding_is_known)
         self._settle(module, [("call", True, call)] if call else list(ways))
+
+    def _draw(self, lengths: Sequence[int], seed: int) -> None:
+        """Draw tokens for rows of these lengths."""
+        self.lengths = torch.tensor(lengths)
+        drawn = torch.randint(
+            len(self.token_ids),
+            (len(lengths), max(lengths)),
+            generator=torch.Generator().manual_seed(seed),
+        )
+        drawn[:, 0] = torch.arange(len(drawn)) % len(self.token_ids)  # rows differ, and
+        drawn[self.lengths.argmax(), -1] = len(self.token_ids) - 1  # the largest id occurs
+        self.tokens = torch.tensor(self.token_ids)[drawn]
 
     def _settle(self, module: nn.Module, ways: list[tuple[str, bool, Call]]) -> None:
         """Find out how the module is called, and copy it to where it computes most exactly."""
@@ -132,6 +137,8 @@ class Probe:
         if not fitting:  # only for some batches?
             rare = list(self._rare_batches(module, " ".join(e for _, e in tried.values())))
             fitting = [way for way in ways if self._tries(module, way, places, rare)[0] < 2]
+        if not fitting and not self.is_padded and self._finds_width(module, ways, places, tried):
+            return
         if not fitting:
             said = "; ".join(f"{way[0]} raised {error}" for way, (_, error) in tried.items())
             raise CannotCall(said or "forward needs other arguments than x, lengths and masks")
@@ -159,6 +166,15 @@ class Probe:
                 except ModuleRaised as raised:
                     error = str(raised)
         return 2, error
+
+    def _finds_width(self, module: nn.Module, ways: list, places: list, tried: dict) -> bool:
+        """Whether there is one number of steps that the module insists on; the batch gets it."""
+        given = self.tokens.shape[1]
+        for width in widths_in(module, " ".join(error for _, error in tried.values()), given):
+            self._draw((width,) * (len(LENGTHS) + (width == len(LENGTHS))), self._seed)
+            if any(self._tries(module, way, places, [self.batch()])[0] == 0 for way in ways):
+                return True
+        return False
 
     def _rare_batches(self, module: nn.Module, error: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches that suit picky modules: sorted, of full rows, of one row, of other sizes."""
