@@ -94,15 +94,18 @@ def _check_code(subject: str, flags: Any) -> Report:
 def _check_module(flags: Any) -> Report:
     names = ("vocab_size", "num_features", "padding_id", "time_major", "lengths")
     options = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
-    if not {"vocab_size", "num_features"} & set(options):
+    if len({"vocab_size", "num_features"} & set(options)) != 1:
         raise ValueError(
-            "--module needs --vocab_size, the number of tokens without padding, or --num_features"
+            "--module needs --vocab_size, the number of tokens without padding, or --num_features, "
+            "the size of the vectors that it reads instead"
         )
+    if flags.no_lengths:
+        if flags.lengths:
+            raise ValueError("--lengths and --no_lengths exclude each other")
+        options["lengths"] = False
     if flags.call is not None:
         options["call"] = find_named(flags.call, "--call")
-    if flags.no_lengths:
-        options["lengths"] = False
-    return _report(check_module(make_named(flags.module, "--module"), **options))
+    return check_module(make_named(flags.module, "--module"), **options)
 
 
 def _report(found: Report | list) -> Report:

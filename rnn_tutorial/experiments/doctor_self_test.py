@@ -328,7 +328,7 @@ def _check_data_of(make: Callable[[int], tuple[Any, Any]], seed: int) -> list[Fi
 
 def _check_module_of(make: Callable[[], nn.Module], seed: int) -> list[Finding]:
     torch.manual_seed(seed)
-    return check_module(make(), VOCAB_SIZE, seed=seed)
+    return check_module(make(), VOCAB_SIZE, seed=seed).findings
 
 
 def run_self_test(cases: dict[str, Case], num_seeds: int, num_threads: int) -> dict[str, Any]:
