@@ -24,7 +24,8 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from rnn_tutorial.doctor.findings import Finding, FindingTable, Report, rank, user_error
-from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, Watch, Weight, held_by
+from rnn_tutorial.doctor.loop_facts import Weight, held_by
+from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, Watch
 
 # What a finding means, what to try, and what it explains.
 TABLE = FindingTable("""

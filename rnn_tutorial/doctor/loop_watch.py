@@ -7,15 +7,12 @@ compares the parameters and their `.grad` from one of these to the next. It chan
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import sys
 import time
 import warnings
-import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,59 +26,26 @@ from torch.optim import Optimizer
 from torch.optim import optimizer as optimizer_hooks
 from torch.overrides import TorchFunctionMode
 
+from rnn_tutorial.doctor.loop_facts import (
+    Mark,
+    Step,
+    Weight,
+    held_by,
+    is_constant,
+    is_nonzero,
+    is_parallel,
+    kinds_below,
+    sign_of,
+    square_of,
+    tensors_in,
+)
+
 _NUM_STEPS = 32  # that are tried: an accumulation over 16 comes to its update twice
 _MAX_SECONDS = 20.0  # after which no further step is tried
 MAX_INPUTS = 32  # tensors looked at per step
 _LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 _LOGARITHMS = {"log_softmax", "logsigmoid", "log"}  # of probabilities: a loss is to raise them
 _ELEMENTWISE = {"sub", "__sub__", "__rsub__", "rsub", "mul", "__mul__", "__rmul__"}
-
-
-@dataclass(eq=False)
-class Weight:
-    """A tensor that needs a gradient, and what became of it and of its `.grad`."""
-
-    tensor: Tensor
-    value: Tensor  # when last looked at
-    steps: set[int] = field(default_factory=set)  # in which it was used
-    gradient: Tensor | None = None  # after the last backward that reached it
-    is_fresh: bool = False  # a gradient was made, and no update has used it
-    is_stored: bool = False  # by backward, which adds it to .grad, and not by autograd.grad
-    is_used: bool = False  # .grad holds what an update has used already
-    is_mixed: bool = False  # .grad is a sum of both
-    is_replaced: bool = False  # an unused .grad was zeroed, and another one made
-    has_moved: bool = False  # since the last backward
-    num_gradients: int = 0
-    num_updates: int = 0
-    num_mixed: int = 0  # updates by a mixed gradient
-    num_held: int = 0  # steps of an optimizer that holds it
-    num_lost: int = 0  # of them, those that came after its gradient was zeroed
-
-
-@dataclass(eq=False)
-class Mark:
-    """Lies in a node of a graph and dies with it."""
-
-    step: int
-    was_passed: bool = False  # by a backward
-
-
-@dataclass
-class Step:
-    """One call of the user's step. Norms are squared, and taken over all weights."""
-
-    losses: list[float] = field(default_factory=list)  # of backward, then the one returned
-    update: float = 0.0
-    gradient: float = 0.0
-    along: float = 0.0  # update times gradient: above 0, the loss is climbed
-    length: float = 0.0
-    rates: dict[int, float] = field(default_factory=dict)  # by first parameter of an optimizer
-    reached: float = math.inf  # the earliest step whose graph was gone through again
-    inputs: list[Tensor] = field(default_factory=list)  # data that meet parameters
-    places: list[int] = field(default_factory=list)  # of the memory, where they lie
-    is_repeated: bool = False  # they are equal to those of the first step
-    marks: weakref.WeakSet = field(default_factory=weakref.WeakSet)  # of graphs still alive
-    random_states: tuple[str, ...] = ()  # of the global generators, afterwards
 
 
 class Watch(TorchFunctionMode):
@@ -155,7 +119,7 @@ class Watch(TorchFunctionMode):
             loss = loss.detach().double().mean().item()
         if isinstance(loss, int | float | np.number):
             self.step.losses.append(float(loss))
-        self.step.length = sum(_square(weight.value) for weight in self.weights.values())
+        self.step.length = sum(square_of(weight.value) for weight in self.weights.values())
         states = torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()
         self.step.random_states = tuple(map(str, states))
         self._compare_inputs(self.step, self.steps[0] if self.steps else self.step)
@@ -188,7 +152,7 @@ class Watch(TorchFunctionMode):
             (torch.autograd, "backward", partial(self._differentiating, True)),
             (torch.autograd, "grad", partial(self._differentiating, False)),
             *((cell, "cell_contents", self._clipping) for cell in cells),
-            *((kind, "log_prob", self._likelihood) for kind in _kinds(Distribution)),
+            *((kind, "log_prob", self._likelihood) for kind in kinds_below(Distribution)),
         ):
             function = getattr(owner, name)
             stack.callback(setattr, owner, name, function)
@@ -204,14 +168,15 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        name, is_ours = getattr(func, "__name__", ""), sys._getframe(1).f_globals is globals()
+        name, caller = getattr(func, "__name__", ""), sys._getframe(1).f_globals.get("__name__")
+        is_ours = str(caller).startswith("rnn_tutorial.doctor.")
         if name not in ("__get__", "__set__", "backward") and not is_ours:
             with contextlib.suppress(Exception):  # what we cannot read is no fault of the user
                 self._look(name, args, kwargs or {}, result)
         return result
 
     def _look(self, name: str, args: Sequence[Any], kwargs: dict, result: Any) -> None:
-        given, results = _tensors([*args, *kwargs.values()]), _tensors([result])
+        given, results = tensors_in([*args, *kwargs.values()]), tensors_in([result])
         if name in ("clamp_", "clip_"):  # by hand: p.grad.data.clamp_(-1, 1)
             place, weights = given[0].data_ptr(), self.weights.values()
             grads = [(w.tensor, w.tensor.grad) for w in weights if w.tensor.grad is not None]
@@ -225,7 +190,7 @@ class Watch(TorchFunctionMode):
         for leaf in leaves:
             self._weight(leaf)
         if leaves:
-            data = [t for t in given if not t.requires_grad and not _is_constant(t)]
+            data = [t for t in given if not t.requires_grad and not is_constant(t)]
             for tensor in data[: MAX_INPUTS - len(self.step.inputs)]:
                 self.step.places.append(tensor.untyped_storage().data_ptr())
                 self.step.inputs.append(tensor)
@@ -240,7 +205,7 @@ class Watch(TorchFunctionMode):
     def _note_sign(self, value: Tensor, wanted: int) -> Tensor:
         """When backward comes: is it to make this value smaller (1) or larger (-1)?"""
         if value.requires_grad and not value.is_leaf:
-            value.register_hook(lambda gradient: self.signs.add(wanted * _sign(gradient)))
+            value.register_hook(lambda gradient: self.signs.add(wanted * sign_of(gradient)))
         return value
 
     def _note_shapes(self, name: str, a: Tensor, b: Tensor, is_loss: bool) -> None:
@@ -299,14 +264,14 @@ class Watch(TorchFunctionMode):
         """torch.autograd.backward or grad, with a look before and after."""
 
         def seen(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            reached = self._before_backward(_tensors([tensors]))
+            reached = self._before_backward(tensors_in([tensors]))
             result = function(tensors, *args, **kwargs)
-            asked = _tensors([kwargs.get("inputs", args[0] if args else ())])
+            asked = tensors_in([kwargs.get("inputs", args[0] if args else ())])
             made = [(weight, weight.tensor.grad) for weight in reached]
             if not is_backward:
                 made = [(self.weights.get(id(t)), g) for t, g in zip(asked, result, strict=False)]
             for weight, gradient in made:
-                if weight is not None and _is_nonzero(gradient):
+                if weight is not None and is_nonzero(gradient):
                     weight.gradient = gradient.detach().to_dense().clone()
                     weight.is_fresh, weight.is_stored = True, is_backward
                     weight.is_mixed = is_backward and weight.is_used
@@ -322,7 +287,7 @@ class Watch(TorchFunctionMode):
         self.step.losses += [root.detach().double().mean().item() for root in roots]
         reached = self._walk(roots, is_backward=True)
         for weight in self.weights.values():
-            has_gradient = _is_nonzero(weight.tensor.grad)
+            has_gradient = is_nonzero(weight.tensor.grad)
             is_lost = weight.is_fresh and weight.is_stored and not has_gradient
             weight.is_replaced |= is_lost and not (self._has_stepped or self._is_stepping)
             weight.is_used = has_gradient and (weight.is_used or weight.has_moved)
@@ -340,8 +305,8 @@ class Watch(TorchFunctionMode):
             self.optimizers[first].append(optimizer)
         for weight in [self._weight(tensor) for tensor in held if tensor.requires_grad]:
             gradient = weight.tensor.grad
-            if _is_nonzero(gradient):
-                weight.num_lost += weight.is_replaced and _is_parallel(gradient, weight.gradient)
+            if is_nonzero(gradient):
+                weight.num_lost += weight.is_replaced and is_parallel(gradient, weight.gradient)
             else:
                 weight.num_lost += weight.is_fresh and weight.is_stored
             weight.num_held += 1
@@ -361,7 +326,7 @@ class Watch(TorchFunctionMode):
 
     def _note_clipping(self, tensors: list[Tensor]) -> None:
         self._settle()
-        fresh = [self._weight(t).is_fresh and _is_nonzero(t.grad) for t in tensors]
+        fresh = [self._weight(t).is_fresh and is_nonzero(t.grad) for t in tensors]
         self.clippings[tuple(map(id, tensors))].append(any(fresh))
 
     def _settle(self) -> None:
@@ -370,51 +335,12 @@ class Watch(TorchFunctionMode):
             value = weight.tensor.detach()
             if value.shape == weight.value.shape and not torch.equal(value, weight.value):
                 update = value - weight.value
-                self.step.update += _square(update)
+                self.step.update += square_of(update)
                 if weight.gradient is not None:
-                    self.step.gradient += _square(weight.gradient)
+                    self.step.gradient += square_of(weight.gradient)
                     self.step.along += float((update * weight.gradient.conj()).real.sum())
                 weight.value = value.clone()
                 weight.num_updates += 1
                 weight.num_mixed += weight.is_mixed
                 weight.has_moved = self._has_stepped = True
                 weight.is_fresh = weight.is_mixed = False
-
-
-def held_by(optimizer: Optimizer) -> list[Tensor]:
-    """The tensors that an optimizer moves."""
-    return [tensor for group in optimizer.param_groups for tensor in group["params"]]
-
-
-def _kinds(base: type) -> list[type]:
-    """The classes below one that define log_prob."""
-    below = [kind for child in base.__subclasses__() for kind in (child, *_kinds(child))]
-    return [kind for kind in dict.fromkeys(below) if "log_prob" in vars(kind)]
-
-
-def _tensors(values: Sequence[Any]) -> list[Tensor]:
-    """The tensors among some arguments, and in lists among them."""
-    flat = [v for value in values for v in (value if isinstance(value, list | tuple) else [value])]
-    return [value for value in flat if isinstance(value, Tensor)]
-
-
-def _is_nonzero(gradient: Tensor | None) -> bool:
-    return gradient is not None and bool(gradient.to_dense().any())
-
-
-def _is_parallel(a: Tensor, b: Tensor) -> bool:
-    """True for gradients that differ by their length at most, as clipping makes them."""
-    return float((a.to_dense() * b).sum()) > 0.99 * math.sqrt(_square(a) * _square(b))
-
-
-def _square(tensor: Tensor) -> float:
-    return float(tensor.detach().to_dense().abs().double().square().sum())
-
-
-def _is_constant(tensor: Tensor) -> bool:
-    return tensor.numel() == 0 or bool((tensor == tensor.flatten()[0]).all())
-
-
-def _sign(gradient: Tensor) -> int:
-    """1 or -1 if no element has another sign; else 0."""
-    return int((gradient > 0).any()) - int((gradient < 0).any())
