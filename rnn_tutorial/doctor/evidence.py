@@ -5,6 +5,7 @@ Shapes: N sequences, T steps, C classes.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import statistics
@@ -38,6 +39,8 @@ from rnn_tutorial.tasks.choose import load_task, make_task
 from rnn_tutorial.tasks.task import Task
 
 LEARNED = 0.4  # skill; the worst of 20 seeds of sota_warmup has 0.47, chance 0
+FITS = 0.3  # of the loss of guessing; a network with a skill of LEARNED has about 0.6
+FITS_MORE = 0.7  # of the same, where the answers to other examples are hardly better than guesses
 ENOUGH_STEPS = 1000  # updates after the warmup; by then half of the seeds of `solved` are perfect
 LONG_SEQUENCES = 200  # at the asked length: when all are right the 95 % interval begins at 98 %
 MAX_LENGTH = 100_000  # the longest that may be asked: 160 MB of sequences, read in seconds
@@ -94,6 +97,26 @@ class Evidence:
         """Mean of the last tenth of the logged losses."""
         losses = self.of("loss")
         return statistics.fmean(losses[-max(1, len(losses) // 10) :])
+
+    @property
+    def loss_by_part(self) -> list[float]:
+        """Mean of the logged losses in each tenth of the run; fewer parts of a short one."""
+        losses = self.of("loss")
+        count = min(10, len(losses))
+        edges = [len(losses) * i // count for i in range(count + 1)]
+        return [statistics.fmean(losses[a:b]) for a, b in itertools.pairwise(edges)]
+
+    @property
+    def fits_training(self) -> bool:
+        """True if the loss of training is far below guessing, whatever evaluation says."""
+        share = self.final_loss / self.chance_loss
+        is_guessing = bool(self.files and self.accuracies) and self.skill < 0.15
+        return share < FITS or (is_guessing and share < FITS_MORE)
+
+    @property
+    def is_stuck(self) -> bool:
+        """True if it had enough updates and learned neither its training examples nor others."""
+        return self.failed_to_learn and not self.fits_training
 
     @property
     def label_shares(self) -> Sequence[float]:
