@@ -33,7 +33,7 @@ from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Report, describe
 from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
-from rnn_tutorial.doctor.run_checks import check_run, describe_run
+from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.doctor.user_code import find_named, make_named
 from rnn_tutorial.experiments.doctor_self_test import all_cases, is_as_expected, run_self_test
 from rnn_tutorial.runs.folder import write_json
@@ -108,10 +108,6 @@ def _check_module(flags: Any) -> Report:
     return check_module(make_named(flags.module, "--module"), **options)
 
 
-def _report(found: Report | list) -> Report:
-    return found if isinstance(found, Report) else Report(found, [], [])
-
-
 def _subject(flags: Any) -> str:
     """What is to be diagnosed; ValueError if that is not one thing, or a flag does not fit it."""
     given = [name for name in SUBJECTS if getattr(flags, name) not in (None, False)]
@@ -170,9 +166,8 @@ def _check_run(flags: Any) -> tuple[Report, str]:
         return report, describe(*report)
     if flags.eval is not None:
         raise ValueError(f"--eval {flags.eval} goes with a file of labelled examples only")
-    evidence = read_evidence(flags.run, flags.length)
-    report = _report(check_run(evidence))
-    return report, describe_run(evidence, report.findings)
+    report = check_run(read_evidence(flags.run, flags.length))
+    return report, describe(*report)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -100,7 +100,8 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
             warmup=max(1, min(e.steps, c["total_steps"]) // 10),
         )
     patience, outcome = c["early_stopping_patience"], _outcome(e)
-    since_best = e.accuracies[::-1].index(max(e.accuracies)) if e.accuracies else 0
+    best = max(e.accuracies, default=0.0)
+    since_best = len(e.accuracies) - 1 - e.accuracies.index(best) if e.accuracies else 0
     if 0 < patience <= since_best and e.steps < c["total_steps"] and not e.has_learned:
         yield TABLE.found(
             "stopped-too-early",

@@ -180,7 +180,7 @@ def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
 
 
 def _diagnose_run(case: RunCase, seed: int) -> list[Finding]:
-    return check_run(read_evidence(str(train_case(case, seed)), case.asked_length))
+    return check_run(read_evidence(str(train_case(case, seed)), case.asked_length)).findings
 
 
 def _late_labels(dataset: SeqSumModDataset) -> Iterator[Sample]:
