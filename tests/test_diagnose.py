@@ -197,7 +197,7 @@ def test_the_users_own_code_is_checked(capsys, tmp_path):
     status, printed = ask(capsys, "--data", f"{own}:samples", "--evaluation", f"{own}:few")
     assert status == 1 and "small-evaluation" in printed
     status, printed = ask(capsys, "--step", f"{own}:make_step")
-    assert status == 0 and printed.startswith("No findings.\nLooked at:\n  32 steps")
+    assert status == 0 and printed.startswith("No findings.\nLooked at:\n  steps: 32,")
 
 
 def test_label_files_are_checked(capsys, tmp_path):

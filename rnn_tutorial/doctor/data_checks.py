@@ -23,7 +23,7 @@ import numpy as np
 
 from rnn_tutorial.data.examples import Examples
 from rnn_tutorial.doctor import data_pairs
-from rnn_tutorial.doctor.data_findings import TABLE, found
+from rnn_tutorial.doctor.data_findings import found
 from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Rows, read_rows
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 
@@ -62,7 +62,12 @@ def check_data(
             for compare in (_compare_tokens, _compare_classes, *data_pairs.COMPARISONS):
                 findings += compare(*tables)
     looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
-    looked_at += ["for " + ", ".join(finding.name for finding in TABLE)]
+    looked_at += [
+        "types, shapes, ranges and lengths; classes, repetition and order",
+        "whether labels belong to their inputs, and what gives them away",
+        *["evaluation against training: rows, lengths, tokens, classes, labels"]
+        * (len(tables) - 1),
+    ]
     return Report(rank(findings), looked_at, _not_asked(tables))
 
 

@@ -133,7 +133,8 @@ def describe(
         return "\n".join(map(_paragraph, findings))
     lines = ["No findings."]
     for words, things in (("Looked at", looked_at), ("Not asked", not_asked)):
-        lines += [f"{words}:", *(f"  {shown(thing)}" for thing in things)] if things else []
+        lines += [f"{words}:"] if things else []
+        lines += [f"  {shown(thing)}" for thing in things]
     return "\n".join(lines)
 
 

@@ -111,13 +111,17 @@ def check_step(made: Any) -> Report:
     findings += [*_check_updates(watch), *_check_surroundings(watch)]
     if not (findings or watch.weights):
         raise ValueError(f"--step: {len(watch.steps)} calls used no tensor that needs a gradient")
+    num_steps = len(watch.steps)
     looked_at = [
-        f"{len(watch.steps)} steps: the loss, its graph, and what is kept in memory",
-        f"gradients and updates of {len(watch.weights)} tensors; shapes in the loss; equal batches",
-        f"learning rates of {len(watch.optimizers)} optimizers, {len(watch.clippings)} clippings, "
-        f"training mode of {len(watch.modes)} modules",
+        f"steps: {num_steps}, each with its loss, its graph, and what is kept in memory",
+        f"tensors with a gradient: {len(watch.weights)}, their gradients and updates",
+        f"optimizers: {len(watch.optimizers)}, their learning rates; ways of clipping: "
+        f"{len(watch.clippings)}",
+        f"modules: {len(watch.modes)}, their training mode; shapes in the loss; equal batches",
     ]
-    not_asked = ["the data themselves (--data)", "the network (--module)"]
+    not_asked = ["the data themselves (--data), the network (--module)"]
+    if watch.is_cut_short or num_steps < 16:
+        not_asked.append(f"what needs more than {num_steps} steps to be seen")
     return Report(rank(findings), looked_at, not_asked)
 
 

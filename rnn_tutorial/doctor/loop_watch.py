@@ -41,7 +41,7 @@ from rnn_tutorial.doctor.loop_facts import (
 )
 
 _NUM_STEPS = 32  # that are tried: an accumulation over 16 comes to its update twice
-_MAX_SECONDS = 20.0  # after which no further step is tried
+_MIN_STEPS, _MAX_SECONDS = 8, 20.0  # after so many, no further step is tried when time is up
 MAX_INPUTS = 32  # tensors looked at per step
 _LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 _LOGARITHMS = {"log_softmax", "logsigmoid", "log"}  # of probabilities: a loss is to raise them
@@ -83,6 +83,7 @@ class Watch(TorchFunctionMode):
         self.broadcasts: dict[str, bool] = {}  # is it in a loss function of PyTorch?
         self.modes: dict[nn.Module, dict[int, set[bool]]] = {}  # training mode by step
         self.forgetful: set[nn.Module] = set()  # that called dropout with training=False
+        self.is_cut_short = False  # there was no time for all steps
         self._depth = 0
         self._is_stepping = self._has_stepped = False
         parameters = model.parameters() if isinstance(model, nn.Module) else model
@@ -95,7 +96,10 @@ class Watch(TorchFunctionMode):
         start = time.monotonic()
         with contextlib.ExitStack() as stack:
             self._look_everywhere(stack)
-            while len(self.steps) < _NUM_STEPS and time.monotonic() - start < _MAX_SECONDS:
+            while len(self.steps) < _NUM_STEPS:
+                self.is_cut_short = time.monotonic() - start > _MAX_SECONDS
+                if self.is_cut_short and len(self.steps) >= _MIN_STEPS:
+                    break
                 self.step, self._depth, self._is_stepping = Step(), 0, False
                 _ = torch.rand(1), np.random.rand(), random.random()  # seeding anew undoes them
                 try:

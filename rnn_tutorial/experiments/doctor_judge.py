@@ -65,7 +65,7 @@ def judge(case: Case) -> dict[str, Any]:
         start = time.process_time()
         try:
             report = _check(case.area, made)
-            found = {finding.name: finding.confidence for finding in report.findings}
+            found = {f.name: f.confidence for f in getattr(report, "findings", report)}
         except Exception as raised:  # a crash of the doctor's own is what is looked for
             error, is_sentence = f"{type(raised).__name__}: {raised}", type(raised) is ValueError
         seconds = time.process_time() - start

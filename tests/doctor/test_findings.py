@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from rnn_tutorial.doctor import data_findings, loop_checks
+from rnn_tutorial.doctor import data_findings, loop_checks, module_findings
 from rnn_tutorial.doctor.findings import Finding, FindingTable, describe, rank, user_error
 
 ROOT = Path(__file__).parent.parent.parent
-TABLES = {"data": data_findings.TABLE, "loops": loop_checks.TABLE}
+TABLES = {
+    "data": data_findings.TABLE,
+    "loops": loop_checks.TABLE,
+    "modules": module_findings.TABLE,
+}
 
 
 def test_a_finding_tells_what_was_seen_what_it_means_what_to_try_and_where_to_read_on():
