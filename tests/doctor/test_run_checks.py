@@ -199,7 +199,7 @@ def test_a_fault_is_the_first_that_is_named(name, faulty, other):
 @pytest.mark.parametrize(
     ("cause", "effect"),
     [
-        ({"dropout": 0.95, "num_layers": 3}, { "ratios": (0.05, 0.01)}),
+        ({"dropout": 0.95, "num_layers": 3}, {"ratios": (0.05, 0.01)}),
         ({"weight_decay": 0.5}, {"states": seen(idle=0.9)}),
         ({"hidden_dim": 1}, {"states": seen(idle=0.9)}),
         ({"lr": 0.05}, {"states": seen(idle=0.9), "min_seq_len": 2}),
