@@ -57,7 +57,7 @@ unstable-at-length: the states drift with every step until they are mistaken for
 [README_next.md#clipping-initialization-batch]
 saturated-units: tanh is flat there: hardly any gradient gets through
   --init orthogonal; smaller first weights, or a lower --lr
-  explains: vanishing-gradient, missing-short-lengths, missing-warmup
+  explains: vanishing-gradient, missing-short-lengths, missing-warmup, dead-units
 dead-units: a unit that never changes carries no information and gets no gradient
   --nonlinearity tanh; or other first weights, a lower --lr, less --weight_decay
   explains: missing-short-lengths, vanishing-gradient
