@@ -117,6 +117,9 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
             f"--scheduler {c['scheduler']}: below {FALLEN:.0%} of --lr {c['lr']:g} since update "
             f"{low[0]:,} of {e.steps:,}, {outcome}",
             "likely" if 4 * low[0] < e.steps else "possible",
+            schedule=f"--lr_step_every {max(1, c['total_steps'] // 3)}"
+            if c["scheduler"] == "step"
+            else f"--plateau_patience {10 * c['plateau_patience']}",
         )
     parts, is_over = e.loss_by_part, e.steps >= c["total_steps"]
     fell = parts[-1 - len(parts) // 4] - parts[-1] if parts else 0.0

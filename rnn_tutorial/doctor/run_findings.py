@@ -17,8 +17,7 @@ learning-rate-too-low: at this pace the weights hardly move from their first val
   --lr {lr:g}
   explains: vanishing-gradient, missing-short-lengths, too-few-steps
 learning-rate-falls-too-early: the schedule ends the training long before the last update
-  --scheduler cosine --min_lr 0; or let --lr_step_every and --plateau_patience count in updates and
-    evaluations of this run
+  {schedule}; --lr_step_every counts updates and --plateau_patience evaluations, not epochs
   explains: learning-rate-*, missing-*, vanishing-gradient, dead-units, too-few-steps
 warmup-too-long: the learning rate is still on its way up
   --warmup_step {warmup} --early_stopping_patience 0
