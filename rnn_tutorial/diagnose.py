@@ -157,17 +157,15 @@ def _add_flags(parser: CommandLineParser) -> None:
     add("--json", nargs="?", const=True, metavar="FILE", help=json_help)
 
 
-def _check_run(flags: Any) -> tuple[Report, str]:
-    """What is found in a run, or in a label file, and the same for a person."""
+def _check_run(flags: Any) -> Report:
+    """What is found in a run, or in a label file."""
     if is_label_file(flags.run):
         if flags.length is not None:
             raise ValueError(f"--length {flags.length} goes with the folder of a run only")
-        report = check_data(Path(flags.run), flags.eval and Path(flags.eval))
-        return report, describe(*report)
+        return check_data(Path(flags.run), flags.eval and Path(flags.eval))
     if flags.eval is not None:
         raise ValueError(f"--eval {flags.eval} goes with a file of labelled examples only")
-    report = check_run(read_evidence(flags.run, flags.length))
-    return report, describe(*report)
+    return check_run(read_evidence(flags.run, flags.length))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -182,17 +180,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subject = _subject(flags)
         if subject == "self_test":
             return _self_test(flags)
-        if subject == "run":
-            report, text = _check_run(flags)
-        else:
-            report = _check_code(subject, flags)
-            text = describe(*report)
+        report = _check_run(flags) if subject == "run" else _check_code(subject, flags)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    if flags.json:
-        findings = [asdict(finding) for finding in report.findings]
-        text = json.dumps({**report._asdict(), "findings": findings})
-    print(text)
+    findings = [asdict(finding) for finding in report.findings]
+    as_json = {**report._asdict(), "findings": findings}
+    print(json.dumps(as_json) if flags.json else describe(*report))
     return 1 if report.findings else 0
 
 

@@ -60,7 +60,7 @@ def test_the_command_finds_the_fault_of_a_run(hopeless_run, script_environment):
     )
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "learning-rate-too-low (likely)" and len(lines) == 5
+    assert lines[0] == "learning-rate-too-low (likely)" and lines[4].startswith("  see: README")
     assert "1,100 updates" in lines[1] and "--lr " in lines[3]
 
 
@@ -74,8 +74,8 @@ def test_findings_as_json(order, hopeless_run, capsys):
 
 def test_a_run_too_short_to_tell_has_no_findings(trained_folder, capsys):
     status, printed = ask(capsys, trained_folder / "output")
-    assert status == 0 and printed.startswith("No findings.")
-    assert "after 40 updates that says little" in printed
+    assert status == 0 and printed.startswith("No findings.\nLooked at:\n  settings, and ")
+    assert "whether it learns: after 40 updates that says little" in printed
     assert ask(capsys, trained_folder / "output", "--json")[0] == 0
 
 

@@ -1,10 +1,11 @@
 """What the doctor says of strangers' cases: faults and healthy things that it was not made from.
 
-    python -m rnn_tutorial.experiments.doctor_judge                all; writes doctor_cases.json
-    python -m rnn_tutorial.experiments.doctor_judge --area loops   only prints what is wrong there
+    python -m rnn_tutorial.experiments.doctor_judge                all areas
+    python -m rnn_tutorial.experiments.doctor_judge --area loops   one, in the same result file
 
 One half of the cases of each area was set aside before the checks were written. Runs are trained,
-and kept under output/doctor. Then `python -m rnn_tutorial.experiments render` writes the table.
+and kept under output/doctor. Writes results/doctor_cases.json; then
+`python -m rnn_tutorial.experiments render` writes the table.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.experiments.doctor_cases.cases import ERROR, Case
 from rnn_tutorial.experiments.doctor_self_test import CACHE, RunCase, train_case
 from rnn_tutorial.experiments.markdown import markdown
-from rnn_tutorial.runs.folder import write_json
+from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import code_version, describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser
@@ -65,7 +66,7 @@ def judge(case: Case) -> dict[str, Any]:
         start = time.process_time()
         try:
             report = _check(case.area, made)
-            found = {f.name: f.confidence for f in getattr(report, "findings", report)}
+            found = {finding.name: finding.confidence for finding in report.findings}
         except Exception as raised:  # a crash of the doctor's own is what is looked for
             error, is_sentence = f"{type(raised).__name__}: {raised}", type(raised) is ValueError
         seconds = time.process_time() - start
@@ -147,35 +148,37 @@ def summary_table(results: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Judge; returns the exit status, 1 after a crash."""
+    """Judge, say what is wrong, and write the result; returns the exit status, 1 after a crash."""
     parser = CommandLineParser(
         prog="python -m rnn_tutorial.experiments.doctor_judge", description=__doc__
     )
-    parser.add_argument("--area", choices=AREAS, help="judge these alone, and write nothing")
-    parser.add_argument("--half", choices=HALVES, help="judge these alone, and write nothing")
+    parser.add_argument("--area", choices=AREAS, help="only this one (default: all)")
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())
-    areas: dict[str, dict[str, Any]] = {}
+    areas = read_json(RESULT)["areas"] if RESULT.exists() else {}
     for area in [flags.area] if flags.area else AREAS:
-        for half in [flags.half] if flags.half else HALVES:
-            for case in cases_of(area, half):
-                row = judge(case)
-                areas.setdefault(area, {}).setdefault(half, {})[case.name] = row
-                is_right = is_named(row) if row["expected"] else not (row["found"] or row["error"])
-                if not is_right:
-                    wanted = " or ".join(row["expected"]) or "nothing"
-                    print(f"{area}, {case.name}: {row['error'] or row['found']}, not {wanted}")
+        halves = {half: cases_of(area, half) for half in HALVES}
+        areas[area] = {
+            half: {case.name: judge(case) for case in cases}
+            for half, cases in halves.items()
+            if cases
+        }
+        for half, rows in areas[area].items():
+            for name, row in rows.items():
+                if is_named(row) if row["expected"] else not (row["found"] or row["error"]):
+                    continue
+                wanted = " or ".join(row["expected"]) or "nothing"
+                print(f"{area}, {half}, {name}: {row['error'] or row['found']}, not {wanted}")
     results = {
         "command": "python -m rnn_tutorial.experiments.doctor_judge",
         "doctor_version": code_version(("rnn_tutorial/doctor",)),
         **describe_machine(),
-        "areas": areas,
+        "areas": {area: areas[area] for area in AREAS if area in areas},
     }
-    if not (flags.area or flags.half):
-        write_json(RESULT, results)
+    write_json(RESULT, results)
     print(summary_table(results))
-    rows = [row for halves in areas.values() for cases in halves.values() for row in cases.values()]
-    return int(any(row["error"] and not row["is_sentence"] for row in rows))
+    judged = [row for halves in areas.values() for rows in halves.values() for row in rows.values()]
+    return int(any(row["error"] and not row["is_sentence"] for row in judged))
 
 
 if __name__ == "__main__":
