@@ -20,8 +20,9 @@ from torch import nn
 
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 from rnn_tutorial.doctor.module_call import CannotCall, ModuleRaised, WrongShape
+from rnn_tutorial.doctor.module_copy import undisturbed
 from rnn_tutorial.doctor.module_findings import TABLE
-from rnn_tutorial.doctor.module_probe import Probe, undisturbed
+from rnn_tutorial.doctor.module_probe import Probe
 from rnn_tutorial.doctor.module_rows import (
     check_axes,
     check_backward_direction,

@@ -6,15 +6,12 @@ Shapes: N batch, T time, F features, C classes. Inside, batches are always ids, 
 from __future__ import annotations
 
 import copy
-import random
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from rnn_tutorial.doctor.module_call import (
     Call,
@@ -27,9 +24,17 @@ from rnn_tutorial.doctor.module_call import (
     why,
     widths_in,
 )
+from rnn_tutorial.doctor.module_copy import (
+    NoDropout,
+    Roundings,
+    copied,
+    padding_id_of,
+    seed_all,
+    token_embedding,
+    weights_like,
+)
 
 CPU = torch.device("cpu")
-CELLS = (nn.RNNBase, nn.RNNCellBase)
 LENGTHS = (3, 7, 1, 5, 7, 2, 6, 4, 5)  # unsorted, a single token, two full rows; N differs from T
 EXTRA_COLUMNS = 3  # of padding
 MADE_TOKENS = 12  # different vectors that sequences of real-valued features are made of
@@ -64,6 +69,7 @@ class Probe:
         knows_padding: True if forward is told, or can know, where the padding begins.
         padding_is_told: True if the padding's id was given, so that it is no token.
         token_ids: the ids that are tokens.
+        rounding: how exact the scores are, relative to the largest.
         tolerance: a difference in scores below this part of the largest score is rounding.
 
     Raises:
@@ -91,16 +97,17 @@ class Probe:
         if num_features is not None:
             generator, vocab_size = torch.Generator().manual_seed(seed), MADE_TOKENS
             vectors = torch.randn(MADE_TOKENS, num_features, generator=generator)
-            self._table = torch.cat([vectors, torch.zeros(1, num_features)])
+            self._table = torch.cat([vectors, torch.zeros(1, num_features)]).double()
             padding_id = MADE_TOKENS
         self.padding_is_told = padding_id is not None
-        self.padding_id = _padding_id(module, vocab_size) if padding_id is None else padding_id
+        self.padding_id = padding_id_of(module, vocab_size) if padding_id is None else padding_id
         self.token_ids = [i for i in range(vocab_size) if i != self.padding_id]
         if len(self.token_ids) < 2:
             raise ValueError(f"vocab_size {vocab_size} leaves no two tokens besides the padding")
         self.is_padded = lengths is not False
         self._draw(LENGTHS if self.is_padded else (max(LENGTHS),) * len(LENGTHS), seed)
-        self.original, self._with_dropout = module, True
+        self.original, self._with_dropout, self.dtype = module, True, torch.float32
+        self._set_precision(set())
         self.time_major, self._seed, self._vocab_size = time_major, seed, vocab_size
         padding_is_known = self.padding_is_told and num_features is None
         ways = ways_to_call(module, time_major, lengths, padding_is_known)
@@ -155,17 +162,23 @@ class Probe:
         self.way, self.knows_padding, self._call = way
         error = ""
         for self.device, self.dtype, self._lengths_device in places:
-            self.tolerance = torch.finfo(self.dtype).eps ** 0.5  # half of the digits
-            self.module = _copied(module).to(self.device, self.dtype).eval()
+            self.module = copied(module).to(self.device, self.dtype).eval()
             for batch in batches:
                 try:
-                    self.scores(*batch)
+                    with Roundings() as roundings:
+                        self.scores(*batch)
+                    self._set_precision(roundings.found)
                     return 0, ""
                 except WrongShape as wrong:
                     return 1, str(wrong)
                 except ModuleRaised as raised:
                     error = str(raised)
         return 2, error
+
+    def _set_precision(self, rounded_to: set[torch.dtype]) -> None:
+        digits = (torch.finfo(dtype).eps for dtype in (self.dtype, *rounded_to))
+        self.rounding = max(digits)
+        self.tolerance = self.rounding**0.5  # half of the digits
 
     def _finds_width(self, module: nn.Module, ways: list, places: list, tried: dict) -> bool:
         """Whether there is one number of steps that the module insists on; the batch gets it."""
@@ -218,7 +231,7 @@ class Probe:
 
     def embedding(self) -> nn.Embedding | None:
         """The embedding of the tokens, if the copy has one."""
-        return _token_embedding(self.module, self._vocab_size)
+        return token_embedding(self.module, self._vocab_size)
 
     def refreshed(self, seed: int = 0, noise: float = 0.0) -> Probe:
         """The same with the first weights of another seed, and perhaps noise on every parameter.
@@ -226,7 +239,7 @@ class Probe:
         What is wrong for any weights is wrong in the code; the rest is what training did.
         """
         other = copy.copy(self)
-        other.module = _copied(self.module)
+        other.module = copied(self.module)
         torch.manual_seed(seed)
         made = set()
         for part in other.module.modules():
@@ -247,7 +260,7 @@ class Probe:
         Spectral norms stay as they are: each call in training mode would change them.
         """
         other = copy.copy(self)
-        other.module = _copied(self.module).train()
+        other.module = copied(self.module).train()
         other._with_dropout = with_dropout
         for part in other.module.modules():
             if isinstance(part, (nn.RNNBase, nn.MultiheadAttention)) and not with_dropout:
@@ -259,7 +272,7 @@ class Probe:
     def awakened(self) -> Probe:
         """The same with a little noise on parameters that are 0, which hide what is behind them."""
         other = copy.copy(self)
-        other.module = _copied(self.module)
+        other.module = copied(self.module)
         torch.manual_seed(0)
         with torch.no_grad():
             for parameter in other.module.parameters():
@@ -270,7 +283,7 @@ class Probe:
     def trained(self, num_updates: int = 3) -> Probe:
         """The same after some updates of its parameters towards random scores."""
         other = copy.copy(self)
-        other.module = _copied(self.module)
+        other.module = copied(self.module)
         for _ in range(num_updates):
             scores = other.scores(*other.batch())
             loss = ((scores - weights_like(scores)) ** 2).mean()
@@ -309,14 +322,14 @@ class Probe:
                 given = given.clone()
         given_lengths = lengths.clone().to(self._lengths_device)
         before = [given.detach().clone(), given_lengths.clone()]
-        _seed(self._seed + other_seed)
+        seed_all(self._seed + other_seed)
         default_dtype = torch.get_default_dtype()
         torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in the module's forward
         try:
             with (
                 warnings.catch_warnings(),
                 torch.backends.cudnn.flags(enabled=False),
-                nullcontext() if self._with_dropout else _NoDropout(),
+                nullcontext() if self._with_dropout else NoDropout(),
             ):
                 warnings.simplefilter("ignore")
                 result = self._call(self.module, given, given_lengths)
@@ -342,94 +355,7 @@ class Probe:
 
     def are_touched(self, scores: Tensor, others: Tensor) -> Tensor:
         """Whether rows of scores differ by more than the last digits, (N,)."""
-        smallest = 16 * torch.finfo(self.dtype).eps
-        return (scores - others).abs().amax(-1) > smallest * self._scale(scores)
+        return (scores - others).abs().amax(-1) > 16 * self.rounding * self._scale(scores)
 
     def _scale(self, scores: Tensor) -> float:
         return max(float(scores.detach().abs().max()), torch.finfo(self.dtype).tiny)
-
-
-class _NoDropout(TorchFunctionMode):
-    """Every torch.nn.functional.*dropout* gives back what it gets."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
-        if "dropout" in getattr(func, "__name__", ""):
-            return args[0]
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def undisturbed(module: nn.Module) -> Iterator[None]:
-    """The random numbers that the caller draws next are the same after this as without it."""
-    devices = {t.device for t in (*module.parameters(), *module.buffers()) if t.is_cuda}
-    others = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices), torch.enable_grad():
-            yield
-    finally:
-        random.setstate(others[0])
-        np.random.set_state(others[1])
-
-
-def _seed(seed: int) -> None:
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)
-
-
-def _copied(module: nn.Module) -> nn.Module:
-    """A deep copy, also of a module that keeps tensors with a history between calls."""
-    memo: dict[int, object] = {}
-    for part in module.modules():
-        for value in vars(part).values():
-            for tensor in value if isinstance(value, (tuple, list)) else (value,):
-                if isinstance(tensor, Tensor) and not tensor.is_leaf:
-                    memo[id(tensor)] = tensor.detach().clone()
-    try:
-        made = copy.deepcopy(module, memo)
-    except Exception as error:
-        raise ValueError(f"the module cannot be copied: {error}") from error
-    for part in made.modules():  # an embedding that changes its rows in forward hides their slopes
-        if isinstance(part, nn.Embedding) and part.max_norm is not None:
-            part.weight.data = part.weight.data.renorm(part.norm_type, 0, part.max_norm)
-            part.max_norm = None
-    return made
-
-
-def _padding_id(module: nn.Module, vocab_size: int) -> int:
-    """What most likely is in the padding, by the embedding of the tokens."""
-    embedding = _token_embedding(module, vocab_size)
-    if embedding is None or embedding.num_embeddings > vocab_size:
-        return vocab_size
-    return embedding.padding_idx or 0
-
-
-def _token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:
-    """The embedding that most likely is that of tokens, not of positions or segments."""
-    found = [part for part in module.modules() if isinstance(part, nn.Embedding)]
-    # V or V + 1 rows are preferred.
-    return min(found, key=lambda e: abs(e.num_embeddings - vocab_size - 0.5), default=None)
-
-
-@contextmanager
-def hooked(
-    module: nn.Module, kinds: tuple[type, ...], hook: Callable, before: bool = False
-) -> Iterator[None]:
-    """Every part of these kinds calls the hook with (part, args, kwargs) and its result.
-
-    With `before`, the hook is called before the part, without a result.
-    """
-    register = "register_forward_pre_hook" if before else "register_forward_hook"
-    parts = [part for part in module.modules() if isinstance(part, kinds)]
-    handles = [getattr(part, register)(hook, with_kwargs=True) for part in parts]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def weights_like(scores: Tensor) -> Tensor:
-    """Fixed random weights for scores."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(scores.shape, generator=generator, dtype=torch.float64).to(scores)

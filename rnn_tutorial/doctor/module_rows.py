@@ -16,8 +16,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
+from rnn_tutorial.doctor.module_copy import hooked
 from rnn_tutorial.doctor.module_findings import TABLE
-from rnn_tutorial.doctor.module_probe import EXTRA_COLUMNS, Probe, hooked
+from rnn_tutorial.doctor.module_probe import EXTRA_COLUMNS, Probe
 
 OF_PADDING = {"last-step-of-padding", "padding-leak", "padding-counted"}
 

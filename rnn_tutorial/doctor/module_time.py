@@ -5,16 +5,19 @@ Part of `module_checks`. Shapes: N batch, T time, C classes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.module_copy import weights_like
 from rnn_tutorial.doctor.module_findings import TABLE
-from rnn_tutorial.doctor.module_probe import Probe, weights_like
+from rnn_tutorial.doctor.module_probe import Probe
 
 FD_STEP = 1e-5  # of central differences in float64: their error is about FD_STEP²
+FAR_SIZES = (-1.0, 1.0, -30.0, 30.0)  # so far a parameter is moved to see whether it is used
 FD_TENSORS = 32  # at most so many parameters are compared with finite differences
 MARKED_TOKENS = 8  # tokens tried for a gradient at one step
 
@@ -29,7 +32,8 @@ def check_time_axis(probe: Probe) -> Iterator[Finding]:
                 "order-ignored", "every sequence scores the same read backwards", "likely"
             )
         return
-    by_code = [step for step in _ignored_steps(probe.refreshed()) if step in ignored]
+    others = (probe.refreshed(0), probe.refreshed(1, noise=0.5))
+    by_code = sorted(set(ignored).intersection(*map(_ignored_steps, others)))
     seen = f"of {steps} steps, counted from 0, the tokens of {by_code} change no score"
     if not by_code:
         yield TABLE.found(
@@ -154,11 +158,10 @@ def _check_slopes(
             if isinstance(part, nn.Embedding) and part.weight is parameter:
                 direction[[] if part.padding_idx is None else part.padding_idx] = 0
         has_gradient = gradient is not None and bool(gradient.any())
-        if not has_gradient and torch.equal(
-            *(_scores_moved(probe, parameter, direction, size) for size in (1.0, -1.0))
-        ):
+        moved = (_scores_moved(probe, parameter, direction, size) for size in FAR_SIZES)
+        if not has_gradient and all(torch.equal(a, b) for a, b in itertools.pairwise(moved)):
             unused.append(name)
-        elif probe.dtype == torch.float64:
+        elif probe.rounding == torch.finfo(torch.float64).eps:
             slope = 0.0 if gradient is None else float((gradient * direction).sum())
             # Two sizes of step, because one may straddle a kink of ReLU.
             if all(

@@ -15,8 +15,9 @@ from torch.overrides import TorchFunctionMode
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
+from rnn_tutorial.doctor.module_copy import CELLS, hooked
 from rnn_tutorial.doctor.module_findings import TABLE
-from rnn_tutorial.doctor.module_probe import CELLS, EXTRA_COLUMNS, Probe, hooked
+from rnn_tutorial.doctor.module_probe import EXTRA_COLUMNS, Probe
 from rnn_tutorial.doctor.states import SATURATED
 
 NUM_SEEDS = 5  # of dropout

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,44 +14,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
+from rnn_tutorial.doctor.module_copy import CELLS, hooked, loose_tensors
 from rnn_tutorial.doctor.module_findings import TABLE
-from rnn_tutorial.doctor.module_probe import CELLS, Probe, hooked
-
-_DEPTH = 4  # of lists in objects in lists
+from rnn_tutorial.doctor.module_probe import Probe
 
 
 def unregistered(module: nn.Module) -> dict[str, Tensor]:
     """Tensors that need a gradient and are not in module.parameters(), by the way to them."""
     known = {id(p) for p in module.parameters()}
-    found = _loose_tensors(module)
+    found = loose_tensors(module)
     return {p: t for p, t in found.items() if t.requires_grad and id(t) not in known}
-
-
-def _loose_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """All tensors in attributes that PyTorch does not look into: lists, dicts, plain objects."""
-    own, found = vars(nn.Module()).keys(), {}
-
-    def walk(value: Any, path: str, depth: int) -> None:
-        if isinstance(value, Tensor):
-            found.setdefault(path, value)
-        elif isinstance(value, nn.Module):
-            found.update({f"{path}.{name}": p for name, p in value.named_parameters()})
-        elif depth and isinstance(value, (list, tuple, set)):
-            for number, item in enumerate(value):
-                walk(item, f"{path}[{number}]", depth - 1)
-        elif depth and isinstance(value, dict):
-            for key, item in value.items():
-                walk(item, f"{path}[{key!r}]", depth - 1)
-        elif depth and hasattr(value, "__dict__") and not callable(value):
-            for key, item in vars(value).items():
-                walk(item, f"{path}.{key}", depth - 1)
-
-    for name, part in module.named_modules():
-        if not type(part).__module__.startswith("torch.nn"):
-            for attribute, value in vars(part).items():
-                if attribute not in own:
-                    walk(value, f"{name}.{attribute}" if name else attribute, _DEPTH)
-    return found
 
 
 def no_parameters(where: list[str], confidence: str) -> Finding:
@@ -72,9 +43,9 @@ def no_parameters(where: list[str], confidence: str) -> Finding:
 def check_registration(probe: Probe) -> Iterator[Finding]:
     """Which of the loose tensors move the scores? Are there layers that each call makes anew?"""
     batch, module = probe.batch(), probe.module
-    loose = _loose_tensors(module)
+    loose = loose_tensors(module)
     scores = probe.scores(*batch)
-    kept = _loose_tensors(module)  # what a call replaces is its memory, not a weight
+    kept = loose_tensors(module)  # what a call replaces is its memory, not a weight
     used = []
     for path in unregistered(probe.original):
         if (tensor := kept.get(path)) is None or tensor is not loose.get(path):

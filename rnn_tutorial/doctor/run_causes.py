@@ -111,12 +111,17 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
         )
     low = [m["step"] for m in e.metrics if m.get("current_lr", c["lr"]) < FALLEN * c["lr"]]
     low = [step for step in low if step > c["warmup_step"]]
+    slower = {
+        "step": f"--lr_step_every {max(1, c['total_steps'] // 3)}",
+        "plateau": f"--plateau_patience {10 * c['plateau_patience']}",
+    }
     if e.is_stuck and low and 2 * low[0] < e.steps:
         yield TABLE.found(
             "learning-rate-falls-too-early",
             f"--scheduler {c['scheduler']}: below {FALLEN:.0%} of --lr {c['lr']:g} since update "
             f"{low[0]:,} of {e.steps:,}, {outcome}",
             "likely" if 4 * low[0] < e.steps else "possible",
+            schedule=slower.get(c["scheduler"], "--scheduler constant"),
         )
     parts, is_over = e.loss_by_part, e.steps >= c["total_steps"]
     fell = parts[-1 - len(parts) // 4] - parts[-1] if parts else 0.0
@@ -181,13 +186,14 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
 def find_bad_states(e: Evidence) -> Iterator[Finding]:
     if not e.is_stuck or not e.states:
         return
-    outcome = _outcome(e)
+    c, outcome = e.config, _outcome(e)
     if e.states.saturated >= MANY_SATURATED:
         seen = f"{e.states.saturated:.0%} of the hidden states are beyond ±{SATURATED}, {outcome}"
         yield TABLE.found("saturated-units", seen, "likely")
     if e.states.idle >= MANY_IDLE:
         seen = f"{e.states.idle:.0%} of the hidden units have one value at every step, {outcome}"
-        yield TABLE.found("dead-units", seen, "likely")
+        flags = "--nonlinearity tanh" if c["nonlinearity"] == "relu" else "--init orthogonal"
+        yield TABLE.found("dead-units", seen, "likely", flags=flags)
     last = max(e.states.gradient_norms[-1][-1], 1e-30)  # at the last state of the last layer
     growth = max(max(chain) for chain in e.states.gradient_norms) / last
     if growth >= EXPLODED:
@@ -196,7 +202,9 @@ def find_bad_states(e: Evidence) -> Iterator[Finding]:
     lowest = e.states.gradient_norms[0]
     if len(lowest) >= FAR and (reach := lowest[0] / last) < VANISHED:
         seen = f"the gradient at the first of {len(lowest)} states is {reach:.1e} times that at the"
-        yield TABLE.found("vanishing-gradient", f"{seen} last, {outcome}", "likely")
+        is_plain = c["cell"] == "rnn" and c["nonlinearity"] == "tanh"
+        flags = "--cell gru" if is_plain else "--init orthogonal"
+        yield TABLE.found("vanishing-gradient", f"{seen} last, {outcome}", "likely", flags=flags)
 
 
 def find_missing_lengths(e: Evidence) -> Iterator[Finding]:

@@ -17,8 +17,7 @@ learning-rate-too-low: at this pace the weights hardly move from their first val
   --lr {lr:g}
   explains: vanishing-gradient, missing-short-lengths, too-few-steps
 learning-rate-falls-too-early: the schedule ends the training long before the last update
-  --scheduler cosine --min_lr 0; or let --lr_step_every and --plateau_patience count in updates and
-    evaluations of this run
+  {schedule}; --lr_step_every counts updates and --plateau_patience evaluations, not epochs
   explains: learning-rate-*, missing-*, vanishing-gradient, dead-units, too-few-steps
 warmup-too-long: the learning rate is still on its way up
   --warmup_step {warmup} --early_stopping_patience 0
@@ -59,7 +58,7 @@ saturated-units: tanh is flat there: hardly any gradient gets through
   --init orthogonal; smaller first weights, or a lower --lr
   explains: vanishing-gradient, missing-short-lengths, missing-warmup, dead-units
 dead-units: a unit that never changes carries no information and gets no gradient
-  --nonlinearity tanh; or other first weights, a lower --lr, less --weight_decay
+  {flags}; or a lower --lr, less --weight_decay
   explains: missing-short-lengths, vanishing-gradient
 exploding-gradient: every step back multiplies the gradient: the first steps drown out all others
   --max_grad_norm 1 --init orthogonal; or shorter sequences
@@ -79,7 +78,7 @@ shut-gates: a forget gate at its end keeps nothing of the state, or all of it
   --forget_bias 1
   explains: vanishing-gradient, missing-short-lengths, too-few-steps, learning-rate-*
 vanishing-gradient: the answer cannot teach the network what to do with the first tokens
-  --cell gru; shorter sequences (--min_seq_len 1) or --init orthogonal
+  {flags}; or shorter sequences (--min_seq_len 1)
   explains: missing-short-lengths
 [README_next.md#why-single-digits-change-everything]
 missing-short-lengths: the label of a single token names the state that it leads to; without such

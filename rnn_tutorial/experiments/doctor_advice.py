@@ -40,7 +40,7 @@ _LONG = (
 )
 FAULTS = {
     "not-finite-loss": RunCase(f"{_SUM} --nonlinearity relu --optimizer sgd --lr 90"),
-    "learning-rate-too-high": RunCase(f"{_SUM} --lr 0.3"),
+    "learning-rate-too-high": RunCase(f"{_SUM} --lr 1"),
     "learning-rate-too-low": RunCase(f"{_SUM} --lr 1e-5"),
     "learning-rate-falls-too-early": RunCase(
         f"{_SUM} --scheduler step --lr_step_every 10 --lr_factor 0.1"

@@ -24,6 +24,7 @@ from rnn_tutorial.doctor.run_checks import OTHERS, Watch, check_run
 from rnn_tutorial.doctor.run_findings import TABLE
 from rnn_tutorial.doctor.states import StateSummary
 from rnn_tutorial.evaluation import scorer
+from rnn_tutorial.experiments.doctor_advice import advised_flags
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
@@ -119,8 +120,8 @@ CASES = [
     ("batch-too-small", stuck(FLAT, batch_size=1), stuck(FLAT, batch_size=16)),
     ("batch-too-small", stuck(FLAT, batch_size=1), stuck(FLAT, batch_size=1, accumulate_steps=8)),
     ("warmup-too-long", stuck(FLAT, warmup_step=4000), stuck(FLAT, warmup_step=500)),
-    ("learning-rate-falls-too-early", scheduled((0.01, *(1e-6,) * 9)),
-     scheduled((*(0.01,) * 9, 1e-6))),
+    ("learning-rate-falls-too-early", scheduled((0.01, *(1e-6,) * 9), scheduler="step"),
+     scheduled((*(0.01,) * 9, 1e-6), scheduler="step")),
     ("stopped-too-early", stuck(FLAT, (0.2, 0.2, 0.2), steps=1200, early_stopping_patience=2),
      stuck(FLAT, (0.2, 0.2, 0.3), steps=1200, early_stopping_patience=2)),
     ("too-few-steps", stuck(FALLING), stuck(FALLING[::-1])),
@@ -184,6 +185,17 @@ def test_a_check_fires_on_its_fault_and_not_beside_it(name, faulty, other):
     assert finding.seen and finding.meaning and finding.advice
     assert "{" not in finding.meaning + finding.advice
     assert name not in all_findings(other)
+
+
+@pytest.mark.parametrize(("name", "faulty", "other"), CASES)
+def test_advice_that_begins_with_flags_can_be_followed(name, faulty, other):
+    """The settings of the run with those flags are settings that train_cls_rnn.py takes."""
+    for finding in check_run(faulty).findings:
+        if flags := advised_flags(finding.advice):
+            words = flags.replace("--", "").split()
+            changed = dict(zip(words[::2], words[1::2], strict=True))
+            typed = {key: type(faulty.config[key])(value) for key, value in changed.items()}
+            TrainConfig(**{**faulty.config, **typed})
 
 
 def test_every_finding_has_a_case():
