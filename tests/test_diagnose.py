@@ -135,6 +135,7 @@ ready = Net(2)
         (["--module", "net.py:one", "--vocab_size", "3"], "module is of type int"),
         (["--module", "net.py:net", "--vocab_size", "3", "--call", "net.py:no"], "object 'no'"),
         (["nowhere", "--time_major"], "--time_major goes with --module"),
+        (["--module", "net.py:net", "--vocab_size", "3", "--lengths", "--no_lengths"], "exclude"),
         (["--step", "net.py:needs"], "missing a required argument: 'size'"),
         (["--module", "net.py:Net", "--vocab_size", "3"], "missing a required argument: 'size'"),
     ],
