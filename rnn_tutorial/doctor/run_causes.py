@@ -19,7 +19,7 @@ RISE = 0.2  # of the loss of guessing, above the lowest before
 # By optimizer: a learning rate that learns, and one at which updates jump.
 USUAL_RATE = {"sgd": 0.3, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.002}
 LARGE_RATE = {"sgd": 2.0, "adam": 0.02, "adamw": 0.02, "rmsprop": 0.02}
-SMALL_RATE = {"sgd": 0.005, "adam": 5e-5, "adamw": 5e-5, "rmsprop": 5e-5}
+SMALL_RATE = {"sgd": 0.01, "adam": 1e-4, "adamw": 1e-4, "rmsprop": 1e-4}
 FAST_UPDATE = 0.025  # update_ratio of a first update, and later; recipes: 0.021 at first
 SLOW_UPDATE = 5e-4  # update_ratio at its peak; half of the usual 1e-3, see optimizer.py
 FALLEN = 0.01  # of the highest learning rate
@@ -140,7 +140,7 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
     if not e.is_stuck:
         return
     c, outcome, ratios, parts = e.config, _outcome(e), e.of("update_ratio"), e.loss_by_part
-    rate = c["lr"] / (1 - c["momentum"]) if c["optimizer"] == "sgd" else c["lr"]
+    rate = c["lr"] / (1 - c["momentum"])  # what an update comes to, if gradients stay the same
     of_rate = f"{c['optimizer']}, --lr {c['lr']:g}"
     if c["momentum"]:
         of_rate += f" --momentum {c['momentum']:g}"

@@ -31,6 +31,8 @@ ALWAYS, NEVER = 0.95, 100.0  # share of updates clipped; threshold over the larg
 SPIKE = 0.25  # of the loss of guessing, above the median before; recipes jump by 0.14 at most
 BEFORE = 10  # losses that the next is compared with; fewer do not show the usual deviation
 SWING = 0.05  # accuracy lost between two evaluations; late in training recipes lose 0.02 at most
+BY_HEART = 0.1  # of the loss of guessing: nearly all training examples are right
+TRANSFERRED = 0.7  # skill in evaluation that examples known by heart do not give
 # Findings about data that say why evaluation is worse than training.
 OTHER_EVALUATION = {
     "token-mismatch", "length-mismatch", "class-mismatch", "evaluation-labels-wrong",
@@ -61,7 +63,9 @@ def find_clipping(e: Evidence) -> Iterator[Finding]:
 def find_mismatch(e: Evidence) -> Iterator[Finding]:
     """Training went well, evaluation did not: is it other classes, or learning by heart?"""
     known = {finding.name for finding in e.files.findings} if e.files else set()
-    if not (e.failed_to_learn and e.fits_training and e.files) or known & OTHER_EVALUATION:
+    by_heart = e.final_loss < BY_HEART * e.chance_loss and e.accuracies and e.skill < TRANSFERRED
+    is_worse = by_heart or (e.failed_to_learn and e.fits_training)
+    if not (e.files and is_worse and e.steps >= ENOUGH_STEPS) or known & OTHER_EVALUATION:
         return
     by_label = (e.evaluation or {}).get("answers_by_label") or {}
     favourite = {label: max(a, key=a.get) for label, a in by_label.items() if a}
