@@ -20,7 +20,7 @@ learning-rate-falls-too-early: the schedule ends the training long before the la
   {schedule}; --lr_step_every counts updates and --plateau_patience evaluations, not epochs
   explains: learning-rate-*, missing-*, vanishing-gradient, dead-units, too-few-steps
 warmup-too-long: the learning rate is still on its way up
-  --warmup_step {warmup} --early_stopping_patience 0
+  --warmup_step {warmup}; about a tenth of the updates
   explains: learning-rate-too-low, too-few-steps, stopped-too-early, missing-short-lengths
 stopped-too-early: early stopping took a plateau for the end
   --early_stopping_patience 0; or a patience that is longer than a plateau

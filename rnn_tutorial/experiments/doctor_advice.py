@@ -45,10 +45,7 @@ FAULTS = {
     "learning-rate-falls-too-early": RunCase(
         f"{_SUM} --scheduler step --lr_step_every 10 --lr_factor 0.1"
     ),
-    "warmup-too-long": RunCase(
-        f"{_SUM} --warmup_step 1200000 --total_steps 2000000 "
-        "--early_stopping_patience 2 --eval_every 500"
-    ),
+    "warmup-too-long": RunCase(f"{_SUM} --warmup_step 50000"),
     "stopped-too-early": RunCase(f"{_SUM} --early_stopping_patience 1 --eval_every 20 --lr 0.0005"),
     "too-few-steps": RunCase(f"{_SUM} --lr 0.0003 --scheduler constant --total_steps 1000"),
     "batch-too-small": RunCase(f"{_SUM} --batch_size 1 --lr 0.02 --scheduler constant"),
