@@ -26,6 +26,7 @@ FALLEN = 0.01  # of the highest learning rate
 MUCH_DROPOUT, MUCH_DECAY, MUCH_NOISE, SHUT = 0.8, 0.01, 1.0, 5.0
 FEW_UNITS, FEW_ROWS = 3, 2  # of a hidden state, and of a batch
 STILL_FALLING = 0.03  # of the loss of guessing, over the last fifth
+STILL_LEARNING = 0.05  # of the highest learning rate; later in a schedule a loss falls by itself
 MANY_SATURATED = 0.9  # share of the states; recipes that learn end with 0.3 to 0.85
 MANY_IDLE = 0.5  # share of the units
 FAR = 10  # steps; over fewer, length alone cannot make a gradient vanish
@@ -125,12 +126,15 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
         )
     parts, is_over = e.loss_by_part, e.steps >= c["total_steps"]
     fell = parts[-1 - len(parts) // 4] - parts[-1] if parts else 0.0
+    rate = e.metrics[-1].get("current_lr", c["lr"])
     is_unfinished = is_over and e.accuracies and not e.has_learned and e.steps < e.enough_steps
     if (e.is_stuck or is_unfinished) and fell > STILL_FALLING * e.chance_loss:
         yield TABLE.found(
             "too-few-steps",
             f"over the last fifth of {e.steps:,} updates the loss fell by {fell:.2f}, {outcome}",
-            "likely" if parts[-1] == min(parts) else "possible",
+            "likely"
+            if parts[-1] == min(parts) and rate >= STILL_LEARNING * c["lr"]
+            else "possible",
             steps=4 * e.steps,
         )
 

@@ -27,6 +27,7 @@ from rnn_tutorial.doctor.run_causes import AT_CHANCE, CAUSES, is_unstable
 from rnn_tutorial.doctor.run_findings import TABLE
 from rnn_tutorial.runs.terminal import shown
 
+TIGHT = 0.01  # a norm to which gradients are cut in vain; with larger ones many recipes learn
 ALWAYS, NEVER = 0.95, 100.0  # share of updates clipped; threshold over the largest norm seen
 SPIKE = 0.25  # of the loss of guessing, above the median before; recipes jump by 0.14 at most
 BEFORE = 10  # losses that the next is compared with; fewer do not show the usual deviation
@@ -50,6 +51,7 @@ def find_clipping(e: Evidence) -> Iterator[Finding]:
         yield TABLE.found(
             "gradient-always-clipped",
             f"{share:.0%} of the logged gradient norms exceed {threshold:g} (median {median:.2g})",
+            "possible" if e.is_stuck and threshold > TIGHT else "certain",
             norm=_round(10 * median),
         )
     if threshold >= NEVER * max(norms) and not e.failed_to_learn:

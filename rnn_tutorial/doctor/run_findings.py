@@ -12,7 +12,7 @@ not-finite-loss: the updates overshot further and further until the numbers over
   explains: loss-at-chance, learned-little, *-gradient, *-units, loss-spikes, gradient-*
 learning-rate-too-high: the updates jump over the solution
   --lr {lr:g} --min_lr 0{momentum}
-  explains: missing-*, *-units, *-gradient, loss-spikes, oscillating-loss, too-few-steps
+  explains: missing-*, *-units, *-gradient, gradient-*, loss-*, oscillating-loss, too-few-steps
 learning-rate-too-low: at this pace the weights hardly move from their first values
   --lr {lr:g}
   explains: vanishing-gradient, missing-short-lengths, too-few-steps
@@ -27,7 +27,6 @@ stopped-too-early: early stopping took a plateau for the end
   explains: too-few-steps, missing-short-lengths
 too-few-steps: the training was stopped while it was still getting better
   --total_steps {steps}
-  explains: missing-short-lengths
 batch-too-small: an update follows one or two examples and undoes what others taught
   --batch_size 32
   explains: missing-short-lengths, loss-spikes, oscillating-loss, too-few-steps
@@ -56,16 +55,16 @@ unstable-at-length: the states drift with every step until they are mistaken for
 [README_next.md#clipping-initialization-batch]
 saturated-units: tanh is flat there: hardly any gradient gets through
   --init orthogonal; smaller first weights, or a lower --lr
-  explains: vanishing-gradient, missing-short-lengths, missing-warmup, dead-units
+  explains: *-gradient, gradient-*, missing-*, dead-units, learning-rate-too-low, too-few-steps
 dead-units: a unit that never changes carries no information and gets no gradient
   {flags}; or a lower --lr, less --weight_decay
-  explains: missing-short-lengths, vanishing-gradient
+  explains: vanishing-gradient, gradient-*, missing-*, learning-rate-too-low, too-few-steps
 exploding-gradient: every step back multiplies the gradient: the first steps drown out all others
   --max_grad_norm 1 --init orthogonal; or shorter sequences
-  explains: missing-short-lengths, missing-warmup, saturated-units
+  explains: gradient-*, missing-*, saturated-units, learning-rate-too-low, too-few-steps
 gradient-always-clipped: clipping is meant for rare large gradients; it sets the size of all updates
   --max_grad_norm {norm:g}; or 0
-  explains: learning-rate-*, missing-short-lengths, too-few-steps
+  explains: learning-rate-too-low, missing-short-lengths, too-few-steps
 gradient-never-clipped: no gradient, not even one a hundred times the largest, is changed
   --max_grad_norm {norm:g}; or 0, if you want no clipping
 loss-spikes: single updates throw the network far back
@@ -79,11 +78,12 @@ shut-gates: a forget gate at its end keeps nothing of the state, or all of it
   explains: vanishing-gradient, missing-short-lengths, too-few-steps, learning-rate-*
 vanishing-gradient: the answer cannot teach the network what to do with the first tokens
   {flags}; or shorter sequences (--min_seq_len 1)
-  explains: missing-short-lengths
+  explains: missing-short-lengths, gradient-*, too-few-steps
 [README_next.md#why-single-digits-change-everything]
 missing-short-lengths: the label of a single token names the state that it leads to; without such
     sequences each state is seen only through others, and may never become one stable state
   --min_seq_len 1
+  explains: too-few-steps
 [README_next.md#your-own-sequences]
 evaluation-labels-wrong: the evaluation calls the classes by other names than the training
   give both files one list of classes, in one order

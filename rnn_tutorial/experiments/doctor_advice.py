@@ -45,7 +45,7 @@ FAULTS = {
     "learning-rate-falls-too-early": RunCase(
         f"{_SUM} --scheduler step --lr_step_every 10 --lr_factor 0.1"
     ),
-    "warmup-too-long": RunCase(f"{_SUM} --warmup_step 50000"),
+    "warmup-too-long": RunCase(f"{_SUM} --lr 0.0005 --warmup_step 1190"),
     "stopped-too-early": RunCase(f"{_SUM} --early_stopping_patience 1 --eval_every 20 --lr 0.0005"),
     "too-few-steps": RunCase(f"{_SUM} --lr 0.0003 --scheduler constant --total_steps 1000"),
     "batch-too-small": RunCase(f"{_SUM} --batch_size 1 --lr 0.02 --scheduler constant"),
