@@ -6,7 +6,8 @@ Part of `run_checks`.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, Evidence
 from rnn_tutorial.doctor.findings import Finding
@@ -40,7 +41,7 @@ def find_divergence(e: Evidence) -> Iterator[Finding]:
         yield TABLE.found(
             "not-finite-loss",
             f"the loss or its gradient is NaN or infinite at step {e.steps:,}{last}",
-            lr=_lower_rate(e),
+            rate=lower_rate(e),
         )
 
 
@@ -163,7 +164,7 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
             "learning-rate-too-high",
             ", ".join([of_rate, *signs, outcome]),
             "likely" if is_large and is_seen else "possible",
-            lr=_lower_rate(e),
+            rate=lower_rate(e),
             momentum=" --momentum 0.9" if c["momentum"] > 0.95 else "",
         )
     is_deep = c["num_layers"] > 1 or c["cell"] == "transformer"
@@ -174,7 +175,7 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
             f"{outcome}",
             "possible" if is_large else "likely",
             warmup=max(1, c["total_steps"] // 10),
-            lr=min(c["lr"], USUAL_RATE[c["optimizer"]]),
+            rate=_rate_flags(c, min(c["lr"], USUAL_RATE[c["optimizer"]])),
         )
     peak = max(ratios, default=1.0)
     if peak < SLOW_UPDATE or rate <= SMALL_RATE[c["optimizer"]]:
@@ -183,7 +184,7 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
             "learning-rate-too-low",
             f"{of_rate}; {seen if ratios else ''}, {outcome}",
             "likely",
-            lr=USUAL_RATE[c["optimizer"]] * (1 - c["momentum"]),
+            rate=_rate_flags(c, USUAL_RATE[c["optimizer"]] * (1 - c["momentum"])),
         )
 
 
@@ -234,11 +235,17 @@ def _outcome(e: Evidence) -> str:
     return f"and at length {e.asked_length} {e.margins[-1][1]:.0%} of the answers are right"
 
 
-def _lower_rate(e: Evidence) -> float:
-    """A tenth of the learning rate, or a usual one if that is lower."""
-    momentum = min(e.config["momentum"], 0.9)
-    usual = USUAL_RATE[e.config["optimizer"]] * (1 - momentum)
-    return float(f"{min(e.config['lr'] / 10, usual):.2g}")
+def lower_rate(e: Evidence, divisor: int = 10) -> str:
+    """The flags for a learning rate so many times lower, or for a usual one if that is lower."""
+    usual = USUAL_RATE[e.config["optimizer"]] * (1 - min(e.config["momentum"], 0.9))
+    return _rate_flags(e.config, min(e.config["lr"] / divisor, usual))
+
+
+def _rate_flags(config: Mapping[str, Any], rate: float) -> str:
+    """The flags for a learning rate, which min_lr may not exceed."""
+    rate = float(f"{rate:.2g}")
+    falls = config["scheduler"] != "constant"
+    return f"--lr {rate:g}" + (" --min_lr 0" if falls and rate < config["min_lr"] else "")
 
 
 # What a run that did not learn is asked.

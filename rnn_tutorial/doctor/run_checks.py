@@ -23,7 +23,7 @@ from pathlib import Path
 from rnn_tutorial.doctor.data_pairs import WIDE_INTERVAL, small_evaluation
 from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence, read_evidence
 from rnn_tutorial.doctor.findings import Finding, Report, describe, rank
-from rnn_tutorial.doctor.run_causes import AT_CHANCE, CAUSES, is_unstable
+from rnn_tutorial.doctor.run_causes import AT_CHANCE, CAUSES, is_unstable, lower_rate
 from rnn_tutorial.doctor.run_findings import TABLE
 from rnn_tutorial.runs.terminal import shown
 
@@ -100,7 +100,7 @@ def find_jumps(e: Evidence) -> Iterator[Finding]:
             f"in the second half of training the accuracy fell {num_swings} times by more than "
             f"{SWING:.0%} from one evaluation to the next, once by {max(drops):.0%}",
             "likely",
-            lr=float(f"{e.config['lr'] / 3:.2g}"),
+            rate=lower_rate(e, 3),
         )
     losses = e.of("loss")
     jumps = [_jump(losses[i - BEFORE : i], losses[i]) for i in range(BEFORE, len(losses))]

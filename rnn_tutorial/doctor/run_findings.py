@@ -8,13 +8,13 @@ from rnn_tutorial.doctor.findings import FindingTable
 TABLE = FindingTable("""
 [README_next.md#why-is-my-rnn-failing-to-train]
 not-finite-loss: the updates overshot further and further until the numbers overflowed
-  --lr {lr:g} --min_lr 0 --max_grad_norm 1; a warmup (--warmup_step) helps too
+  {rate} --max_grad_norm 1; a warmup (--warmup_step) helps too
   explains: loss-at-chance, learned-little, *-gradient, *-units, loss-spikes, gradient-*
 learning-rate-too-high: the updates jump over the solution
-  --lr {lr:g} --min_lr 0{momentum}
+  {rate}{momentum}
   explains: missing-*, *-units, *-gradient, gradient-*, loss-*, oscillating-loss, too-few-steps
 learning-rate-too-low: at this pace the weights hardly move from their first values
-  --lr {lr:g}
+  {rate}
   explains: vanishing-gradient, missing-short-lengths, too-few-steps
 learning-rate-falls-too-early: the schedule ends the training long before the last update
   {schedule}; --lr_step_every counts updates and --plateau_patience evaluations, not epochs
@@ -35,7 +35,7 @@ truncated-too-short: what an early token does to the answer is cut off from its 
   explains: vanishing-gradient, missing-short-lengths
 [README_next.md#a-larger-net-all-together-a-warmup]
 missing-warmup: Adam's first updates have full size but rest on one batch: a deep network is lost
-  --warmup_step {warmup} --lr {lr:g} --min_lr 0
+  --warmup_step {warmup} {rate}
   explains: learning-rate-too-high, *-units, *-gradient, missing-short-*, too-few-steps
 network-too-small: so few numbers cannot hold what tells the classes apart
   --hidden_dim 48 --embed_dim 16
@@ -70,7 +70,7 @@ gradient-never-clipped: no gradient, not even one a hundred times the largest, i
 loss-spikes: single updates throw the network far back
   --max_grad_norm 1; or a lower --lr
 oscillating-loss: the updates are too large to settle: it is chance where training ends
-  --lr {lr:g} --min_lr 0 --max_grad_norm 1; or a larger --batch_size
+  {rate} --max_grad_norm 1; or a larger --batch_size
   explains: loss-spikes
 [README_next.md#gru-lstm-transformer]
 shut-gates: a forget gate at its end keeps nothing of the state, or all of it

@@ -255,11 +255,12 @@ def test_without_an_evaluation_a_length_can_be_asked():
 @pytest.mark.parametrize(
     ("run", "advice"),
     [
-        (stuck(lr=0.03), "--lr 0.003 --min_lr 0"),
-        (stuck(lr=3.0), "--lr 0.005 --min_lr 0"),
-        (stuck(momentum=0.999, **SGD), "--lr 0.03 --min_lr 0 --momentum 0.9"),
+        (stuck(lr=0.03), "--lr 0.003"),
+        (stuck(lr=3.0), "--lr 0.005"),
+        (stuck(momentum=0.999, **SGD), "--lr 0.03 --momentum 0.9"),
         (make((2.3, None), (), lr=0.0005), "--lr 5e-05 --min_lr 0 --max_grad_norm 1"),
         (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002), "--lr 6.7e-05 --min_lr 0"),
+        (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002, scheduler="constant"), "--lr 6.7e-05 --max"),
     ],
 )
 def test_the_advised_learning_rate_is_allowed(run, advice):
