@@ -60,7 +60,7 @@ def test_the_command_finds_the_fault_of_a_run(hopeless_run, script_environment):
     )
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "learning-rate-too-low (likely)" and lines[4].startswith("  see: README")
+    assert lines[0] == "learning-rate-too-low (likely)" and len(lines) == 5
     assert "1,100 updates" in lines[1] and "--lr " in lines[3]
 
 
@@ -74,7 +74,7 @@ def test_findings_as_json(order, hopeless_run, capsys):
 
 def test_a_run_too_short_to_tell_has_no_findings(trained_folder, capsys):
     status, printed = ask(capsys, trained_folder / "output")
-    assert status == 0 and printed.startswith("No findings.\nLooked at:\n  settings, and ")
+    assert status == 0 and printed.startswith("No findings.\nLooked at:\n  settings, ")
     assert "whether it learns: after 40 updates that says little" in printed
     assert ask(capsys, trained_folder / "output", "--json")[0] == 0
 
@@ -135,6 +135,7 @@ ready = Net(2)
         (["--module", "net.py:one", "--vocab_size", "3"], "module is of type int"),
         (["--module", "net.py:net", "--vocab_size", "3", "--call", "net.py:no"], "object 'no'"),
         (["nowhere", "--time_major"], "--time_major goes with --module"),
+        (["--module", "net.py:net", "--vocab_size", "3", "--lengths", "--no_lengths"], "exclude"),
         (["--step", "net.py:needs"], "missing a required argument: 'size'"),
         (["--module", "net.py:Net", "--vocab_size", "3"], "missing a required argument: 'size'"),
     ],

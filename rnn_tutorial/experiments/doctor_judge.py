@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--area", choices=AREAS, help="only this one (default: all)")
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())
-    areas = read_json(RESULT)["areas"] if RESULT.exists() else {}
+    areas: dict[str, Any] = {}
     for area in [flags.area] if flags.area else AREAS:
         halves = {half: cases_of(area, half) for half in HALVES}
         areas[area] = {
@@ -169,6 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     continue
                 wanted = " or ".join(row["expected"]) or "nothing"
                 print(f"{area}, {half}, {name}: {row['error'] or row['found']}, not {wanted}")
+    areas = {**(read_json(RESULT)["areas"] if RESULT.exists() else {}), **areas}
     results = {
         "command": "python -m rnn_tutorial.experiments.doctor_judge",
         "doctor_version": code_version(("rnn_tutorial/doctor",)),

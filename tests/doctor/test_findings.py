@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from rnn_tutorial.doctor import data_findings, loop_checks, module_findings, run_findings
+from rnn_tutorial.doctor import data_findings, loop_findings, module_findings, run_findings
 from rnn_tutorial.doctor.findings import Finding, FindingTable, describe, rank, user_error
 
 ROOT = Path(__file__).parent.parent.parent
 TABLES = {
     "data": data_findings.TABLE,
-    "loops": loop_checks.TABLE,
+    "loops": loop_findings.TABLE,
     "modules": module_findings.TABLE,
     "runs": run_findings.TABLE,
 }

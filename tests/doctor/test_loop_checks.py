@@ -208,7 +208,7 @@ def test_nothing_is_left_behind():
 
 
 def test_what_was_looked_at_is_told():
-    assert check_step(make_step())[1][0].startswith("32 steps")
+    assert check_step(make_step()).looked_at[0].startswith("steps: 32,")
 
 
 @pytest.mark.parametrize("loss", [1.0, torch.tensor(1.0), None])
