@@ -45,10 +45,13 @@ def ways_to_call(
     Yields:
         What it looks like, whether the module is told (or can find) what is padding, and the call.
     """
-    parameters = list(inspect.signature(module.forward).parameters.values())
+    try:
+        parameters = list(inspect.signature(module.forward).parameters.values())
+    except ValueError:  # of traced modules, whose forward is no Python
+        parameters = []
+    is_open = not parameters or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
     if parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
         del parameters[0]  # x
-    is_open = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
     parameters = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     required = [p.name for p in parameters if p.default is inspect.Parameter.empty]
     told = {p.name: kind for p in parameters if (kind := _kind_of(p.name))}
@@ -115,6 +118,8 @@ def scores_of(result: object, num_rows: int) -> Tensor:
     if not isinstance(result, Tensor):
         keys = f" with {', '.join(map(repr, result))}" if isinstance(result, dict) else ""
         raise WrongShape(f"the result is a {type(result).__name__}{keys}")
+    if not result.is_floating_point():
+        raise WrongShape(f"the result is of {result.dtype}: classes or answers, no scores")
     if result.shape == (num_rows,):
         return result[:, None]
     if result.ndim != 2 or len(result) != num_rows:

@@ -162,7 +162,10 @@ class Probe:
         self.way, self.knows_padding, self._call = way
         error = ""
         for self.device, self.dtype, self._lengths_device in places:
-            self.module = copied(module).to(self.device, self.dtype).eval()
+            try:
+                self.module = copied(module).to(self.device, self.dtype).eval()
+            except NotImplementedError as raised:  # of tensors without data
+                return 2, str(raised)
             for batch in batches:
                 try:
                     with Roundings() as roundings:

@@ -75,7 +75,7 @@ def check_range(probe: Probe) -> Iterator[Finding]:
             f"whatever the weights, no score is negative; {zeros:.0%} are exactly 0",
             "likely",
         )
-    elif low >= 0 and high <= 1:
+    elif low >= 0 and high <= 1 and high > low:
         yield TABLE.found(
             "sigmoid-output",
             "whatever the weights, all scores lie between 0 and 1, and rows do not sum to 1",

@@ -161,8 +161,10 @@ def _check_slopes(
         moved = (_scores_moved(probe, parameter, direction, size) for size in FAR_SIZES)
         if not has_gradient and all(torch.equal(a, b) for a, b in itertools.pairwise(moved)):
             unused.append(name)
+        elif gradient is None:  # no way leads there; without a slope either, if it is rounded
+            cut.append(name)
         elif probe.rounding == torch.finfo(torch.float64).eps:
-            slope = 0.0 if gradient is None else float((gradient * direction).sum())
+            slope = float((gradient * direction).sum())
             # Two sizes of step, because one may straddle a kink of ReLU.
             if all(
                 _contradicts(slope, probe, parameter, direction, size)

@@ -6,7 +6,8 @@ Part of `run_checks`.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, Evidence
 from rnn_tutorial.doctor.findings import Finding
@@ -19,13 +20,14 @@ RISE = 0.2  # of the loss of guessing, above the lowest before
 # By optimizer: a learning rate that learns, and one at which updates jump.
 USUAL_RATE = {"sgd": 0.3, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.002}
 LARGE_RATE = {"sgd": 2.0, "adam": 0.02, "adamw": 0.02, "rmsprop": 0.02}
-SMALL_RATE = {"sgd": 0.005, "adam": 5e-5, "adamw": 5e-5, "rmsprop": 5e-5}
+SMALL_RATE = {"sgd": 0.01, "adam": 1e-4, "adamw": 1e-4, "rmsprop": 1e-4}
 FAST_UPDATE = 0.025  # update_ratio of a first update, and later; recipes: 0.021 at first
 SLOW_UPDATE = 5e-4  # update_ratio at its peak; half of the usual 1e-3, see optimizer.py
 FALLEN = 0.01  # of the highest learning rate
 MUCH_DROPOUT, MUCH_DECAY, MUCH_NOISE, SHUT = 0.8, 0.01, 1.0, 5.0
 FEW_UNITS, FEW_ROWS = 3, 2  # of a hidden state, and of a batch
 STILL_FALLING = 0.03  # of the loss of guessing, over the last fifth
+STILL_LEARNING = 0.05  # of the highest learning rate; later in a schedule a loss falls by itself
 MANY_SATURATED = 0.9  # share of the states; recipes that learn end with 0.3 to 0.85
 MANY_IDLE = 0.5  # share of the units
 FAR = 10  # steps; over fewer, length alone cannot make a gradient vanish
@@ -39,7 +41,7 @@ def find_divergence(e: Evidence) -> Iterator[Finding]:
         yield TABLE.found(
             "not-finite-loss",
             f"the loss or its gradient is NaN or infinite at step {e.steps:,}{last}",
-            lr=_lower_rate(e),
+            rate=lower_rate(e),
         )
 
 
@@ -125,12 +127,15 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
         )
     parts, is_over = e.loss_by_part, e.steps >= c["total_steps"]
     fell = parts[-1 - len(parts) // 4] - parts[-1] if parts else 0.0
+    rate = e.metrics[-1].get("current_lr", c["lr"])
     is_unfinished = is_over and e.accuracies and not e.has_learned and e.steps < e.enough_steps
     if (e.is_stuck or is_unfinished) and fell > STILL_FALLING * e.chance_loss:
         yield TABLE.found(
             "too-few-steps",
             f"over the last fifth of {e.steps:,} updates the loss fell by {fell:.2f}, {outcome}",
-            "likely" if parts[-1] == min(parts) else "possible",
+            "likely"
+            if parts[-1] == min(parts) and rate >= STILL_LEARNING * c["lr"]
+            else "possible",
             steps=4 * e.steps,
         )
 
@@ -140,7 +145,7 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
     if not e.is_stuck:
         return
     c, outcome, ratios, parts = e.config, _outcome(e), e.of("update_ratio"), e.loss_by_part
-    rate = c["lr"] / (1 - c["momentum"]) if c["optimizer"] == "sgd" else c["lr"]
+    rate = c["lr"] / (1 - c["momentum"])  # what an update comes to, if gradients stay the same
     of_rate = f"{c['optimizer']}, --lr {c['lr']:g}"
     if c["momentum"]:
         of_rate += f" --momentum {c['momentum']:g}"
@@ -159,7 +164,7 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
             "learning-rate-too-high",
             ", ".join([of_rate, *signs, outcome]),
             "likely" if is_large and is_seen else "possible",
-            lr=_lower_rate(e),
+            rate=lower_rate(e),
             momentum=" --momentum 0.9" if c["momentum"] > 0.95 else "",
         )
     is_deep = c["num_layers"] > 1 or c["cell"] == "transformer"
@@ -170,7 +175,7 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
             f"{outcome}",
             "possible" if is_large else "likely",
             warmup=max(1, c["total_steps"] // 10),
-            lr=min(c["lr"], USUAL_RATE[c["optimizer"]]),
+            rate=_rate_flags(c, min(c["lr"], USUAL_RATE[c["optimizer"]])),
         )
     peak = max(ratios, default=1.0)
     if peak < SLOW_UPDATE or rate <= SMALL_RATE[c["optimizer"]]:
@@ -179,7 +184,7 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
             "learning-rate-too-low",
             f"{of_rate}; {seen if ratios else ''}, {outcome}",
             "likely",
-            lr=USUAL_RATE[c["optimizer"]] * (1 - c["momentum"]),
+            rate=_rate_flags(c, USUAL_RATE[c["optimizer"]] * (1 - c["momentum"])),
         )
 
 
@@ -230,11 +235,17 @@ def _outcome(e: Evidence) -> str:
     return f"and at length {e.asked_length} {e.margins[-1][1]:.0%} of the answers are right"
 
 
-def _lower_rate(e: Evidence) -> float:
-    """A tenth of the learning rate, or a usual one if that is lower."""
-    momentum = min(e.config["momentum"], 0.9)
-    usual = USUAL_RATE[e.config["optimizer"]] * (1 - momentum)
-    return float(f"{min(e.config['lr'] / 10, usual):.2g}")
+def lower_rate(e: Evidence, divisor: int = 10) -> str:
+    """The flags for a learning rate so many times lower, or for a usual one if that is lower."""
+    usual = USUAL_RATE[e.config["optimizer"]] * (1 - min(e.config["momentum"], 0.9))
+    return _rate_flags(e.config, min(e.config["lr"] / divisor, usual))
+
+
+def _rate_flags(config: Mapping[str, Any], rate: float) -> str:
+    """The flags for a learning rate, which min_lr may not exceed."""
+    rate = float(f"{rate:.2g}")
+    falls = config["scheduler"] != "constant"
+    return f"--lr {rate:g}" + (" --min_lr 0" if falls and rate < config["min_lr"] else "")
 
 
 # What a run that did not learn is asked.

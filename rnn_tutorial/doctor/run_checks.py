@@ -23,14 +23,17 @@ from pathlib import Path
 from rnn_tutorial.doctor.data_pairs import WIDE_INTERVAL, small_evaluation
 from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence, read_evidence
 from rnn_tutorial.doctor.findings import Finding, Report, describe, rank
-from rnn_tutorial.doctor.run_causes import AT_CHANCE, CAUSES, is_unstable
+from rnn_tutorial.doctor.run_causes import AT_CHANCE, CAUSES, is_unstable, lower_rate
 from rnn_tutorial.doctor.run_findings import TABLE
 from rnn_tutorial.runs.terminal import shown
 
+TIGHT = 0.01  # a norm to which gradients are cut in vain; with larger ones many recipes learn
 ALWAYS, NEVER = 0.95, 100.0  # share of updates clipped; threshold over the largest norm seen
 SPIKE = 0.25  # of the loss of guessing, above the median before; recipes jump by 0.14 at most
 BEFORE = 10  # losses that the next is compared with; fewer do not show the usual deviation
 SWING = 0.05  # accuracy lost between two evaluations; late in training recipes lose 0.02 at most
+BY_HEART = 0.1  # of the loss of guessing: nearly all training examples are right
+TRANSFERRED = 0.7  # skill in evaluation that examples known by heart do not give
 # Findings about data that say why evaluation is worse than training.
 OTHER_EVALUATION = {
     "token-mismatch", "length-mismatch", "class-mismatch", "evaluation-labels-wrong",
@@ -48,6 +51,7 @@ def find_clipping(e: Evidence) -> Iterator[Finding]:
         yield TABLE.found(
             "gradient-always-clipped",
             f"{share:.0%} of the logged gradient norms exceed {threshold:g} (median {median:.2g})",
+            "possible" if e.is_stuck and threshold > TIGHT else "certain",
             norm=_round(10 * median),
         )
     if threshold >= NEVER * max(norms) and not e.failed_to_learn:
@@ -61,7 +65,9 @@ def find_clipping(e: Evidence) -> Iterator[Finding]:
 def find_mismatch(e: Evidence) -> Iterator[Finding]:
     """Training went well, evaluation did not: is it other classes, or learning by heart?"""
     known = {finding.name for finding in e.files.findings} if e.files else set()
-    if not (e.failed_to_learn and e.fits_training and e.files) or known & OTHER_EVALUATION:
+    by_heart = e.final_loss < BY_HEART * e.chance_loss and e.accuracies and e.skill < TRANSFERRED
+    is_worse = by_heart or (e.failed_to_learn and e.fits_training)
+    if not (e.files and is_worse and e.steps >= ENOUGH_STEPS) or known & OTHER_EVALUATION:
         return
     by_label = (e.evaluation or {}).get("answers_by_label") or {}
     favourite = {label: max(a, key=a.get) for label, a in by_label.items() if a}
@@ -94,7 +100,7 @@ def find_jumps(e: Evidence) -> Iterator[Finding]:
             f"in the second half of training the accuracy fell {num_swings} times by more than "
             f"{SWING:.0%} from one evaluation to the next, once by {max(drops):.0%}",
             "likely",
-            lr=float(f"{e.config['lr'] / 3:.2g}"),
+            rate=lower_rate(e, 3),
         )
     losses = e.of("loss")
     jumps = [_jump(losses[i - BEFORE : i], losses[i]) for i in range(BEFORE, len(losses))]

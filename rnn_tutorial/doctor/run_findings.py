@@ -8,26 +8,25 @@ from rnn_tutorial.doctor.findings import FindingTable
 TABLE = FindingTable("""
 [README_next.md#why-is-my-rnn-failing-to-train]
 not-finite-loss: the updates overshot further and further until the numbers overflowed
-  --lr {lr:g} --min_lr 0 --max_grad_norm 1; a warmup (--warmup_step) helps too
+  {rate} --max_grad_norm 1; a warmup (--warmup_step) helps too
   explains: loss-at-chance, learned-little, *-gradient, *-units, loss-spikes, gradient-*
 learning-rate-too-high: the updates jump over the solution
-  --lr {lr:g} --min_lr 0{momentum}
-  explains: missing-*, *-units, *-gradient, loss-spikes, oscillating-loss, too-few-steps
+  {rate}{momentum}
+  explains: missing-*, *-units, *-gradient, gradient-*, loss-*, oscillating-loss, too-few-steps
 learning-rate-too-low: at this pace the weights hardly move from their first values
-  --lr {lr:g}
+  {rate}
   explains: vanishing-gradient, missing-short-lengths, too-few-steps
 learning-rate-falls-too-early: the schedule ends the training long before the last update
   {schedule}; --lr_step_every counts updates and --plateau_patience evaluations, not epochs
   explains: learning-rate-*, missing-*, vanishing-gradient, dead-units, too-few-steps
 warmup-too-long: the learning rate is still on its way up
-  --warmup_step {warmup} --early_stopping_patience 0
+  --warmup_step {warmup}; about a tenth of the updates
   explains: learning-rate-too-low, too-few-steps, stopped-too-early, missing-short-lengths
 stopped-too-early: early stopping took a plateau for the end
   --early_stopping_patience 0; or a patience that is longer than a plateau
   explains: too-few-steps, missing-short-lengths
 too-few-steps: the training was stopped while it was still getting better
   --total_steps {steps}
-  explains: missing-short-lengths
 batch-too-small: an update follows one or two examples and undoes what others taught
   --batch_size 32
   explains: missing-short-lengths, loss-spikes, oscillating-loss, too-few-steps
@@ -36,7 +35,7 @@ truncated-too-short: what an early token does to the answer is cut off from its 
   explains: vanishing-gradient, missing-short-lengths
 [README_next.md#a-larger-net-all-together-a-warmup]
 missing-warmup: Adam's first updates have full size but rest on one batch: a deep network is lost
-  --warmup_step {warmup} --lr {lr:g} --min_lr 0
+  --warmup_step {warmup} {rate}
   explains: learning-rate-too-high, *-units, *-gradient, missing-short-*, too-few-steps
 network-too-small: so few numbers cannot hold what tells the classes apart
   --hidden_dim 48 --embed_dim 16
@@ -56,22 +55,22 @@ unstable-at-length: the states drift with every step until they are mistaken for
 [README_next.md#clipping-initialization-batch]
 saturated-units: tanh is flat there: hardly any gradient gets through
   --init orthogonal; smaller first weights, or a lower --lr
-  explains: vanishing-gradient, missing-short-lengths, missing-warmup, dead-units
+  explains: *-gradient, gradient-*, missing-*, dead-units, learning-rate-too-low, too-few-steps
 dead-units: a unit that never changes carries no information and gets no gradient
   {flags}; or a lower --lr, less --weight_decay
-  explains: missing-short-lengths, vanishing-gradient
+  explains: vanishing-gradient, gradient-*, missing-*, learning-rate-too-low, too-few-steps
 exploding-gradient: every step back multiplies the gradient: the first steps drown out all others
   --max_grad_norm 1 --init orthogonal; or shorter sequences
-  explains: missing-short-lengths, missing-warmup, saturated-units
+  explains: gradient-*, missing-*, saturated-units, learning-rate-too-low, too-few-steps
 gradient-always-clipped: clipping is meant for rare large gradients; it sets the size of all updates
   --max_grad_norm {norm:g}; or 0
-  explains: learning-rate-*, missing-short-lengths, too-few-steps
+  explains: learning-rate-too-low, missing-short-lengths, too-few-steps
 gradient-never-clipped: no gradient, not even one a hundred times the largest, is changed
   --max_grad_norm {norm:g}; or 0, if you want no clipping
 loss-spikes: single updates throw the network far back
   --max_grad_norm 1; or a lower --lr
 oscillating-loss: the updates are too large to settle: it is chance where training ends
-  --lr {lr:g} --min_lr 0 --max_grad_norm 1; or a larger --batch_size
+  {rate} --max_grad_norm 1; or a larger --batch_size
   explains: loss-spikes
 [README_next.md#gru-lstm-transformer]
 shut-gates: a forget gate at its end keeps nothing of the state, or all of it
@@ -79,11 +78,12 @@ shut-gates: a forget gate at its end keeps nothing of the state, or all of it
   explains: vanishing-gradient, missing-short-lengths, too-few-steps, learning-rate-*
 vanishing-gradient: the answer cannot teach the network what to do with the first tokens
   {flags}; or shorter sequences (--min_seq_len 1)
-  explains: missing-short-lengths
+  explains: missing-short-lengths, gradient-*, too-few-steps
 [README_next.md#why-single-digits-change-everything]
 missing-short-lengths: the label of a single token names the state that it leads to; without such
     sequences each state is seen only through others, and may never become one stable state
   --min_seq_len 1
+  explains: too-few-steps
 [README_next.md#your-own-sequences]
 evaluation-labels-wrong: the evaluation calls the classes by other names than the training
   give both files one list of classes, in one order

@@ -33,7 +33,7 @@ COMMAND = "python -m rnn_tutorial.experiments.doctor_advice"
 NUM_SEEDS = 5
 _SUM = (
     "--max_number 4 --min_seq_len 1 --max_seq_len 3 --hidden_dim 32 --batch_size 32 --lr 0.005 "
-    "--min_lr 0 --total_steps 1200 --eval_every 300"
+    "--total_steps 1200 --eval_every 300"
 )
 _LONG = (
     "--max_number 1 --min_seq_len 12 --max_seq_len 12 --hidden_dim 32 --batch_size 32 --lr 0.005"
@@ -41,14 +41,11 @@ _LONG = (
 FAULTS = {
     "not-finite-loss": RunCase(f"{_SUM} --nonlinearity relu --optimizer sgd --lr 90"),
     "learning-rate-too-high": RunCase(f"{_SUM} --lr 1"),
-    "learning-rate-too-low": RunCase(f"{_SUM} --lr 1e-5"),
+    "learning-rate-too-low": RunCase(f"{_SUM} --lr 1e-5 --min_lr 0"),
     "learning-rate-falls-too-early": RunCase(
-        f"{_SUM} --scheduler step --lr_step_every 10 --lr_factor 0.1"
+        f"{_SUM} --scheduler step --lr_step_every 10 --lr_factor 0.1 --min_lr 0"
     ),
-    "warmup-too-long": RunCase(
-        f"{_SUM} --warmup_step 1200000 --total_steps 2000000 "
-        "--early_stopping_patience 2 --eval_every 500"
-    ),
+    "warmup-too-long": RunCase(f"{_SUM} --lr 0.0005 --warmup_step 1190"),
     "stopped-too-early": RunCase(f"{_SUM} --early_stopping_patience 1 --eval_every 20 --lr 0.0005"),
     "too-few-steps": RunCase(f"{_SUM} --lr 0.0003 --scheduler constant --total_steps 1000"),
     "batch-too-small": RunCase(f"{_SUM} --batch_size 1 --lr 0.02 --scheduler constant"),

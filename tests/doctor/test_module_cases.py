@@ -54,7 +54,9 @@ class WeightsInForward(Net):
 
 
 class LateLayer(Net):
-    hidden = None
+    def __init__(self):
+        super().__init__()
+        self.hidden = None
 
     def forward(self, x, lengths):
         state = self.state(x, lengths)
@@ -115,9 +117,13 @@ class SharedLayers(Net):
 
 
 class Cosine(Net):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(10, 4, bias=False)
+
     def forward(self, x, lengths):
         state = self.state(x, lengths)[:, None]
-        return F.cosine_similarity(state, self.fc.weight[None], dim=-1) + 0 * self.fc.bias
+        return F.cosine_similarity(state, self.fc.weight[None], dim=-1)
 
 
 class CappedScores(Net):
@@ -175,6 +181,19 @@ class OneLogitSqueezed(OneLogit):
         return super().forward(x, lengths).squeeze()
 
 
+class Classes(Net):
+    """The classes in place of their scores."""
+
+    def forward(self, x, lengths):
+        return super().forward(x, lengths).argmax(1)
+
+
+class HalfInFloat32(Net):
+    def forward(self, x, lengths):
+        state = self.state(x, lengths)
+        return self.fc(F.layer_norm(state.float(), (10,)).type_as(state) + state)
+
+
 class FixedWidth(Net):
     """A linear map over the states of all twenty steps."""
 
@@ -209,12 +228,26 @@ TIGHT = {"lengths": False}
         (LossInTraining, {}, ""),
         (OneLogit, {}, ""),
         (OneLogitSqueezed, {}, "wrong-shape"),
+        (Classes, {}, "wrong-shape"),
+        (HalfInFloat32, {}, ""),
         (FixedWidth, TIGHT, ""),
     ],
 )
 def test_near_cases_are_told_apart(factory, options, name):
     torch.manual_seed(0)
     assert list(found(factory(), vocab_size=12, **options)) == ([name] if name else [])
+
+
+@pytest.mark.parametrize("place", ["meta", "traced"])
+def test_what_cannot_be_examined_is_no_certain_fault(place):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Embedding(13, 4), nn.Flatten(), nn.Linear(28, 3))
+    if place == "meta":
+        module = module.to("meta")
+    else:
+        module = torch.jit.trace(module, torch.ones(9, 7, dtype=torch.long))
+    names = found(module, vocab_size=12, lengths=False)
+    assert "certain" not in names.values() and ("cannot-call" in names) == (place == "meta")
 
 
 def test_what_was_looked_at_and_what_was_not_is_said():

@@ -255,11 +255,12 @@ def test_without_an_evaluation_a_length_can_be_asked():
 @pytest.mark.parametrize(
     ("run", "advice"),
     [
-        (stuck(lr=0.03), "--lr 0.003 --min_lr 0"),
-        (stuck(lr=3.0), "--lr 0.005 --min_lr 0"),
-        (stuck(momentum=0.999, **SGD), "--lr 0.03 --min_lr 0 --momentum 0.9"),
+        (stuck(lr=0.03), "--lr 0.003"),
+        (stuck(lr=3.0), "--lr 0.005"),
+        (stuck(momentum=0.999, **SGD), "--lr 0.03 --momentum 0.9"),
         (make((2.3, None), (), lr=0.0005), "--lr 5e-05 --min_lr 0 --max_grad_norm 1"),
         (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002), "--lr 6.7e-05 --min_lr 0"),
+        (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002, scheduler="constant"), "--lr 6.7e-05 --max"),
     ],
 )
 def test_the_advised_learning_rate_is_allowed(run, advice):
@@ -455,3 +456,31 @@ def test_the_sentences_about_recipes_are_true_of_the_committed_results():
     runs = json.loads(path.read_text())["variants"]["sota_warmup"]["runs"]
     worst = min(run["accuracy"] for run in runs)
     assert (10 * worst - 1) / 9 > LEARNED
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "is_named"),
+    [
+        (0.01, 0.2, True),
+        (0.3, 0.2, True),
+        (0.01, 0.6, True),
+        (0.01, 0.95, False),
+        (1.8, 0.2, False),
+    ],
+)
+def test_learning_by_heart_is_told_from_learning(tmp_path, loss, accuracy, is_named):
+    rows = [(i % 7, i % 11, (i * i) % 7) for i in random.Random(0).choices(range(770), k=1200)]
+    lines = [f"{(a + b + c) % 7}\t{a} {b} {c}\n" for a, b, c in rows]
+    (tmp_path / "a.tsv").write_text("".join(lines[:600]))
+    (tmp_path / "b.tsv").write_text("".join(lines[600:]))
+    files = {"train_file": str(tmp_path / "a.tsv"), "eval_file": str(tmp_path / "b.tsv")}
+    run = make((loss,) * 10, (accuracy,) * 3, min_seq_len=3, max_seq_len=3, **files)
+    assert ("overfitting" in names(run)) == is_named
+
+
+def test_classes_under_other_names_in_evaluation_are_found(tmp_path):
+    path = write_examples(tmp_path / "a.tsv", [str(i % 7) for i in range(77)] * 8)
+    by_label = {"0": {"1": 50}, "1": {"0": 49, "1": 1}, "2": {"2": 50}}
+    evaluation = {"exact": True, "answers_by_label": by_label}
+    run = make((0.01,) * 10, (0.1,) * 3, evaluation=evaluation, train_file=path, eval_file=path)
+    assert "evaluation-labels-wrong" in names(run)
