@@ -1,20 +1,22 @@
-"""What is wrong with a training run, or with your module, data or training step?
+"""What is wrong with a training run, or with your module, data or training loop?
 
     python -m rnn_tutorial.diagnose output/baseline
     python -m rnn_tutorial.diagnose output/solved --length 1000
     python -m rnn_tutorial.diagnose --module my_net.py:make_net --vocab_size 10
-    python -m rnn_tutorial.diagnose --data my_data.py:make_loader --evaluation my_data.py:make_test
     python -m rnn_tutorial.diagnose --step my_loop.py:make_step
+    python -m rnn_tutorial.diagnose --data my_data.py:make_loader --evaluation my_data.py:make_test
+    python -m rnn_tutorial.diagnose my_labels.tsv --eval my_test.tsv
     python -m rnn_tutorial.diagnose --self_test
 
-Each finding says what was seen, what it means, what to try, and how sure the doctor is. The exit
-status is 0 without findings and 1 with some.
+Each finding says what was seen, what it means, what to try, where to read on, and how sure the
+doctor is. Without findings it says what it looked at. The exit status is 0 without findings, 1 with
+some, and 2 where your code fails. Installed with pip, the command is called rnn-doctor, too;
+rnn_tutorial/doctor/README.md says more.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
+import contextlib
 import json
 import os
 import sys
@@ -24,13 +26,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from rnn_tutorial.doctor.data_checks import check_data
+from rnn_tutorial.doctor.data_rows import is_label_file
 from rnn_tutorial.doctor.evidence import read_evidence
-from rnn_tutorial.doctor.findings import Finding, describe
-from rnn_tutorial.doctor.loop_checks import check_data, check_step
+from rnn_tutorial.doctor.findings import Report, describe
+from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
-from rnn_tutorial.doctor.run_checks import check_run, describe_run
+from rnn_tutorial.doctor.run_checks import check_run
+from rnn_tutorial.doctor.user_code import find_named, make_named
 from rnn_tutorial.experiments.doctor_self_test import all_cases, is_as_expected, run_self_test
 from rnn_tutorial.runs.folder import write_json
 from rnn_tutorial.runs.processes import choose_num_threads
@@ -43,41 +47,12 @@ SUBJECTS = {
     "self_test": "--self_test",
 }  # fmt: skip
 BELONGS_TO = {
-    "length": "run", "vocab_size": "module", "evaluation": "data", "num_seeds": "self_test",
+    "length": "run", "eval": "run", "vocab_size": "module data", "padding_id": "module data",
+    "num_features": "module", "time_major": "module", "lengths": "module",
+    "no_lengths": "module", "call": "module", "evaluation": "data", "num_seeds": "self_test",
     "jobs": "self_test",
 }  # fmt: skip
 _NUM_SEEDS = 5
-
-
-def call_factory(place: str, flag: str) -> Any:
-    """What the function that PATH:FACTORY names returns.
-
-    Args:
-        place: a Python file and a function in it, such as "my_net.py:make_net".
-        flag: where the user gave it, for the error message.
-
-    Raises:
-        ValueError: there is no such file or function, or it needs arguments or returns None.
-    """
-    path, _, name = place.rpartition(":")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or not Path(path).is_file():
-        raise ValueError(f"{flag} {place!r} is not PATH:FACTORY with the path of a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(Path(path).parent.resolve()))  # so that it can import its neighbours
-    sys.modules[spec.name] = module  # where dataclasses look for the names in annotations
-    spec.loader.exec_module(module)
-    factory = getattr(module, name, None)
-    if not callable(factory) or isinstance(factory, nn.Module):
-        raise ValueError(f"{flag} {place!r}: {path!r} has no function {name!r}")
-    try:
-        inspect.signature(factory).bind()
-    except TypeError as error:
-        raise ValueError(f"{flag} {place!r}: {name!r} gets no arguments, but: {error}") from None
-    made = factory()
-    if made is None:
-        raise ValueError(f"{flag} {place!r} returns None; is a return statement missing?")
-    return made
 
 
 def _self_test(flags: Any) -> int:
@@ -103,17 +78,34 @@ def _self_test(flags: Any) -> int:
     return status
 
 
-def _check_code(subject: str, flags: Any) -> list[Finding]:
-    """The findings of the user's module, data or step."""
-    if subject == "module":
-        if flags.vocab_size is None:
-            raise ValueError("--module needs --vocab_size, the number of tokens without padding")
-        return check_module(call_factory(flags.module, "--module"), flags.vocab_size)
-    if subject == "data":
-        is_compared = flags.evaluation is not None
-        evaluation = call_factory(flags.evaluation, "--evaluation") if is_compared else None
-        return check_data(call_factory(flags.data, "--data"), evaluation)
-    return check_step(call_factory(flags.step, "--step"))
+def _check_code(subject: str, flags: Any) -> Report:
+    """What is found in the user's module, data or step; what they print goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):
+        if subject == "module":
+            return _check_module(flags)
+        if subject == "step":
+            return check_step(make_named(flags.step, "--step"))
+        evaluation = flags.evaluation
+        evaluation = None if evaluation is None else make_named(evaluation, "--evaluation")
+        data = make_named(flags.data, "--data")
+        return check_data(data, evaluation, flags.vocab_size, flags.padding_id)
+
+
+def _check_module(flags: Any) -> Report:
+    names = ("vocab_size", "num_features", "padding_id", "time_major", "lengths")
+    options = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+    if len({"vocab_size", "num_features"} & set(options)) != 1:
+        raise ValueError(
+            "--module needs --vocab_size, the number of tokens without padding, or --num_features, "
+            "the size of the vectors that it reads instead"
+        )
+    if flags.no_lengths:
+        if flags.lengths:
+            raise ValueError("--lengths and --no_lengths exclude each other")
+        options["lengths"] = False
+    if flags.call is not None:
+        options["call"] = find_named(flags.call, "--call")
+    return check_module(make_named(flags.module, "--module"), **options)
 
 
 def _subject(flags: Any) -> str:
@@ -125,9 +117,11 @@ def _subject(flags: Any) -> str:
         raise ValueError("give one of RUN, --module, --data, --step and --self_test")
     for name, owner in BELONGS_TO.items():
         value = getattr(flags, name)
-        if value is not None and owner != given[0]:
-            raise ValueError(f"--{name} {value} goes with {SUBJECTS[owner]} only")
-        if isinstance(value, int) and value < 1:
+        if value is not None and given[0] not in owner.split():
+            owners = " or ".join(SUBJECTS[subject] for subject in owner.split())
+            typed = name if value is True else f"{name} {value}"
+            raise ValueError(f"--{typed} goes with {owners} only")
+        if isinstance(value, int) and value < 1 and name != "padding_id":
             raise ValueError(f"--{name} {value} must be a whole number of at least 1")
     if isinstance(flags.json, str) and given[0] != "self_test":
         raise ValueError(
@@ -137,40 +131,62 @@ def _subject(flags: Any) -> str:
     return given[0]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Diagnose as the command line says; returns the exit status."""
-    parser = CommandLineParser(prog="python -m rnn_tutorial.diagnose", description=__doc__)
+def _add_flags(parser: CommandLineParser) -> None:
     add = parser.add_argument
-    add("run", nargs="?", metavar="RUN", help="a run's folder, a folder of runs, or a checkpoint")
+    run_help = "a run's folder, a folder of runs, a checkpoint, or a file of labelled examples"
+    add("run", nargs="?", metavar="RUN", help=run_help)
+    add("--eval", metavar="FILE", help="the examples that such a file is evaluated on")
     add("--length", type=int, metavar="N", help="the run must give right answers at this length")
-    place = "PATH:FACTORY"
-    add("--module", metavar=place, help="check the nn.Module that it returns, called (x, lengths)")
+    place = "PATH:NAME"
+    add("--module", metavar=place, help="check this nn.Module, or the one that a function returns")
     add("--vocab_size", type=int, metavar="V", help="number of tokens that the module knows")
-    add("--data", metavar=place, help="check its samples (input_seq, seq_length, target)")
+    add("--num_features", type=int, metavar="F", help="the module reads vectors of F real numbers")
+    add("--padding_id", type=int, metavar="P", help="what stands behind the end of a row of tokens")
+    flag = {"action": "store_true", "default": None}
+    add("--time_major", **flag, help="the module takes (T, N), not (N, T)")
+    add("--lengths", **flag, help="the module takes (x, lengths); by default it is found out")
+    add("--no_lengths", **flag, help="the module takes x alone; all rows have one length")
+    add("--call", metavar=place, help="a function of (module, x, lengths) that returns its scores")
+    add("--data", metavar=place, help="check its samples or batches (x, lengths, targets)")
     add("--evaluation", metavar=place, help="evaluation data to compare with --data")
-    add("--step", metavar=place, help="check the training step that it returns, a function")
+    add("--step", metavar=place, help="check the training step that a function returns")
     add("--self_test", action="store_true", help="try the doctor on every fault that it knows")
     add("--num_seeds", type=int, metavar="N", help=f"of the self-test (default: {_NUM_SEEDS})")
     add("--jobs", type=int, metavar="N", help="runs of it at a time (default: one per core)")
     json_help = "print JSON, or write it to FILE (--self_test only)"
     add("--json", nargs="?", const=True, metavar="FILE", help=json_help)
+
+
+def _check_run(flags: Any) -> Report:
+    """What is found in a run, or in a label file."""
+    if is_label_file(flags.run):
+        if flags.length is not None:
+            raise ValueError(f"--length {flags.length} goes with the folder of a run only")
+        return check_data(Path(flags.run), flags.eval and Path(flags.eval))
+    if flags.eval is not None:
+        raise ValueError(f"--eval {flags.eval} goes with a file of labelled examples only")
+    return check_run(read_evidence(flags.run, flags.length))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Diagnose as the command line says; returns the exit status."""
+    is_installed = Path(sys.argv[0]).stem == "rnn-doctor"
+    prog = "rnn-doctor" if is_installed else "python -m rnn_tutorial.diagnose"
+    parser = CommandLineParser(prog=prog, description=__doc__)
+    _add_flags(parser)
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())
     try:
         subject = _subject(flags)
         if subject == "self_test":
             return _self_test(flags)
-        if subject == "run":
-            evidence = read_evidence(flags.run, flags.length)
-            findings = check_run(evidence)
-            text = describe_run(evidence, findings)
-        else:
-            findings = _check_code(subject, flags)
-            text = describe(findings)
+        report = _check_run(flags) if subject == "run" else _check_code(subject, flags)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(json.dumps([asdict(finding) for finding in findings]) if flags.json else text)
-    return 1 if findings else 0
+    findings = [asdict(finding) for finding in report.findings]
+    as_json = {**report._asdict(), "findings": findings}
+    print(json.dumps(as_json) if flags.json else describe(*report))
+    return 1 if report.findings else 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import benchmark, certify, diagnose, evaluate, page
 from rnn_tutorial.experiments import __main__ as experiments
-from rnn_tutorial.experiments import lesson, who_did_it
+from rnn_tutorial.experiments import doctor_judge, lesson, who_did_it
 from rnn_tutorial.experiments.__main__ import READMES
 from rnn_tutorial.experiments.doctor_self_test import all_cases
 from rnn_tutorial.experiments.lesson import converse
@@ -104,11 +104,12 @@ def run_experiments(arguments, folder):
 
 
 def run_diagnose(arguments, folder):
-    """The module of the text has findings; whether a run of a few steps has does not matter."""
+    """The texts' own files have findings; whether a run of a few steps has does not matter."""
     module = next(block for block in blocks("README.md", "python") if "class Mine" in block)
     (folder / "my_net.py").write_text(f"import torch\nfrom torch import nn\n\n\n{module}")
+    (folder / "mine.py").write_text(blocks("rnn_tutorial/doctor/README.md", "python")[0])
     status = diagnose.main(arguments)
-    assert status == 1 if "--module" in arguments else status in (0, 1)
+    assert status == 1 if "my_net.py:Mine" in arguments else status in (0, 1)
 
 
 TINY = {
@@ -336,6 +337,7 @@ def test_the_readmes_name_only_flags_that_exist(capsys):
         experiments,
         lesson,
         diagnose,
+        doctor_judge,
         who_did_it,
     ):
         with pytest.raises(SystemExit):

@@ -5,6 +5,7 @@ Shapes: N sequences, T steps, C classes.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import statistics
@@ -18,8 +19,8 @@ import numpy as np
 import torch
 
 from rnn_tutorial.data.examples import guessing_loss, label_shares
+from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.loop_checks import check_data
 from rnn_tutorial.doctor.states import StateSummary, summarize_states
 from rnn_tutorial.evaluation.result import recorded_evaluation
 from rnn_tutorial.evaluation.scorer import Scorer
@@ -38,6 +39,8 @@ from rnn_tutorial.tasks.choose import load_task, make_task
 from rnn_tutorial.tasks.task import Task
 
 LEARNED = 0.4  # skill; the worst of 20 seeds of sota_warmup has 0.47, chance 0
+FITS = 0.3  # of the loss of guessing; a network with a skill of LEARNED has about 0.6
+FITS_MORE = 0.7  # of the same, where the answers to other examples are hardly better than guesses
 ENOUGH_STEPS = 1000  # updates after the warmup; by then half of the seeds of `solved` are perfect
 LONG_SEQUENCES = 200  # at the asked length: when all are right the 95 % interval begins at 98 %
 MAX_LENGTH = 100_000  # the longest that may be asked: 160 MB of sequences, read in seconds
@@ -94,6 +97,26 @@ class Evidence:
         """Mean of the last tenth of the logged losses."""
         losses = self.of("loss")
         return statistics.fmean(losses[-max(1, len(losses) // 10) :])
+
+    @property
+    def loss_by_part(self) -> list[float]:
+        """Mean of the logged losses in each tenth of the run; fewer parts of a short one."""
+        losses = self.of("loss")
+        count = min(10, len(losses))
+        edges = [len(losses) * i // count for i in range(count + 1)]
+        return [statistics.fmean(losses[a:b]) for a, b in itertools.pairwise(edges)]
+
+    @property
+    def fits_training(self) -> bool:
+        """True if the loss of training is far below guessing, whatever evaluation says."""
+        share = self.final_loss / self.chance_loss
+        is_guessing = bool(self.files and self.accuracies) and self.skill < 0.15
+        return share < FITS or (is_guessing and share < FITS_MORE)
+
+    @property
+    def is_stuck(self) -> bool:
+        """True if it had enough updates and learned neither its training examples nor others."""
+        return self.failed_to_learn and not self.fits_training
 
     @property
     def label_shares(self) -> Sequence[float]:
@@ -247,13 +270,8 @@ def read_files(task: Task | None) -> Files | None:
         split = task.read_examples()
     except ValueError:
         return None
-    classes = {name: i for i, name in enumerate({*split[0].labels, *split[1].labels})}
-    samples = (
-        [(x, len(x), classes[name]) for x, name in zip(part.tokens, part.labels, strict=True)]
-        for part in split
-    )
-    # No workers read a file, so lines that repeat in order are not their fault.
-    findings = [finding for finding in check_data(*samples) if finding.name != "duplicated-workers"]
+    # Training shuffles the lines, so their order is no fault.
+    findings = [f for f in check_data(*split).findings if f.name != "sorted-by-class"]
     return Files([*label_shares(split[0]).values()], findings)
 
 

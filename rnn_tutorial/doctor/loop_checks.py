@@ -1,263 +1,259 @@
-"""Faults of a training loop outside the network: the data that it reads, the graph that it keeps.
+"""Faults of a training loop: the updates that it makes, and what it makes them of.
 
-    from rnn_tutorial.doctor.loop_checks import check_data, check_step
-    print(describe(check_data(training_loader, evaluation_loader)))
+    from rnn_tutorial.doctor.loop_checks import check_step
 
     def step():
-        global hidden
-        scores, hidden = net(next(batches), hidden)
+        scores = net(next(batches))
         ...
         return loss
 
-    print(describe(check_step(step)))
+    print(describe(*check_step(step)))
 
-Nothing is assumed about the task, except for `shifted-labels` that equal inputs have equal labels.
-If there is a label rule, it is checked too.
+Nothing is assumed about the task.
 """
 
 from __future__ import annotations
 
-import itertools
+import gc
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
-from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.findings import Finding, Report, rank, user_error
+from rnn_tutorial.doctor.loop_facts import Weight, held_by
+from rnn_tutorial.doctor.loop_findings import found
+from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, Watch
 
-Tokens = tuple[int, ...]
-Samples = Sequence[tuple[Tokens, int]]  # tokens and label
-Rule = Callable[[Tokens], int]  # the right label
-
-_NUM_SAMPLES = 4096  # looked at, and compared at each distance in some 50 ms
-_MIN_REPEATED = 50  # repeated inputs below which nothing is said about their labels
-_TWICE = 0.25  # share of samples equal to one at a fixed distance; two equal workers give 1/2
-_LEAKED = 0.1  # evaluation samples seen in training, beyond what chance repeats
-_CONTRADICTED = 0.2  # share of repeated inputs whose label is not their most frequent one
-_SHIFTS = (1, -1, 2, -2)
-_FOREIGN_LENGTHS = 0.05  # share of evaluation samples of lengths that training does not have
-WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
-# What PyTorch says about a kept graph; the second, if optimizer.step() ran with retain_graph=True.
-_MESSAGES = ("backward through the graph a second time", "modified by an inplace operation")
-_NUM_STEPS = 6  # that are tried
-_GROWN = 2.0  # a state that keeps its history makes the last of six graphs six times the first
+_SECOND_TIME = "backward through the graph a second time"  # as PyTorch says it
+_LARGE, _SMALL = 0.3, 1e-6  # norm of an update divided by that of the weights
+_VANISHED = 0.02  # of the largest learning rate
 
 
-def check_data(
-    training: Iterable[Any],
-    evaluation: Iterable[Any] | None = None,
-    *,
-    rule: Rule | None = None,
-) -> list[Finding]:
-    """Look at the first samples of training and evaluation data, in the order in which they come.
+def check_step(made: Any) -> Report:
+    """Make some training steps, and see what they do to the parameters.
 
     Args:
-        training: samples `(input_seq, seq_length, target)`, or batches `(x, seq_lengths, targets)`
-            with x of shape (N, T), such as a DataLoader gives. It may be endless.
-        evaluation: the same, or None.
-        rule: gives the right label of a sequence; None if there is no rule.
+        made: a function that makes one update and returns its loss, a generator that yields it, or
+            a tuple of one of them, the model (or a list of tensors) and any number of optimizers.
+
+    Returns:
+        The findings, what was looked at, and what was not.
 
     Raises:
-        ValueError: data of another form, or none.
+        ValueError: made is something else, the user's code raises, or nothing is trained.
     """
-    samples = _take(training, "training")
-    findings = [*_find_shifted_labels(samples, rule), *_find_duplicates(samples)]
-    if evaluation is not None:
-        held_out = _take(evaluation, "evaluation")
-        findings += _find_shared_samples(samples, held_out)
-        findings += _find_foreign_lengths(samples, held_out)
-        half = 0.5 * 1.96 / math.sqrt(len(held_out))  # normal interval at an accuracy of one half
-        if len(held_out) < _NUM_SAMPLES and 2 * half >= WIDE_INTERVAL:
-            findings.append(small_evaluation(len(held_out), f"±{half:.0%} at an accuracy of 50 %"))
-    return findings
+    watch = Watch(made)
+    watch.run()
+    if not watch.steps and watch.error is None:
+        raise ValueError("--step: the loop ends before its first step")
+    findings = list(_check_graph(watch))
+    if watch.error is not None and not findings:
+        raise user_error(watch.error) from watch.error
+    findings += [*_check_updates(watch), *_check_surroundings(watch)]
+    if not (findings or watch.weights):
+        raise ValueError(f"--step: {len(watch.steps)} calls used no tensor that needs a gradient")
+    num_steps = len(watch.steps)
+    looked_at = [
+        f"steps: {num_steps}, each with its loss, its graph, and what is kept in memory",
+        f"tensors with a gradient: {len(watch.weights)}, their gradients and updates",
+        f"optimizers: {len(watch.optimizers)}, their learning rates; ways of clipping: "
+        f"{len(watch.clippings)}",
+        f"modules: {len(watch.modes)}, their training mode; shapes in the loss; equal batches",
+    ]
+    not_asked = ["the data themselves (--data), the network (--module)"]
+    if watch.is_cut_short or num_steps < 16:
+        not_asked.append(f"what needs more than {num_steps} steps to be seen")
+    return Report(rank(findings), looked_at, not_asked)
 
 
-def _take(data: Iterable[Any], name: str) -> Samples:
-    """The first samples, whether data gives samples or batches."""
-    samples = list(itertools.islice(_each_sample(data, name), _NUM_SAMPLES))
-    if not samples:
-        raise ValueError(f"the {name} data are empty; at least one sample is needed")
-    return samples
+def _check_graph(watch: Watch) -> Iterator[Finding]:
+    """Graphs that are cut off, or outlive their step."""
+    last = watch.steps[-1] if watch.error is None else watch.step
+    reached = [s.reached for s in (*watch.steps, last) if s.reached < math.inf]
+    is_second = len(watch.steps) > 0 and _SECOND_TIME in str(watch.error)
+    is_window = len(set(reached)) > 1  # truncated backpropagation lets go of the oldest
+    if is_second or (last.reached < math.inf and not is_window):
+        number, first = len(watch.steps) + (watch.error is not None), min(reached, default=0) + 1
+        seen = f"the graph grows: backward in step {number} goes through that of step {first}"
+        yield found("state-not-detached", seen)
+    if watch.error is not None and watch.num_without_graph:
+        yield found("loss-detached", "backward was called on a loss without a graph")
+    old = watch.steps[:-2]
+    if len(old) >= 4 and all(step.marks for step in old):
+        gc.collect()  # takes a while
+        if all(step.marks for step in old):
+            yield found("graph-kept", f"the graphs of all {len(old)} steps are in memory")
 
 
-def _each_sample(data: Iterable[Any], name: str) -> Iterator[tuple[Tokens, int]]:
-    if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
-        raise ValueError(
-            f"the {name} data are of type {type(data).__name__}; allowed is what a for loop takes"
-        )
-    for item in data:
-        try:
-            x, lengths, targets = item
-            is_batch = isinstance(x, torch.Tensor | np.ndarray) and x.ndim == 2
-            rows = zip(x, lengths, targets, strict=True) if is_batch else [(x, lengths, targets)]
-            for row, length, target in rows:
-                tokens = row.tolist() if hasattr(row, "tolist") else list(row)
-                if not 1 <= int(length) <= len(tokens):
-                    raise ValueError
-                yield tuple(tokens[: int(length)]), int(target)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"the {name} data give {type(item).__name__} {str(item)[:60]!r}; allowed are "
-                "(input_seq, seq_length, target) with 1 <= seq_length <= len(input_seq), "
-                "and batches of them with input_seq (N, T)"
-            ) from None
-
-
-def _find_shifted_labels(samples: Samples, rule: Rule | None) -> Iterator[Finding]:
-    """Equal inputs must have equal labels, and a rule must give them."""
-    wrong = _share_wrong(samples, rule)
-    if wrong is None or wrong < _CONTRADICTED:
+def _check_updates(watch: Watch) -> Iterator[Finding]:
+    """From the loss to its gradient, from the gradient to the update: the first break is named."""
+    num_steps, num_backward = len(watch.steps), watch.num_backward
+    weights = [weight for weight in watch.weights.values() if len(weight.steps) > 1]
+    given = [weight for weight in weights if weight.num_gradients]
+    moved = [weight for weight in weights if weight.num_updates]
+    if not num_backward:
+        parameters = [p for module in watch.modes for p in module.parameters()]
+        if not moved and weights:
+            yield found("no-backward", f"no backward in {num_steps} steps, and nothing moved")
+        elif not moved and any(p.requires_grad for p in parameters):
+            yield found("loss-detached", "the network is called without gradients")
         return
-    of_what = "labels of repeated inputs differ from the most frequent one of the same input"
-    seen = f"{wrong:.0%} of the {'labels break the rule' if rule else of_what}"
-    confidence = "certain" if rule else "likely"
-    for shift in _SHIFTS:
-        x_first, y_first = max(0, -shift), max(0, shift)
-        pairs = zip(samples[x_first:], samples[y_first:], strict=False)
-        remaining = _share_wrong([(x, y) for (x, _), (_, y) in pairs], rule)
-        if remaining is not None and remaining < wrong / 4:
-            direction = "later" if shift > 0 else "earlier"
-            seen += f"; with the label {abs(shift)} {direction} it is {remaining:.0%}"
-            confidence = "certain"
-            break
-    yield Finding(
-        "shifted-labels",
-        seen,
-        "inputs and labels are paired wrongly, so there is nothing to learn but guessing",
-        "read input and label from the same sample; sort, filter and shuffle them together",
-        confidence,
-    )
-
-
-def _share_wrong(samples: Samples, rule: Rule | None) -> float | None:
-    """Share of labels that break the rule or, without one, differ from that of an equal input."""
-    if rule and samples:
-        return sum(rule(x) != y for x, y in samples) / len(samples)
-    labels_of = defaultdict(Counter)
-    for x, y in samples:
-        labels_of[x][y] += 1
-    repeated = [labels for labels in labels_of.values() if labels.total() > 1]
-    total = sum(labels.total() for labels in repeated)
-    if total < _MIN_REPEATED:
-        return None
-    return 1 - sum(labels.most_common(1)[0][1] for labels in repeated) / total
-
-
-def _find_duplicates(samples: Samples) -> Iterator[Finding]:
-    """Samples that equal the one a fixed number of places before, far more often than others do.
-
-    Two workers that draw the same stream give every batch twice: half of the samples equal the one
-    a batch before. Chance repeats short inputs at every distance alike.
-    """
-    ids: dict[tuple[Tokens, int], int] = {}
-    numbers = np.array([ids.setdefault(sample, len(ids)) for sample in samples])
-    half = len(numbers) // 2
-    if half < _MIN_REPEATED:
+    if not given:
+        passing = [w.tensor for w in watch.weights.values() if w.num_gradients]
+        is_rebuilt = any(isinstance(tensor, nn.Parameter) for tensor in passing)
+        if num_steps == 1 or (moved and (is_rebuilt or not watch.optimizers)):
+            return  # too little to say, or gradients that are not PyTorch's
+        if is_rebuilt:
+            seen = "each step makes and uses a network of its own"
+            yield found("parameters-never-moved", seen, "possible")
+        else:
+            is_cut = not weights or watch.num_without_graph
+            reason = "no parameter of the network got a gradient" if is_cut else "all are zero"
+            seen = f"backward was called {num_backward} times: {reason}"
+            yield found("loss-detached", seen, "certain" if is_cut else "likely")
         return
-    shares = [(numbers[lag:] == numbers[:-lag]).mean() for lag in range(1, half + 1)]
-    share, usual = max(shares), float(np.median(shares))
-    if share - usual >= _TWICE:
-        yield Finding(
-            "duplicated-workers",
-            f"{share:.0%} of the samples equal the one {shares.index(share) + 1} places before (at "
-            f"other distances {usual:.1%})",
-            "every worker draws the same samples, so a batch brings few new ones or none",
-            "in __iter__ divide the samples by get_worker_info(), and seed each worker with its id",
+    lost = [w for w in given if w.num_lost >= max(2, w.num_held / 2)]
+    if 2 * len(lost) >= len(given):
+        is_all = len(lost) == sum(w.num_held > 0 for w in given)
+        seen = f"the gradients of {len(lost)} of {len(given)} parameters were zeroed before a step"
+        yield found("gradient-zeroed-before-step", seen, "certain" if is_all else "possible")
+        if is_all:
+            return
+    if not moved and not watch.optimizers:
+        name = "no-step" if _has_optimizer(given) else "nothing-moved"
+        seen = f"{num_steps} steps called backward {num_backward} times, and nothing moved"
+        yield found(name, seen, "certain" if num_steps >= 16 else "likely")
+        return
+    never = [w for w in given if not (w.num_updates or w.num_held) and w.num_gradients > 1]
+    if any(isinstance(w.tensor, nn.Parameter) for w in given):  # else tensors are the inputs
+        never = [w for w in never if isinstance(w.tensor, nn.Parameter)]
+    if never:
+        shapes = ", ".join(str(tuple(w.tensor.shape)) for w in never[:3])
+        seen = f"{len(never)} of {len(given)} parameters with a gradient never moved: {shapes}"
+        yield found(
+            "parameters-never-moved", seen, "likely" if _has_optimizer(never) else "certain"
+        )
+    mixed = [w for w in moved if w.num_mixed >= max(2, w.num_updates / 2)]
+    if mixed:
+        seen = f"{len(mixed)} of {len(moved)} parameters are updated by used gradients and new ones"
+        yield found("gradient-not-zeroed", seen)
+    if moved or not never:
+        yield from _check_rates(watch)
+        yield from _check_sizes(watch)
+
+
+def _has_optimizer(weights: Sequence[Weight]) -> bool:
+    """True if there is an optimizer that holds one of them, though it made no step."""
+    ids = {id(weight.tensor) for weight in weights}
+    return any(id(tensor) in ids for each in _living(Optimizer) for tensor in held_by(each))
+
+
+def _living(kind: type) -> list[Any]:
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), kind)]
+
+
+def _check_rates(watch: Watch) -> Iterator[Finding]:
+    """A learning rate that falls to nothing and stays there, and optimizers made anew."""
+    all_rates = []
+    for first, optimizers in watch.optimizers.items():
+        rates = [step.rates[first] for step in watch.steps if first in step.rates]
+        all_rates.append(rates)
+        states = [v for o in optimizers for s in o.state.values() for v in s.values()]
+        has_memory = any(isinstance(value, Tensor) for value in states)
+        if len(optimizers) >= max(3, 0.8 * len(rates)) and has_memory:
+            seen = f"{len(optimizers)} optimizers made {len(rates)} steps"
+            yield found("optimizer-rebuilt", seen)
+    if not watch.optimizers:  # updates by hand
+        steps = [step for step in watch.steps if step.gradient]
+        all_rates.append([math.sqrt(step.update / step.gradient) for step in steps])
+    for rates in [r for r in all_rates if len(r) >= 6 and max(r) > 0]:
+        half = len(rates) // 2
+        start, middle, end = (math.log(max(rates[i], 1e-30)) for i in (0, half, -1))
+        falls = start - middle, middle - end
+        is_steady = falls[1] > 0 and 0.3 < falls[0] / falls[1] < 3 and sum(falls) > math.log(5)
+        fallen = [rate <= _VANISHED * max(rates) for rate in rates]
+        if is_steady or (fallen[-1] and sum(fallen) >= len(rates) / 4):
+            seen = f"it goes from {max(rates):.2g} to {rates[-1]:.2g} in {len(rates)} updates"
+            yield found("learning-rate-vanishes", seen, "certain" if fallen[-1] else "likely")
+
+
+def _check_sizes(watch: Watch) -> Iterator[Finding]:
+    """Updates that are too small, too large, or in the wrong direction."""
+    shares = [math.sqrt(s.update / (s.length or 1)) for s in watch.steps if s.update != 0]
+    losses = [step.losses[-1] for step in watch.steps if step.losses]
+    rates = [max(step.rates.values()) for step in watch.steps if step.rates]
+    largest, is_rising = max(shares, default=0), bool(rates) and rates[-1] > 1.5 * rates[0]
+    if largest <= _SMALL and not is_rising:
+        seen = f"updates change the weights by {largest:.1g} of their norm at most"
+        seen += f"; the learning rate is {max(rates):.1g}" if rates else ""
+        yield found("update-too-small", seen, "certain" if largest <= 1e-7 else "likely")
+    if len(losses) < 4:
+        return
+    usual = sorted(losses[len(losses) // 2 :])[len(losses) // 4]  # median of the second half
+    change = f"the loss goes from {losses[0]:.3g} to {losses[-1]:.3g}"
+    climbs = [s.along / math.sqrt(s.update * s.gradient or 1) for s in watch.steps if s.along]
+    climbing = sum(climb > 0.1 for climb in climbs) / max(1, len(climbs))
+    if climbing >= 0.8 and watch.signs != {-1}:
+        seen = f"the updates go along the gradient, not against it; {change}"
+        yield found("negated-loss", seen, "certain" if watch.signs == {1} else "likely")
+    elif climbs and climbing <= 0.2 and watch.signs == {-1}:
+        seen = f"the loss falls as the cross-entropy, or what else it is made of, rises; {change}"
+        yield found("negated-loss", seen, "likely")
+    if sum(share >= _LARGE for share in shares) >= 2 and not usual <= losses[0]:
+        seen = f"updates of up to {largest:.1g} of the norm of the weights; {change}"
+        yield found(
+            "update-too-large", seen, "certain" if not usual < 3 * abs(losses[0]) else "likely"
         )
 
 
-def _find_shared_samples(training: Samples, evaluation: Samples) -> Iterator[Finding]:
-    """Evaluation samples that occur in training more often than training samples repeat."""
-    times = Counter(x for x, _ in training)
-    by_chance = sum(times[x] > 1 for x, _ in training) / len(training)
-    shared = sum(x in times for x, _ in evaluation) / len(evaluation)
-    if len(evaluation) >= _MIN_REPEATED and shared - by_chance >= _LEAKED:
-        yield Finding(
-            "shared-stream",
-            f"{shared:.0%} of the evaluation samples occur in training; by chance {by_chance:.0%}",
-            "the evaluation measures what was memorised, so it overstates what was learned",
-            "split the examples before training, and give evaluation its own random generator",
-            "likely",
-        )
+def _check_surroundings(watch: Watch) -> Iterator[Finding]:
+    """Values, shapes, clipping, modes and batches."""
+    bad = [i for i, s in enumerate(watch.steps, 1) if not all(map(math.isfinite, s.losses))]
+    if bad:
+        seen = f"the loss is {watch.steps[bad[0] - 1].losses[-1]} in step {bad[0]}"
+        yield found("not-finite-loss", seen)
+    for what, is_loss in sorted(watch.broadcasts.items(), key=lambda item: -item[1])[:1]:
+        yield found("broadcast-loss", f"{what}, of every pair", "certain" if is_loss else "likely")
+    without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
+    if without and watch.num_backward:
+        seen = f"{len(without[0])} times there was no new gradient when it was clipped"
+        yield found("clipping-without-effect", seen)
+    last = len(watch.steps) - 1
+    moved = {id(w.tensor) for w in watch.weights.values() if w.num_updates}
+    trained = [m for m in watch.modes if not moved.isdisjoint(map(id, m.parameters()))]
+    modes = {module: watch.modes[module].get(last) for module in trained}
+    for module in [m for m in trained if modes[m] == {False}][:1]:
+        if module in watch.forgetful or any(map(_has_mode, module.modules())):
+            is_all = all(mode in ({False}, None) for mode in modes.values())
+            seen = f"{type(module).__name__} is trained with training=False"
+            yield found("evaluation-mode-in-training", seen, "likely" if is_all else "possible")
+    yield from _check_batches(watch)
 
 
-def _find_foreign_lengths(training: Samples, evaluation: Samples) -> Iterator[Finding]:
-    """Evaluation samples shorter or longer than any in training."""
-    trained, lengths = ([len(x) for x, _ in samples] for samples in (training, evaluation))
-    shortest, longest = min(trained), max(trained)
-    share = sum(not shortest <= n <= longest for n in lengths) / len(lengths)
-    if share >= _FOREIGN_LENGTHS:
-        yield Finding(
-            "length-mismatch",
-            f"training has lengths {shortest} to {longest}, evaluation {min(lengths)} to "
-            f"{max(lengths)}: {share:.0%} of its samples lie outside",
-            "the score mixes lengths that were trained with lengths that were not",
-            "train on these lengths (--min_seq_len, --max_seq_len), or report accuracy by length",
-        )
+def _has_mode(module: nn.Module) -> bool:
+    """True for a layer that behaves otherwise in evaluation."""
+    name = type(module).__name__
+    dropout = getattr(module, "p" if "Dropout" in name else "dropout", 0)
+    return "BatchNorm" in name or (isinstance(dropout, float) and dropout > 0)
 
 
-def small_evaluation(num_samples: int, interval: str) -> Finding:
-    """The finding that an evaluation has too few samples to tell two networks apart."""
-    return Finding(
-        "small-evaluation",
-        f"{num_samples:,} evaluation samples: the 95 % interval is {interval}",
-        "differences of a few points between runs are chance",
-        f"score at least {math.ceil((1.96 / WIDE_INTERVAL) ** 2)} samples, or all possible inputs",
-    )
-
-
-def check_step(step: Callable[[], Tensor]) -> list[Finding]:
-    """Make some training steps, and see whether each loss depends on the steps before it.
-
-    Args:
-        step: makes one update and returns the loss that it called `backward` on.
-
-    Raises:
-        ValueError: step is not a function, or returns no tensor with a graph (such as
-            `loss.item()` or `loss.detach()`).
-    """
-    if not callable(step):
-        raise ValueError(
-            f"step is of type {type(step).__name__}; allowed is a function that makes a step"
-        )
-    sizes: list[int] = []
-    seen = None
-    for _ in range(_NUM_STEPS):
-        try:
-            loss = step()
-        except RuntimeError as error:
-            if not any(message in str(error) for message in _MESSAGES):
-                raise
-            seen = f"step {len(sizes) + 1} went backward through the graph of the step before"
-            break
-        if not isinstance(loss, Tensor) or loss.grad_fn is None:
-            raise ValueError("step must return the loss itself, a tensor with a grad_fn")
-        sizes.append(_count_nodes(loss))
-    if seen is None and sizes == sorted(set(sizes)) and sizes[-1] >= _GROWN * sizes[0]:
-        seen = f"the graph behind the loss grows: {' '.join(map(str, sizes))} nodes"
-    if seen is None:
-        return []
-    finding = Finding(
-        "state-not-detached",
-        seen,
-        "the state of one batch is carried to the next with its history: every step goes back "
-        "through all steps before it, and needs more and more time and memory",
-        "hidden = hidden.detach() between batches (for an LSTM both tensors), or start each batch "
-        "from zeros; never retain_graph=True",
-    )
-    return [finding]
-
-
-def _count_nodes(loss: Tensor) -> int:
-    """Number of operations that a loss was computed by."""
-    known, waiting = set(), [loss.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in known:
-            known.add(node)
-            waiting += [earlier for earlier, _ in node.next_functions]
-    return len(known)
+def _check_batches(watch: Watch) -> Iterator[Finding]:
+    """The same data in every step, though a fixed set or a loader of one batch is meant so."""
+    steps = watch.steps
+    if len(steps) < 4 or not all(step.is_repeated for step in steps):
+        return
+    first, is_fixed = steps[0].inputs, all(step.places == steps[0].places for step in steps)
+    is_part = 2 * sum(t.nbytes for t in first) < max(t.untyped_storage().nbytes() for t in first)
+    is_seeded = any(len(set(s)) == 1 for s in zip(*(x.random_states for x in steps), strict=True))
+    sizes = {size for tensor in first for size in tensor.shape}
+    loaders = [loader for loader in _living(DataLoader) if loader.batch_size in sizes]
+    has_more = any(not hasattr(each.dataset, "__len__") or len(each) > 1 for each in loaders)
+    is_whole = not is_part or len(first) == MAX_INPUTS if is_fixed else loaders and not has_more
+    if has_more or is_seeded or not is_whole:
+        is_sure = is_seeded or (has_more and not is_fixed)
+        seen = f"the data that enter the network are equal in all {len(steps)} steps"
+        yield found("same-batch", seen, "likely" if is_sure else "possible")

@@ -1,29 +1,43 @@
 """A classifier as a black box: a private copy of any module, called on sequences made for it.
 
-Shapes: N batch, T time, C classes. Inside, batches are always (N, T).
+Shapes: N batch, T time, F features, C classes. Inside, batches are always ids, (N, T).
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
-Call = Callable[[nn.Module, Tensor, Tensor], object]  # module, x, seq_lengths -> scores
+from rnn_tutorial.doctor.module_call import (
+    Call,
+    CannotCall,
+    ModuleRaised,
+    WrongShape,
+    numbers_in,
+    scores_of,
+    ways_to_call,
+    why,
+    widths_in,
+)
+from rnn_tutorial.doctor.module_copy import (
+    NoDropout,
+    Roundings,
+    copied,
+    padding_id_of,
+    seed_all,
+    token_embedding,
+    weights_like,
+)
+
 CPU = torch.device("cpu")
 LENGTHS = (3, 7, 1, 5, 7, 2, 6, 4, 5)  # unsorted, a single token, two full rows; N differs from T
-
-
-class ModuleRaised(Exception):
-    """The module raised an error on a valid batch."""
-
-
-class WrongShape(Exception):
-    """The module returned something other than scores of shape (N, C)."""
+EXTRA_COLUMNS = 3  # of padding
+MADE_TOKENS = 12  # different vectors that sequences of real-valued features are made of
 
 
 class Probe:
@@ -33,76 +47,161 @@ class Probe:
     `undisturbed`.
 
     Args:
-        module: see `check_module`, as for vocab_size.
-        lengths: what lengths to try; by default 1 to 7, unsorted.
-        batch_first: False if the module takes x as (T, N).
+        module: the classifier.
+        vocab_size: token ids run from 0 to vocab_size - 1, without padding_id if that is in there.
+        num_features: F of a module that takes vectors, float (N, T, F), in place of vocab_size.
+            Their padding is zeros. Inside, an id stands for each of some random vectors.
+        time_major: True if the module takes x as (T, N) or (T, N, F).
         padding_id: the id in the padding. By default vocab_size where the module's embedding has
             more rows than that, else the embedding's padding_idx, else 0.
-        call: how to call a module with other conventions: a function of (module, x, seq_lengths)
-            that returns scores (N, C).
+        lengths: True if forward must get the lengths; False if it takes x alone, because all
+            sequences have one length. By default it is found out, see `ways_to_call`.
+        call: how to call a module with other conventions: a function of (module, x, lengths).
         seed: of the random tokens and of everything random in the module.
 
     Attributes:
+        original: the module itself, never called.
         module: the copy.
+        way: how it is called, in words.
         tokens: random tokens, none of them padding, int64, (N, T).
         lengths: int64, (N,).
+        is_padded: False if all sequences have one length.
+        knows_padding: True if forward is told, or can know, where the padding begins.
+        padding_is_told: True if the padding's id was given, so that it is no token.
         token_ids: the ids that are tokens.
+        rounding: how exact the scores are, relative to the largest.
         tolerance: a difference in scores below this part of the largest score is rounding.
+
+    Raises:
+        CannotCall: no convention fits.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        vocab_size: int,
+        vocab_size: int | None = None,
         *,
-        lengths: Sequence[int] | None = None,
-        batch_first: bool = True,
+        num_features: int | None = None,
+        time_major: bool = False,
         padding_id: int | None = None,
+        lengths: bool | None = None,
         call: Call | None = None,
         seed: int = 0,
     ) -> None:
-        self.is_padding_guessed = padding_id is None
-        self.padding_id = _padding_id(module, vocab_size) if padding_id is None else padding_id
+        if (vocab_size is None) == (num_features is None):
+            raise ValueError("give one of vocab_size and num_features")
+        for name, value in (("num_features", num_features), ("padding_id", padding_id)):
+            if value is not None and value < (name == "num_features"):
+                raise ValueError(f"{name} {value} is too small")
+        self._table: Tensor | None = None
+        if num_features is not None:
+            generator, vocab_size = torch.Generator().manual_seed(seed), MADE_TOKENS
+            vectors = torch.randn(MADE_TOKENS, num_features, generator=generator)
+            self._table = torch.cat([vectors, torch.zeros(1, num_features)]).double()
+            padding_id = MADE_TOKENS
+        self.padding_is_told = padding_id is not None
+        self.padding_id = padding_id_of(module, vocab_size) if padding_id is None else padding_id
         self.token_ids = [i for i in range(vocab_size) if i != self.padding_id]
         if len(self.token_ids) < 2:
             raise ValueError(f"vocab_size {vocab_size} leaves no two tokens besides the padding")
-        self.lengths = torch.tensor(_enough_rows(lengths or LENGTHS))
+        self.is_padded = lengths is not False
+        self._draw(LENGTHS if self.is_padded else (max(LENGTHS),) * len(LENGTHS), seed)
+        self.original, self._with_dropout, self.dtype = module, True, torch.float32
+        self._set_precision(set())
+        self.time_major, self._seed, self._vocab_size = time_major, seed, vocab_size
+        padding_is_known = self.padding_is_told and num_features is None
+        ways = ways_to_call(module, time_major, lengths, padding_is_known)
+        self._settle(module, [("call", True, call)] if call else list(ways))
+
+    def _draw(self, lengths: Sequence[int], seed: int) -> None:
+        """Draw tokens for rows of these lengths."""
+        self.lengths = torch.tensor(lengths)
         drawn = torch.randint(
             len(self.token_ids),
-            (len(self.lengths), int(self.lengths.max())),
+            (len(lengths), max(lengths)),
             generator=torch.Generator().manual_seed(seed),
         )
         drawn[:, 0] = torch.arange(len(drawn)) % len(self.token_ids)  # rows differ, and
         drawn[self.lengths.argmax(), -1] = len(self.token_ids) - 1  # the largest id occurs
         self.tokens = torch.tensor(self.token_ids)[drawn]
-        self._batch_first, self._seed, self._vocab_size = batch_first, seed, vocab_size
-        self._call = call or (lambda module, x, seq_lengths: module(x, seq_lengths))
-        self._settle(module)
 
-    def _settle(self, module: nn.Module) -> None:
-        """Copy the module to where it computes most exactly, if it computes at all."""
+    def _settle(self, module: nn.Module, ways: list[tuple[str, bool, Call]]) -> None:
+        """Find out how the module is called, and copy it to where it computes most exactly."""
         tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
         given = (tensors[0].device, tensors[0].dtype) if tensors else (CPU, torch.float32)
-        for device, dtype in dict.fromkeys([(CPU, torch.float64), (CPU, given[1]), given]):
-            for lengths_device in dict.fromkeys((CPU, device)):  # packing needs the CPU
-                if self._computes(module, device, dtype, lengths_device):
-                    return
-        self._computes(module, *given, CPU)  # it does not: the first check says why
+        places = [
+            (device, dtype, lengths_device)
+            for device, dtype in dict.fromkeys([(CPU, torch.float64), (CPU, given[1]), given])
+            for lengths_device in dict.fromkeys((CPU, device))  # packing needs the CPU
+        ]
+        usual = [self.batch()]
+        tried = {}
+        for way in ways:
+            tried[way] = self._tries(module, way, places, usual)
+            if tried[way][0] == 0:
+                return
+        fitting = [way for way in ways if tried[way][0] == 1]
+        if not fitting:  # only for some batches?
+            rare = list(self._rare_batches(module, " ".join(e for _, e in tried.values())))
+            fitting = [way for way in ways if self._tries(module, way, places, rare)[0] < 2]
+        if not fitting and not self.is_padded and self._finds_width(module, ways, places, tried):
+            return
+        if not fitting:
+            said = "; ".join(f"{way[0]} raised {error}" for way, (_, error) in tried.items())
+            raise CannotCall(said or "forward needs other arguments than x, lengths and masks")
+        self._tries(module, fitting[0], places, usual)  # where it computes, or else says why not
 
-    def _computes(
-        self, module: nn.Module, device: torch.device, dtype: torch.dtype, lengths_device: object
-    ) -> bool:
-        """Copy the module there; whether it can score the batch there."""
-        self.device, self.dtype, self._lengths_device = device, dtype, lengths_device
-        self.tolerance = torch.finfo(dtype).eps ** 0.5  # half of the digits
-        self.module = _copied(module).to(device, dtype).eval()
-        try:
-            self.scores(*self.batch())
-        except ModuleRaised:
-            return False
-        except WrongShape:
-            pass
-        return True
+    def _tries(
+        self, module: nn.Module, way: tuple[str, bool, Call], places: list, batches: list
+    ) -> tuple[int, str]:
+        """Copy the module to the first place where it scores one of the batches.
+
+        Returns:
+            0 if it does, 1 if it answers with something else, 2 if it raises; and its last error.
+        """
+        self.way, self.knows_padding, self._call = way
+        error = ""
+        for self.device, self.dtype, self._lengths_device in places:
+            try:
+                self.module = copied(module).to(self.device, self.dtype).eval()
+            except NotImplementedError as raised:  # of tensors without data
+                return 2, str(raised)
+            for batch in batches:
+                try:
+                    with Roundings() as roundings:
+                        self.scores(*batch)
+                    self._set_precision(roundings.found)
+                    return 0, ""
+                except WrongShape as wrong:
+                    return 1, str(wrong)
+                except ModuleRaised as raised:
+                    error = str(raised)
+        return 2, error
+
+    def _set_precision(self, rounded_to: set[torch.dtype]) -> None:
+        digits = (torch.finfo(dtype).eps for dtype in (self.dtype, *rounded_to))
+        self.rounding = max(digits)
+        self.tolerance = self.rounding**0.5  # half of the digits
+
+    def _finds_width(self, module: nn.Module, ways: list, places: list, tried: dict) -> bool:
+        """Whether there is one number of steps that the module insists on; the batch gets it."""
+        given = self.tokens.shape[1]
+        for width in widths_in(module, " ".join(error for _, error in tried.values()), given):
+            self._draw((width,) * (len(LENGTHS) + (width == len(LENGTHS))), self._seed)
+            if any(self._tries(module, way, places, [self.batch()])[0] == 0 for way in ways):
+                return True
+        return False
+
+    def _rare_batches(self, module: nn.Module, error: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches that suit picky modules: sorted, of full rows, of one row, of other sizes."""
+        x, lengths = self.batch()
+        order = lengths.argsort(descending=True)
+        yield x[order], lengths[order]
+        yield self.full_batch()
+        yield self.row(int(lengths.argmax()))
+        for size in numbers_in(module, error):
+            rows = torch.arange(size) % len(x)
+            yield x[rows], lengths[rows]
 
     def batch(
         self, tokens: Tensor | None = None, extra: int = 0, filler: int | None = None
@@ -135,64 +234,122 @@ class Probe:
 
     def embedding(self) -> nn.Embedding | None:
         """The embedding of the tokens, if the copy has one."""
-        return _token_embedding(self.module, self._vocab_size)
+        return token_embedding(self.module, self._vocab_size)
 
-    def refreshed(self, seed: int = 0) -> Probe:
-        """The same with the first weights of another seed, as far as PyTorch's layers make them.
+    def refreshed(self, seed: int = 0, noise: float = 0.0) -> Probe:
+        """The same with the first weights of another seed, and perhaps noise on every parameter.
 
         What is wrong for any weights is wrong in the code; the rest is what training did.
         """
         other = copy.copy(self)
-        other.module = _copied(self.module)
+        other.module = copied(self.module)
         torch.manual_seed(seed)
+        made = set()
         for part in other.module.modules():
             for name in ("reset_parameters", "_reset_parameters"):
                 if hasattr(part, name):
                     getattr(part, name)()
+                    made |= {id(p) for p in part.parameters(recurse=False)}
+        with torch.no_grad():
+            for parameter in other.module.parameters():
+                if id(parameter) not in made and parameter.ndim > 1:
+                    parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
+                parameter.add_(torch.randn_like(parameter), alpha=noise)
         return other
 
-    def scores(self, x: Tensor, lengths: Tensor, other_seed: bool = False) -> Tensor:
+    def training(self, with_dropout: bool = False) -> Probe:
+        """The same in training mode.
+
+        Spectral norms stay as they are: each call in training mode would change them.
+        """
+        other = copy.copy(self)
+        other.module = copied(self.module).train()
+        other._with_dropout = with_dropout
+        for part in other.module.modules():
+            if isinstance(part, (nn.RNNBase, nn.MultiheadAttention)) and not with_dropout:
+                part.dropout = 0.0
+            elif type(part).__name__ == "_SpectralNorm" or hasattr(part, "weight_u"):
+                part.eval()
+        return other
+
+    def awakened(self) -> Probe:
+        """The same with a little noise on parameters that are 0, which hide what is behind them."""
+        other = copy.copy(self)
+        other.module = copied(self.module)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in other.module.parameters():
+                if not parameter.any():
+                    parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        return other
+
+    def trained(self, num_updates: int = 3) -> Probe:
+        """The same after some updates of its parameters towards random scores."""
+        other = copy.copy(self)
+        other.module = copied(self.module)
+        for _ in range(num_updates):
+            scores = other.scores(*other.batch())
+            loss = ((scores - weights_like(scores)) ** 2).mean()
+            parameters = [p for p in other.module.parameters() if p.requires_grad]
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, found, strict=True):
+                    if gradient is not None:
+                        parameter.sub_(gradient.to_dense(), alpha=0.1)
+        return other
+
+    def scores(
+        self, x: Tensor, lengths: Tensor, other_seed: int = 0, watch: list | None = None
+    ) -> Tensor:
         """The module's scores, (N, C), with their graph for gradients.
 
         Sets `modified`, the names of the arguments that the module changed in place.
+
+        Args:
+            x: ids, (N, T).
+            lengths: (N,).
+            other_seed: for other random numbers.
+            watch: gets the vectors that the module is given, to differentiate with respect to.
 
         Raises:
             ModuleRaised: with the error's text and what the batch was.
             WrongShape: the result is not of shape (N, C).
         """
-        given = (x if self._batch_first else x.T).clone().to(self.device)
+        given = x.T if self.time_major else x
+        if self._table is None:
+            given = given.clone().to(self.device)
+        else:
+            given = self._table[given].to(self.device, self.dtype)
+            if watch is not None:
+                watch.append(given.requires_grad_())
+                given = given.clone()
         given_lengths = lengths.clone().to(self._lengths_device)
-        before = [given.clone(), given_lengths.clone()]
-        torch.manual_seed(self._seed + other_seed)
+        before = [given.detach().clone(), given_lengths.clone()]
+        seed_all(self._seed + other_seed)
         default_dtype = torch.get_default_dtype()
         torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in the module's forward
         try:
-            with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=False):
+            with (
+                warnings.catch_warnings(),
+                torch.backends.cudnn.flags(enabled=False),
+                nullcontext() if self._with_dropout else NoDropout(),
+            ):
                 warnings.simplefilter("ignore")
-                scores = self._call(self.module, given, given_lengths)
+                result = self._call(self.module, given, given_lengths)
         except Exception as error:
-            message = str(error).strip().split("\n")[0]
             raise ModuleRaised(
-                f"{type(error).__name__} on {len(x)} rows of lengths {lengths.tolist()} padded "
-                f"to {x.shape[1]} columns: {message}"
+                f"{why(error)}; on {len(x)} rows of lengths {lengths.tolist()} padded to "
+                f"{x.shape[1]} columns"
             ) from error
         finally:
             torch.set_default_dtype(default_dtype)
         arguments = zip(("x", "seq_lengths"), before, (given, given_lengths), strict=True)
         self.modified = [name for name, old, new in arguments if not torch.equal(old, new)]
-        if isinstance(scores, (tuple, list)) and scores:
-            scores = scores[0]
-        if not isinstance(scores, Tensor):
-            raise WrongShape(f"the result is a {type(scores).__name__}")
-        if scores.ndim != 2 or len(scores) != len(x):
-            raise WrongShape(
-                f"scores of shape {tuple(scores.shape)} for {len(x)} rows of {x.shape[1]} columns"
-            )
-        return scores
+        return scores_of(result, len(x))
 
-    def weighted_sum(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """A scalar that every score of the batch moves."""
-        scores = self.scores(x, lengths)
+    def weighted_sum(self, x: Tensor, lengths: Tensor, watch: list | None = None) -> Tensor:
+        """A scalar that every score of the batch moves; see `scores`."""
+        scores = self.scores(x, lengths, watch=watch)
         return (scores * weights_like(scores)).sum()
 
     def are_equal(self, scores: Tensor, others: Tensor) -> Tensor:
@@ -201,78 +358,7 @@ class Probe:
 
     def are_touched(self, scores: Tensor, others: Tensor) -> Tensor:
         """Whether rows of scores differ by more than the last digits, (N,)."""
-        smallest = 16 * torch.finfo(self.dtype).eps
-        return (scores - others).abs().amax(-1) > smallest * self._scale(scores)
+        return (scores - others).abs().amax(-1) > 16 * self.rounding * self._scale(scores)
 
     def _scale(self, scores: Tensor) -> float:
         return max(float(scores.detach().abs().max()), torch.finfo(self.dtype).tiny)
-
-
-@contextmanager
-def undisturbed(module: nn.Module) -> Iterator[None]:
-    """The random numbers that the caller draws next are the same after this as without it."""
-    devices = {t.device for t in (*module.parameters(), *module.buffers()) if t.is_cuda}
-    with torch.random.fork_rng(devices), torch.enable_grad():
-        yield
-
-
-def _copied(module: nn.Module) -> nn.Module:
-    """A deep copy, also of a module that keeps tensors with a history between calls."""
-    memo: dict[int, object] = {}
-    for part in module.modules():
-        for value in vars(part).values():
-            for tensor in value if isinstance(value, (tuple, list)) else (value,):
-                if isinstance(tensor, Tensor) and not tensor.is_leaf:
-                    memo[id(tensor)] = tensor.detach().clone()
-    try:
-        return copy.deepcopy(module, memo)
-    except Exception as error:
-        raise ValueError(f"the module cannot be copied: {error}") from error
-
-
-def _padding_id(module: nn.Module, vocab_size: int) -> int:
-    """What most likely is in the padding, by the embedding of the tokens."""
-    embedding = _token_embedding(module, vocab_size)
-    if embedding is None or embedding.num_embeddings > vocab_size:
-        return vocab_size
-    return embedding.padding_idx or 0
-
-
-def _token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:
-    """The embedding that most likely is that of tokens, not of positions or segments."""
-    found = [part for part in module.modules() if isinstance(part, nn.Embedding)]
-    # V or V + 1 rows are preferred.
-    return min(found, key=lambda e: abs(e.num_embeddings - vocab_size - 0.5), default=None)
-
-
-def _enough_rows(lengths: Sequence[int]) -> list[int]:
-    """The lengths, repeated to at least four rows and not as many as the longest has steps."""
-    if not all(isinstance(n, int) and n >= 1 for n in lengths):
-        raise ValueError(f"lengths {list(lengths)} must be whole numbers of at least 1")
-    rows = max(4, len(lengths))
-    rows += rows == max(lengths)
-    return [lengths[i % len(lengths)] for i in range(rows)]
-
-
-@contextmanager
-def hooked(
-    module: nn.Module, kinds: tuple[type, ...], hook: Callable, before: bool = False
-) -> Iterator[None]:
-    """Every part of these kinds calls the hook with (part, args, kwargs) and its result.
-
-    With `before`, the hook is called before the part, without a result.
-    """
-    register = "register_forward_pre_hook" if before else "register_forward_hook"
-    parts = [part for part in module.modules() if isinstance(part, kinds)]
-    handles = [getattr(part, register)(hook, with_kwargs=True) for part in parts]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def weights_like(scores: Tensor) -> Tensor:
-    """Fixed random weights for scores."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(scores.shape, generator=generator, dtype=torch.float64).to(scores)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from traceback import walk_tb
 
 import torch
@@ -14,9 +15,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_probe import ModuleRaised, Probe, WrongShape, hooked
+from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
+from rnn_tutorial.doctor.module_copy import hooked
+from rnn_tutorial.doctor.module_findings import TABLE
+from rnn_tutorial.doctor.module_probe import EXTRA_COLUMNS, Probe
 
-EXTRA_COLUMNS = 3  # of padding
+OF_PADDING = {"last-step-of-padding", "padding-leak", "padding-counted"}
 
 
 def check_axes(probe: Probe) -> Iterator[Finding]:
@@ -55,15 +59,7 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
 
 
 def _swapped(seen: str, confidence: str) -> Finding:
-    return Finding(
-        "batch-first-swapped",
-        seen,
-        "the network runs over the rows of the batch instead of over time: it sees one token of "
-        "each sequence, and its neighbours in the batch instead of its past",
-        "batch_first=True for an input (N, T, E); it belongs to the layer and, separately, to "
-        "pack_padded_sequence and pad_packed_sequence",
-        confidence,
-    )
+    return TABLE.found("batch-first-swapped", seen, confidence)
 
 
 def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:
@@ -76,8 +72,10 @@ def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:
         x, lengths = probe.batch()
         alone = torch.cat([probe.scores(*probe.row(i)) for i in range(len(lengths))])
         batch = probe.scores(x, lengths)
-        wider = probe.scores(*probe.batch(extra=EXTRA_COLUMNS))
-        others = [probe.scores(*probe.batch(filler=i)) for i in probe.token_ids[:2]]
+        wider, others = batch, []
+        if probe.is_padded:
+            wider = probe.scores(*probe.batch(extra=EXTRA_COLUMNS))
+            others = [probe.scores(*probe.batch(filler=i)) for i in probe.token_ids[:2]]
         mixed = torch.arange(len(lengths)).flip(0).roll(1)
         permuted = probe.scores(x[mixed], lengths[mixed])
     is_right = probe.are_equal(batch, alone)
@@ -92,14 +90,15 @@ def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:
             _find_last_step(probe, is_right),
             _find_padding(is_right, differs_by_id, differs_wider),
         )
-        yield next(causes)
-    elif differs_by_id:
-        yield Finding(
+        cause = next(causes)
+        if cause.name in OF_PADDING and not probe.knows_padding:
+            condition = f"{cause.advice}; right as it is if your sequences all have one length"
+            cause = replace(cause, advice=condition, confidence="likely")
+        yield cause
+    elif differs_by_id and not probe.padding_is_told:
+        yield TABLE.found(
             "padding-known-by-id",
             "scores are right with the padding id in the padding and change with any other there",
-            "the module takes its mask from the ids (or relies on a zero embedding), not from "
-            "seq_lengths: it is right only as long as the padding id is never a token",
-            "mask = torch.arange(T) < seq_lengths[:, None]; leave it if the ids are safe",
             "possible",
         )
 
@@ -114,11 +113,9 @@ def _find_order(probe: Probe, batch: Tensor, alone: Tensor) -> Iterator[Finding]
             return
         source.append(row if row in free else free[0])
     if source != sorted(source):
-        yield Finding(
+        yield TABLE.found(
             "order-not-restored",
             f"row 0 of the scores belongs to row {source[0]} of the batch: the order is {source}",
-            "rows sorted by length were not put back: most are trained with another row's label",
-            "enforce_sorted=False sorts and restores by itself; by hand: scores[order.argsort()]",
         )
 
 
@@ -138,14 +135,7 @@ def _find_lengths(probe: Probe, batch: Tensor) -> Iterator[Finding]:
             return
         used.append(length if length in fitting else fitting[0])
     if used != given and sorted(used) == sorted(given):
-        is_sorted = used in (sorted(given), sorted(given, reverse=True))
-        yield Finding(
-            "lengths-misordered",
-            f"lengths {given} are used as {used}",
-            f"the lengths are {'sorted' if is_sorted else 'in another order'}, the rows are not: "
-            "long rows are cut and short ones read padding",
-            "sort both or none: enforce_sorted=False takes the rows as they are",
-        )
+        yield TABLE.found("lengths-misordered", f"lengths {given} are used as {used}")
 
 
 @torch.no_grad()
@@ -163,27 +153,18 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
     seen = f"{int(others.any(dim=1).sum())} of {size} rows change the scores of other rows"
     for part in probe.module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
-            yield Finding(
-                "batch-statistics",
-                f"{seen}; {type(part).__name__} keeps no running statistics",
-                "rows are normalised by each other even in evaluation; one row has no statistics",
-                "nn.LayerNorm for sequences; or track_running_stats=True",
+            yield TABLE.found(
+                "batch-statistics", f"{seen}; {type(part).__name__} keeps no running statistics"
             )
     if joined := next((k for k in range(2, 9) if torch.equal(influence, _reshaped(size, k))), 0):
-        yield Finding(
+        yield TABLE.found(
             "state-reshaped",
             f"row i's scores come from rows {joined}·i to {joined}·i + {joined - 1} (modulo N)",
-            f"h_n is ({joined}, N, H); view or reshape to (N, {joined}·H) cuts it in other places",
-            "torch.cat([h_n[-2], h_n[-1]], dim=-1), or h_n.transpose(0, 1).flatten(1)",
+            joined=joined,
         )
     if torch.equal(others, torch.ones_like(others).triu(1)):
         yield _swapped(f"{seen}: each row those after it, as time steps do", "likely")
-    yield Finding(
-        "rows-mixed",
-        seen,
-        "sequences have nothing to do with each other, but here each answer depends on the batch",
-        "look for a swapped axis, a view where a transpose is meant, or a mean or norm over dim 0",
-    )
+    yield TABLE.found("rows-mixed", seen)
 
 
 def _reshaped(size: int, joined: int) -> Tensor:
@@ -206,15 +187,11 @@ def _find_last_step(probe: Probe, is_right: Tensor) -> Iterator[Finding]:
         elif steps.any() and not steps[:, :-1].any():
             place = f"of the network's {steps.shape[1]} steps only the last column is read"
         if place:
-            yield Finding(
+            yield TABLE.found(
                 "last-step-of-padding",
                 f"{place}; {int((is_right & is_full).sum())} of {int(is_full.sum())} rows of full "
                 f"length score as they do alone, and {int((is_right & ~is_full).sum())} of "
                 f"{int((~is_full).sum())} shorter ones",
-                "for short rows output[:, -1] is a step of the padding, and so is h_n if the "
-                "network ran over it; after unpacking it is zero and the row's tokens do not count",
-                "h_n[-1] of a packed sequence; in one direction also "
-                "output[torch.arange(N), seq_lengths - 1]",
             )
 
 
@@ -222,26 +199,16 @@ def _find_padding(is_right: Tensor, differs_by_id: bool, differs_wider: bool) ->
     """Mistakes without a clear mark: what the scores depend on, they should not."""
     seen = f"{int((~is_right).sum())} of {len(is_right)} rows score differently than alone"
     if differs_by_id:
-        yield Finding(
-            "padding-leak",
-            f"{seen}; another id in the padding changes the scores",
-            "what comes after the end of a sequence counts, so an answer depends on its batch",
-            "pack_padded_sequence before the recurrent layers, or a mask from seq_lengths where "
-            "steps are pooled or attended to; the state of a loop must stop at its length",
-        )
+        yield TABLE.found("padding-leak", f"{seen}; another id in the padding changes the scores")
     elif differs_wider:
-        yield Finding(
+        yield TABLE.found(
             "padding-counted",
             f"{seen}; more columns of padding change the scores, the ids in them do not",
-            "padding enters as zeros: a mean divides by T, or a maximum is taken with the zeros",
-            "divide by seq_lengths; fill the padding with -inf before a maximum",
         )
     else:
-        yield Finding(
+        yield TABLE.found(
             "batch-of-one-differs",
             seen if not is_right.all() else "rows in another order get other scores",
-            "the answer depends on which sequences happen to be in the batch",
-            "look for what is computed over dimension 0: a mean, a norm, a maximum of lengths",
         )
 
 
@@ -289,10 +256,8 @@ def check_backward_direction(probe: Probe) -> Iterator[Finding]:
         rows, times = steps[probe.lengths > 1].nonzero(as_tuple=True)
         last = probe.lengths[probe.lengths > 1][rows] - 1
         if len(rows) and ((times == last) | (times == steps.shape[1] - 1)).all():
-            yield Finding(
+            yield TABLE.found(
                 "bidirectional-last-step",
                 "of the backward direction's output only the last step is used",
-                "there it has seen a single token: half of the network's width is wasted",
-                "torch.cat([h_n[-2], h_n[-1]], dim=-1) of a packed sequence: both final states",
             )
             return

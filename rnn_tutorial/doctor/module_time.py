@@ -5,15 +5,19 @@ Part of `module_checks`. Shapes: N batch, T time, C classes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_probe import Probe, weights_like
+from rnn_tutorial.doctor.module_copy import weights_like
+from rnn_tutorial.doctor.module_findings import TABLE
+from rnn_tutorial.doctor.module_probe import Probe
 
 FD_STEP = 1e-5  # of central differences in float64: their error is about FD_STEP²
+FAR_SIZES = (-1.0, 1.0, -30.0, 30.0)  # so far a parameter is moved to see whether it is used
 FD_TENSORS = 32  # at most so many parameters are compared with finite differences
 MARKED_TOKENS = 8  # tokens tried for a gradient at one step
 
@@ -24,54 +28,28 @@ def check_time_axis(probe: Probe) -> Iterator[Finding]:
     ignored = _ignored_steps(probe)
     if not ignored:
         if steps > 1 and _is_order_ignored(probe):
-            yield Finding(
-                "order-ignored",
-                "every sequence scores the same read backwards",
-                "the module sees which tokens there are, not their order",
-                "attention needs position encodings, and a mean of embeddings a recurrent layer "
-                "before it; leave it if order is not meant to count",
-                "likely",
+            yield TABLE.found(
+                "order-ignored", "every sequence scores the same read backwards", "likely"
             )
         return
-    by_code = [step for step in _ignored_steps(probe.refreshed()) if step in ignored]
+    others = (probe.refreshed(0), probe.refreshed(1, noise=0.5))
+    by_code = sorted(set(ignored).intersection(*map(_ignored_steps, others)))
     seen = f"of {steps} steps, counted from 0, the tokens of {by_code} change no score"
     if not by_code:
-        yield Finding(
+        yield TABLE.found(
             "steps-forgotten",
             f"of {steps} steps, counted from 0, the tokens of {ignored} change no score with these "
             "weights; with fresh weights they do",
-            "the code is right, but the state forgets, or is saturated, to the last digit",
-            "an orthogonal recurrent matrix, smaller weights, a smaller learning rate, GRU or LSTM",
             "likely",
         )
     elif len(by_code) == steps:
-        yield Finding(
-            "input-ignored",
-            seen,
-            "the scores are the same whatever the sequence says",
-            "follow the tokens through forward: where are they replaced or multiplied by 0?",
-        )
+        yield TABLE.found("input-ignored", seen)
     elif by_code == list(range(steps - 1)):
-        yield Finding(
-            "only-last-step",
-            seen,
-            "nothing is carried from one step to the next",
-            "pass the state on: h = cell(x[:, t], h); do not begin with a new one in the loop",
-        )
+        yield TABLE.found("only-last-step", seen)
     elif by_code == list(range(1, steps)):
-        yield Finding(
-            "only-first-step",
-            seen,
-            "the answer is given before the sequence has been read",
-            "read the last valid step, not output[:, 0], and not h_0 in place of h_n",
-        )
+        yield TABLE.found("only-first-step", seen)
     else:
-        yield Finding(
-            "steps-ignored",
-            seen,
-            "part of each sequence is never read",
-            "look at slices and loop bounds: range(T - 1), x[:, 1:], seq_lengths - 1 taken twice",
-        )
+        yield TABLE.found("steps-ignored", seen)
 
 
 @torch.no_grad()
@@ -105,29 +83,18 @@ def check_gradients(probe: Probe) -> Iterator[Finding]:
         gradients = dict(zip(parameters, found, strict=True))
         reached = _steps_with_gradient(probe)
     except RuntimeError as error:
-        yield Finding(
-            "backward-raises",
-            str(error).strip().split("\n")[0],
-            "the module computes scores but cannot be trained",
-            "do not write into a tensor that gradients need: torch.stack a list of the steps",
-        )
+        yield TABLE.found("backward-raises", str(error).strip().split("\n")[0])
         return
     broken = [n for n, g in gradients.items() if g is not None and not g.isfinite().all()]
     if broken:
-        yield Finding(
+        yield TABLE.found(
             "non-finite-gradient",
             f"finite scores, but NaN or infinity in the gradient of {_some(broken)}",
-            "the first update makes these weights NaN",
-            "sqrt, norm, log, std and division have infinite slopes at 0, also behind "
-            "torch.where: add a small constant before them",
         )
     elif any(reached) and (missing := _steps_cut_off(probe, reached)):
-        yield Finding(
+        yield TABLE.found(
             "state-detached",
             f"steps {missing} of {len(reached)}, counted from 0, matter, but get no gradient",
-            "the network cannot learn from early tokens: the state is cut off from its history",
-            "no detach(), .data or no_grad between the steps of a sequence; it is right between "
-            "the batches of one long text, and where you truncate on purpose",
         )
     else:
         yield from _check_slopes(probe, parameters, gradients)
@@ -143,7 +110,18 @@ def _steps_cut_off(probe: Probe, reached: list[bool]) -> list[int]:
 
 
 def _steps_with_gradient(probe: Probe) -> list[bool]:
-    """For each step: does the embedding of a token that occurs only there get a gradient?"""
+    """For each step: does the embedding of a token that occurs only there get a gradient?
+
+    Of a module that takes vectors: do those of the step get one?
+    """
+    watch: list[Tensor] = []
+    weighted = probe.weighted_sum(*probe.full_batch(), watch=watch)
+    if watch:
+        (gradient,) = _gradients(weighted, watch)  # (N, T, F), or time first
+        if gradient is None:
+            return []
+        reached = (gradient != 0).any(-1)
+        return (reached.T if probe.time_major else reached).any(0).tolist()
     embedding = probe.embedding()
     if embedding is None or not embedding.weight.requires_grad:
         return []
@@ -180,12 +158,13 @@ def _check_slopes(
             if isinstance(part, nn.Embedding) and part.weight is parameter:
                 direction[[] if part.padding_idx is None else part.padding_idx] = 0
         has_gradient = gradient is not None and bool(gradient.any())
-        if not has_gradient and torch.equal(
-            *(_scores_moved(probe, parameter, direction, size) for size in (1.0, -1.0))
-        ):
+        moved = (_scores_moved(probe, parameter, direction, size) for size in FAR_SIZES)
+        if not has_gradient and all(torch.equal(a, b) for a, b in itertools.pairwise(moved)):
             unused.append(name)
-        elif probe.dtype == torch.float64:
-            slope = 0.0 if gradient is None else float((gradient * direction).sum())
+        elif gradient is None:  # no way leads there; without a slope either, if it is rounded
+            cut.append(name)
+        elif probe.rounding == torch.finfo(torch.float64).eps:
+            slope = float((gradient * direction).sum())
             # Two sizes of step, because one may straddle a kink of ReLU.
             if all(
                 _contradicts(slope, probe, parameter, direction, size)
@@ -193,28 +172,14 @@ def _check_slopes(
             ):
                 (wrong if has_gradient else cut).append(name)
     if unused and probe.tokens.shape[1] > 1:  # a single step uses no recurrent weights
-        yield Finding(
-            "unused-parameters",
-            f"{_some(unused)} change no score and get no gradient",
-            "they are not trained; often the wrong part of a result is read: h_n[0] is the first "
-            "layer, h_n[-1] of a bidirectional network its backward direction alone",
-            "use them in forward, or remove them",
+        yield TABLE.found(
+            "unused-parameters", f"{_some(unused)} change no score and get no gradient"
         )
     if cut:
-        yield Finding(
-            "gradient-cut",
-            f"{_some(cut)} change the scores but get no gradient",
-            "they keep their first values for ever: what comes before the cut is not trained",
-            "no detach(), .data, no_grad, .item(), argmax or torch.tensor(...) on the way",
-        )
+        yield TABLE.found("gradient-cut", f"{_some(cut)} change the scores but get no gradient")
     elif wrong:
-        yield Finding(
-            "gradient-wrong",
-            f"the gradient of {_some(wrong)} differs from finite differences",
-            "part of the way from these weights to the scores is cut off or differentiated "
-            "wrongly, so training goes in a wrong direction",
-            "look for detach(), .data and no_grad on one of several ways, for in-place changes "
-            "through .data, and for a custom autograd.Function",
+        yield TABLE.found(
+            "gradient-wrong", f"the gradient of {_some(wrong)} differs from finite differences"
         )
 
 

@@ -29,9 +29,10 @@ from tqdm import tqdm
 
 from rnn_tutorial.data.batches import Sample, pad_and_tensor
 from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
+from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.loop_checks import check_data, check_step
+from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.experiments.module_faults import HEALTHY_MODULES, MODULE_FAULTS, VOCAB_SIZE
@@ -179,7 +180,7 @@ def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
 
 
 def _diagnose_run(case: RunCase, seed: int) -> list[Finding]:
-    return check_run(read_evidence(str(train_case(case, seed)), case.asked_length))
+    return check_run(read_evidence(str(train_case(case, seed)), case.asked_length)).findings
 
 
 def _late_labels(dataset: SeqSumModDataset) -> Iterator[Sample]:
@@ -224,7 +225,7 @@ DATA_CASES: dict[str, tuple[str | None, Callable[[int], tuple[Iterable, Iterable
         lambda s: (_late_labels(_digits(s)), None),
     ),
     "only the inputs are sorted": (
-        "shifted-labels",
+        "contradicting-labels",
         lambda s: (_loader(_digits(s), collate=_sort_only_inputs), None),
     ),
     "two workers draw the same": (
@@ -311,9 +312,9 @@ def all_cases() -> dict[str, Case]:
             trains = replace(run, asked_length=None)  # one training serves every question
             cases[name] = Case(run.describe(), expected, partial(_diagnose_run, run), trains)
     for name, (expected, make) in DATA_CASES.items():
-        cases[name] = Case("data", expected, lambda seed, make=make: check_data(*make(seed)))
+        cases[name] = Case("data", expected, partial(_check_data_of, make))
     for name, (expected, make) in LOOP_CASES.items():
-        cases[name] = Case("loop", expected, lambda seed, make=make: check_step(make(seed)))
+        cases[name] = Case("loop", expected, lambda seed, make=make: check_step(make(seed))[0])
     modules = [(name, name, make) for name, make in MODULE_FAULTS.items()]
     modules += [(name, None, HEALTHY_MODULES[name]) for name in GOOD_MODULES]
     for name, expected, make in modules:
@@ -321,9 +322,13 @@ def all_cases() -> dict[str, Case]:
     return cases
 
 
+def _check_data_of(make: Callable[[int], tuple[Any, Any]], seed: int) -> list[Finding]:
+    return check_data(*make(seed)).findings
+
+
 def _check_module_of(make: Callable[[], nn.Module], seed: int) -> list[Finding]:
     torch.manual_seed(seed)
-    return check_module(make(), VOCAB_SIZE, seed=seed)
+    return check_module(make(), VOCAB_SIZE, seed=seed).findings
 
 
 def run_self_test(cases: dict[str, Case], num_seeds: int, num_threads: int) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import ABLATION
+from rnn_tutorial.experiments.doctor_advice import advice_table
+from rnn_tutorial.experiments.doctor_judge import summary_table
 from rnn_tutorial.experiments.gallery_tables import GALLERY_TABLES
 from rnn_tutorial.experiments.lesson_tables import (
     gradients_table,
@@ -244,6 +246,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "benchmark-compilation": lambda r: f"{r['runs']['compilation']['cold_seconds']:.0f}",
     "doctor": _doctor_table,
+    "doctor_cases": summary_table,
+    "doctor_advice": advice_table,
     "peers": lambda r: _speed_table(r["step"], "µs per update", 1e6),
     "solved-seeds": lambda r: str(len(r["variants"]["solved"]["runs"])),
     "lesson-packing": lambda r: packing_table(r["packing"]),

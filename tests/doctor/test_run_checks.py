@@ -3,16 +3,14 @@
 import json
 import math
 import random
-import re
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
 from conftest import REPOSITORY
 
 from rnn_tutorial.data.examples import read_split
-from rnn_tutorial.doctor import evidence, run_checks
+from rnn_tutorial.doctor import evidence
 from rnn_tutorial.doctor.evidence import (
     MAX_LENGTH,
     Evidence,
@@ -20,9 +18,13 @@ from rnn_tutorial.doctor.evidence import (
     read_files,
     read_task,
 )
-from rnn_tutorial.doctor.run_checks import CAUSES, OTHERS, Watch, check_run, describe_run
+from rnn_tutorial.doctor.findings import describe
+from rnn_tutorial.doctor.run_causes import CAUSES
+from rnn_tutorial.doctor.run_checks import OTHERS, Watch, check_run
+from rnn_tutorial.doctor.run_findings import TABLE
 from rnn_tutorial.doctor.states import StateSummary
 from rnn_tutorial.evaluation import scorer
+from rnn_tutorial.experiments.doctor_advice import advised_flags
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
@@ -87,108 +89,183 @@ def sample(low, high):
 
 
 LONG = {"asked_length": 1000}
+FALLING = (2.3, 2.2, 2.1, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.4)
+FLAT = (2.2,) * 10
+HIGH = {"lr": 0.05}
+SGD = {"optimizer": "sgd", "lr": 0.3}
+
+
+def scheduled(rates, **options):
+    """A stuck run that logged these learning rates."""
+    run = stuck(FLAT, lr=0.01, **options)
+    for line, rate in zip(run.metrics, rates, strict=True):
+        line["current_lr"] = rate
+    return run
+
+
 # Name, evidence on which it fires, and evidence that differs little and is not that fault.
 CASES = [
     ("not-finite-loss", make((2.3, 2.2, None), (), steps=300), make((2.3, 2.2, 9.0), ())),
-    ("missing-warmup", stuck(num_layers=3, ratios=(0.05, 0.03)), stuck(ratios=(0.05, 0.03))),
-    ("missing-warmup", stuck(num_layers=3, ratios=(0.05,)), make(num_layers=3, ratios=(0.05,))),
-    ("missing-warmup", stuck(num_layers=2, ratios=(0.05,)),
-     stuck(num_layers=2, ratios=(0.05,), warmup_step=9)),
-    ("learning-rate-too-high", stuck(ratios=(0.01, 0.05)), stuck(ratios=(0.01, 0.02))),
-    ("learning-rate-too-high", stuck(ratios=(0.05,)), make(ratios=(0.05,))),
-    ("learning-rate-too-high", stuck((5.0,) * 5), stuck((3.0,) * 5)),
-    ("saturated-units", stuck(states=seen(saturated=0.95)), stuck(states=seen(saturated=0.8))),
-    ("saturated-units", stuck(states=seen(saturated=0.95)), make(states=seen(saturated=0.95))),
-    ("dead-units", stuck(states=seen(idle=0.6)), stuck(states=seen(idle=0.4))),
-    ("exploding-gradient", stuck(states=fading(1e4)), stuck(states=fading(1e2))),
+    ("network-too-small", stuck(FLAT, hidden_dim=2), stuck(FLAT, hidden_dim=8)),
+    ("network-too-small", stuck(FLAT, hidden_dim=2), make(hidden_dim=2)),
+    ("too-much-dropout", stuck(FLAT, num_layers=2, dropout=0.9),
+     stuck(FLAT, num_layers=2, dropout=0.5)),
+    ("too-much-weight-decay", stuck(optimizer="adam", weight_decay=0.5),
+     stuck(optimizer="adamw", weight_decay=0.5)),
+    ("too-much-noise", stuck(FLAT, embed_noise=3.0), stuck(FLAT, embed_noise=0.3)),
+    ("truncated-too-short", stuck(FLAT, bptt_steps=2, max_seq_len=30),
+     stuck(FLAT, bptt_steps=30, max_seq_len=30)),
+    ("shut-gates", stuck(FLAT, cell="lstm", forget_bias=-10.0),
+     stuck(FLAT, cell="lstm", forget_bias=3.0)),
+    ("batch-too-small", stuck(FLAT, batch_size=1), stuck(FLAT, batch_size=16)),
+    ("batch-too-small", stuck(FLAT, batch_size=1), stuck(FLAT, batch_size=1, accumulate_steps=8)),
+    ("warmup-too-long", stuck(FLAT, warmup_step=4000), stuck(FLAT, warmup_step=500)),
+    ("learning-rate-falls-too-early", scheduled((0.01, *(1e-6,) * 9), scheduler="step"),
+     scheduled((*(0.01,) * 9, 1e-6), scheduler="step")),
+    ("stopped-too-early", stuck(FLAT, (0.2, 0.2, 0.2), steps=1200, early_stopping_patience=2),
+     stuck(FLAT, (0.2, 0.2, 0.3), steps=1200, early_stopping_patience=2)),
+    ("too-few-steps", stuck(FALLING), stuck(FALLING[::-1])),
+    ("too-few-steps", stuck(FALLING, steps=600, total_steps=600), stuck(FALLING, steps=600)),
+    ("missing-warmup", stuck(FLAT, num_layers=3, ratios=(0.05, 0.01)),
+     stuck(FLAT, ratios=(0.05, 0.01))),
+    ("missing-warmup", stuck(FLAT, num_layers=3, ratios=(0.05,) * 2 + (0.01,) * 9),
+     make(num_layers=3, ratios=(0.05,) * 2 + (0.01,) * 9)),
+    ("missing-warmup", stuck(FLAT, num_layers=2, ratios=(0.05, 0.01)),
+     stuck(FLAT, num_layers=2, ratios=(0.05, 0.01), warmup_step=9)),
+    ("learning-rate-too-high", stuck(**HIGH), stuck(lr=0.001)),
+    ("learning-rate-too-high", stuck(FLAT, lr=0.008, ratios=(0.05,)),
+     stuck(FLAT, lr=0.008, ratios=(0.05, *(0.01,) * 9))),
+    ("learning-rate-too-high", stuck((5.0,) * 10, lr=0.008), stuck((5.0,) * 10, lr=0.001)),
+    ("learning-rate-too-high", stuck(momentum=0.999, **SGD), stuck(FLAT, momentum=0.5, **SGD)),
+    ("saturated-units", stuck(FLAT, states=seen(saturated=0.95)),
+     stuck(FLAT, states=seen(saturated=0.8))),
+    ("saturated-units", stuck(FLAT, states=seen(saturated=0.95)),
+     make(states=seen(saturated=0.95))),
+    ("dead-units", stuck(FLAT, states=seen(idle=0.6)), stuck(FLAT, states=seen(idle=0.4))),
+    ("exploding-gradient", stuck(FLAT, states=fading(1e4)), stuck(FLAT, states=fading(1e2))),
     ("gradient-always-clipped", make(max_grad_norm=0.1), make(max_grad_norm=1.0)),
     ("gradient-always-clipped", make(max_grad_norm=0.1),
      make(max_grad_norm=0.1, norms=(0.5, 0.05))),
     ("learning-rate-too-low", stuck(ratios=(1e-5, 1e-4)), stuck(ratios=(1e-5, 1e-3))),
+    ("learning-rate-too-low", stuck(optimizer="sgd", lr=1e-3, ratios=(1e-3,)),
+     stuck(optimizer="adam", lr=1e-3, ratios=(1e-3,))),
     ("learning-rate-too-low", stuck(ratios=(1e-5,)), make(ratios=(1e-5,))),
-    ("vanishing-gradient", stuck(states=fading(1e-5)), stuck(states=fading(1e-2))),
-    ("vanishing-gradient", stuck(states=fading(1e-5)),
-     stuck(states=seen([1e-5, 1.0, 1.0, 1.0, 1.0]))),
-    ("missing-short-lengths", stuck(min_seq_len=2), make(min_seq_len=2)),
-    ("missing-short-lengths", stuck(min_seq_len=2), stuck()),
-    ("missing-short-lengths", make(min_seq_len=2, margins=[(5, 1.0, 3.0), (9, 0.5, -1.0)], **LONG),
-     make(min_seq_len=2, margins=[(5, 1.0, 3.0), (9, 1.0, 2.0)], **LONG)),
-    ("loss-at-chance", stuck(), stuck((2.0,) * 5)),
-    ("loss-at-chance", stuck(steps=1200), stuck(steps=900)),
-    ("loss-at-chance", stuck(steps=1200), stuck(steps=1200, warmup_step=500)),
+    ("vanishing-gradient", stuck(FLAT, states=fading(1e-5)), stuck(FLAT, states=fading(1e-2))),
+    ("vanishing-gradient", stuck(FLAT, states=fading(1e-5)),
+     stuck(FLAT, states=seen([1e-5, 1.0, 1.0, 1.0, 1.0]))),
+    ("missing-short-lengths", stuck(FLAT, min_seq_len=2), make(min_seq_len=2)),
+    ("missing-short-lengths", stuck(FLAT, min_seq_len=2), stuck(FLAT)),
     ("oscillating-loss", make((0.3,) * 8, (0.9,) * 4 + (0.9, 0.7, 0.9, 0.7)),
      make((0.3,) * 8, (0.9, 0.5, 0.9, 0.5, 0.9, 0.88, 0.9, 0.88))),
     ("loss-spikes", make((2.3, *[0.1] * 10, 2.0, 0.1)), make((2.3, *[0.1] * 10, 0.5, 0.1))),
     ("loss-spikes", make((2.3, *[0.1] * 9, 2.0)), make((2.3, *[0.1] * 8, 2.0))),  # 10 before, 9
     ("gradient-never-clipped", make(max_grad_norm=100.0), make(max_grad_norm=10.0)),
-    ("small-evaluation", make(evaluation=sample(0.4, 0.6)), make(evaluation=sample(0.49, 0.51))),
     ("unstable-at-length", make(margins=[(5, 1.0, 3.0), (9, 0.5, -1.0)], **LONG),
      make(margins=[(5, 1.0, 3.0), (9, 1.0, 2.0)], **LONG)),
+    ("loss-at-chance", stuck(), stuck((2.0,) * 5)),
+    ("loss-at-chance", stuck(steps=1200), stuck(steps=900)),
+    ("loss-at-chance", stuck(steps=1200), stuck(steps=1200, warmup_step=500)),
+    ("learned-little", stuck((2.0,) * 5), stuck()),
 ]  # fmt: skip
 
 
+def names(run):
+    return [finding.name for finding in check_run(run).findings]
+
+
 def all_findings(run):
-    """What every check says, whether or not an earlier one explains it, by name."""
-    return {finding.name: finding for check in CAUSES + OTHERS for finding in check(run)}
+    """What every check says, whether or not another one explains it, by name."""
+    every = [finding for check in CAUSES + OTHERS for finding in check(run)]
+    return {finding.name: finding for finding in every + check_run(run).findings}
 
 
 @pytest.mark.parametrize(("name", "faulty", "other"), CASES)
 def test_a_check_fires_on_its_fault_and_not_beside_it(name, faulty, other):
     finding = all_findings(faulty)[name]
-    assert finding.name == name and finding.seen and finding.meaning and finding.advice
-    assert finding.confidence in ("certain", "likely", "possible")
+    assert finding.seen and finding.meaning and finding.advice
+    assert "{" not in finding.meaning + finding.advice
     assert name not in all_findings(other)
 
 
-def test_every_check_has_a_case():
-    source = Path(run_checks.__file__).read_text(encoding="utf-8")
-    named = set(re.findall(r'Finding\(\s*"([a-z-]+)"', source)) | {"small-evaluation"}
-    assert {name for name, _, _ in CASES} == named and len(named) == 16
+@pytest.mark.parametrize(("name", "faulty", "other"), CASES)
+def test_advice_that_begins_with_flags_can_be_followed(name, faulty, other):
+    """The settings of the run with those flags are settings that train_cls_rnn.py takes."""
+    for finding in check_run(faulty).findings:
+        if flags := advised_flags(finding.advice):
+            words = flags.replace("--", "").split()
+            changed = dict(zip(words[::2], words[1::2], strict=True))
+            typed = {key: type(faulty.config[key])(value) for key, value in changed.items()}
+            TrainConfig(**{**faulty.config, **typed})
+
+
+def test_every_finding_has_a_case():
+    files = {"overfitting", "evaluation-labels-wrong"}  # below: they need files
+    assert {name for name, _, _ in CASES} | files == {finding.name for finding in TABLE}
 
 
 @pytest.mark.parametrize(("name", "faulty", "other"), CASES)
-def test_a_fault_is_reported_once_under_its_own_name(name, faulty, other):
-    assert [finding.name for finding in check_run(faulty)] == [name]
+def test_a_fault_is_the_first_that_is_named(name, faulty, other):
+    assert names(faulty)[0] == name
+
+
+@pytest.mark.parametrize(
+    ("cause", "effect"),
+    [
+        ({"dropout": 0.95, "num_layers": 3}, {"ratios": (0.05, 0.01)}),
+        ({"weight_decay": 0.5}, {"states": seen(idle=0.9)}),
+        ({"hidden_dim": 1}, {"states": seen(idle=0.9)}),
+        ({"lr": 0.05}, {"states": seen(idle=0.9), "min_seq_len": 2}),
+    ],
+)
+def test_a_cause_in_the_settings_explains_what_follows_from_it(cause, effect):
+    assert len(all_findings(stuck(**cause, **effect))) > 1
+    assert len(names(stuck(**cause, **effect))) == 1
+
+
+def test_what_is_possible_hides_nothing_that_is_likely():
+    run = stuck((5.0,) * 10, lr=0.008, states=seen(idle=0.9))
+    found = {finding.name: finding.confidence for finding in check_run(run).findings}
+    assert found == {"dead-units": "likely", "learning-rate-too-high": "possible"}
 
 
 def test_swings_explain_spikes():
     losses = (*[0.1] * 11, 2.0, 0.1, 0.1, 2.0, 0.1)
     swinging = make(losses, (0.9, 0.9, 0.9, 0.9, 0.9, 0.7, 0.9, 0.7))
-    assert [finding.name for finding in check_run(swinging)] == ["oscillating-loss"]
+    assert names(swinging) == ["oscillating-loss"]
 
 
 def test_a_run_that_learned_has_no_findings():
-    assert check_run(make()) == []
+    assert names(make()) == []
 
 
 @pytest.mark.parametrize("options", [{"ratios": (None,)}, {"states": None}])
 def test_what_is_not_known_is_not_held_against_a_run(options):
-    assert check_run(make(**options)) == []
-    assert [finding.name for finding in check_run(stuck(**options))] == ["loss-at-chance"]
+    assert names(make(**options)) == []
+    assert names(stuck(**options)) == ["loss-at-chance"]
 
 
 def test_without_an_evaluation_a_length_can_be_asked():
     stopped = make(
         accuracies=(), min_seq_len=2, asked_length=9, margins=[(5, 0.1, -1.0), (9, 0.1, -1.0)]
     )
-    (finding,) = check_run(stopped)
-    assert (finding.name, finding.confidence) == ("missing-short-lengths", "possible")
+    found = [(finding.name, finding.confidence) for finding in check_run(stopped).findings]
+    assert found == [("unstable-at-length", "certain"), ("missing-short-lengths", "possible")]
 
 
 @pytest.mark.parametrize(
     ("run", "advice"),
     [
-        (stuck((5.0,) * 5, lr=0.01), "--lr 0.001 (a tenth)"),
-        (stuck((5.0,) * 5, lr=0.0005), "--lr 5e-05 --min_lr 0 (a tenth)"),
-        (stuck((5.0,) * 5, lr=0.0005, min_lr=0.0), "--lr 5e-05 (a tenth)"),
-        (make((2.3, None), (), lr=0.0005), "--lr 5e-05 --min_lr 0 (a tenth), --max_grad_norm 1"),
-        (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002), "--lr 6.7e-05 --min_lr 0 (a third)"),
-        (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002, scheduler="constant"), "--lr 6.7e-05 (a"),
+        (stuck(lr=0.03), "--lr 0.003"),
+        (stuck(lr=3.0), "--lr 0.005"),
+        (stuck(momentum=0.999, **SGD), "--lr 0.03 --momentum 0.9"),
+        (make((2.3, None), (), lr=0.0005), "--lr 5e-05 --min_lr 0 --max_grad_norm 1"),
+        (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002), "--lr 6.7e-05 --min_lr 0"),
+        (make((0.3,) * 8, (0.9, 0.7) * 4, lr=0.0002, scheduler="constant"), "--lr 6.7e-05 --max"),
     ],
 )
 def test_the_advised_learning_rate_is_allowed(run, advice):
-    (finding,) = check_run(run)
-    assert advice in finding.advice
+    (finding,) = check_run(run).findings
+    assert finding.advice.startswith(advice)
 
 
 @pytest.mark.parametrize(
@@ -201,10 +278,10 @@ def test_the_advised_learning_rate_is_allowed(run, advice):
     ],
 )
 def test_health_is_told_from_too_little_to_judge(run, is_judged):
-    assert check_run(run) == []
-    text = describe_run(run, [])
-    assert (text == "No findings.") == is_judged
-    assert is_judged or f"after {run.steps:,} updates that says little" in text
+    report = check_run(run)
+    assert report.findings == []
+    text = describe(*report)
+    assert (f"after {run.steps:,} updates that says little" in text) != is_judged
     assert is_judged or f"{1000 + run.config['warmup_step']:,} updates or more" in text
 
 
@@ -264,9 +341,9 @@ def on_files(tmp_path, shift, **options):
 
 
 def test_the_files_of_a_run_are_checked_first(tmp_path):
-    assert "shifted-labels" in {finding.name for finding in check_run(on_files(tmp_path, 1))}
-    found = [finding.name for finding in check_run(on_files(tmp_path, 0, ratios=(1e-6,)))]
-    assert found[-1] == "learning-rate-too-low" and "shifted-labels" not in found
+    assert "shifted-labels" in names(on_files(tmp_path, 1))
+    found = names(on_files(tmp_path, 0, ratios=(1e-6,)))
+    assert "learning-rate-too-low" in found and "shifted-labels" not in found
 
 
 def write_examples(path, labels):
@@ -290,7 +367,7 @@ def test_chance_is_that_of_the_training_labels(tmp_path, evaluation):
 
 def test_lines_that_repeat_in_order_are_no_workers(tmp_path):
     path = write_examples(tmp_path / "train.tsv", [str(i % 7) for i in range(77)] * 8)
-    assert check_run(make(train_file=path, eval_file=path, seed=0)) == []
+    assert "duplicated-workers" not in names(make(train_file=path, eval_file=path, seed=0))
 
 
 def test_the_files_of_a_watched_run_are_looked_at_once(tmp_path, monkeypatch, capsys):
@@ -313,7 +390,7 @@ def test_the_files_of_a_watched_run_are_looked_at_once(tmp_path, monkeypatch, ca
 def test_files_that_are_gone_are_not_held_against_a_run():
     gone = stuck(train_file="gone.tsv", eval_file="", seed=0)
     assert gone.task is None and len(gone.label_shares) == 10
-    assert [finding.name for finding in check_run(gone)] == ["loss-at-chance"]
+    assert names(gone) == ["loss-at-chance"]
 
 
 def test_guessing_the_most_frequent_class_is_no_skill():
@@ -324,7 +401,7 @@ def test_guessing_the_most_frequent_class_is_no_skill():
     assert guessing.skill == pytest.approx(0) and guessing.chance_loss == pytest.approx(
         0.3251, 1e-3
     )
-    assert [finding.name for finding in check_run(guessing)] == ["loss-at-chance"]
+    assert names(guessing) == ["loss-at-chance"]
 
 
 def test_a_length_is_asked_of_digits_only(tmp_path):
@@ -379,3 +456,31 @@ def test_the_sentences_about_recipes_are_true_of_the_committed_results():
     runs = json.loads(path.read_text())["variants"]["sota_warmup"]["runs"]
     worst = min(run["accuracy"] for run in runs)
     assert (10 * worst - 1) / 9 > LEARNED
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "is_named"),
+    [
+        (0.01, 0.2, True),
+        (0.3, 0.2, True),
+        (0.01, 0.6, True),
+        (0.01, 0.95, False),
+        (1.8, 0.2, False),
+    ],
+)
+def test_learning_by_heart_is_told_from_learning(tmp_path, loss, accuracy, is_named):
+    rows = [(i % 7, i % 11, (i * i) % 7) for i in random.Random(0).choices(range(770), k=1200)]
+    lines = [f"{(a + b + c) % 7}\t{a} {b} {c}\n" for a, b, c in rows]
+    (tmp_path / "a.tsv").write_text("".join(lines[:600]))
+    (tmp_path / "b.tsv").write_text("".join(lines[600:]))
+    files = {"train_file": str(tmp_path / "a.tsv"), "eval_file": str(tmp_path / "b.tsv")}
+    run = make((loss,) * 10, (accuracy,) * 3, min_seq_len=3, max_seq_len=3, **files)
+    assert ("overfitting" in names(run)) == is_named
+
+
+def test_classes_under_other_names_in_evaluation_are_found(tmp_path):
+    path = write_examples(tmp_path / "a.tsv", [str(i % 7) for i in range(77)] * 8)
+    by_label = {"0": {"1": 50}, "1": {"0": 49, "1": 1}, "2": {"2": 50}}
+    evaluation = {"exact": True, "answers_by_label": by_label}
+    run = make((0.01,) * 10, (0.1,) * 3, evaluation=evaluation, train_file=path, eval_file=path)
+    assert "evaluation-labels-wrong" in names(run)

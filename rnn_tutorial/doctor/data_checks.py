@@ -1,0 +1,311 @@
+"""Faults of labelled data, as a loader gives them or a label file holds them.
+
+    from rnn_tutorial.doctor.data_checks import check_data
+    print(describe(*check_data(training_loader, evaluation_loader)))
+
+Nothing is assumed about the task. Rows are read once, and each check asks how likely chance is.
+
+Shapes: N rows, T steps with padding, V different tokens, C classes.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator
+from difflib import SequenceMatcher
+from itertools import chain, permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnn_tutorial.data.examples import Examples
+from rnn_tutorial.doctor import data_pairs
+from rnn_tutorial.doctor.data_findings import found
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Rows, read_rows
+from rnn_tutorial.doctor.findings import Finding, Report, rank
+
+_TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
+_FOREIGN = 0.05  # share of evaluation rows, or of their tokens, that training does not have
+
+
+def check_data(
+    training: Path | Examples | Iterable[Any],
+    evaluation: Path | Examples | Iterable[Any] | None = None,
+    vocab_size: int | None = None,
+    padding_id: int | None = None,
+) -> Report:
+    """Look at the rows of training and evaluation data.
+
+    Args:
+        training: the path or the examples of a label file, or what gives single rows or batches,
+            `(x, lengths, targets)` or `(x, targets)`; it may be endless.
+        evaluation: the same, or None.
+        vocab_size: number of tokens, or None if nobody knows.
+        padding_id: stands behind the end of a row, or None.
+
+    Raises:
+        ValueError: data of another form, or none, or code of the user's that fails.
+    """
+    t = read_rows(training, "training", vocab_size, padding_id)
+    tables = [t]
+    if evaluation is not None:
+        tables.append(read_rows(evaluation, "evaluation", vocab_size, padding_id))
+    findings = [finding for table in tables for finding in _check_form(table)]
+    if all(finding.name != "mismatched-rows" for finding in findings):
+        checks = (_check_repetition, _check_classes, _check_unsplit, _check_order)
+        for check in (*checks, data_pairs.check_pairs, data_pairs.check_leaks):
+            findings += check(t)
+        if evaluation is not None:
+            for compare in (_compare_tokens, _compare_classes, *data_pairs.COMPARISONS):
+                findings += compare(*tables)
+    looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
+    looked_at += [
+        "types, shapes, ranges and lengths; classes, repetition and order",
+        "whether labels belong to their inputs, and what gives them away",
+        *["evaluation against training: rows, lengths, tokens, classes, labels"]
+        * (len(tables) - 1),
+    ]
+    return Report(rank(findings), looked_at, _not_asked(tables))
+
+
+def _not_asked(tables: list[Rows]) -> list[str]:
+    """What the rows, or what was given with them, do not allow to look for."""
+    t, has_evaluation = tables[0], len(tables) > 1
+    times = Counter(t.inputs)
+    num_repeated = sum(count for count in times.values() if count > 1)
+    reasons = {
+        "evaluation against training: no evaluation data were given": not has_evaluation,
+        "the largest token: --vocab_size was not given": t.has_tokens
+        and t.vocab_size is None
+        and "text" not in t.input_kinds,
+        "tokens: the inputs are real numbers": not t.has_tokens,
+        "classes: the targets are not one class for each row": not t.has_classes,
+        f"classes: {len(t)} rows are too few": len(t) < MIN_ROWS,
+        "contradicting labels: few inputs occur twice": num_repeated < MIN_REPEATED,
+        f"the rows behind the first {len(t):,}": not t.is_all,
+    }
+    return [reason for reason, is_true in reasons.items() if is_true]
+
+
+# ---- the form of the rows ----
+
+
+def _check_form(t: Rows) -> Iterator[Finding]:
+    """Types, shapes, ranges and lengths."""
+    if t.mismatch:
+        yield found("mismatched-rows", f"{t.name}: {t.mismatch}")
+        return
+    for what in sorted(t.not_finite):
+        yield found("not-finite-data", f"{t.name}: NaN or infinite values in the {what}")
+    kinds = t.input_kinds - {"int", "features"}
+    if kinds and not t.is_file and "real" not in kinds:
+        words = {"whole": "whole numbers as floats", "turned": "one-hot over time, (N, V, T)"}
+        seen = " and ".join(words.get(kind, kind) for kind in sorted(kinds))
+        sure = "likely" if kinds == {"bool"} else "certain"
+        yield found("token-type", f"{t.name}: the tokens are {seen}", sure)
+    kinds = t.label_kinds - {"int", "steps"}
+    if kinds and not t.is_file and "real" not in kinds:
+        # Losses of two classes and of shares take floats; names may become numbers in the loop.
+        is_fit = kinds & {"bool", "int32", "text"} or kinds >= {"one-hot", "whole"}
+        is_fit = is_fit or ("whole" in kinds and not 2 < len(t.names) <= 20)
+        seen = ", ".join(sorted(kinds)).replace("whole", "floats").replace("column", "(N, 1)")
+        seen = f"{t.name}: the labels are {seen}, such as {t.targets[0]!r}"
+        yield found("label-type", seen, "likely" if is_fit else "certain")
+    yield from _check_token_range(t)
+    yield from _check_lengths(t)
+
+
+def _check_token_range(t: Rows) -> Iterator[Finding]:
+    ids = Counter(chain.from_iterable(t.read)) if t.has_tokens else {}
+    if not ids or "text" in t.input_kinds or t.not_finite:
+        return
+    size, low = t.vocab_size, min(ids)
+    if low < 0:
+        yield found("token-range", f"{t.name}: {ids[low]:,} tokens are {low}")
+    over = [token for token in ids if token >= size and token != t.padding_id] if size else []
+    if over and not (t.padding_id is None and over == [t.padding[0]] == [size]):
+        is_sure = max(over) > size or t.padding_id not in (None, size)
+        seen = f"{t.name}: tokens up to {max(over)}, but {size} tokens are known"
+        yield found("token-range", seen, "certain" if is_sure else "likely")
+
+
+def _check_lengths(t: Rows) -> Iterator[Finding]:
+    """Padding must begin where a row ends."""
+    n, sizes = np.array(t.lengths), np.array([len(row) for row in t.padded])  # (N,), (N,)
+    padding, tails = t.padding[0], np.array(t.padding[1])
+    if wrong := int(((n < 1) | (n > sizes)).sum()):
+        yield found("wrong-lengths", f"{t.name}: {wrong:,} lengths are not in 1 to T")
+    elif not t.has_lengths and len(tails):
+        seen = f"{t.name}: rows end in {padding!r}, and no lengths are given"
+        yield found("wrong-lengths", seen, "possible")
+    elif len(tails):
+        off = n - (sizes - tails)  # (N,)
+        too_long, too_short = (off > 0)[tails > 0].mean(), (off < 0).mean()
+        if too_long >= 0.5 or too_short >= _FOREIGN:
+            seen = (
+                f"{t.name}: {too_long:.0%} of the padded rows count padding ({padding!r}), "
+                f"{too_short:.0%} of the rows end before their last token"
+            )
+            # An end mark may equal the padding, and rows may be cut on purpose.
+            is_mark = set(off[tails > 0].tolist()) <= {0, 1}
+            is_meant = is_mark or max(too_long, _FOREIGN) < too_short < 0.9
+            yield found("wrong-lengths", seen, "likely" if is_meant else "certain")
+    elif (n < sizes).any():
+        value, heads = t.find_padding([row[::-1] for row in t.padded])
+        if heads and (np.array(heads)[n < sizes] > 0).mean() > 0.5:
+            seen = f"the padding {value!r} stands in front, and the lengths count from the front"
+            yield found("wrong-lengths", f"{t.name}: {seen}")
+
+
+# ---- rows and classes ----
+
+
+def _check_repetition(t: Rows) -> Iterator[Finding]:
+    """Many rows and few different ones; the same input again and again; twice by two workers."""
+    number = len(t)
+    if number < MIN_ROWS:
+        return
+    inputs, samples = Counter(t.inputs), [*zip(t.inputs, t.labels, strict=True)]
+    different = len(set(samples))
+    most, count = inputs.most_common(1)[0]
+    alone = Counter(row[0] for row in t.inputs if len({*row}) == 1).most_common(1)
+    if different > 1 and (count >= 0.9 * number or (alone and alone[0][1] >= 0.9 * number)):
+        is_told = data_pairs.share_wrong(t.inputs, t.y) == 0  # unary numbers are inputs too
+        if not is_told:
+            seen = f"{count / number:.0%} of the inputs are {str(most)[:60]}"
+            yield found("constant-inputs", seen + ", others hold the same token" * (count < number))
+        return
+    equal = sum((times / number) ** 2 for times in inputs.values())
+    is_few = min(number, t.promised) >= max(4 * different, 2 * MIN_REPEATED)
+    if is_few and equal > 20 * data_pairs.chance_of_equal(t):
+        seen = f"{t.promised:,} rows are promised; of {number:,}, only {different:,} are different"
+        is_possible = t.is_file or number < 10 * different
+        yield found("repeated-samples", seen, "possible" if is_possible else "certain")
+    # Two workers that draw the same stream give every batch twice: half of the rows equal the one
+    # a batch before. Chance repeats at every distance alike; an epoch over few rows repeats all.
+    half = 0 if t.is_file else number // 2
+    ids: dict[Any, int] = {}
+    numbers = np.array([ids.setdefault(sample, len(ids)) for sample in samples])
+    shares = [(numbers[lag:] == numbers[:-lag]).mean() for lag in range(1, half + 1)]
+    usual = float(np.median(shares)) if half >= MIN_REPEATED else 1.0
+    lag = next((lag for lag, share in enumerate(shares, 1) if share - usual >= _TWICE), None)
+    if lag and shares[lag - 1] < 0.99:
+        seen = f"{shares[lag - 1]:.0%} of the samples equal the one {lag} places before"
+        yield found("duplicated-workers", f"{seen} (at other distances {usual:.1%})")
+
+
+def _check_classes(t: Rows) -> Iterator[Finding]:
+    """How many classes, how often each, how they are numbered and named."""
+    number, counts = len(t), t.counts
+    if not t.has_classes or number < MIN_ROWS:
+        return
+    if all(isinstance(name, int) for name in t.names):
+        low, high, least = min(t.names), max(t.names), min(counts.values())
+        seen = f"the labels are {', '.join(map(str, sorted(t.names)[:6]))} … {high}"
+        is_one_rare = high == len(t.names) and low == 0 and least < MIN_ROWS
+        if low < 0:
+            yield found("label-range", f"{seen}; {counts[low]:,} are {low}")
+        elif high >= len(t.names) and least >= 5 and not is_one_rare:
+            yield found("label-range", seen, "likely")
+    if len(counts) == 1:
+        yield found("single-class", f"all {number:,} labels are {t.names[0]!r}")
+        return
+    decimals = sum(bool(re.fullmatch(r"[-+]?\d*[.,]\d+", str(name))) for name in t.names)
+    if len(counts) >= number / 2 or (t.is_file and decimals > max(20, 0.9 * len(counts))):
+        yield found("too-many-classes", f"{len(counts):,} labels for {number:,} rows")
+    yield from _check_near_equal(counts)
+    usual = float(np.median([*counts.values()]))
+    rare = [name for name in t.names if counts[name] <= 2 and usual >= MIN_ROWS]
+    if 0 < len(rare) <= max(1, len(counts) // 4):
+        seen = f"{rare[0]!r} (row {t.labels.index(rare[0]) + 1:,}) occurs {counts[rare[0]]}x"
+        yield found("rare-class", f"{seen}, most classes {usual:.0f} times", "likely")
+    least = min(counts[name] for name in t.names if name not in rare)
+    if t.majority >= 0.9 or t.majority * number >= 50 * least:
+        seen = f"the most frequent class has {t.majority:.0%} of the rows, another {least:,} rows"
+        yield found("imbalanced-classes", seen, "certain" if t.majority >= 0.9 else "possible")
+
+
+def _plain(name: Hashable) -> str:
+    """A class name without case, quotes, punctuation and the like."""
+    text = unicodedata.normalize("NFKC", str(name)).casefold()
+    text = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip(" \t\n\"'`“”‘’.,;:!?()[]")
+    is_whole = re.fullmatch(r"[-+]?\d+(\.0*)?", text)
+    return str(int(float(text))) if is_whole else text or str(name)
+
+
+def _check_near_equal(counts: Counter[Hashable]) -> Iterator[Finding]:
+    """Names that differ in case, quotes or spaces, or a rare one that differs in a letter."""
+    names = [name for name in counts if isinstance(name, str)]
+    groups = defaultdict(list)
+    for name in names:
+        groups[_plain(name)].append(name)
+    for plain, group in groups.items():
+        if len(group) > 1:  # letters are classes of their own in handwriting
+            shown = ", ".join(f"{name!r} ({counts[name]:,})" for name in group)
+            yield found("near-equal-classes", shown, "certain" if len(plain) > 1 else "possible")
+    for one, other in permutations(names, 2) if len(names) <= 50 else ():
+        is_slip = counts[one] >= 20 * counts[other] and min(len(one), len(other)) > 4
+        is_slip = is_slip and not re.search(r"\d", one + other)
+        if is_slip and SequenceMatcher(None, one, other).ratio() >= 0.85:
+            shown = f"{other!r} ({counts[other]:,}), {one!r} ({counts[one]:,})"
+            yield found("near-equal-classes", shown, "likely")
+
+
+def _check_unsplit(t: Rows) -> Iterator[Finding]:
+    """Rows of one token each, of which many are different."""
+    is_single = sum(len(row) == 1 for row in t.inputs) >= 0.95 * len(t)
+    is_long = sum(len(str(token)) for token in t.tokens) >= 3 * len(t.tokens)
+    share = len(t.tokens) / len(t)
+    if is_single and is_long and share >= 0.2 and t.has_tokens and len(t) >= MIN_ROWS:
+        seen = f"{len(t):,} rows of one token each, of which {len(t.tokens):,} are different"
+        yield found("unsplit-tokens", seen, "certain" if share >= 0.5 else "likely")
+
+
+def _check_order(t: Rows) -> Iterator[Finding]:
+    """Runs of equal labels far longer than chance makes them."""
+    if t.has_classes and len(t) >= 2 * MIN_ROWS and len(t.names) > 1:
+        changes = int((t.y[1:] != t.y[:-1]).sum())
+        chance = (len(t) - 1) * (1 - sum((count / len(t)) ** 2 for count in t.counts.values()))
+        if changes <= 0.2 * chance:
+            seen = f"the label changes {changes:,} times; in random order about {chance:,.0f} times"
+            yield found("sorted-by-class", seen, "likely" if t.is_batched else "possible")
+
+
+# ---- evaluation against training ----
+
+
+def _compare_tokens(t: Rows, e: Rows) -> Iterator[Finding]:
+    """Evaluation tokens that training lacks, beyond those that rare words bring by chance."""
+    if not (t.has_tokens and e.has_tokens):
+        return
+    unknown = [token for token in e.tokens if token not in t.tokens]
+    share = sum(e.tokens[token] for token in unknown) / e.tokens.total()
+    # Good and Turing: what occurs once in training is as frequent as what does not occur there.
+    excess = share - sum(count == 1 for count in t.tokens.values()) / t.tokens.total()
+    if excess >= _FOREIGN:
+        known = {str(token).casefold() for token in t.tokens}
+        in_case = sum(str(token).casefold() in known for token in unknown) > len(unknown) / 2
+        seen = f"{share:.0%} of the evaluation tokens do not occur in training ({unknown[0]!r}, …)"
+        seen += ", but most of them do in another case" * in_case
+        yield found("token-mismatch", seen, "certain" if excess >= 0.3 else "likely")
+
+
+def _compare_classes(t: Rows, e: Rows) -> Iterator[Finding]:
+    """Classes that only one of the two has."""
+    if not (t.has_classes and e.has_classes):
+        return
+    foreign = [name for name in e.names if name not in t.counts]
+    absent = [name for name in t.names if name not in e.counts]
+    if {_plain(name) for name in foreign} & {_plain(name) for name in absent}:
+        yield from _check_near_equal(t.counts + e.counts)
+        return
+    share = sum(e.counts[name] for name in foreign) / len(e)
+    lost = sum(t.counts[name] for name in absent) / len(t)
+    if foreign or len(e) * lost >= 10:
+        seen = f"{share:.0%} of the evaluation rows have classes that training lacks {foreign[:3]}"
+        seen += f"; classes of {lost:.0%} of the training rows are not in evaluation {absent[:3]}"
+        sure = "certain" if share >= _FOREIGN or lost >= 0.2 else "likely"
+        yield found("class-mismatch", seen, sure)

@@ -1,0 +1,88 @@
+"""What each finding about data means, what to try, and what it explains."""
+
+from rnn_tutorial.doctor.findings import FindingTable
+
+TABLE = FindingTable("""
+[README_next.md#your-own-sequences]
+mismatched-rows: inputs and labels cannot be told apart into pairs
+  give x with one row for each label: batch_first, and no row without its label
+not-finite-data: one such value makes the loss NaN, and then every weight
+  drop or fill these values before training
+label-type: cross_entropy takes class numbers, int64 of shape (N,)
+  targets.long(), targets.squeeze(1), targets.argmax(1), or numbers for the names
+label-range: C classes are numbered 0 to C - 1; others raise an error, are ignored or never occur
+  number the classes that occur: np.unique(labels, return_inverse=True)
+unsplit-tokens: each row is one token that occurs nowhere else, so nothing carries over to new rows
+  put spaces between the tokens
+  explains: token-mismatch, leaking-*
+single-class: the loss falls to nothing and nothing is learned
+  look at the filter and at the column that the labels come from
+  explains: label-range
+too-many-classes: a class with one row cannot be learned
+  exchange the columns if they are swapped; use a regression loss for numbers
+  explains: *class*, leaking-*, contradicting-labels, evaluation-labels-wrong, label-range
+near-equal-classes: one class is learned as several, which the inputs cannot tell apart
+  strip and fold the names before they become class numbers
+  explains: *class*, evaluation-labels-wrong
+rare-class: such a class cannot be learned, and often is no class: a header, a typing error
+  correct or drop these rows
+  explains: imbalanced-classes, class-mismatch, label-range
+imbalanced-classes: naming the most frequent class scores as high as a network that learned little
+  compare with that share; report accuracy by class, weight the loss or sample evenly
+[README.md#2-digits-are-names-the-embedding]
+token-type: an embedding takes whole numbers, of shape (N, T)
+  convert the ids once, where they are read: torch.tensor(ids, dtype=torch.long)
+  explains: token-range
+token-range: an embedding has no row for such an id: IndexError, or a CUDA assert
+  number tokens from 0, give padding and unknown tokens an id, and count both in the size
+  explains: wrong-lengths, leaking-*
+[README.md#7-padding-poisons-the-state]
+wrong-lengths: the network reads padding as if it were input, or does not read all of the input
+  take the length of each row before it is padded
+  explains: length-mismatch, shared-stream, leaking-*, contradicting-labels,
+    evaluation-labels-wrong
+[README_next.md#the-data]
+repeated-samples: an epoch is long and shows few different rows, so they are learned by heart
+  look at what __getitem__ does with its index, for a seed set in it and for a shared list
+  explains: *class*, leaking-*, contradicting-labels, evaluation-labels-wrong, duplicated-workers
+constant-inputs: the input does not tell the rows apart, so only the labels' shares can be learned
+  print a few inputs after each step of preparation: vocabulary, truncation, padding
+  explains: shared-stream, shifted-labels, unsplit-tokens, contradicting-labels,
+    evaluation-labels-wrong
+duplicated-workers: every worker draws the same samples, so a batch brings few new ones or none
+  in __iter__ divide the samples by get_worker_info(), and seed each worker with its id
+shifted-labels: inputs and labels are paired wrongly, so there is nothing to learn but guessing
+  read input and label from the same sample; sort, filter and shuffle them together
+  explains: contradicting-labels, evaluation-labels-wrong
+contradicting-labels: the label does not follow from the input, so there is nothing to learn but
+    guessing
+  look for a shuffle or sort of one column alone, a wrong column, two rules of labelling
+  explains: evaluation-labels-wrong
+sorted-by-class: each stretch teaches one class and undoes the one before
+  shuffle the rows: DataLoader(..., shuffle=True)
+leaking-token: a network may look for this token and learn nothing else
+  remove it, unless the task is to find it
+  explains: leaking-position
+leaking-position: the label stands in the input, so the rest need not be read
+  cut it off, unless the task is to copy it
+  explains: leaking-length
+leaking-length: a network may count steps and learn nothing else
+  cut the rows of all classes alike, or sample equal lengths, unless the task is to count
+[README_next.md#the-baseline]
+shared-stream: the evaluation measures what was memorised, so it overstates what was learned
+  split the examples before training, and give evaluation its own random generator
+small-evaluation: differences of a few points between runs are chance
+  score at least 385 samples, or all possible inputs
+length-mismatch: the score mixes lengths that were trained with lengths that were not
+  train on these lengths (--min_seq_len, --max_seq_len), or report accuracy by length
+  explains: evaluation-labels-wrong
+token-mismatch: the network meets tokens in evaluation whose embeddings never were trained
+  build one vocabulary from the training data, and prepare both sets by the same code
+  explains: evaluation-labels-wrong, length-mismatch
+class-mismatch: the score is about other classes than were learned
+  shuffle before splitting, and number the classes once, for both sets
+  explains: evaluation-labels-wrong
+evaluation-labels-wrong: the score is low however good the network is
+  number the classes once, for both sets, and check that lines and labels belong together
+""")
+found = TABLE.found

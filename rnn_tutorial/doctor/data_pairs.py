@@ -1,0 +1,294 @@
+"""Whether labels belong to their inputs: contradictions, leaks, and evaluation against training.
+
+Shapes: N rows, M pairs of a row and a token in it, V different tokens, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from rnn_tutorial.doctor.data_findings import found
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, NUM_ROWS, Row, Rows
+from rnn_tutorial.doctor.findings import Finding
+
+WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
+_LEAKED = 0.1  # evaluation rows seen in training, beyond what chance repeats
+_CONTRADICTED = 0.1  # share of repeated inputs whose label is not their most frequent one
+_FOREIGN_LENGTHS = 0.05  # share of evaluation rows of lengths that training does not have
+_SURE = 4.0  # standard deviations beyond chance
+_MAX_SCORES = 10**7  # pairs of a row and a token, times classes, in some 0.2 s
+
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+def _labels_of(keys: Iterable[Hashable], y: np.ndarray) -> dict[Hashable, Counter[int]]:
+    """How often each label occurs with each key."""
+    labels_of: dict[Hashable, Counter[int]] = defaultdict(Counter)
+    for key, label in zip(keys, y.tolist(), strict=True):
+        labels_of[key][label] += 1
+    return labels_of
+
+
+def share_wrong(inputs: Sequence[Hashable], y: np.ndarray) -> float | None:
+    """Share of labels that differ from the most frequent one of an equal input; None if few are."""
+    repeated = [labels for labels in _labels_of(inputs, y).values() if labels.total() > 1]
+    total = sum(labels.total() for labels in repeated)
+    if total < MIN_REPEATED:
+        return None
+    return 1 - sum(max(labels.values()) for labels in repeated) / total
+
+
+def chance_of_equal(t: Rows) -> float:
+    """How often two inputs were equal if each token depended on its place alone.
+
+    Among three inputs or fewer every place looks fixed, so places are not told apart.
+    """
+    if len(set(t.inputs)) < 4:
+        pooled = sum((times / t.tokens.total()) ** 2 for times in t.tokens.values())
+        return pooled ** min(map(len, t.inputs))
+    by_length = defaultdict(list)
+    for row in t.inputs:
+        by_length[len(row)].append(row)
+    return sum(
+        math.prod(
+            sum((times / len(rows)) ** 2 for times in Counter(column).values())
+            for column in zip(*rows, strict=True)
+        )
+        * (len(rows) / len(t)) ** 2
+        for rows in by_length.values()
+    )
+
+
+# ---- labels against inputs ----
+
+
+def check_pairs(t: Rows) -> Iterator[Finding]:
+    """Equal inputs must have equal labels; other pairs of inputs and labels may do better."""
+    if not t.has_classes or len(t.names) < 2:
+        return
+    ids: dict[Row, int] = {}
+    x = np.array([ids.setdefault(row, len(ids)) for row in t.inputs])  # (N,)
+    others = _other_pairs(t)
+    wrong = share_wrong(x.tolist(), t.y)
+    if wrong is None or wrong < _CONTRADICTED:
+        bag, everyone = bag_of(t.inputs), np.arange(len(t))
+        if t.has_tokens and (skill := _skill(bag, everyone, t.y)) is not None and skill < 0.05:
+            skills = {words: _skill(bag, i, t.y[j]) or 0 for words, (i, j) in others.items()}
+            words = max(skills, key=skills.get, default="")
+            if words and skills[words] > 0.3:
+                seen = f"the tokens tell nothing of the label, but much of it {words}"
+                yield found("shifted-labels", seen, "likely")
+        return
+    seen = f"{wrong:.0%} of the labels of repeated inputs differ from the most frequent one"
+    for first, last in [(0, 4), (0, 2), (2, 4), (0, 1), (3, 4)]:  # a line may be lost on the way
+        start, stop = len(t) * first // 4, len(t) * last // 4
+        wrong_here = share_wrong(x[start:stop].tolist(), t.y[start:stop])
+        for words, (i, j) in others.items():
+            inside = (i >= start) & (i < stop)
+            remaining = share_wrong(x[i[inside]].tolist(), t.y[j[inside]])
+            if wrong_here and remaining is not None and remaining < wrong_here / 4:
+                yield found("shifted-labels", f"{seen}; {words} it is {remaining:.0%}")
+                return
+    generator = np.random.default_rng(0)
+    batches = np.array(t.batches) * t.is_batched  # labels are shuffled within each
+    orders = [np.lexsort((generator.random(len(t)), batches)) for _ in range(12)]
+    shuffled = [share_wrong(x.tolist(), t.y[order]) for order in orders]
+    usual, spread = float(np.mean(shuffled)), float(np.std(shuffled))
+    if spread <= usual / 20 and wrong > 0.9 * usual:
+        why = f"{seen}; with shuffled labels it is {usual:.0%}"
+        sure = "certain" if usual - wrong < _SURE * spread else "likely"
+        yield found("contradicting-labels", why, sure)
+        return
+    # Noise and chance give an input many labels, two rules give it two, or one in each half.
+    often = [labels for labels in _labels_of(x.tolist(), t.y).values() if labels.total() >= 6]
+    are_two = [
+        sum(count for _, count in labels.most_common(2)) >= 0.95 * labels.total()
+        and labels.most_common(2)[-1][1] in range(math.ceil(labels.total() / 5), labels.total())
+        for labels in often
+    ]
+    half = len(t) // 2
+    halves = [share_wrong(x[part].tolist(), t.y[part]) for part in (slice(half), slice(half, None))]
+    is_split = all(share is not None and share < wrong / 4 for share in halves)
+    if is_split or (len(t.names) > 2 and len(often) >= MIN_ROWS and np.mean(are_two) >= 0.5):
+        why = "each half agrees with itself" if is_split else "most such inputs have two labels"
+        yield found("contradicting-labels", f"{seen}; {why}", "likely")
+
+
+def _other_pairs(t: Rows) -> dict[str, Pairs]:
+    """Other ways to pair input i with label j, in words, without those that copy tokens."""
+    place = np.arange(len(t))
+    pairs = {}
+    for shift in (1, -1, 2, -2):
+        words = f"with the label {abs(shift)} {'later' if shift > 0 else 'earlier'}"
+        inside = (place + shift >= 0) & (place + shift < len(t))
+        pairs[words] = (place[inside], place[inside] + shift)
+    if t.is_batched:
+        starts = np.unique(t.batches, return_index=True)[1]
+        turned = np.concatenate([part[::-1] for part in np.split(place, starts[1:])])
+        pairs["with the labels of each batch turned round"] = (place, turned)
+    if t.is_all:
+        pairs["with all labels turned round"] = (place, place[::-1])
+    return {words: (i, j) for words, (i, j) in pairs.items() if not _copies(t, i, j)}
+
+
+def _copies(t: Rows, i: np.ndarray, j: np.ndarray) -> bool:
+    """True if label j is a token at one place of input i, as in windows of a running text."""
+    rows, labels = [t.inputs[k] for k in i.tolist()], [t.labels[k] for k in j.tolist()]
+    hits = [Counter(), Counter()]  # by place from the front and from the end
+    for row, label in zip(rows, labels, strict=True):
+        hits[0].update(at for at, token in enumerate(row[:16]) if token == label)
+        hits[1].update(at for at, token in enumerate(row[:-17:-1]) if token == label)
+    return any(max(counts.values(), default=0) >= 0.95 * len(rows) for counts in hits)
+
+
+# ---- naive Bayes ----
+
+
+def bag_of(inputs: Sequence[Row]) -> Pairs:
+    """Each row and token in it, as numbers, (M,) and (M,)."""
+    ids: dict[Hashable, int] = {}
+    pairs = [(i, ids.setdefault(v, len(ids))) for i, row in enumerate(inputs) for v in {*row}]
+    rows, tokens = np.array(pairs, np.int64).reshape(-1, 2).T
+    return rows, tokens
+
+
+def _guess(bag: Pairs, y: np.ndarray, is_known: np.ndarray) -> np.ndarray:
+    """The class of every row by naive Bayes, learned from the rows that are known, (N,)."""
+    (rows, tokens), known = bag, is_known[bag[0]]
+    counts = np.full((tokens.max(initial=0) + 1, y.max() + 1), 0.5)  # (V, C)
+    np.add.at(counts, (tokens[known], y[rows[known]]), 1)
+    scores = np.log(np.bincount(y[is_known], minlength=y.max() + 1) + 0.5) + np.zeros((len(y), 1))
+    np.add.at(scores, rows, np.log(counts / counts.sum(0))[tokens])
+    return scores.argmax(1)
+
+
+def _skill(bag: Pairs, i: np.ndarray, labels: np.ndarray) -> float | None:
+    """How far naive Bayes gets on held-out rows among i: 0 is the majority's share, 1 is all."""
+    if len(i) < 4 * MIN_REPEATED or len(bag[0]) * (labels.max() + 1) > _MAX_SCORES:
+        return None
+    y = np.zeros(max(i.max(), bag[0].max(initial=0)) + 1, np.int64)  # (N,)
+    is_known = np.zeros(len(y), bool)
+    y[i], is_known[i[::2]] = labels, True
+    right = (_guess(bag, y, is_known) == y)[i[1::2]].mean()
+    usual = np.bincount(y[i[1::2]]).max() / len(i[1::2])
+    return (right - usual) / (1 - usual) if usual < 1 else None
+
+
+# ---- what gives the label away ----
+
+
+def check_leaks(t: Rows) -> Iterator[Finding]:
+    """A token, a place or the length that tells the label alone."""
+    number, lengths = len(t), [len(row) for row in t.inputs]
+    if not t.has_classes or number < 2 * MIN_ROWS or not 1 < len(t.names) <= number / 10:
+        return
+    share, rule = _told(lengths, t.y)
+    if share >= 0.95 and share - t.majority >= 0.1:
+        in_order = [label for label, _ in groupby(rule[length] for length in sorted(rule))]
+        is_counted = len(in_order) != len({*in_order}) or 4 <= len(rule) == len({*in_order})
+        seen = f"the length alone tells {share:.1%} of the labels"
+        yield found("leaking-length", seen, "possible" if is_counted else "likely")
+    if not t.has_tokens or np.median(lengths) < 3:
+        return
+    for at in (0, 1, -1, -2):
+        here = [row[at] if len(row) > 2 else None for row in t.inputs]
+        share, rule = _told(here, t.y)
+        if len(rule) <= number / 10 and share >= 0.99 and t.majority < 0.9:
+            seen = f"the token at place {at} alone tells {share:.1%} of the labels"
+            yield found("leaking-position", seen, "possible")
+    (rows, tokens), sizes = bag_of(t.inputs), np.bincount(t.y)  # (M,), (M,), (C,)
+    if (tokens.max() + 1) * len(sizes) <= _MAX_SCORES:
+        inside = np.zeros((tokens.max() + 1, len(sizes)))  # (V, C)
+        np.add.at(inside, (tokens, t.y[rows]), 1)
+        outside = inside.sum(1, keepdims=True) - inside
+        is_mark = (inside >= 0.95 * sizes) & (outside <= 0.005 * (number - sizes))
+        is_mark &= (sizes >= MIN_ROWS) & (number - sizes >= MIN_ROWS)
+        for token, label in np.argwhere(is_mark)[:1].tolist():
+            name = [*dict.fromkeys(v for row in t.inputs for v in {*row})][token]
+            seen = f"{name!r} is in {inside[token, label]:,.0f} of {sizes[label]:,} rows of class "
+            seen += f"{t.names[label]!r}, and in {outside[token, label]:.0f} others"
+            yield found("leaking-token", seen, "likely")
+
+
+def _told(keys: Sequence[Hashable], y: np.ndarray) -> tuple[float, dict[Hashable, int]]:
+    """The share of held-out labels that the most frequent one of each key tells, and this rule."""
+    labels_of = _labels_of(keys[::2], y[::2])
+    rule = {key: labels.most_common(1)[0][0] for key, labels in labels_of.items()}
+    return float(np.mean([rule.get(key, -1) for key in keys[1::2]] == y[1::2])), rule
+
+
+# ---- evaluation against training ----
+
+
+def small_evaluation(num_samples: int, interval: str) -> Finding:
+    """The finding that an evaluation has too few samples to tell two networks apart."""
+    seen = f"{num_samples:,} evaluation samples: the 95 % interval is {interval}"
+    return found("small-evaluation", seen)
+
+
+def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
+    """Evaluation rows that occur in training, few rows, and rows of other lengths."""
+    times = Counter(t.inputs)
+    by_chance = sum(times[x] > 1 for x in t.inputs) / len(t)
+    shared = sum(x in times for x in e.inputs) / len(e)
+    if len(e) >= MIN_REPEATED and shared - by_chance >= _LEAKED:
+        seen = f"{shared:.0%} of the evaluation samples occur in training"
+        yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
+    half = 0.5 * 1.96 / math.sqrt(len(e))  # normal interval at an accuracy of one half
+    if e.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
+        yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %")
+    trained, lengths = ([len(x) for x in table.inputs] for table in (t, e))
+    shortest, longest = min(trained), max(trained)
+    share = sum(not shortest <= n <= longest for n in lengths) / len(e)
+    if share >= _FOREIGN_LENGTHS:
+        seen = f"training has lengths {shortest} to {longest}, evaluation {min(lengths)} to "
+        yield found("length-mismatch", f"{seen}{max(lengths)}: {share:.0%} of its rows lie outside")
+
+
+def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
+    """Evaluation must follow the rule of training: that of equal inputs, or of their tokens."""
+    number = len(t.names)
+    if not (t.has_classes and e.has_classes and 1 < number <= len(t) / 10):
+        return
+    numbers = {name: i for i, name in enumerate(t.names)}
+    y = np.array([numbers.get(label, -1) for label in e.labels])  # (N,)
+    sure = {
+        row: labels.most_common(1)[0][0]
+        for row, labels in _labels_of(t.inputs, t.y).items()
+        if max(labels.values()) >= 0.8 * labels.total()
+    }
+    guesses, skill, is_known = np.array([sure.get(row, -1) for row in e.inputs]), 0.8, True
+    if (guesses >= 0).sum() < MIN_REPEATED:
+        bag, is_known = bag_of([*t.inputs, *e.inputs]), False
+        learned = bag[0] < len(t)
+        skill = _skill((bag[0][learned], bag[1][learned]), np.arange(len(t)), t.y)
+        if not t.has_tokens or skill is None or skill < 0.3:
+            return
+        guesses = _guess(bag, np.append(t.y, y), np.arange(len(t) + len(e)) < len(t))[len(t) :]
+    asked = (guesses >= 0) & (y >= 0)
+    if asked.sum() < MIN_REPEATED:
+        return
+    usual = np.bincount(y[asked]).max() / asked.sum()
+    agreed = (guesses == y)[asked].mean()
+    if agreed - usual >= 0.4 * skill * (1 - usual):
+        return
+    table = np.zeros((number, number))
+    np.add.at(table, (guesses[asked], y[asked]), 1)
+    ways = {"with the classes exchanged": table.max(1).sum() / table.sum()}
+    for shift in (1, -1, 2, -2):
+        words = f"with the label {abs(shift)} {'later' if shift > 0 else 'earlier'}"
+        ways[words] = (guesses == np.roll(y, -shift))[asked].mean()
+    best = max(ways, key=ways.get)
+    seen = f"{agreed:.0%} of the evaluation labels are those that training gives"
+    is_explained = ways[best] - usual >= 0.7 * skill * (1 - usual)
+    seen += f"; {best} {ways[best]:.0%} are" if is_explained else ""
+    sure = "certain" if is_explained and is_known else "likely"
+    yield found("evaluation-labels-wrong", seen, sure)
+
+
+COMPARISONS = (_compare_rows, _compare_labels)

@@ -1,0 +1,286 @@
+"""Labelled rows of a loader or a file, read once, in the order in which they come.
+
+Shapes: N rows, T steps with padding, F features of a step, C classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnn_tutorial.data.examples import Examples, read_examples
+from rnn_tutorial.doctor.findings import user_error
+
+NUM_ROWS = 4096  # of a loader, which may be endless; compared at each distance in some 50 ms
+MIN_ROWS = 20  # below which nothing is said about frequencies
+MIN_REPEATED = 50  # rows of repeated inputs below which nothing is said about their labels
+_NUM_STEPS = 2**20  # in all rows
+Row = tuple[Hashable, ...]
+
+
+@dataclass
+class Rows:
+    """Labelled rows, what was noticed of their form, and the facts that several checks need.
+
+    Args:
+        name: "training" or "evaluation".
+        vocab_size: number of tokens, or None if nobody knows.
+        padding_id: stands behind the end of a row, or None.
+        is_file: they are the lines of a label file, which training shuffles.
+        padded: a tuple of tokens for each row, padding included; a step of features is its bytes.
+        lengths: number of steps that count.
+        targets: a class for each row; a tuple if each step has a label.
+        batches: the number of the batch of each row.
+        input_kinds: "int", "bool", "whole" and "real" (floats), "text", "features", "turned".
+        label_kinds: the same, and "int32", "column" (N, 1), "one-hot", "steps".
+        not_finite: what has NaN or infinite values.
+        mismatch: shapes that do not fit each other, in words.
+        has_lengths, is_batched, is_all: they were given; in batches; to the end.
+        promised: number of rows that len() tells, or 0.
+    """
+
+    name: str
+    vocab_size: int | None = None
+    padding_id: int | None = None
+    is_file: bool = False
+    padded: list[Row] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    targets: list[Hashable] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    input_kinds: set[str] = field(default_factory=set)
+    label_kinds: set[str] = field(default_factory=set)
+    not_finite: set[str] = field(default_factory=set)
+    mismatch: str = ""
+    has_lengths: bool = True
+    is_batched: bool = False
+    is_all: bool = True
+    promised: int = 0
+
+    def __len__(self) -> int:
+        return len(self.padded)
+
+    @property
+    def has_tokens(self) -> bool:
+        return not self.input_kinds & {"real", "features"}
+
+    @property
+    def has_classes(self) -> bool:
+        return not self.label_kinds & {"real", "steps"} and not self.mismatch
+
+    @cached_property
+    def labels(self) -> list[Hashable]:
+        """The targets; whole numbers as such."""
+        is_whole = self.has_classes and "whole" in self.label_kinds and not self.not_finite
+        return [int(label) for label in self.targets] if is_whole else self.targets
+
+    @cached_property
+    def counts(self) -> Counter[Hashable]:
+        """How often each class occurs, in the order in which they come."""
+        return Counter(self.labels)
+
+    @property
+    def names(self) -> list[Hashable]:
+        """The classes, by number."""
+        return list(self.counts)
+
+    @cached_property
+    def y(self) -> np.ndarray:
+        """The labels as numbers of their names, (N,)."""
+        numbers = {name: i for i, name in enumerate(self.names)}
+        return np.array([numbers[label] for label in self.labels], np.int64)
+
+    @property
+    def majority(self) -> float:
+        """The share of the most frequent class."""
+        return max(self.counts.values()) / len(self)
+
+    @cached_property
+    def padding(self) -> tuple[Hashable, list[int]]:
+        """What rows end in, and how often it stands there, (N,); see `find_padding`."""
+        return self.find_padding(self.padded)
+
+    @cached_property
+    def read(self) -> list[Row]:
+        """What the network reads of each row."""
+        return [row[: max(0, n)] for row, n in zip(self.padded, self.lengths, strict=True)]
+
+    @cached_property
+    def inputs(self) -> list[Row]:
+        """What it reads, without padding that nobody told it of."""
+        tails = self.padding[1]
+        if not tails or self.has_lengths:
+            return self.read
+        return [row[: len(row) - tail] for row, tail in zip(self.read, tails, strict=True)]
+
+    @cached_property
+    def tokens(self) -> Counter[Hashable]:
+        """How often each token occurs."""
+        return Counter(chain.from_iterable(self.inputs))
+
+    def find_padding(self, rows: Sequence[Row]) -> tuple[Hashable, list[int]]:
+        """The value that ends rows of one size, and how often it does; (None, []) if none does.
+
+        Chance ends a row with two equal tokens too; padding does so more often, and its length
+        varies.
+        """
+        batches = self.batches if self.is_batched else [0] * len(rows)
+        sizes = {*zip(batches, map(len, rows), strict=True)}
+        is_even = len(sizes) == len({*batches}) and min(map(len, rows), default=0) > 0
+        if not is_even or len({*rows}) < MIN_REPEATED:
+            return None, []
+        value = self.padding_id
+        if value is None:
+            value = Counter(row[-1] for row in rows).most_common(1)[0][0]
+        tails = [sum(1 for _ in takewhile(value.__eq__, reversed(row))) for row in rows]
+        inside = sum(map(len, rows)) - sum(tails)
+        usual = (sum(row.count(value) for row in rows) - sum(tails)) / max(1, inside)
+        long = sum(tail > 1 for tail in tails) / len(tails)
+        whole = sum(tail == len(row) for tail, row in zip(tails, rows, strict=True)) / len(tails)
+        is_varied = len({*tails} - {0}) > 1 and whole < 0.5
+        is_padding = is_varied and long >= 0.1 and long >= 5 * usual**2
+        return (value, tails) if is_padding else (None, [])
+
+
+def is_label_file(path: str) -> bool:
+    """True for a file that ends in .tsv or .txt, or that begins with a line `label<TAB>tokens`."""
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        first = file.readline(2**16)
+    return Path(path).suffix in {".tsv", ".txt"} or (b"\t" in first and b"\0" not in first)
+
+
+def read_rows(
+    data: Path | Examples | Iterable[Any],
+    name: str,
+    vocab_size: int | None = None,
+    padding_id: int | None = None,
+) -> Rows:
+    """The first rows of data; ValueError if it has none, gives something else, or fails."""
+    rows, steps = Rows(name, vocab_size, padding_id), 0
+    if isinstance(data, Path):
+        data = read_examples(str(data), name)
+    if isinstance(data, Examples):
+        rows.padded, rows.targets, rows.is_file = [*map(tuple, data.tokens)], data.labels, True
+        rows.lengths, rows.batches = [*map(len, rows.padded)], [*range(len(data))]
+        rows.input_kinds, rows.promised = {"text"}, len(data)
+        return rows
+    with contextlib.suppress(TypeError, ValueError, AttributeError, NotImplementedError):
+        rows.promised = len(getattr(data, "dataset", data))
+    for number, item in enumerate(_items(data, name)):
+        before = len(rows)
+        if before >= NUM_ROWS or steps >= _NUM_STEPS:
+            rows.is_all = False
+            break
+        try:
+            _add(rows, item, number)
+        except (TypeError, ValueError, AttributeError, IndexError):
+            raise ValueError(
+                f"the {name} data give {type(item).__name__} {str(item)[:60]!r}; allowed are "
+                "(x, lengths, targets) and (x, targets), of one row or of a batch, with x of "
+                "shape (N, T) or (N, T, F)"
+            ) from None
+        steps += sum(map(len, rows.padded[before:]))
+    if not (rows.padded or rows.mismatch):
+        raise ValueError(f"the {name} data are empty; at least one row is needed")
+    if rows.is_batched and not hasattr(data, "dataset"):
+        rows.promised = len(rows) if rows.promised else 0  # it was the number of batches
+    if "whole" in rows.input_kinds and not rows.input_kinds & {"real", "features"}:
+        rows.padded = [tuple(map(int, row)) for row in rows.padded]
+    return rows
+
+
+def _items(data: Iterable[Any], name: str) -> Iterator[Any]:
+    """What data gives; an error of the user's code becomes one sentence."""
+    if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+        raise ValueError(
+            f"the {name} data are of type {type(data).__name__}; allowed is what a for loop takes"
+        )
+    try:
+        if not hasattr(data, "__iter__") and hasattr(data, "__len__"):
+            yield from (data[i] for i in range(len(data)))  # it may never raise IndexError
+        else:
+            yield from data
+    except Exception as error:  # whatever the user's code raises
+        raise user_error(error) from None
+
+
+def _array(value: Any) -> Any:
+    """A tensor, array, number, text or even list as an array; rows of unequal lengths as a list."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        return (value if value.dtype != torch.bfloat16 else value.float()).numpy()
+    if isinstance(value, list | tuple):
+        value = [_array(part) for part in value]
+        if len({part.shape if hasattr(part, "shape") else None for part in value}) > 1:
+            return value
+    return np.asarray(value)
+
+
+def _kind(values: np.ndarray) -> str:
+    if values.dtype.kind == "f":
+        is_whole = np.all(np.mod(values[np.isfinite(values)], 1) == 0)
+        return "whole" if is_whole else "real"
+    return {"i": "int", "u": "int", "b": "bool"}.get(values.dtype.kind, "text")
+
+
+def _add(rows: Rows, item: Any, number: int) -> None:
+    """Append the row, or the rows of the batch, that an item is."""
+    if not isinstance(item, list | tuple) or len(item) not in (2, 3):
+        raise ValueError
+    x, targets = _array(item[0]), _array(item[-1])
+    lengths = _array(item[1]) if len(item) == 3 else None
+    holds_rows = isinstance(x, list) or x.ndim > (x.dtype.kind != "U")
+    is_batch = holds_rows and targets.ndim > 0 and (lengths is None or lengths.ndim > 0)
+    if not is_batch:
+        x, targets = [x], targets[None]
+        lengths = lengths if lengths is None else lengths[None]
+    rows.is_batched |= is_batch
+    rows.has_lengths = lengths is not None
+    if len({len(part) for part in (x, targets, lengths) if part is not None}) > 1:
+        shapes = f"{len(x)} rows" if isinstance(x, list) else f"shape {x.shape}"
+        seen = f"batch {number + 1} has inputs of {shapes}, {len(targets)} targets"
+        seen += f", {len(lengths)} lengths" if lengths is not None else ""
+        is_turned = isinstance(x, np.ndarray) and x.shape[1:2] == targets.shape[:1]
+        rows.mismatch = rows.mismatch or seen + "; it seems that time comes first" * is_turned
+        return
+    if isinstance(x, np.ndarray) and x.ndim == 3 and np.isin(x, (0, 1)).all():
+        rows.input_kinds |= {"turned"} if x.sum(-1).max() > 1 == x.sum(1).max() else set()
+    for row in map(np.asarray, x):
+        if row.ndim == 0 and row.dtype.kind != "U":
+            raise ValueError  # a number is no sequence
+        kind = "features" if row.ndim > 1 else _kind(row)
+        rows.input_kinds.add(kind)
+        if row.dtype.kind == "f" and not np.isfinite(row).all():
+            rows.not_finite.add("inputs")
+        steps = row.tolist() if row.ndim else str(row).split()
+        rows.padded.append(tuple(v.tobytes() for v in row) if kind == "features" else tuple(steps))
+    rows.targets += _labels(rows, targets, len(rows.padded[-1]))
+    rows.batches += [number] * len(targets)
+    ends = [len(row) for row in rows.padded[-len(targets) :]] if lengths is None else lengths
+    rows.lengths += [int(length) for length in ends]
+
+
+def _labels(rows: Rows, targets: np.ndarray, num_steps: int) -> list[Hashable]:
+    """The labels of a batch: numbers or names, or a tuple for each row if its steps have labels."""
+    kind = "int32" if targets.dtype == np.int32 else _kind(targets)
+    if targets.dtype.kind == "f" and not np.isfinite(targets).all():
+        rows.not_finite.add("targets")
+    if targets.ndim > 1 and targets.shape[1] > 1:
+        is_mark = np.isin(targets, (0, 1)).all() and (targets.sum(-1) == 1).all()
+        if is_mark and (targets.shape[1:] != (num_steps,) or kind != "int"):
+            rows.label_kinds |= {"one-hot", kind}
+            return targets.argmax(1).tolist()
+        rows.label_kinds.add("steps")
+        return [tuple(row.ravel().tolist()) for row in targets]
+    rows.label_kinds |= {kind, "column"} if targets.ndim > 1 else {kind}
+    return targets.ravel().tolist()

@@ -1,0 +1,98 @@
+"""What is noted of a training loop: its weights, its steps, the nodes of its graphs."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+@dataclass(eq=False)
+class Weight:
+    """A tensor that needs a gradient, and what became of it and of its `.grad`."""
+
+    tensor: Tensor
+    value: Tensor  # when last looked at
+    steps: set[int] = field(default_factory=set)  # in which it was used
+    gradient: Tensor | None = None  # after the last backward that reached it
+    is_fresh: bool = False  # a gradient was made, and no update has used it
+    is_stored: bool = False  # by backward, which adds it to .grad, and not by autograd.grad
+    is_used: bool = False  # .grad holds what an update has used already
+    is_mixed: bool = False  # .grad is a sum of both
+    is_replaced: bool = False  # an unused .grad was zeroed, and another one made
+    has_moved: bool = False  # since the last backward
+    num_gradients: int = 0
+    num_updates: int = 0
+    num_mixed: int = 0  # updates by a mixed gradient
+    num_held: int = 0  # steps of an optimizer that holds it
+    num_lost: int = 0  # of them, those that came after its gradient was zeroed
+
+
+@dataclass(eq=False)
+class Mark:
+    """Lies in a node of a graph and dies with it."""
+
+    step: int
+    was_passed: bool = False  # by a backward
+
+
+@dataclass
+class Step:
+    """One call of the user's step. Norms are squared, and taken over all weights."""
+
+    losses: list[float] = field(default_factory=list)  # of backward, then the one returned
+    update: float = 0.0
+    gradient: float = 0.0
+    along: float = 0.0  # update times gradient: above 0, the loss is climbed
+    length: float = 0.0
+    rates: dict[int, float] = field(default_factory=dict)  # by first parameter of an optimizer
+    reached: float = math.inf  # the earliest step whose graph was gone through again
+    inputs: list[Tensor] = field(default_factory=list)  # data that meet parameters
+    places: list[int] = field(default_factory=list)  # of the memory, where they lie
+    is_repeated: bool = False  # they are equal to those of the first step
+    marks: weakref.WeakSet = field(default_factory=weakref.WeakSet)  # of graphs still alive
+    random_states: tuple[str, ...] = ()  # of the global generators, afterwards
+
+
+def held_by(optimizer: Optimizer) -> list[Tensor]:
+    """The tensors that an optimizer moves."""
+    return [tensor for group in optimizer.param_groups for tensor in group["params"]]
+
+
+def kinds_below(base: type) -> list[type]:
+    """The classes below one that define log_prob."""
+    below = [kind for child in base.__subclasses__() for kind in (child, *kinds_below(child))]
+    return [kind for kind in dict.fromkeys(below) if "log_prob" in vars(kind)]
+
+
+def tensors_in(values: Sequence[Any]) -> list[Tensor]:
+    """The tensors among some arguments, and in lists among them."""
+    flat = [v for value in values for v in (value if isinstance(value, list | tuple) else [value])]
+    return [value for value in flat if isinstance(value, Tensor)]
+
+
+def is_nonzero(gradient: Tensor | None) -> bool:
+    return gradient is not None and bool(gradient.to_dense().any())
+
+
+def is_parallel(a: Tensor, b: Tensor) -> bool:
+    """True for gradients that differ by their length at most, as clipping makes them."""
+    return float((a.to_dense() * b).sum()) > 0.99 * math.sqrt(square_of(a) * square_of(b))
+
+
+def square_of(tensor: Tensor) -> float:
+    return float(tensor.detach().to_dense().abs().double().square().sum())
+
+
+def is_constant(tensor: Tensor) -> bool:
+    return tensor.numel() == 0 or bool((tensor == tensor.flatten()[0]).all())
+
+
+def sign_of(gradient: Tensor) -> int:
+    """1 or -1 if no element has another sign; else 0."""
+    return int((gradient > 0).any()) - int((gradient < 0).any())

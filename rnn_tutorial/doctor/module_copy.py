@@ -1,0 +1,159 @@
+"""Copies of modules, what is kept in them, and what is watched while they compute."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+CELLS = (nn.RNNBase, nn.RNNCellBase)
+_DEPTH = 4  # of lists in objects in lists
+
+
+def loose_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """All tensors in attributes that PyTorch does not look into: lists, dicts, plain objects."""
+    own, found = vars(nn.Module()).keys(), {}
+
+    def walk(value: Any, path: str, depth: int) -> None:
+        if isinstance(value, Tensor):
+            found.setdefault(path, value)
+        elif isinstance(value, nn.Module):
+            found.update({f"{path}.{name}": p for name, p in value.named_parameters()})
+        elif depth and isinstance(value, (list, tuple, set)):
+            for number, item in enumerate(value):
+                walk(item, f"{path}[{number}]", depth - 1)
+        elif depth and isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, f"{path}[{key!r}]", depth - 1)
+        elif depth and hasattr(value, "__dict__") and not callable(value):
+            for key, item in vars(value).items():
+                walk(item, f"{path}.{key}", depth - 1)
+
+    for name, part in module.named_modules():
+        if not type(part).__module__.startswith("torch.nn"):
+            for attribute, value in vars(part).items():
+                if attribute not in own:
+                    walk(value, f"{name}.{attribute}" if name else attribute, _DEPTH)
+    return found
+
+
+class NoDropout(TorchFunctionMode):
+    """Every torch.nn.functional.*dropout* gives back what it gets."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
+        if "dropout" in getattr(func, "__name__", ""):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+class Roundings(TorchDispatchMode):
+    """Notes whether numbers are rounded to less than float64: half a network may be in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
+        result = func(*args, **(kwargs or {}))
+        is_low = isinstance(result, Tensor) and result.dtype in (torch.float32, torch.float16)
+        if is_low and (result.frac().nan_to_num() != 0).any():  # masks and lengths are exact
+            self.found.add(result.dtype)
+        return result
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """The random numbers that the caller draws next are the same after this as without it."""
+    devices = {t.device for t in (*module.parameters(), *module.buffers()) if t.is_cuda}
+    others = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices), torch.enable_grad():
+            yield
+    finally:
+        random.setstate(others[0])
+        np.random.set_state(others[1])
+
+
+def seed_all(seed: int) -> None:
+    """Seed every source of random numbers that a module may use."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A deep copy, also of a module that keeps tensors with a history between calls."""
+    kept = [t for t in loose_tensors(module).values() if not t.is_leaf]
+    for part in module.modules():
+        kept += [t for t in vars(part).values() if isinstance(t, Tensor) and not t.is_leaf]
+    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in kept}
+    for part in module.modules():
+        for value in vars(part).values():
+            if not _is_copyable(value, dict(memo)):
+                memo[id(value)] = value  # a lock, a logger, an open file: both use the same
+    try:
+        made = copy.deepcopy(module, memo)
+    except Exception as error:
+        raise ValueError(f"the module cannot be copied: {error}") from error
+    for part in made.modules():  # an embedding that changes its rows in forward hides their slopes
+        if isinstance(part, nn.Embedding) and part.max_norm is not None:
+            part.weight.data = part.weight.data.renorm(part.norm_type, 0, part.max_norm)
+            part.max_norm = None
+    return made
+
+
+def _is_copyable(value: Any, memo: dict[int, Any]) -> bool:
+    if isinstance(value, (Tensor, nn.Module, str, int, float, dict, list, tuple, type(None))):
+        return True
+    try:
+        copy.deepcopy(value, memo)
+    except Exception:
+        return False
+    return True
+
+
+def padding_id_of(module: nn.Module, vocab_size: int) -> int:
+    """What most likely is in the padding, by the embedding of the tokens."""
+    embedding = token_embedding(module, vocab_size)
+    if embedding is None or embedding.num_embeddings > vocab_size:
+        return vocab_size
+    return embedding.padding_idx or 0
+
+
+def token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:
+    """The embedding that most likely is that of tokens, not of positions or segments."""
+    found = [part for part in module.modules() if isinstance(part, nn.Embedding)]
+    # V or V + 1 rows are preferred.
+    return min(found, key=lambda e: abs(e.num_embeddings - vocab_size - 0.5), default=None)
+
+
+@contextmanager
+def hooked(
+    module: nn.Module, kinds: tuple[type, ...], hook: Callable, before: bool = False
+) -> Iterator[None]:
+    """Every part of these kinds calls the hook with (part, args, kwargs) and its result.
+
+    With `before`, the hook is called before the part, without a result.
+    """
+    register = "register_forward_pre_hook" if before else "register_forward_hook"
+    parts = [part for part in module.modules() if isinstance(part, kinds)]
+    handles = [getattr(part, register)(hook, with_kwargs=True) for part in parts]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def weights_like(scores: Tensor) -> Tensor:
+    """Fixed random weights for scores."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(scores.shape, generator=generator, dtype=torch.float64).to(scores)

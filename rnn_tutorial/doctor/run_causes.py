@@ -1,0 +1,255 @@
+"""Why a run did not learn: its settings, its schedule, its updates, its states.
+
+Part of `run_checks`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, Evidence
+from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.run_findings import TABLE
+from rnn_tutorial.doctor.states import SATURATED
+
+AT_CHANCE = 0.95  # of the loss of guessing
+ABOVE_CHANCE = 1.2  # times the loss of guessing: a network this wrong is also sure of it
+RISE = 0.2  # of the loss of guessing, above the lowest before
+# By optimizer: a learning rate that learns, and one at which updates jump.
+USUAL_RATE = {"sgd": 0.3, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.002}
+LARGE_RATE = {"sgd": 2.0, "adam": 0.02, "adamw": 0.02, "rmsprop": 0.02}
+SMALL_RATE = {"sgd": 0.01, "adam": 1e-4, "adamw": 1e-4, "rmsprop": 1e-4}
+FAST_UPDATE = 0.025  # update_ratio of a first update, and later; recipes: 0.021 at first
+SLOW_UPDATE = 5e-4  # update_ratio at its peak; half of the usual 1e-3, see optimizer.py
+FALLEN = 0.01  # of the highest learning rate
+MUCH_DROPOUT, MUCH_DECAY, MUCH_NOISE, SHUT = 0.8, 0.01, 1.0, 5.0
+FEW_UNITS, FEW_ROWS = 3, 2  # of a hidden state, and of a batch
+STILL_FALLING = 0.03  # of the loss of guessing, over the last fifth
+STILL_LEARNING = 0.05  # of the highest learning rate; later in a schedule a loss falls by itself
+MANY_SATURATED = 0.9  # share of the states; recipes that learn end with 0.3 to 0.85
+MANY_IDLE = 0.5  # share of the units
+FAR = 10  # steps; over fewer, length alone cannot make a gradient vanish
+VANISHED, EXPLODED = 1e-3, 1e3  # gradient at an early state, relative to the last
+
+
+def find_divergence(e: Evidence) -> Iterator[Finding]:
+    if e.metrics[-1].get("loss", 0) is None:
+        norms = e.of("grad_norm")
+        last = f"; the last logged gradient norm is {norms[-1]:.3g}" if norms else ""
+        yield TABLE.found(
+            "not-finite-loss",
+            f"the loss or its gradient is NaN or infinite at step {e.steps:,}{last}",
+            rate=lower_rate(e),
+        )
+
+
+def find_settings(e: Evidence) -> Iterator[Finding]:
+    """What the configuration alone says of a run that did not learn."""
+    if not e.is_stuck:
+        return
+    c, outcome = e.config, _outcome(e)
+    directions = 1 + c["bidirectional"]
+    if min(c["hidden_dim"] * directions, c["embed_dim"] + 1) <= FEW_UNITS < len(e.label_shares):
+        yield TABLE.found(
+            "network-too-small",
+            f"--hidden_dim {c['hidden_dim']} --embed_dim {c['embed_dim']} for "
+            f"{len(e.label_shares)} classes, {outcome}",
+            "likely" if c["hidden_dim"] * directions <= FEW_UNITS else "possible",
+        )
+    if c["dropout"] >= MUCH_DROPOUT:
+        seen = f"--dropout {c['dropout']:g} leaves {1 - c['dropout']:.0%} of the values, {outcome}"
+        yield TABLE.found("too-much-dropout", seen, "likely")
+    decay = c["weight_decay"] * (c["lr"] if c["optimizer"] == "adamw" else 1)
+    if decay >= MUCH_DECAY:
+        of_updates = f"{c['optimizer']}, --lr {c['lr']:g} --weight_decay {c['weight_decay']:g}"
+        is_flat = e.final_loss > AT_CHANCE * e.chance_loss
+        yield TABLE.found(
+            "too-much-weight-decay",
+            f"{of_updates}, {outcome}",
+            "likely" if is_flat or decay >= 10 * MUCH_DECAY else "possible",
+        )
+    if c["embed_noise"] >= MUCH_NOISE:
+        seen = f"--embed_noise {c['embed_noise']:g}; embeddings begin with a size of 1, {outcome}"
+        yield TABLE.found("too-much-noise", seen, "likely")
+    if 0 < c["bptt_steps"] < c["max_seq_len"]:
+        yield TABLE.found(
+            "truncated-too-short",
+            f"--bptt_steps {c['bptt_steps']} for sequences of up to {c['max_seq_len']}, {outcome}",
+            "likely" if 2 * c["bptt_steps"] <= c["max_seq_len"] else "possible",
+        )
+    if c["cell"] == "lstm" and abs(c["forget_bias"]) >= SHUT:
+        seen = f"--forget_bias {c['forget_bias']:g}: forget gates of"
+        is_shut = c["forget_bias"] < 0
+        seen = f"{seen} {'0' if is_shut else '1'} from the start, {outcome}"
+        yield TABLE.found("shut-gates", seen, "likely" if is_shut else "possible")
+    if c["batch_size"] * c["accumulate_steps"] <= FEW_ROWS:
+        seen = f"--batch_size {c['batch_size']}, --lr {c['lr']:g}, {outcome}"
+        yield TABLE.found("batch-too-small", seen, "likely")
+
+
+def find_schedule(e: Evidence) -> Iterator[Finding]:
+    """Where the learning rate was when, and whether the run ended too early."""
+    c = e.config
+    is_judged = e.steps >= ENOUGH_STEPS and e.accuracies and not e.has_learned
+    if is_judged and 2 * c["warmup_step"] >= e.steps:
+        yield TABLE.found(
+            "warmup-too-long",
+            f"--warmup_step {c['warmup_step']:,} of {e.steps:,} updates made; the learning rate "
+            f"came to {max(e.of('current_lr'), default=0):.2g} of {c['lr']:g}",
+            "likely",
+            warmup=max(1, min(e.steps, c["total_steps"]) // 10),
+        )
+    patience, outcome = c["early_stopping_patience"], _outcome(e)
+    best = max(e.accuracies, default=0.0)
+    since_best = len(e.accuracies) - 1 - e.accuracies.index(best) if e.accuracies else 0
+    if 0 < patience <= since_best and e.steps < c["total_steps"] and not e.has_learned:
+        yield TABLE.found(
+            "stopped-too-early",
+            f"--early_stopping_patience {patience} ended the run after {e.steps:,} of "
+            f"{c['total_steps']:,} updates, {outcome}",
+            "likely",
+        )
+    low = [m["step"] for m in e.metrics if m.get("current_lr", c["lr"]) < FALLEN * c["lr"]]
+    low = [step for step in low if step > c["warmup_step"]]
+    slower = {
+        "step": f"--lr_step_every {max(1, c['total_steps'] // 3)}",
+        "plateau": f"--plateau_patience {10 * c['plateau_patience']}",
+    }
+    if e.is_stuck and low and 2 * low[0] < e.steps:
+        yield TABLE.found(
+            "learning-rate-falls-too-early",
+            f"--scheduler {c['scheduler']}: below {FALLEN:.0%} of --lr {c['lr']:g} since update "
+            f"{low[0]:,} of {e.steps:,}, {outcome}",
+            "likely" if 4 * low[0] < e.steps else "possible",
+            schedule=slower.get(c["scheduler"], "--scheduler constant"),
+        )
+    parts, is_over = e.loss_by_part, e.steps >= c["total_steps"]
+    fell = parts[-1 - len(parts) // 4] - parts[-1] if parts else 0.0
+    rate = e.metrics[-1].get("current_lr", c["lr"])
+    is_unfinished = is_over and e.accuracies and not e.has_learned and e.steps < e.enough_steps
+    if (e.is_stuck or is_unfinished) and fell > STILL_FALLING * e.chance_loss:
+        yield TABLE.found(
+            "too-few-steps",
+            f"over the last fifth of {e.steps:,} updates the loss fell by {fell:.2f}, {outcome}",
+            "likely"
+            if parts[-1] == min(parts) and rate >= STILL_LEARNING * c["lr"]
+            else "possible",
+            steps=4 * e.steps,
+        )
+
+
+def find_learning_rate(e: Evidence) -> Iterator[Finding]:
+    """Updates that are too large, at first or throughout, or too small."""
+    if not e.is_stuck:
+        return
+    c, outcome, ratios, parts = e.config, _outcome(e), e.of("update_ratio"), e.loss_by_part
+    rate = c["lr"] / (1 - c["momentum"])  # what an update comes to, if gradients stay the same
+    of_rate = f"{c['optimizer']}, --lr {c['lr']:g}"
+    if c["momentum"]:
+        of_rate += f" --momentum {c['momentum']:g}"
+    is_large = rate >= LARGE_RATE[c["optimizer"]]
+    first, later = (ratios[0] if ratios else 0.0), statistics.median(ratios[1:] or [0.0])
+    signs = []
+    if max(parts) > ABOVE_CHANCE * e.chance_loss:
+        signs.append(f"the loss came to {max(parts):.3g}, guessing gives {e.chance_loss:.3g}")
+    elif max(parts[-3:]) > min(parts) + RISE * e.chance_loss:
+        signs.append(f"the loss rose from {min(parts):.2f} to {max(parts[-3:]):.2f}")
+    if later >= FAST_UPDATE:
+        signs.append(f"a usual update moves the weights by {later:.1%}")
+    if is_large or (signs and 4 * rate >= LARGE_RATE[c["optimizer"]]):
+        is_seen = signs or e.final_loss > AT_CHANCE * e.chance_loss
+        yield TABLE.found(
+            "learning-rate-too-high",
+            ", ".join([of_rate, *signs, outcome]),
+            "likely" if is_large and is_seen else "possible",
+            rate=lower_rate(e),
+            momentum=" --momentum 0.9" if c["momentum"] > 0.95 else "",
+        )
+    is_deep = c["num_layers"] > 1 or c["cell"] == "transformer"
+    if is_deep and not c["warmup_step"] and first >= FAST_UPDATE:
+        yield TABLE.found(
+            "missing-warmup",
+            f"{c['num_layers']} layers, no warmup; update 1 moved the weights by {first:.1%}, "
+            f"{outcome}",
+            "possible" if is_large else "likely",
+            warmup=max(1, c["total_steps"] // 10),
+            rate=_rate_flags(c, min(c["lr"], USUAL_RATE[c["optimizer"]])),
+        )
+    peak = max(ratios, default=1.0)
+    if peak < SLOW_UPDATE or rate <= SMALL_RATE[c["optimizer"]]:
+        seen = f"no logged update moved the weights by more than {peak:.1e} of their size"
+        yield TABLE.found(
+            "learning-rate-too-low",
+            f"{of_rate}; {seen if ratios else ''}, {outcome}",
+            "likely",
+            rate=_rate_flags(c, USUAL_RATE[c["optimizer"]] * (1 - c["momentum"])),
+        )
+
+
+def find_bad_states(e: Evidence) -> Iterator[Finding]:
+    if not e.is_stuck or not e.states:
+        return
+    c, outcome = e.config, _outcome(e)
+    if e.states.saturated >= MANY_SATURATED:
+        seen = f"{e.states.saturated:.0%} of the hidden states are beyond ±{SATURATED}, {outcome}"
+        yield TABLE.found("saturated-units", seen, "likely")
+    if e.states.idle >= MANY_IDLE:
+        seen = f"{e.states.idle:.0%} of the hidden units have one value at every step, {outcome}"
+        flags = "--nonlinearity tanh" if c["nonlinearity"] == "relu" else "--init orthogonal"
+        yield TABLE.found("dead-units", seen, "likely", flags=flags)
+    last = max(e.states.gradient_norms[-1][-1], 1e-30)  # at the last state of the last layer
+    growth = max(max(chain) for chain in e.states.gradient_norms) / last
+    if growth >= EXPLODED:
+        seen = f"the gradient at an early state is {growth:.1e} times the last state's, {outcome}"
+        yield TABLE.found("exploding-gradient", seen, "likely")
+    lowest = e.states.gradient_norms[0]
+    if len(lowest) >= FAR and (reach := lowest[0] / last) < VANISHED:
+        seen = f"the gradient at the first of {len(lowest)} states is {reach:.1e} times that at the"
+        is_plain = c["cell"] == "rnn" and c["nonlinearity"] == "tanh"
+        flags = "--cell gru" if is_plain else "--init orthogonal"
+        yield TABLE.found("vanishing-gradient", f"{seen} last, {outcome}", "likely", flags=flags)
+
+
+def find_missing_lengths(e: Evidence) -> Iterator[Finding]:
+    shortest, has_rule = e.config["min_seq_len"], e.task is not None and e.task.machine is not None
+    if shortest > 1 and has_rule and (e.failed_to_learn or is_unstable(e)):
+        yield TABLE.found(
+            "missing-short-lengths",
+            f"the shortest training sequence has {shortest} tokens, {_outcome(e)}",
+            "likely" if e.accuracies and e.skill < 1 - AT_CHANCE else "possible",
+        )
+
+
+def is_unstable(e: Evidence) -> bool:
+    """True if some answers are wrong at the asked length."""
+    return bool(e.asked_length and e.model and e.margins[-1][1] < 1)
+
+
+def _outcome(e: Evidence) -> str:
+    """How bad the result is, as the end of a sentence."""
+    if e.asked_length is None or e.failed_to_learn:
+        share = f"{e.accuracies[-1]:.0%} of the answers are right" if e.accuracies else "it ended"
+        return f"and after {e.steps:,} updates {share}"
+    return f"and at length {e.asked_length} {e.margins[-1][1]:.0%} of the answers are right"
+
+
+def lower_rate(e: Evidence, divisor: int = 10) -> str:
+    """The flags for a learning rate so many times lower, or for a usual one if that is lower."""
+    usual = USUAL_RATE[e.config["optimizer"]] * (1 - min(e.config["momentum"], 0.9))
+    return _rate_flags(e.config, min(e.config["lr"] / divisor, usual))
+
+
+def _rate_flags(config: Mapping[str, Any], rate: float) -> str:
+    """The flags for a learning rate, which min_lr may not exceed."""
+    rate = float(f"{rate:.2g}")
+    falls = config["scheduler"] != "constant"
+    return f"--lr {rate:g}" + (" --min_lr 0" if falls and rate < config["min_lr"] else "")
+
+
+# What a run that did not learn is asked.
+CAUSES = (
+    find_divergence, find_settings, find_schedule, find_learning_rate, find_bad_states,
+    find_missing_lengths,
+)  # fmt: skip

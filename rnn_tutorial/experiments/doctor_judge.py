@@ -1,0 +1,186 @@
+"""What the doctor says of strangers' cases: faults and healthy things that it was not made from.
+
+    python -m rnn_tutorial.experiments.doctor_judge                all areas
+    python -m rnn_tutorial.experiments.doctor_judge --area loops   one, in the same result file
+
+One half of the cases of each area was set aside before the checks were written. Runs are trained,
+and kept under output/doctor. Writes results/doctor_cases.json; then
+`python -m rnn_tutorial.experiments render` writes the table.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import importlib
+import importlib.util
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnn_tutorial.doctor.data_checks import check_data
+from rnn_tutorial.doctor.evidence import read_evidence
+from rnn_tutorial.doctor.findings import Report
+from rnn_tutorial.doctor.loop_checks import check_step
+from rnn_tutorial.doctor.module_checks import check_module
+from rnn_tutorial.doctor.run_checks import check_run
+from rnn_tutorial.experiments.doctor_cases.cases import ERROR, Case
+from rnn_tutorial.experiments.doctor_self_test import CACHE, RunCase, train_case
+from rnn_tutorial.experiments.markdown import markdown
+from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.processes import choose_num_threads
+from rnn_tutorial.runs.provenance import code_version, describe_machine
+from rnn_tutorial.runs.terminal import CommandLineParser
+
+RESULT = Path(__file__).parent.parent / "results" / "doctor_cases.json"
+AREAS = ("loops", "modules", "data", "runs")
+HALVES = ("open", "held")
+
+
+def cases_of(area: str, half: str) -> tuple[Case, ...]:
+    """The cases of one half of an area; none where the half is not there."""
+    name = f"rnn_tutorial.experiments.doctor_cases.{area}_{half}"
+    return importlib.import_module(name).CASES if importlib.util.find_spec(name) else ()
+
+
+def judge(case: Case) -> dict[str, Any]:
+    """Show a case to the doctor.
+
+    Returns:
+        What was expected, the confidence of each finding in their order, the error if it ended in
+        one, whether that was a sentence to the user, and the seconds of the processor
+        that the doctor took, so that other programs do not count.
+    """
+    found, error, is_sentence = {}, None, False
+    gc.collect()  # what is left of other cases is none of this one's
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = _make(case, Path(folder))
+        start = time.process_time()
+        try:
+            report = _check(case.area, made)
+            found = {finding.name: finding.confidence for finding in report.findings}
+        except Exception as raised:  # a crash of the doctor's own is what is looked for
+            error, is_sentence = f"{type(raised).__name__}: {raised}", type(raised) is ValueError
+        seconds = time.process_time() - start
+    return {
+        "expected": sorted(case.expected),
+        "found": found,
+        "error": error,
+        "is_sentence": is_sentence,
+        "seconds": round(seconds, 2),
+    }
+
+
+def _make(case: Case, folder: Path) -> Any:
+    """What is shown: a run is trained now, unless an equal one is kept."""
+    torch.manual_seed(0)
+    if case.area == "data":
+        return case.make(folder)
+    if case.area == "runs":
+        # The flags name the files, and kept runs are found by their flags.
+        folder = CACHE / "files" / hashlib.sha256(case.name.encode()).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        run = RunCase(**case.make(folder))
+        return train_case(run, seed=0), run.asked_length
+    return case.make()
+
+
+def _check(area: str, made: Any) -> Report:
+    if area == "loops":
+        return check_step(made)
+    if area == "modules":
+        module, options = made
+        return check_module(module, **options)
+    if area == "data":
+        training, evaluation, options = made
+        return check_data(training, evaluation, **options)
+    folder, asked_length = made
+    return check_run(read_evidence(str(folder), asked_length))
+
+
+def is_named(row: dict[str, Any]) -> bool:
+    """True if a fault was found under a name that is right, whatever else was found."""
+    if row["expected"] == [ERROR]:
+        return row["is_sentence"]
+    return not set(row["expected"]).isdisjoint(row["found"])
+
+
+def is_first(row: dict[str, Any]) -> bool:
+    """True if it was also the first that the user reads."""
+    return is_named(row) and next(iter(row["found"]), ERROR) in row["expected"]
+
+
+def summary_table(results: dict[str, Any]) -> str:
+    """A row for each half of an area: faults that were named, alarms over healthy things, times."""
+    rows = []
+    for area, halves in results["areas"].items():
+        for half, cases in halves.items():
+            judged = list(cases.values())
+            faults = [row for row in judged if row["expected"]]
+            healthy = [row for row in judged if not row["expected"]]
+            certain = sum("certain" in row["found"].values() for row in healthy)
+            alarmed = sum(bool(row["found"] or row["error"]) for row in healthy)
+            seconds = [row["seconds"] for row in judged]
+            rows.append(
+                [
+                    *(area, {"open": "open", "held": "set aside"}[half]),
+                    f"{sum(map(is_named, faults))} of {len(faults)}",
+                    str(sum(map(is_first, faults))),
+                    f"{certain} of {len(healthy)}",
+                    str(alarmed - certain),
+                    str(sum(bool(row["error"]) and not row["is_sentence"] for row in judged)),
+                    f"{statistics.median(seconds):.1f} ({max(seconds):.1f})",
+                ]
+            )
+    header = [
+        *("area", "half", "faults rightly named", "as the first finding"),
+        *("healthy, certain alarm", "other alarm", "crashes", "CPU seconds, median (longest)"),
+    ]
+    return markdown(header, rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Judge, say what is wrong, and write the result; returns the exit status, 1 after a crash."""
+    parser = CommandLineParser(
+        prog="python -m rnn_tutorial.experiments.doctor_judge", description=__doc__
+    )
+    parser.add_argument("--area", choices=AREAS, help="only this one (default: all)")
+    flags = parser.parse_args(arguments)
+    torch.set_num_threads(choose_num_threads())
+    areas: dict[str, Any] = {}
+    for area in [flags.area] if flags.area else AREAS:
+        halves = {half: cases_of(area, half) for half in HALVES}
+        areas[area] = {
+            half: {case.name: judge(case) for case in cases}
+            for half, cases in halves.items()
+            if cases
+        }
+        for half, rows in areas[area].items():
+            for name, row in rows.items():
+                if is_named(row) if row["expected"] else not (row["found"] or row["error"]):
+                    continue
+                wanted = " or ".join(row["expected"]) or "nothing"
+                print(f"{area}, {half}, {name}: {row['error'] or row['found']}, not {wanted}")
+    areas = {**(read_json(RESULT)["areas"] if RESULT.exists() else {}), **areas}
+    results = {
+        "command": "python -m rnn_tutorial.experiments.doctor_judge",
+        "doctor_version": code_version(("rnn_tutorial/doctor",)),
+        **describe_machine(),
+        "areas": {area: areas[area] for area in AREAS if area in areas},
+    }
+    write_json(RESULT, results)
+    print(summary_table(results))
+    judged = [row for halves in areas.values() for rows in halves.values() for row in rows.values()]
+    return int(any(row["error"] and not row["is_sentence"] for row in judged))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

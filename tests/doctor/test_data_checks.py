@@ -1,0 +1,385 @@
+"""Checks of data: each fault is found by its name, and nothing certain where nothing is wrong."""
+
+import itertools
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
+from rnn_tutorial.doctor.data_checks import check_data
+from rnn_tutorial.doctor.data_rows import is_label_file
+from rnn_tutorial.experiments.doctor_cases.data_open import CASES
+from rnn_tutorial.experiments.doctor_self_test import DATA_CASES
+
+
+def names(*arguments, **options):
+    return [finding.name for finding in check_data(*arguments, **options).findings]
+
+
+def digits(total=None, longest=5, seed=0, stream=0):
+    return SeqSumModDataset(total, 1, longest, 9, seed, stream)
+
+
+def padded(samples, size=20, pad=10):
+    """Batches of tensors (x, lengths, targets), padded behind."""
+    samples = list(samples)
+    for first in range(0, len(samples), size):
+        rows, lengths, targets = zip(*samples[first : first + size], strict=True)
+        x = torch.full((len(rows), max(lengths)), pad)
+        for i, row in enumerate(rows):
+            x[i, : len(row)] = torch.tensor(row)
+        yield x, torch.tensor(lengths), torch.tensor(targets)
+
+
+def sums(number, shortest=1, longest=4, seed=0):
+    """Digits below six and their sum modulo six."""
+    generator = random.Random(seed)
+    for _ in range(number):
+        row = [generator.randrange(6) for _ in range(generator.randint(shortest, longest))]
+        yield row, len(row), sum(row) % 6
+
+
+def texts(number, seed=0):
+    """Words of which one tells the label most of the time."""
+    generator = random.Random(seed)
+    for _ in range(number):
+        label = generator.choice("ab")
+        words = generator.choices(
+            ["the", "of", "in", "by", "near", "old", "wide", "river", "hill", "road"], k=8
+        )
+        words[generator.randrange(8)] = label * 3 if generator.random() < 0.85 else "ccc"
+        yield label, words
+
+
+def written(path, lines):
+    path.write_text("".join(f"{label}\t{' '.join(words)}\n" for label, words in lines))
+    return path
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_open_cases(case, tmp_path):
+    training, evaluation, options = case.make(tmp_path)
+    findings = check_data(training, evaluation, **options).findings
+    if case.is_healthy:
+        assert all(finding.confidence != "certain" for finding in findings), findings
+    else:
+        assert findings[0].name in case.expected
+
+
+@pytest.mark.parametrize("case", DATA_CASES)
+def test_a_fault_of_data_is_found_and_nothing_in_good_data(case):
+    expected, make = DATA_CASES[case]
+    assert names(*make(0)) == ([expected] if expected else [])
+
+
+# ---- what is read ----
+
+
+def test_batches_and_samples_give_the_same():
+    rows = list(digits(512))
+    shifted = [(x, n, rows[i - 1][2]) for i, (x, n, _) in enumerate(rows)]
+    assert names(padded(rows)) == names(rows) == []
+    assert names(padded(shifted)) == names(shifted) == ["shifted-labels"]
+
+
+@pytest.mark.parametrize(
+    "data", [[], [1, 2], [(1, 2, 3)], [(None, 1)], [{"x": 1}], 3, DataLoader([1.0, 2.0])]
+)
+def test_other_data_are_refused(data):
+    with pytest.raises(ValueError, match="training data"):
+        check_data(data)
+
+
+class Broken(torch.utils.data.Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, i):
+        return {}["row"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_error_of_the_users_code_is_one_sentence(num_workers):
+    with pytest.raises(ValueError) as raised:
+        check_data(DataLoader(Broken(), num_workers=num_workers))
+    message = str(raised.value)
+    assert re.fullmatch(rf"{__file__}:\d+: KeyError: 'row'", message)
+
+
+def test_label_files_are_known_by_their_name_or_first_line(tmp_path):
+    assert is_label_file(written(tmp_path / "rows.csv", texts(3)))
+    assert not is_label_file(tmp_path) and not is_label_file(tmp_path / "nowhere.tsv")
+    with pytest.raises(ValueError, match="line 1: 0 tabs"):
+        (tmp_path / "bad.tsv").write_text("no tab\n")
+        check_data(tmp_path / "bad.tsv")
+
+
+def test_what_was_looked_at_and_what_not_is_told():
+    report = check_data(padded(sums(500, 5, 9)))
+    assert report.looked_at[0] == "500 rows of training" and len(report.looked_at) == 3
+    assert report.not_asked == [
+        "evaluation against training: no evaluation data were given",
+        "the largest token: --vocab_size was not given",
+        "contradicting labels: few inputs occur twice",
+    ]
+    rows = [(torch.rand(4, 2), 4, 0.5)] * 10
+    reasons = " ".join(check_data(rows, rows).not_asked)
+    assert "real numbers" in reasons and "not one class" in reasons and "10 rows" in reasons
+
+
+# ---- form ----
+
+
+def _with(change):
+    return lambda: [change(*batch) for batch in padded(sums(1000, 3, 8))]
+
+
+FORMS = {
+    "one-hot labels": ("label-type", _with(lambda x, n, y: (x, n, torch.eye(6)[y].long()))),
+    "a column of labels": ("label-type", _with(lambda x, n, y: (x, n, y[:, None]))),
+    "names": ("label-type", lambda: [(x, n, "abcdef"[y]) for x, n, y in sums(200, 3)]),
+    "labels of two signs": ("label-range", _with(lambda x, n, y: (x, n, y % 2 * 2 - 1))),
+    "ids as floats": ("token-type", _with(lambda x, n, y: (x.float(), n, y))),
+    "digits as text": ("token-type", lambda: [("1 2 3", 3, y) for *_, y in sums(200)]),
+    "one-hot over time": (
+        "token-type", _with(lambda x, n, y: (torch.eye(11)[x].transpose(1, 2), n, y)),
+    ),
+    "negative ids": ("token-range", _with(lambda x, n, y: (x - 1, n, y))),
+    "one too short": ("wrong-lengths", _with(lambda x, n, y: (x, n - 1, y))),
+    "one too long": ("wrong-lengths", _with(lambda x, n, y: (x, n + 1, y))),
+    "padding in front": ("wrong-lengths", _with(lambda x, n, y: (x.flip(1), n, y))),
+    "lengths of other rows": ("wrong-lengths", _with(lambda x, n, y: (x, n.sort()[0], y))),
+    "all lengths T": (
+        "wrong-lengths", _with(lambda x, n, y: (x, torch.full_like(n, x.shape[1]), y)),
+    ),
+    "NaN": (
+        "not-finite-data", lambda: [(np.full((5, 2), np.nan), 5, i % 2) for i in range(40)],
+    ),
+    "unequal lists": ("mismatched-rows", lambda: DataLoader([*sums(64, 6, 6)], batch_size=16)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_wrong_forms(form):
+    expected, make = FORMS[form]
+    assert names(make())[0] == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, n, y: (x, n, y),
+        lambda x, n, y: (torch.where(x == 10, -1, x), n, y),  # behind the end of the rows
+        lambda x, n, y: (torch.where(x == 10, 0, x), n, y),  # a token too
+        lambda x, n, y: (torch.where(x == 10, torch.randint(6, x.shape), x), n, y),  # no padding
+        lambda x, n, y: (x.flip(1), y),
+        lambda x, n, y: (x, n, torch.rand(len(y))),
+        lambda x, n, y: (x, n, torch.stack([y > k for k in range(4)], 1).float()),
+        lambda x, n, y: (torch.rand(*x.shape, 3), n, y),
+    ],
+)
+def test_forms_of_other_conventions_are_healthy(change):
+    torch.manual_seed(0)
+    found = check_data([change(*batch) for batch in padded(sums(1000, 3, 8))]).findings
+    assert all(finding.confidence == "possible" for finding in found), found
+
+
+# ---- labels against inputs ----
+
+
+@pytest.mark.parametrize("shift", [-2, -1, 1, 2])
+def test_the_shift_is_told(shift):
+    samples = list(itertools.islice(digits(), 3000))
+    labels = [y for _, _, y in samples]
+    moved = [(x, n, labels[(i - shift) % 3000]) for i, (x, n, _) in enumerate(samples)]
+    (finding,) = check_data(moved).findings
+    assert (finding.name, finding.confidence) == ("shifted-labels", "certain")
+    assert f"{abs(shift)} {'later' if shift > 0 else 'earlier'} it is 0%" in finding.seen
+
+
+@pytest.mark.parametrize("lost", [0, 1000, 1800])
+def test_a_lost_label_shifts_those_behind_it(lost, tmp_path):
+    rows = [*sums(2500, 2, 4)]
+    labels = [str(y) for *_, y in rows]
+    del labels[lost]
+    lines = [(label, map(str, row)) for label, (row, *_) in zip(labels, rows, strict=False)]
+    assert names(written(tmp_path / "lost.tsv", lines)) == ["shifted-labels"]
+
+
+def test_a_shift_is_found_without_repeated_inputs(tmp_path):
+    labels, rows = zip(*texts(1500), strict=True)
+    moved = zip(labels[1:] + labels[:1], rows, strict=True)
+    assert names(written(tmp_path / "moved.tsv", moved)) == ["shifted-labels"]
+
+
+def test_labels_of_the_wrong_rows_in_each_batch():
+    turned = ((x, n, y.flip(0)) for x, n, y in padded(sums(3000)))
+    assert names(turned) == ["shifted-labels"]
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(20, generator=generator)
+    assert names((x, n, y[order]) for x, n, y in padded(sums(3000))) == ["contradicting-labels"]
+
+
+def test_two_rules_contradict_each_other():
+    generator = random.Random(0)
+    mixed = [(x, n, (y + 2 * generator.randrange(2)) % 6) for x, n, y in sums(3000, 2, 3)]
+    assert names(mixed) == ["contradicting-labels"]
+    in_turn = [(x, n, x[0] // 3 if i < 1500 else y % 2) for i, (x, n, y) in enumerate(sums(3000))]
+    assert names(in_turn) == ["contradicting-labels"]
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3])
+def test_some_noise_in_the_labels_is_no_shift(noise):
+    generator = random.Random(0)
+    noisy = [
+        (x, n, generator.randrange(10) if generator.random() < noise else y)
+        for x, n, y in itertools.islice(digits(), 4096)
+    ]
+    assert names(noisy) == []
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_labels_that_are_ambiguous_by_nature_do_not_contradict(num_classes):
+    generator, odds = np.random.default_rng(0), {}
+    rows = []
+    for x, n, _ in sums(3000, 1, 2):
+        p = odds.setdefault(tuple(x), generator.dirichlet(np.ones(num_classes)))
+        rows.append((x, n, int(generator.choice(num_classes, p=p))))
+    assert names(rows) == []
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 1), (10, 2), (3, 3)])
+def test_windows_of_a_text_are_no_shifted_labels(size, stride):
+    generator, text = random.Random(0), [0]
+    for _ in range(6000):
+        text.append((text[-1] * 3 + generator.choice([0, 1, 1, 2])) % 7)
+    windows = [(text[k : k + size], size, text[k + size]) for k in range(0, 5980, stride)]
+    assert names(windows) == []
+
+
+# ---- repetition ----
+
+
+@pytest.mark.parametrize(("workers", "batch_size"), [(2, 1), (2, 64), (3, 16)])
+def test_workers_that_draw_the_same_are_seen_at_any_batch_size(workers, batch_size):
+    batches = [list(batch) for batch in zip(*[iter(digits(2000))] * batch_size, strict=False)]
+    repeated = [sample for batch in batches for _ in range(workers) for sample in batch]
+    (finding,) = check_data(repeated).findings
+    assert finding.name == "duplicated-workers" and f" {batch_size} places" in finding.seen
+
+
+def test_repeated_short_inputs_are_no_duplicates():
+    two_letters = [((t,), 1, t) for t in random.Random(0).choices([0, 1], k=2000)]
+    assert names(two_letters) == []
+
+
+def test_one_object_filled_again_and_again():
+    x, y = torch.randint(9, (16, 5)), torch.arange(16) % 9
+    assert names([(x, y)] * 50) == ["repeated-samples"]
+    assert names(itertools.cycle([*sums(30, 3, 6)])) == []  # promises nothing
+
+
+@pytest.mark.parametrize("row", [[0, 0, 0], np.zeros((4, 3))])
+def test_equal_inputs_with_different_labels(row):
+    data = [(row, len(row), label) for label in random.Random(0).choices(range(3), k=500)]
+    assert names(data) == ["constant-inputs"]
+    unary = [([1] * n, n, n % 3) for n in random.Random(0).choices(range(1, 12), k=500)]
+    assert "constant-inputs" not in names(unary)
+
+
+# ---- classes ----
+
+
+@pytest.mark.parametrize(
+    ("expected", "labels"),
+    [
+        ("near-equal-classes", ["fox", "Fox", "dog"]),
+        ("near-equal-classes", ["fox", "fox.", "dog"]),
+        ("near-equal-classes", ["0", "1", "1.0"]),
+        ("near-equal-classes", ["not spam", "not_spam", "spam"]),
+        ("single-class", ["fox"]),
+        (None, ["C", "C++", "C#", "F#"]),
+        (None, ["cat", "car", "-1", "1"]),
+        ("imbalanced-classes", ["yes"] * 30 + ["no"]),
+        ("too-many-classes", [f"{i / 1000:.3f}" for i in range(400)]),
+    ],
+)
+def test_names_and_numbers_of_classes(expected, labels, tmp_path):
+    generator = random.Random(0)
+    lines = [(generator.choice(labels), words) for _, words in texts(900)]
+    assert names(written(tmp_path / "a.tsv", lines)) == ([expected] if expected else [])
+
+
+def test_rows_of_one_class_after_the_other(tmp_path):
+    in_order = sorted(texts(900))
+    (finding,) = check_data(written(tmp_path / "a.tsv", in_order)).findings
+    assert (finding.name, finding.confidence) == ("sorted-by-class", "possible")
+    (finding,) = check_data(padded(sorted(sums(900, 5, 9), key=lambda row: row[2]))).findings
+    assert (finding.name, finding.confidence) == ("sorted-by-class", "likely")
+
+
+def test_what_gives_the_label_away(tmp_path):
+    marked = [(label, [*words, f"<{label}>"]) for label, words in texts(600)]
+    assert names(written(tmp_path / "a.tsv", marked)) == ["leaking-token"]
+    assert names([([y, *x], n + 1, y) for x, n, y in sums(2000, 5, 9)]) == ["leaking-position"]
+    by_length = [(x, n, int(n > 5)) for x, n, _ in sums(1000, 2, 9)]
+    (finding,) = check_data(by_length).findings
+    assert (finding.name, finding.confidence) == ("leaking-length", "likely")
+    (finding,) = check_data([(x, n, n % 2) for x, n, _ in sums(1000, 2, 9)]).findings
+    assert (finding.name, finding.confidence) == ("leaking-length", "possible")
+
+
+def test_tokens_that_were_not_split(tmp_path):
+    lines = [(str(y), [",".join(map(str, x))]) for x, _, y in sums(900, 4, 8)]
+    assert names(written(tmp_path / "a.tsv", lines)) == ["unsplit-tokens"]
+
+
+# ---- evaluation ----
+
+
+def test_a_few_shared_samples_are_chance_and_many_are_not():
+    training = list(itertools.islice(digits(longest=8), 2000))
+    fresh = list(itertools.islice(digits(longest=8, stream=EVAL_STREAM), 1000))
+    assert names(training, fresh) == []
+    assert names(training, fresh[:800] + training[:300]) == ["shared-stream"]
+
+
+def test_few_evaluation_samples_and_more():
+    for total, expected in [(380, ["small-evaluation"]), (400, [])]:
+        assert names(digits(), digits(total, stream=EVAL_STREAM)) == expected
+
+
+EVALUATIONS = {
+    "other classes": ("class-mismatch", lambda label, words: (label * 2, words)),
+    "one class": ("class-mismatch", lambda _, words: ("a", words)),
+    "other case": ("near-equal-classes", lambda label, words: (label.upper() + ".", words)),
+    "classes exchanged": (
+        "evaluation-labels-wrong", lambda label, words: ({"a": "b", "b": "a"}[label], words),
+    ),
+    "letters": ("token-mismatch", lambda label, words: (label, "".join(words))),
+    "the same": (None, lambda label, words: (label, words)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EVALUATIONS)
+def test_evaluation_against_training(case, tmp_path):
+    expected, change = EVALUATIONS[case]
+    paths = [
+        written(tmp_path / "train.tsv", texts(1500)),
+        written(tmp_path / "eval.tsv", (change(*line) for line in texts(500, seed=1))),
+    ]
+    assert names(*paths)[:1] == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize("change", [lambda i, ys: 5 - ys[i], lambda i, ys: ys[i - 1]])
+def test_evaluation_by_another_rule(change):
+    rows = [*sums(600, 2, 4, seed=1)]
+    labels = [y for *_, y in rows]
+    wrong = [(x, n, change(i, labels)) for i, (x, n, _) in enumerate(rows)]
+    (finding,) = check_data([*sums(3000, 2, 4)], wrong).findings
+    assert (finding.name, finding.confidence) == ("evaluation-labels-wrong", "certain")
