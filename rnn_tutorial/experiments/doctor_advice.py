@@ -45,11 +45,11 @@ FAULTS = {
     "learning-rate-falls-too-early": RunCase(
         f"{_SUM} --scheduler step --lr_step_every 10 --lr_factor 0.1 --min_lr 0"
     ),
-    "warmup-too-long": RunCase(f"{_SUM} --lr 0.0005 --warmup_step 1190"),
-    "stopped-too-early": RunCase(f"{_SUM} --early_stopping_patience 1 --eval_every 20 --lr 0.0005"),
+    "warmup-too-long": RunCase(f"{_SUM} --lr 0.001 --warmup_step 1190"),
+    "stopped-too-early": RunCase(f"{_SUM} --early_stopping_patience 1 --eval_every 20 --lr 0.002"),
     "too-few-steps": RunCase(f"{_SUM} --lr 0.0003 --scheduler constant --total_steps 1000"),
-    "batch-too-small": RunCase(f"{_SUM} --batch_size 1 --lr 0.02 --scheduler constant"),
-    "truncated-too-short": RunCase(f"{_SUM} --bptt_steps 1"),
+    "batch-too-small": RunCase(f"{_SUM} --batch_size 1 --lr 0.05 --scheduler constant"),
+    "truncated-too-short": RunCase(f"{_SUM} --max_seq_len 6 --bptt_steps 1"),
     "missing-warmup": RunCase(f"{_SUM} --num_layers 8 --lr 0.01"),
     "network-too-small": RunCase(f"{_SUM} --hidden_dim 1"),
     "too-much-dropout": RunCase(f"{_SUM} --num_layers 2 --dropout 0.95"),
