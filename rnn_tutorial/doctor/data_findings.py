@@ -3,7 +3,7 @@
 from rnn_tutorial.doctor.findings import FindingTable
 
 TABLE = FindingTable("""
-[README_next.md#your-own-sequences]
+[README_next.md#your-own-data]
 mismatched-rows: inputs and labels cannot be told apart into pairs
   give x with one row for each label: batch_first, and no row without its label
 not-finite-data: one such value makes the loss NaN, and then every weight
@@ -41,7 +41,7 @@ wrong-lengths: the network reads padding as if it were input, or does not read a
   take the length of each row before it is padded
   explains: length-mismatch, shared-stream, leaking-*, contradicting-labels,
     evaluation-labels-wrong
-[README_next.md#the-data]
+[README.md#9-the-whole-program]
 repeated-samples: an epoch is long and shows few different rows, so they are learned by heart
   look at what __getitem__ does with its index, for a seed set in it and for a shared list
   explains: *class*, leaking-*, contradicting-labels, evaluation-labels-wrong, duplicated-workers

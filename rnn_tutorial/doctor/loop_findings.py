@@ -3,7 +3,7 @@
 from rnn_tutorial.doctor.findings import FindingTable
 
 TABLE = FindingTable("""
-[README_next.md#the-loop]
+[README.md#9-the-whole-program]
 no-backward: without gradients no parameter can learn
   call loss.backward(), with its brackets, before optimizer.step()
 loss-detached: the graph is cut between the network and the loss: nothing can be learned
@@ -25,7 +25,7 @@ negated-loss: what should be made small is made large
   explains: not-finite-loss, update-too-large
 optimizer-rebuilt: its memory (momentum, the averages of Adam) begins anew each time
   make the optimizer once, before the loop
-[README_next.md#a-larger-batch-a-higher-rate]
+[README_next.md#five-improvements]
 update-too-small: at this pace nothing changes within a training
   raise the learning rate, to 1e-3 with Adam; clip to a norm of about 1
 update-too-large: each step throws away what the steps before it have learned
@@ -34,7 +34,7 @@ update-too-large: each step throws away what the steps before it have learned
 learning-rate-vanishes: training ends here, whatever number of steps is still to come
   step a scheduler of epochs once per epoch, or give it the total number of steps
   explains: update-too-small
-[README_next.md#clipping-initialization-batch]
+[README_next.md#the-recipe-solved]
 clipping-without-effect: the gradient is not there yet, or used already: updates see the raw one
   clip between backward() and step(), with the parameters of this network as a list
 [README.md#11-vanishing-and-exploding-gradients]
@@ -46,7 +46,7 @@ broadcast-loss: each prediction is compared with every target: the network learn
   give both the same shape: prediction.squeeze(1), or target.unsqueeze(1)
 evaluation-mode-in-training: dropout is off, and batch normalisation uses old statistics
   call model.train() before training, and again after each evaluation
-[README_next.md#the-data]
+[README.md#9-the-whole-program]
 same-batch: the network sees one batch only, and learns it by heart
   make the iterator, or seed the generator, once before the loop; next(iter(loader)) starts anew
 [README.md#10-backpropagation-through-time]

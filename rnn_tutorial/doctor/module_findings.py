@@ -3,7 +3,7 @@
 from rnn_tutorial.doctor.findings import FindingTable
 
 TABLE = FindingTable("""
-[README_next.md#your-own-sequences]
+[README_next.md#your-own-data]
 cannot-call: I cannot call this module, so I do not know whether it is right
   --call FILE:FUNCTION, a function of (module, x, lengths) that returns scores; see also
     --num_features, --time_major, --padding_id and --no_lengths
@@ -37,7 +37,7 @@ batch-statistics: rows are normalised by each other even in evaluation; one row 
 padding-in-batch-statistics: batch normalisation counts the padding, so its means and variances
     depend on how long the longest row is, and evaluation uses others than training
   nn.LayerNorm for sequences; or normalise packed.data, or x[mask], alone
-[README_next.md#chance-before-you-see-it]
+[README_next.md#the-task]
 non-finite-scores: one such row makes the loss, and with it every weight, NaN
   {advice}
 softmax-output: cross_entropy applies softmax itself; with two of them {floor}

@@ -6,7 +6,7 @@ Advice begins with its flags; whether they help is measured by `experiments.doct
 from rnn_tutorial.doctor.findings import FindingTable
 
 TABLE = FindingTable("""
-[README_next.md#why-is-my-rnn-failing-to-train]
+[README_next.md#when-your-own-network-fails]
 not-finite-loss: the updates overshot further and further until the numbers overflowed
   {rate} --max_grad_norm 1; a warmup (--warmup_step) helps too
   explains: loss-at-chance, learned-little, *-gradient, *-units, loss-spikes, gradient-*
@@ -33,14 +33,14 @@ batch-too-small: an update follows one or two examples and undoes what others ta
 truncated-too-short: what an early token does to the answer is cut off from its gradient
   --bptt_steps 0; or as many steps as the longest sequence has
   explains: vanishing-gradient, missing-short-lengths
-[README_next.md#a-larger-net-all-together-a-warmup]
+[README_next.md#five-improvements]
 missing-warmup: Adam's first updates have full size but rest on one batch: a deep network is lost
   --warmup_step {warmup} {rate}
   explains: learning-rate-too-high, *-units, *-gradient, missing-short-*, too-few-steps
 network-too-small: so few numbers cannot hold what tells the classes apart
   --hidden_dim 48 --embed_dim 16
   explains: learning-rate-*, missing-*, *-units, vanishing-gradient, too-few-steps, too-much-*
-[README_next.md#weight-decay-and-noise-states-that-last]
+[README_next.md#states-that-last]
 too-much-dropout: so few units are left in training that no update fits the whole network
   --dropout 0
   explains: missing-*, learning-rate-*, *-units, *-gradient, too-few-steps, oscillating-loss
@@ -52,7 +52,7 @@ too-much-noise: the noise is larger than what tells the tokens apart
   explains: missing-*, learning-rate-*, too-few-steps, vanishing-gradient
 unstable-at-length: the states drift with every step until they are mistaken for their neighbours
   --embed_noise 0.3 --weight_decay 0.5 --optimizer adamw; --contraction 1 makes them more stable
-[README_next.md#clipping-initialization-batch]
+[README_next.md#the-recipe-solved]
 saturated-units: tanh is flat there: hardly any gradient gets through
   --init orthogonal; smaller first weights, or a lower --lr
   explains: *-gradient, gradient-*, missing-*, dead-units, learning-rate-too-low, too-few-steps
@@ -79,18 +79,18 @@ shut-gates: a forget gate at its end keeps nothing of the state, or all of it
 vanishing-gradient: the answer cannot teach the network what to do with the first tokens
   {flags}; or shorter sequences (--min_seq_len 1)
   explains: missing-short-lengths, gradient-*, too-few-steps
-[README_next.md#why-single-digits-change-everything]
+[README_next.md#single-digits]
 missing-short-lengths: the label of a single token names the state that it leads to; without such
     sequences each state is seen only through others, and may never become one stable state
   --min_seq_len 1
   explains: too-few-steps
-[README_next.md#your-own-sequences]
+[README_next.md#your-own-data]
 evaluation-labels-wrong: the evaluation calls the classes by other names than the training
   give both files one list of classes, in one order
   explains: overfitting
 overfitting: the training examples are known by heart, and teach nothing about others
   more examples, or those of a simpler rule; a smaller network or weight decay seldom suffices
-[README_next.md#chance-before-you-see-it]
+[README_next.md#the-task]
 loss-at-chance: nothing was learned, and no other check says why: suspect data and labels
   look at the examples with --data; can the network fit a single batch?
 learned-little: more than guessing, but far from the task, and no other check says why
