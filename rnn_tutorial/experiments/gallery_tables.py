@@ -99,7 +99,12 @@ def _answer_of(name: str) -> Callable[[_Results], str]:
 
 def _addition_minutes(results: _Results) -> str:
     minutes = [run["seconds"] / 60 for run in results["variants"]["all of it"]["runs"]]
-    return spread_of(minutes, "{:.1f}".format)
+    return f"{statistics.median(minutes):.1f}"
+
+
+def _wrong(results: _Results) -> list[int]:
+    """Wrong answers of the million, of each seed."""
+    return [run["figures"]["wrong"] for run in results["variants"]["all of it"]["runs"]]
 
 
 def _longer_sums(results: _Results) -> str:
@@ -217,7 +222,8 @@ GALLERY_TABLES: dict[str, Callable[[_Results], str]] = {
     "text_cells": text_cells,
     "text-parsed": text_parsed,
     "text-characters": _figure("LSTM", "characters", "{:,.0f}"),
-    "addition-all": addition_variants,
+    "addition-right": lambda r: f"{_wrong(r).count(0)} of {len(_wrong(r))}",
+    "addition-worst": lambda r: str(max(_wrong(r))),
     "addition_parts": addition_variants,
     "addition-answer": _answer_of("all of it"),
     "text-sample": _answer_of("LSTM"),
