@@ -102,9 +102,9 @@ GALLERY = {
         "Which cell, of as many parameters each, and what do pieces in order bring?",
         {
             "LSTM": Variant(_FEWER_UPDATES),
-            "GRU": Variant((*_FEWER_UPDATES, "--cell", "gru", "--hidden_dim", "298")),
+            "GRU": Variant((*_FEWER_UPDATES, "--cell", "gru", "--hidden_dim", "372")),
             "RNN": Variant(
-                (*_FEWER_UPDATES, "--cell", "rnn", "--hidden_dim", "519", "--lr", "0.001")
+                (*_FEWER_UPDATES, "--cell", "rnn", "--hidden_dim", "647", "--lr", "0.001")
             ),
             "random pieces": Variant(
                 (*_FEWER_UPDATES, "--sampling", "random"), evaluate=("--by_position",)
