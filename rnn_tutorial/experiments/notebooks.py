@@ -127,25 +127,14 @@ def execute(notebook: Any, commands: bool = True) -> None:
         for path in REPOSITORY.iterdir():
             if path.name not in ("output", "swanlog"):
                 Path(folder, path.name).symlink_to(path)
-        client = NotebookClient(
-            notebook, timeout=_SECONDS, resources={"metadata": {"path": folder}}
-        )
+        options = {"timeout": _SECONDS, "coalesce_streams": True}  # one bar, not all of its states
+        client = NotebookClient(notebook, resources={"metadata": {"path": folder}}, **options)
         with client.setup_kernel(env={**os.environ, **plain}):
             for index, cell in enumerate(notebook.cells):
                 is_wanted = commands or not cell.source.startswith("!")
                 if index and cell.cell_type == "code" and is_wanted:
                     client.execute_cell(cell, index)
-                    _tidy(cell)
-
-
-def _tidy(cell: Any) -> None:
-    """Drop the time of day, and what a terminal would not show in the end."""
-    cell.metadata = {}
-    for output in cell.outputs:
-        if "text" in output:
-            output.text = _as_shown(output.text)
-
-
-def _as_shown(text: str) -> str:
-    """What a terminal shows in the end: a progress bar's lines are written over each other."""
-    return re.sub(r"[^\n]*\r(?!\n)", "", text.replace("\r\n", "\n"))
+                    cell.metadata = {}  # without the time of day
+                    for output in cell.outputs:
+                        if "text" in output:  # of a terminal
+                            output.text = output.text.replace("\r\n", "\n")
