@@ -106,14 +106,14 @@ def rank(findings: Iterable[Finding]) -> list[Finding]:
     A cause hides what follows from it only if it is at least as sure: a possible cause never hides
     a likely finding.
     """
-    kept: dict[str, Finding] = {}
+    kept: list[Finding] = []
     for finding in sorted(findings, key=_place):
-        kept.setdefault(finding.name, finding)
-    return [
-        finding
-        for finding in kept.values()
-        if not any(_is_explained(finding, cause) for cause in kept.values())
-    ]
+        is_known = any(finding.name == other.name for other in kept)
+        if is_known or any(_is_explained(finding, cause) for cause in kept):
+            continue  # of two that explain each other, the first stays
+        kept = [other for other in kept if not _is_explained(other, finding)]
+        kept.append(finding)
+    return kept
 
 
 def _place(finding: Finding) -> int:
@@ -122,7 +122,7 @@ def _place(finding: Finding) -> int:
 
 def _is_explained(finding: Finding, cause: Finding) -> bool:
     is_named = any(fnmatchcase(finding.name, pattern) for pattern in cause.explains)
-    return is_named and finding is not cause and _place(cause) <= _place(finding)
+    return is_named and _place(cause) <= _place(finding)
 
 
 def describe(

@@ -61,7 +61,9 @@ def find_settings(e: Evidence) -> Iterator[Finding]:
     if c["dropout"] >= MUCH_DROPOUT:
         seen = f"--dropout {c['dropout']:g} leaves {1 - c['dropout']:.0%} of the values, {outcome}"
         yield TABLE.found("too-much-dropout", seen, "likely")
-    decay = c["weight_decay"] * (c["lr"] if c["optimizer"] == "adamw" else 1)
+    # Decoupled decay is scaled by the learning rate; one that is too high is another finding.
+    scale = min(c["lr"], USUAL_RATE["adamw"]) if c["optimizer"] == "adamw" else 1.0
+    decay = c["weight_decay"] * scale
     if decay >= MUCH_DECAY:
         of_updates = f"{c['optimizer']}, --lr {c['lr']:g} --weight_decay {c['weight_decay']:g}"
         is_flat = e.final_loss > AT_CHANCE * e.chance_loss

@@ -101,7 +101,7 @@ RUN_FAULTS = {
     "not-finite-loss": RunCase(f"{_SHORT} --lr 10"),
     "missing-warmup": RunCase(
         "--recipe solved --total_steps 2500 --hidden_dim 32 --num_layers 8 --batch_size 64 "
-        "--weight_decay 0 --embed_noise 0 --max_grad_norm 0 --warmup_step 0"
+        "--weight_decay 0 --embed_noise 0 --max_grad_norm 0 --warmup_step 0 --lr 0.01"
     ),
     "learning-rate-too-high": RunCase(f"{_SHORT} --lr 3"),
     "learning-rate-too-low": RunCase(f"{_SHORT} --lr 1e-5"),
@@ -115,7 +115,7 @@ RUN_FAULTS = {
     "vanishing-gradient": RunCase(f"{_FAR} --lr 0.001"),
     "missing-short-lengths": RunCase(f"{_SHORT} --min_seq_len 2"),
     "oscillating-loss": RunCase(
-        "--recipe solved --total_steps 5000 --lr 0.06 --scheduler constant --max_grad_norm 0 "
+        "--recipe solved --total_steps 5000 --lr 0.03 --scheduler constant --max_grad_norm 0 "
         "--eval_every 25"
     ),
     "loss-spikes": RunCase(

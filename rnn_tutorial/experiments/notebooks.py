@@ -35,8 +35,10 @@ _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"<!-- (?:(?:table|code): [\w.-]+|end) -->\n?")
 _LINK = re.compile(r'(\]\(|src="|srcset=")([^)#":]+)(?=[)#"])')  # not to other hosts
 _INSTALL = "python -m pip install -r requirements.txt && "
-# What would wait for the reader, run the tests, or need a file that the reader writes.
-_NOT_RUN = re.compile(r"pytest|swanlab|my_net|--resume|predict_cls_rnn\.py$", re.MULTILINE)
+# What waits for the reader, runs the tests, writes to the project, or needs a file of the reader.
+_NOT_RUN = re.compile(
+    r"pytest|swanlab|my_net|experiments|--resume|predict_cls_rnn\.py$", re.MULTILINE
+)
 _SECONDS = 3600  # of one cell
 
 

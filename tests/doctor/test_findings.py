@@ -56,6 +56,14 @@ two: that
     )
 
 
+def test_of_two_findings_that_explain_each_other_the_first_stays():
+    def made(name, explains):
+        return Finding(name, "", "", "", "likely", explains=(explains,))
+
+    found = [made("saturated", "exploding"), made("exploding", "saturated"), made("slow", "none")]
+    assert [finding.name for finding in rank(found)] == ["saturated", "slow"]
+
+
 def test_the_surest_comes_first_and_a_cause_hides_only_what_is_no_surer():
     def made(name, confidence, *explains):
         return Finding(name, "", "", "", confidence, explains=explains)
