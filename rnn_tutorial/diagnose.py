@@ -34,7 +34,7 @@ from rnn_tutorial.doctor.findings import Report, describe
 from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
-from rnn_tutorial.doctor.user_code import find_named, make_named
+from rnn_tutorial.doctor.user_code import find_named, make_named, without_flags
 from rnn_tutorial.experiments.doctor_self_test import all_cases, is_as_expected, run_self_test
 from rnn_tutorial.runs.folder import write_json
 from rnn_tutorial.runs.processes import choose_num_threads
@@ -80,7 +80,8 @@ def _self_test(flags: Any) -> int:
 
 def _check_code(subject: str, flags: Any) -> Report:
     """What is found in the user's module, data or step; what they print goes to stderr."""
-    with contextlib.redirect_stdout(sys.stderr):
+    place = getattr(flags, subject).rpartition(":")[0]
+    with contextlib.redirect_stdout(sys.stderr), without_flags(place):
         if subject == "module":
             return _check_module(flags)
         if subject == "step":

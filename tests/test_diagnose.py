@@ -316,3 +316,31 @@ def test_the_committed_matrix_has_every_case_and_each_as_the_tutorial_says():
     assert result["num_seeds"] >= 5 and result["rows"].keys() == all_cases().keys()
     for name, row in result["rows"].items():
         assert doctor_self_test.is_as_expected(row, result["num_seeds"]), name
+
+
+def test_flags_of_the_doctor_are_not_those_of_a_loop_that_reads_its_own(tmp_path, capsys):
+    (tmp_path / "script.py").write_text(
+        "import argparse\nimport torch\n\n\ndef train():\n"
+        "    rate = argparse.ArgumentParser().parse_args() and 0.1\n"
+        "    weight = torch.nn.Parameter(torch.ones(3))\n"
+        "    optimizer = torch.optim.SGD([weight], lr=rate)\n"
+        "    for _ in range(10):\n        optimizer.zero_grad()\n"
+        "        loss = (torch.randn(8, 3) @ weight - 1).square().mean()\n"
+        "        loss.backward()\n        optimizer.step()\n        yield loss\n"
+    )
+    assert diagnose.main(["--step", f"{tmp_path / 'script.py'}:train"]) == 0
+    assert capsys.readouterr().out.startswith("No findings.")
+
+
+def test_a_network_that_labels_each_step_is_not_called_wrong_for_certain(tmp_path, capsys):
+    (tmp_path / "tagger.py").write_text(
+        "from torch import nn\n\n\nclass Tagger(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.embedding = nn.Embedding(10, 4)\n"
+        "        self.gru = nn.GRU(4, 6, batch_first=True)\n        self.fc = nn.Linear(6, 3)\n\n"
+        "    def forward(self, x):\n        return self.fc(self.gru(self.embedding(x))[0])\n"
+    )
+    flags = ["--vocab_size", "10", "--no_lengths"]
+    assert diagnose.main(["--module", f"{tmp_path / 'tagger.py'}:Tagger", *flags]) == 1
+    printed = capsys.readouterr().out
+    assert "wrong-shape (likely)" in printed and "meant to label each step" in printed
+    assert "(certain)" not in printed

@@ -24,7 +24,16 @@ class ModuleRaised(Exception):
 
 
 class WrongShape(Exception):
-    """The module returned something other than a row of scores for each sequence."""
+    """The module returned something other than a row of scores for each sequence.
+
+    Args:
+        seen: what it returned, in words.
+        has_more: more than one row for a sequence, as a network that labels each step gives.
+    """
+
+    def __init__(self, seen: str, has_more: bool = False) -> None:
+        super().__init__(seen)
+        self.has_more = has_more
 
 
 class CannotCall(Exception):
@@ -123,7 +132,8 @@ def scores_of(result: object, num_rows: int) -> Tensor:
     if result.shape == (num_rows,):
         return result[:, None]
     if result.ndim != 2 or len(result) != num_rows:
-        raise WrongShape(f"scores of shape {tuple(result.shape)} for {num_rows} rows")
+        seen = f"scores of shape {tuple(result.shape)} for {num_rows} rows"
+        raise WrongShape(seen, result.ndim > 2 or (result.ndim > 0 and len(result) > num_rows))
     return result
 
 

@@ -110,7 +110,8 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
             fitting = [advice for text, advice in ADVICE_ON_ERRORS.items() if text in str(raised)]
             findings.append(TABLE.found("module-raises", str(raised), advice=fitting[-1]))
         except WrongShape as wrong:
-            findings.append(TABLE.found("wrong-shape", str(wrong)))
+            confidence = "likely" if wrong.has_more else "certain"
+            findings.append(TABLE.found("wrong-shape", str(wrong), confidence))
     return Report(rank(findings), looked_at, not_asked)
 
 

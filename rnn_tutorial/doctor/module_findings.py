@@ -11,7 +11,7 @@ module-raises: this batch is valid, so training or prediction stops here sooner 
   {advice}
 wrong-shape: a classifier gives each sequence, also a single one, a row of scores, (N, C)
   return the scores after pooling over time; squeeze only a named dimension; or give --call a
-    function that returns (N, C)
+    function that returns (N, C); a network that is meant to label each step cannot be checked here
 input-modified: whatever uses the batch again, a second epoch or a metric, gets other data
   compute a new tensor: {which} = {which} - 1, not {which} -= 1; sort(), not sort_()
 unregistered-parameters: no optimizer knows them, so they keep the values that they have

@@ -35,12 +35,13 @@ def make_named(place: str, flag: str) -> Any:
             inspect.signature(made).bind()
         except TypeError as error:
             raise ValueError(
-                f"{flag} {place!r}: {name!r} gets no arguments, but: {error}"
+                f"{flag} {place!r}: {name!r} is called without arguments, but {error}; name a "
+                "function that makes it, such as def make(): return …"
             ) from None
         with _as_script(place.rpartition(":")[0]):
             made = made()
     if made is None:
-        raise ValueError(f"{flag} {place!r} returns None; is a return statement missing?")
+        raise ValueError(f"{flag} {place!r} returns None; is a return or yield statement missing?")
     return made
 
 
@@ -48,7 +49,9 @@ def find_named(place: str, flag: str) -> Any:
     """The function, class or object that PATH:NAME names; ValueError if there is none."""
     path, _, name = place.rpartition(":")
     if not path.endswith(".py") or not Path(path).is_file():
-        raise ValueError(f"{flag} {place!r} is not PATH:NAME with the path of a Python file")
+        raise ValueError(
+            f"{flag} {place!r} is not PATH:NAME, a Python file that exists and a name in it"
+        )
     with _as_script(path):
         module = _load(Path(path).resolve())
     if not hasattr(module, name):
@@ -57,15 +60,23 @@ def find_named(place: str, flag: str) -> Any:
 
 
 @contextlib.contextmanager
-def _as_script(path: str) -> Iterator[None]:
-    """As if the file were called without flags; its errors become one sentence."""
+def without_flags(path: str) -> Iterator[None]:
+    """As if a file were called without flags: what it makes may read them when it is used."""
     given, sys.argv = sys.argv, [path]
     try:
         yield
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise user_error(error) from error
     finally:
         sys.argv = given
+
+
+@contextlib.contextmanager
+def _as_script(path: str) -> Iterator[None]:
+    """As if the file were called without flags; its errors become one sentence."""
+    with without_flags(path):
+        try:
+            yield
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
+            raise user_error(error) from error
 
 
 def _load(path: Path) -> ModuleType:
