@@ -89,7 +89,8 @@ def run_certify(arguments, folder):
 
 
 def run_page(arguments, folder):
-    assert page.main([str(folder / "output"), *arguments[1:]]) == 0
+    written = str(folder / "page.html")
+    assert page.main([str(folder / "output"), *arguments[1:], "--output", written]) == 0
 
 
 def run_benchmark(arguments, folder):

@@ -126,6 +126,9 @@ def check(ask, healthy, runs, run, command, named):
         for found in (out, healthy_out):
             del found["exact"]["elapsed_seconds"]
         assert out == healthy_out
+    elif command == "diagnose":  # which also tells how many lines of metrics it read
+        found, healthy_found = (json.loads(text)["findings"] for text in (out, healthy[command][1]))
+        assert (status, found) == (healthy[command][0], healthy_found)
     else:
         assert (status, out) == healthy[command]
     assert content(run) == before
