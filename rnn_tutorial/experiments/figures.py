@@ -25,6 +25,7 @@ from rnn_tutorial.experiments.canvas import (
 from rnn_tutorial.experiments.catalogue import ALIKE, CLAIMS, EXACT_LENGTH, STABILITY
 from rnn_tutorial.experiments.cell_diagrams import draw_gru_cell, draw_lstm_cell
 from rnn_tutorial.experiments.diagrams import draw_output_and_h_n, draw_packing, draw_recurrence
+from rnn_tutorial.experiments.gallery_figures import draw_forecast, draw_highlight
 from rnn_tutorial.experiments.plots import draw_growth
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
@@ -136,4 +137,6 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "packing.svg": draw_packing,
     "gradients.svg": draw_gradients,
     "speed.svg": draw_speed,
+    "highlight.svg": draw_highlight,
+    "forecast.svg": draw_forecast,
 }
