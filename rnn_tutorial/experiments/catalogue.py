@@ -124,7 +124,7 @@ EXPERIMENTS = {
     "fresh": Experiment(
         "Does the recipe solve the task for seeds that were not looked at while it was made?",
         {"solved": _SOLVED},
-        first_seed=1000,
+        first_seed=2000,
         max_seeds=50,
     ),
     "machines": Experiment(
