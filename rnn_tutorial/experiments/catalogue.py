@@ -233,6 +233,7 @@ EXPERIMENTS = {
                 *("--pooling", "mean"),
             )
         },
+        max_seeds=10,
         timed=True,
     ),
 }
