@@ -77,7 +77,7 @@ def shrinking_boxes() -> tuple[list[np.ndarray], np.ndarray]:
 def draw_boxes(path: Path) -> None:
     """Left, the first boxes and all of their images; right, one corner, step after step."""
     boxes, images = shrinking_boxes()
-    figure, (left, right) = new_figure(7, 4.2, 2)
+    figure, (left, right) = new_figure(4.2, 2)
     left.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal", title="one step from every box")
     left.set(xlabel="a", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
     left.set_ylabel("b", rotation=0)

@@ -48,6 +48,7 @@ SOFT_BLUE, SOFT_ORANGE, SOFT_GREEN, SOFT_PINK, SOFT_GREY = _NAMES[12:]
 COLOURS = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, WINE, INK)  # of ten classes
 CHANCE_LINE = {"linestyle": "--", "color": MUTED, "linewidth": 1}
 PICTURES = (".png", ".svg", ".pdf")
+_WIDTH = 6  # inches
 _FONT = "DejaVu Sans"  # matplotlib brings it, so that a figure is laid out alike everywhere
 
 
@@ -77,13 +78,11 @@ def draw_for_pages(draw: Callable[[Path], None], path: Path) -> list[Path]:
     return paths
 
 
-def new_figure(
-    width: float, height: float, panels: int = 1, rows: int = 1, **options: Any
-) -> tuple[Any, Any]:
+def new_figure(height: float, panels: int = 1, rows: int = 1, **options: Any) -> tuple[Any, Any]:
     """A figure of that many inches and its panels, so many side by side in each row.
 
-    Seven inches are shrunk to about 400 pixels on a telephone: nothing on a figure of that width
-    should be smaller than 11 points, and only what may be missed smaller than 12.
+    All figures are equally wide, and a telephone shows them 400 pixels wide: so letters of 12
+    points are 11 pixels high there, and none should be smaller.
     """
     import matplotlib
 
@@ -91,7 +90,7 @@ def new_figure(
     from matplotlib import pyplot
 
     pyplot.rcParams.update(_style())
-    return pyplot.subplots(rows, panels, figsize=(width, height), **options)
+    return pyplot.subplots(rows, panels, figsize=(_WIDTH, height), **options)
 
 
 def resolve(colour: str) -> str:
@@ -120,10 +119,10 @@ def _style() -> dict[str, Any]:
         "font.sans-serif": [_FONT],
         "font.monospace": [f"{_FONT} Mono"],
         "font.size": 12,
-        "axes.titlesize": 12.5,
-        "xtick.labelsize": 11.5,
-        "ytick.labelsize": 11.5,
-        "legend.fontsize": 11.5,
+        "axes.titlesize": 12,
+        "xtick.labelsize": 12,
+        "ytick.labelsize": 12,
+        "legend.fontsize": 12,
         "legend.frameon": False,
         "mathtext.fontset": "dejavusans",
         "svg.fonttype": "none",

@@ -21,7 +21,7 @@ from rnn_tutorial.experiments.result_figures import runs_of
 
 def draw_highlight(path: Path) -> None:
     """Share labelled right by distance from the begin and the end of what is read at once."""
-    figure, panels = new_figure(7, 3.4, 2, sharey=True)
+    figure, panels = new_figure(3.4, 2, sharey=True)
     for axes, end, words in (
         (panels[0], "begin", "characters before it"),
         (panels[1], "end", "characters after it"),
@@ -51,7 +51,7 @@ _SERIES = {"sunspots": "sunspots", "co2": "CO₂", "elnino": "El Niño", "random
 
 def draw_forecast(path: Path) -> None:
     """Error one step ahead, relative to the best naive rule: what is left of 1 is better."""
-    figure, axes = new_figure(7, 3.6)
+    figure, axes = new_figure(3.6)
     for row, series in enumerate(reversed(_SERIES)):
         figures = [run["figures"] for run in runs_of("forecast", series)]
         for rule, colour, marker, shift in (

@@ -45,7 +45,7 @@ def draw_accuracy_by_length(
     path: Path,
 ) -> None:
     """Accuracy with its interval against length, trained range shaded, chance dashed."""
-    figure, axes = new_figure(7, 3.6)
+    figure, axes = new_figure(3.6)
     axes.axvspan(trained_lengths[0], trained_lengths[-1], color=SKY, alpha=0.3, label="trained")
     errors = np.abs(np.subtract([low, high], accuracy))  # (2, lengths): below and above
     axes.errorbar(lengths, accuracy, yerr=errors, marker="o", color=BLUE, label="accuracy")
@@ -69,7 +69,7 @@ def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
     is_small = machine.num_states <= len(COLOURS) and (few or bool(machine.moduli))
     colours = [COLOURS[state % len(COLOURS)] for state in automaton.states]
     tokens = [token] if machine.moduli or not is_small else range(len(machine.tokens))
-    figure, (left, right) = new_figure(7, 4.3, 2)
+    figure, (left, right) = new_figure(4.3, 2)
     places, points, centres = _on_a_circle(machine), automaton.points, automaton.centres
     if machine.moduli and np.isfinite(centres).all():
         places, points, centres = _most_alike(points, centres)
@@ -210,7 +210,7 @@ def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) ->
     """Updates per second against each setting, with the limit that the arithmetic sets."""
     columns = min(2, len(settings))
     rows = -(-len(settings) // columns)
-    figure, panels = new_figure(7, 0.7 + 2.6 * rows, columns, rows=rows, sharey=True, squeeze=False)
+    figure, panels = new_figure(0.7 + 2.6 * rows, columns, rows=rows, sharey=True, squeeze=False)
     colours = {"autograd": BLUE, "compiled": VERMILION, "graph": GREEN}
     for axes, setting in zip(panels.flat, settings, strict=False):
         points = {int(value): point for value, point in results[setting].items()}

@@ -46,7 +46,7 @@ _LOOKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE,
 def draw_places(path: Path) -> None:
     """States of three networks after more and more digits, coloured by the sum modulo 5."""
     networks = read_json(DRIFT)["networks"]
-    figure, panels = new_figure(7, 6.6, len(SHOWN_TIMES), rows=len(_NETWORKS))
+    figure, panels = new_figure(6.6, len(SHOWN_TIMES), rows=len(_NETWORKS))
     for row, name in zip(panels, _NETWORKS, strict=True):
         shown = networks[name]["seeds"][0]
         every = np.concatenate([shown["points"][str(time)] for time in SHOWN_TIMES])
@@ -73,7 +73,7 @@ def draw_places(path: Path) -> None:
 def draw_drift(path: Path) -> None:
     """Distance of states to the nearest place and to their own, against the digits read."""
     results = read_json(DRIFT)
-    figure, panels = new_figure(7, 3.8, 2, sharey=True)
+    figure, panels = new_figure(3.8, 2, sharey=True)
     for (name, network), (colour, marker, style) in zip(
         results["networks"].items(), _LOOKS, strict=True
     ):
@@ -106,7 +106,7 @@ def draw_walk(path: Path) -> None:
     results = read_json(STATES)
     digits = np.array(results["digits"])
     right = np.cumsum(digits) % num_classes(9)
-    figure, _ = new_figure(7, 6.1)
+    figure, _ = new_figure(6.1)
     figure.clear()
     table, *panels = figure.subplot_mosaic(
         [["table", "table"], WALKERS], height_ratios=(1.5, 3)
