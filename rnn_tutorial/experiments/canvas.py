@@ -45,7 +45,8 @@ _NAMES = tuple(f"C{index}" for index in range(len(_COLOURS)))
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, WINE, INK, MUTED, PAPER = _NAMES[:12]
 SOFT_BLUE, SOFT_ORANGE, SOFT_GREEN, SOFT_PINK, SOFT_GREY = _NAMES[12:]
 
-COLOURS = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, WINE, INK)  # of ten classes
+# Of ten classes; the first five are told apart by everybody.
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, YELLOW, SKY, ORANGE, GREY, WINE, INK)
 CHANCE_LINE = {"linestyle": "--", "color": MUTED, "linewidth": 1}
 PICTURES = (".png", ".svg", ".pdf")
 _WIDTH = 6  # inches

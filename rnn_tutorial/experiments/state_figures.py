@@ -16,13 +16,12 @@ from rnn_tutorial.experiments.canvas import (
     PAPER,
     PURPLE,
     VERMILION,
-    YELLOW,
     new_figure,
     save,
 )
 from rnn_tutorial.experiments.diagrams import write
 from rnn_tutorial.experiments.drift import DRIFT, SHOWN_TIMES
-from rnn_tutorial.experiments.plots import draw_automaton
+from rnn_tutorial.experiments.machine_pictures import draw_automaton
 from rnn_tutorial.experiments.walk import STATES, WALKERS, load_automaton
 from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.runs.folder import read_json
@@ -39,7 +38,7 @@ def draw_automaton_of(name: str, path: Path) -> None:
 # ---- drift ----
 
 _NETWORKS = ("one layer", "two layers", "GRU")  # whose states are shown; the LSTM's are alike
-_PLACE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, YELLOW)
+_PLACE_COLOURS = COLOURS[:5]
 _LOOKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 
 
@@ -64,9 +63,10 @@ def draw_places(path: Path) -> None:
             if name == _NETWORKS[0]:
                 axes.set_title(f"{time:,} digits")
         row[0].set_ylabel(name)
+    panels[0, 0].plot([], [], " ", label="remainder:")
     for remainder, colour in enumerate(_PLACE_COLOURS):
         panels[0, 0].plot([], [], "o", color=colour, label=f"{remainder}, {remainder + 5}")
-    figure.legend(loc="lower center", ncols=5, columnspacing=1.2, handletextpad=0.1)
+    figure.legend(loc="lower center", ncols=6, columnspacing=0.8, handletextpad=0)
     save(figure, path, bottom=0.06)
 
 
