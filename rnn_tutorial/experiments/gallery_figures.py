@@ -38,7 +38,8 @@ def draw_highlight(path: Path) -> None:
                 for distance in distances
             ]
             axes.plot(range(len(distances)), shares, f"{marker}-", color=colour, label=name)
-        axes.set_xticks(range(len(distances)), map(str, distances))
+        names = [str(d) if place % 2 == 0 else "" for place, d in enumerate(distances)]
+        axes.set_xticks(range(len(distances)), names)
         axes.set(xlabel=words, ylim=(0.5, 1.02))
         axes.grid()
     panels[0].set_ylabel("share labelled right")
@@ -66,12 +67,13 @@ def draw_forecast(path: Path) -> None:
                 alpha=0.6, linewidths=0, label=words if row == 0 else None,
             )  # fmt: skip
     axes.axvline(1, **CHANCE_LINE)
-    axes.text(1.01, 3.55, "best naive rule", color=MUTED, ha="left", va="center", fontsize=11)
+    axes.text(0.985, 3.6, "best naive rule", color=MUTED, ha="right", va="center")
     axes.set_yticks(range(len(_SERIES)), reversed(_SERIES.values()))
-    axes.set(xlim=(0.3, 1.2), ylim=(-0.5, 3.8), xlabel="error of one step, best naive rule = 1")
-    axes.grid()
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 0.02), fontsize=11)
-    save(figure, path)
+    axes.set(xlim=(0.3, 1.1), ylim=(-0.5, 3.9), xlabel="error one step ahead (naive rule: 1)")
+    axes.grid(axis="x")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="lower center", ncols=2)
+    save(figure, path, bottom=0.15)
 
 
 def _naive_error(figures: dict[str, Any]) -> float:

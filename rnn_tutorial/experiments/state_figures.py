@@ -27,6 +27,7 @@ from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.runs.folder import read_json
 
 _SECONDS = 1.5  # of a step of the walk
+_WALKER = {"color": INK, "markersize": 25, "markerfacecolor": "none", "markeredgewidth": 3.5}
 _REST = 4  # steps that the last picture stays
 
 
@@ -85,13 +86,13 @@ def draw_drift(path: Path) -> None:
                       marker=marker, markersize=4.5, label=name)  # fmt: skip
     for axes, title in zip(panels, ("to the nearest place", "to its own place"), strict=True):
         axes.set_title(title)
-        axes.set(xscale="log", xlabel="digits read", ylim=(0, 1.3))
+        axes.set(xscale="log", xlabel="digits read", ylim=(0, 1.05), yticks=(0, 0.5, 1))
         axes.set_xticks([3, 10, 100, 1000], ["3", "10", "100", "1,000"])
         axes.minorticks_off()
         axes.grid()
-    panels[0].set_ylabel("distance")
+    panels[0].set_ylabel("distance (neighbours: 1)")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4, columnspacing=1.2)
+    figure.legend(handles, labels, loc="lower center", ncols=4, columnspacing=0.9, handlelength=1.6)
     save(figure, path, bottom=0.1)
 
 
@@ -106,7 +107,7 @@ def draw_walk(path: Path) -> None:
     results = read_json(STATES)
     digits = np.array(results["digits"])
     right = np.cumsum(digits) % num_classes(9)
-    figure, _ = new_figure(6.1)
+    figure, _ = new_figure(5.6)
     figure.clear()
     table, *panels = figure.subplot_mosaic(
         [["table", "table"], WALKERS], height_ratios=(1.5, 3)
@@ -121,11 +122,13 @@ def draw_walk(path: Path) -> None:
         for t in range(1, len(way)):
             (line,) = axes.plot(*way[t - 1 : t + 1].T, color=INK, linewidth=1.5, zorder=2)
             line.set_gid(f"trail-{name}-{t}")
-        (walker,) = axes.plot(*way[0], "o", color=INK, markersize=24, markerfacecolor="none",
-                              markeredgewidth=3.5, zorder=4)  # fmt: skip
+        (walker,) = axes.plot(*way[0], "o", zorder=4, **_WALKER)
         walker.set_gid(f"walker-{name}")
         ways[name] = axes, way
-    save(figure, path, edit=lambda svg: _animate(svg, figure, ways, len(digits)))
+    table.plot([], [], "o", label="the state now", **{**_WALKER, "markersize": 15})
+    table.plot([], [], "o", color=INK, markersize=4, label="a state after at most 5 digits")
+    figure.legend(loc="lower center", ncols=2, columnspacing=1.2)
+    save(figure, path, bottom=0.06, edit=lambda svg: _animate(svg, figure, ways, len(digits)))
 
 
 def _draw_answers(
