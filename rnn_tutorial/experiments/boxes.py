@@ -77,7 +77,7 @@ def shrinking_boxes() -> tuple[list[np.ndarray], np.ndarray]:
 def draw_boxes(path: Path) -> None:
     """Left, the first boxes and where a bit takes them; right, one of them, step after step."""
     boxes, images = shrinking_boxes()
-    figure, (left, right) = new_figure(4.1, 2, width_ratios=(1.2, 1))
+    figure, (left, right) = new_figure(4, 2)
     for corner, centre in enumerate(_CORNERS * (1 - _WIDTH / 2)):
         _rectangle(left, *boxes[0][:, corner], facecolor=_ground(corner), edgecolor=INK)
         for bit, colour in enumerate(_BIT_COLOURS):
@@ -97,8 +97,8 @@ def draw_boxes(path: Path) -> None:
             place, side = (low[0] - 0.007, (low[1] + high[1]) / 2), "right"
         write(right, *place, words, 12, zorder=3, ha=side)
     margin = 0.1 * _WIDTH
-    left.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), xticks=(-1, 0, 1), yticks=(-1, 0, 1))
-    left.set_title("a bit takes box into box")
+    left.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    left.set_title("where a bit takes a box")
     right.set(xlim=(1 - _WIDTH - margin, 1 + margin), ylim=(-1 - margin, _WIDTH - 1 + margin))
     right.set(xticks=(0.7, 1), yticks=(-1, -0.7), title="the odd box shrinks")
     for axes in (left, right):
@@ -122,8 +122,7 @@ def _explain(figure: Any) -> None:
         for parity in ("even", "odd")
     ]  # fmt: skip
     bits = [
-        Patch(color=colour, label=f"where bit {bit} takes it")
-        for bit, colour in enumerate(_BIT_COLOURS)
+        Patch(color=colour, label=f"… after bit {bit}") for bit, colour in enumerate(_BIT_COLOURS)
     ]
     figure.legend(handles=[*boxes, *bits], loc="lower center", ncols=2)
 

@@ -31,14 +31,13 @@ from rnn_tutorial.experiments.plots import draw_growth
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
     draw_by_length,
-    draw_family,
     draw_frontier,
     draw_parts,
-    draw_summary,
     draw_training,
     runs_of,
     set_length_axes,
 )
+from rnn_tutorial.experiments.share_figures import draw_family, draw_summary
 from rnn_tutorial.experiments.state_figures import (
     draw_automaton_of,
     draw_drift,

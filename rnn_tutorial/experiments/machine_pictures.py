@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import permutations, product
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,17 @@ import numpy as np
 
 from rnn_tutorial.evaluation.automaton import Automaton
 from rnn_tutorial.experiments.canvas import COLOURS, INK, MUTED, PAPER, new_figure, save
+from rnn_tutorial.experiments.machine_places import (
+    arrangements,
+    num_rings,
+    state_places,
+    telling_tokens,
+)
 from rnn_tutorial.machines.machine import Machine
 
 _TOKEN_LINES = tuple(product((INK, MUTED), ("-", "--", ":", "-.")))  # colour and style of arrows
 _NODE = 22  # points across a state's circle
-_MOST_ORDERED = 7  # states of which all orders are tried
+_LEGEND_ROW = 0.3  # inches
 _SHOWN_STATES = 10  # of those that lie at one place
 
 
@@ -29,17 +35,18 @@ def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
     machine = automaton.machine
     few = len(machine.tokens) <= len(_TOKEN_LINES) or bool(machine.moduli)
     is_small = machine.num_states <= len(COLOURS) and few
-    figure, (left, right) = new_figure(4, 2)
+    figure, (left, right) = new_figure(3.3, 2)
+    legend = 0.0  # share of the height
     colours = _state_colours(machine)
     points, centres = automaton.points, automaton.centres
     if is_small:
         turn, places, points, centres = _most_alike(machine, points, centres)
-        tokens = _drawn_tokens(machine, turn)
+        tokens = telling_tokens(machine, turn)
     right.scatter(*points[:, :2].T, s=8, c=colours[automaton.states], alpha=0.7, linewidths=0)
     if is_small:
         _draw_machine(left, machine, places, tokens, loops=True)
         _draw_machine(right, machine, centres, tokens, loops=False)
-        _explain(figure, machine, tokens)
+        legend = _explain(figure, machine, tokens)
     else:
         left.text(0.5, 0.5, f"{machine.num_states} states", ha="center", transform=left.transAxes)
         _draw_arrows(right, centres[:, :2], machine.step(np.arange(machine.num_states), token))
@@ -48,49 +55,14 @@ def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
         axes.margins(0.12)
         axes.set_axis_off()
     left.set_aspect("equal", adjustable="datalim")
-    save(figure, path, bottom=0.17 if is_small else 0)
-
-
-# ---- where states are drawn ----
-
-
-def remainder_places(modulus: int, turn: int = 1) -> np.ndarray:
-    """Where each remainder is drawn, (modulus, 2).
-
-    Twice an odd number is drawn as two rings: around them goes the remainder modulo the odd number,
-    even remainders above and odd ones below. Others are one ring. Adding 1 goes `turn` places on.
-    """
-    rings = _num_rings(modulus)
-    remainders = np.arange(modulus)
-    angles = np.pi / 2 - 2 * np.pi * turn * remainders / (modulus // rings)
-    places = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    if rings == 2:
-        places = places * [1.6, 0.6] + np.outer(1 - 2 * (remainders % 2), [0, 0.85])
-    return places
-
-
-def state_places(machine: Machine, turn: int = 1) -> np.ndarray:
-    """Where each state of a machine is drawn, (S, 2): of a sum as above, of others on a circle.
-
-    Around the circle go the states in the order of their classes.
-    """
-    if machine.moduli:
-        return remainder_places(machine.num_states, turn)
-    _, outputs = machine.tables()
-    order = np.argsort(np.argsort(outputs, kind="stable"))
-    angles = np.pi / 2 - 2 * np.pi * order / machine.num_states
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-
-def _num_rings(modulus: int) -> int:
-    return 2 if modulus % 4 == 2 else 1
+    save(figure, path, bottom=legend)
 
 
 def _state_colours(machine: Machine) -> np.ndarray:
     """The colour of each state, (S,); remainders that lie above each other share one."""
     states = np.arange(machine.num_states)
     if machine.moduli:
-        states %= machine.num_states // _num_rings(machine.num_states)
+        states %= machine.num_states // num_rings(machine.num_states)
     return np.array(COLOURS)[states % len(COLOURS)]
 
 
@@ -108,41 +80,17 @@ def _most_alike(
     """
     is_placed = np.isfinite(centres).all(axis=1)
     middle = centres[is_placed].mean(axis=0)
+    if is_placed.sum() < 3:  # which look alike from everywhere
+        return 1, state_places(machine), points[:, :2], centres[:, :2]
     best = None
-    for turn, places in _arrangements(machine):
+    for turn, places in arrangements(machine):
         goals = places[is_placed] - places[is_placed].mean(axis=0)
         view, *_ = np.linalg.lstsq(centres[is_placed] - middle, goals, rcond=None)
         error = np.square((centres[is_placed] - middle) @ view - goals).sum()
-        if best is None or error < best[0]:
+        if best is None or error < best[0] - 1e-6:  # mirrored, an arrangement fits as well
             best = error, turn, places, view
     _, turn, places, view = best
     return turn, places, (points - middle) @ view, (centres - middle) @ view
-
-
-def _arrangements(machine: Machine) -> Iterator[tuple[int, np.ndarray]]:
-    """Turns and places: rings of a sum with all turns; of other small machines all orders."""
-    size = machine.num_states
-    if machine.moduli:
-        ring = size // _num_rings(size)
-        for turn in range(1, max(2, ring)):
-            if np.gcd(turn, ring) == 1:
-                yield turn, state_places(machine, turn)
-        return
-    places = state_places(machine)
-    for order in permutations(range(1, size)) if size <= _MOST_ORDERED else (range(1, size),):
-        if size < 3 or order[0] < order[-1]:  # a view can turn and mirror: each circle once
-            yield 1, places[[0, *order]]
-
-
-def _drawn_tokens(machine: Machine, turn: int) -> Sequence[int]:
-    """Tokens that have arrows: of a sum those to the next place of a ring and to the other ring."""
-    if not machine.moduli:
-        return range(len(machine.tokens))
-    modulus = machine.num_states
-    rings = _num_rings(modulus)
-    size = modulus // rings
-    steps = [d for d in range(rings, modulus, rings) if turn * d % size in (1, size - 1)]
-    return [*steps[:1], *([size] if rings == 2 else [])]
 
 
 # ---- states and arrows ----
@@ -181,29 +129,36 @@ def _draw_machine(
                 "shrinkB": _reach(machine, outputs[after]), **look,
             }  # fmt: skip
             axes.annotate("", centres[after], centres[state], arrowprops=arrow)
-    names, colours = _state_names(machine), _state_colours(machine)
+    colours = _state_colours(machine)
     for state in np.flatnonzero(is_placed):
+        name, below = _state_names(machine, state)
         for size, width, ground in _rings(machine, outputs[state]):
             axes.plot(*centres[state], "o", markersize=size, markerfacecolor=ground, zorder=3,
-                      markeredgecolor=colours[state], markeredgewidth=width)  # fmt: skip
-        axes.text(*centres[state], names[state], ha="center", va="center", zorder=4)
+                      markeredgecolor=colours[state], markeredgewidth=width,
+                      clip_on=False)  # fmt: skip
+        axes.text(*centres[state], name, ha="center", va="center", zorder=4)
+        axes.annotate(below, centres[state], (0, -_NODE), textcoords="offset points", ha="center",
+                      va="center")  # fmt: skip
 
 
-def _state_names(machine: Machine) -> list[str]:
-    """Of each state its class, if that names it, or its number."""
+def _state_names(machine: Machine, state: int) -> tuple[str, str]:
+    """What is written into a state, and below it: its class, where no other state has it."""
     _, outputs = machine.tables()
+    word = _plain(machine.classes[outputs[state]])
     if len(np.unique(outputs)) == len(outputs):
-        return [_plain(machine.classes[output]) for output in outputs]
-    if len(machine.classes) == 2:
-        return [str(state) for state in range(len(outputs))]
-    return [f"{state}\n{_plain(machine.classes[output])}" for state, output in enumerate(outputs)]
+        return word, ""
+    return str(state), "" if len(machine.classes) == 2 else word
+
+
+def _has_double_rings(machine: Machine) -> bool:
+    return not machine.moduli and len(machine.classes) == 2
 
 
 def _rings(machine: Machine, output: int) -> tuple[tuple[float, float, str], ...]:
     """Size, width and ground of the circles of a state: the second of two classes has two."""
     inner = (_NODE, 2.5, PAPER)
-    is_double = not machine.moduli and len(machine.classes) == 2 and output == 1
-    return (((_NODE + 8, 1.5, "none"), inner)) if is_double else (inner,)
+    is_double = _has_double_rings(machine) and output == 1
+    return ((_NODE + 8, 1.5, "none"), inner) if is_double else (inner,)
 
 
 def _reach(machine: Machine, output: int) -> float:
@@ -229,8 +184,8 @@ def _draw_loop(
                   arrowprops=arrow)  # fmt: skip
 
 
-def _explain(figure: Any, machine: Machine, tokens: Sequence[int]) -> None:
-    """The legend, below the figure."""
+def _explain(figure: Any, machine: Machine, tokens: Sequence[int]) -> float:
+    """The legend, below the figure, which grows by it; returns its share of the height."""
     from matplotlib.lines import Line2D
 
     word = "digit" if machine.moduli else "token"
@@ -239,7 +194,7 @@ def _explain(figure: Any, machine: Machine, tokens: Sequence[int]) -> None:
         for token, (colour, style) in zip(tokens, _TOKEN_LINES, strict=False)
     ]
     ring = {"linestyle": "", "marker": "o", "markeredgecolor": INK}
-    if not machine.moduli and len(machine.classes) == 2:
+    if _has_double_rings(machine):
         circles = [
             Line2D([], [], markersize=size / 2, markeredgewidth=width / 2 + 0.3,
                    markerfacecolor=ground, **ring)
@@ -247,13 +202,16 @@ def _explain(figure: Any, machine: Machine, tokens: Sequence[int]) -> None:
         ]  # fmt: skip
         entries.append((tuple(circles), _plain(machine.classes[1])))
     dot = Line2D([], [], linestyle="", marker="o", markersize=4, color=INK)
-    entries.append((dot, "a hidden state"))
     circle = Line2D([], [], markersize=_NODE / 2, markerfacecolor=PAPER, **ring)
-    entries.append((circle, "a state; right, the mean of its dots"))
-    first, second = entries[:-2], entries[-2:]
-    for row, place in ((first, 0.075), (second, 0.0)):
-        figure.legend(*zip(*row, strict=True), loc="lower center", bbox_to_anchor=(0.5, place),
-                      ncols=len(row), columnspacing=1.5)  # fmt: skip
+    last = [(dot, "a hidden state"), (circle, "a state; right, the mean of its dots")]
+    rows = [*(entries[i : i + 3] for i in range(0, len(entries), 3)), last]
+    height = figure.get_figheight() + _LEGEND_ROW * len(rows)
+    figure.set_figheight(height)
+    for place, row in enumerate(reversed(rows)):
+        bottom = _LEGEND_ROW * place / height
+        figure.legend(*zip(*row, strict=True), loc="lower center", ncols=len(row),
+                      bbox_to_anchor=(0.5, bottom), columnspacing=1.5)  # fmt: skip
+    return _LEGEND_ROW * len(rows) / height + 0.01
 
 
 def _plain(name: str) -> str:
