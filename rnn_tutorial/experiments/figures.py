@@ -102,7 +102,7 @@ def draw_gradients(path: Path) -> None:
     for panel, (lines, labels) in zip(panels, handles, strict=True):
         panel.legend(
             lines[::-1], labels[::-1],  # from top to bottom, as the lines are
-            loc="upper center", bbox_to_anchor=(0.45, -0.21), handlelength=1.7,
+            loc="upper center", bbox_to_anchor=(0.45, 0), borderaxespad=3.4, handlelength=1.7,
         )  # fmt: skip
     save(figure, path)
 

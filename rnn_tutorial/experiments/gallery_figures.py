@@ -64,7 +64,7 @@ def draw_forecast(path: Path) -> None:
             words = rule.replace("_", " ").replace("network", "LSTM, each seed")
             axes.scatter(
                 errors, [row + shift] * len(errors), s=46, color=colour, marker=marker,
-                alpha=0.6, linewidths=0, label=words if row == 0 else None,
+                alpha=0.8, linewidths=0, label=words if row == 0 else None,
             )  # fmt: skip
     axes.axvline(1, **CHANCE_LINE)
     axes.text(0.985, 3.6, "best naive rule", color=MUTED, ha="right", va="center")

@@ -102,7 +102,7 @@ def draw_parts(path: Path) -> None:
                      label="one seed")  # fmt: skip
         axes.set_title(name, family="monospace")
         axes.set(xlim=(0.1, 1.06), ylim=(0.43, 1.06), yticks=(0.5, 0.75, 1))
-        axes.set_xticks((0.2, 0.6, 1), ("0.2", "0.6", "1"))
+        axes.set_xticks((0.2, 0.6, 1), ("0.20", "0.60", "1.00"))
         for words, x, y, side in _CORNERS.get(name, ()):
             write(axes, x, y, words, 12, ha=side)
     for axes in panels[-1]:

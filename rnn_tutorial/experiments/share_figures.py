@@ -96,7 +96,7 @@ def draw_summary(path: Path) -> None:
     figure, panels = new_figure(6, 3, sharey=True)
     for row, (experiment, variant, _) in enumerate(reversed(_SUMMARY)):
         runs = runs_of(experiment, variant)
-        places = [row + 0.56 * (i / max(1, len(runs) - 1) - 0.5) for i in range(len(runs))]
+        places = [row + 0.52 * (i / max(1, len(runs) - 1) - 0.5) for i in range(len(runs))]
         shares = (
             [run["accuracy"] for run in runs],
             [*map(right_at(1000), runs)],
@@ -104,8 +104,8 @@ def draw_summary(path: Path) -> None:
         )
         for axes, values in zip(panels, shares, strict=True):
             axes.scatter(values, places, s=20, color=BLUE, alpha=0.6, linewidths=0)
-            axes.plot([statistics.median(values)] * 2, [row - 0.38, row + 0.38], color=INK,
-                      linewidth=2)  # fmt: skip
+            axes.plot([statistics.median(values)] * 2, [row - 0.42, row + 0.42], color=INK,
+                      linewidth=2, zorder=1)  # fmt: skip
     panels[0].scatter([], [], s=20, color=BLUE, label="one seed")  # for the legend
     for axes, title, guessing in (
         (panels[0], "up to\n5 digits", CHANCE),

@@ -161,7 +161,7 @@ def _draw_clusters(axes: Any, points: np.ndarray, remainders: np.ndarray) -> Non
     for remainder in np.unique(remainders):
         cluster = points[remainders == remainder]
         colour = COLOURS[remainder]
-        axes.scatter(*cluster.T, s=9, color=colour, alpha=0.45, linewidths=0)
+        axes.scatter(*cluster.T, s=9, color=colour, alpha=0.6, linewidths=0)
         middle = np.median(cluster, axis=0)
         write(axes, *middle, str(remainder), weight="bold", zorder=3,
               bbox={"boxstyle": "circle,pad=0.2", "facecolor": PAPER, "edgecolor": colour,
