@@ -86,7 +86,7 @@ def draw_boxes(path: Path) -> None:
             if _LEADS_TO[corner, bit] != corner:
                 bend = f"arc3,rad={0.25 if _PARITY[corner] == 'odd' else 0.15}"
                 arrow(left, tuple(centre), tuple(image.mean(axis=0)), color=colour,
-                      connectionstyle=bend)  # fmt: skip
+                      connectionstyle=bend, mutation_scale=9)  # fmt: skip
     odd = _PARITY.index("odd")
     for step, box in enumerate(boxes):
         low, high = box[:, odd]
@@ -122,7 +122,8 @@ def _explain(figure: Any) -> None:
         for parity in ("even", "odd")
     ]  # fmt: skip
     bits = [
-        Patch(color=colour, label=f"… after bit {bit}") for bit, colour in enumerate(_BIT_COLOURS)
+        Patch(color=colour, label=f"a box, after bit {bit}")
+        for bit, colour in enumerate(_BIT_COLOURS)
     ]
     figure.legend(handles=[*boxes, *bits], loc="lower center", ncols=2)
 
