@@ -31,7 +31,8 @@ from rnn_tutorial.evaluation.lengths import (
 )
 from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.experiments.canvas import check_picture
-from rnn_tutorial.experiments.plots import draw_accuracy_by_length, draw_automaton
+from rnn_tutorial.experiments.machine_pictures import draw_automaton
+from rnn_tutorial.experiments.plots import draw_accuracy_by_length
 from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.processes import choose_num_threads

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.experiments.plots import state_places
+from rnn_tutorial.experiments.machine_places import state_places
 from rnn_tutorial.experiments.walk import find_view
 from rnn_tutorial.model.classifier import RnnClsNet, count_parameters, load_model
 from rnn_tutorial.runs.checkpoint import Checkpoint

@@ -11,7 +11,6 @@ import torch
 from rnn_tutorial.experiments.canvas import (
     BLUE,
     INK,
-    MUTED,
     SOFT_BLUE,
     SOFT_ORANGE,
     VERMILION,
@@ -27,6 +26,7 @@ _CORNERS = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0]])
 _PARITY = ("even", "odd", "even")
 # Where each leads: bit 0 keeps the parity, by "neither" if it is even; bit 1 changes it.
 _LEADS_TO = np.array([[0, 1], [1, 2], [0, 1]])
+_BIT_COLOURS = (BLUE, VERMILION)
 _GAIN = 4.5  # part 2 has 8, which leaves of a box hardly anything that could be seen
 _WIDTH = 0.3  # of the first boxes
 _STEPS = 3
@@ -75,37 +75,57 @@ def shrinking_boxes() -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def draw_boxes(path: Path) -> None:
-    """Left, the first boxes and all of their images; right, one corner, step after step."""
+    """Left, the first boxes and where a bit takes them; right, one of them, step after step."""
     boxes, images = shrinking_boxes()
-    figure, (left, right) = new_figure(7, 4.2, 2)
-    left.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal", title="one step from every box")
-    left.set(xlabel="a", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
-    left.set_ylabel("b", rotation=0)
-    left.axline((0, -1), (1, 0), color=MUTED, linestyle=":", linewidth=1.3)
+    figure, (left, right) = new_figure(4, 2)
     for corner, centre in enumerate(_CORNERS * (1 - _WIDTH / 2)):
-        ground = SOFT_ORANGE if _PARITY[corner] == "odd" else SOFT_BLUE
-        _rectangle(left, *boxes[0][:, corner], facecolor=ground, edgecolor=MUTED)
-        write(left, centre[0], 1.2 * _CORNERS[corner, 1], _PARITY[corner], 12)
-        for bit, colour in enumerate((BLUE, VERMILION)):
+        _rectangle(left, *boxes[0][:, corner], facecolor=_ground(corner), edgecolor=INK)
+        for bit, colour in enumerate(_BIT_COLOURS):
             image = images[:, corner, bit]
-            _rectangle(left, *image, facecolor=colour, edgecolor=INK, zorder=3)
+            _rectangle(left, *image, facecolor=colour, edgecolor=colour, zorder=3)
             if _LEADS_TO[corner, bit] != corner:
                 bend = f"arc3,rad={0.25 if _PARITY[corner] == 'odd' else 0.15}"
                 arrow(left, tuple(centre), tuple(image.mean(axis=0)), color=colour,
-                      connectionstyle=bend)  # fmt: skip
-    for bit, colour in enumerate((BLUE, VERMILION)):
-        left.plot([], [], color=colour, linewidth=5, label=f"after bit {bit}")
+                      connectionstyle=bend, mutation_scale=9)  # fmt: skip
     odd = _PARITY.index("odd")
     for step, box in enumerate(boxes):
         low, high = box[:, odd]
-        _rectangle(right, low, high, facecolor=SOFT_ORANGE, edgecolor=INK, alpha=0.6)
-        write(right, low[0] + 0.012, high[1] - 0.017, str(step), 12, zorder=3)
+        _rectangle(right, low, high, facecolor=_ground(odd), edgecolor=INK, alpha=0.7)
+        words = "after 0 steps" if step == 0 else str(step)
+        place, side = (low[0] + 0.01, high[1] - 0.018), "left"
+        if step == _STEPS:  # too small for its number
+            place, side = (low[0] - 0.007, (low[1] + high[1]) / 2), "right"
+        write(right, *place, words, 12, zorder=3, ha=side)
     margin = 0.1 * _WIDTH
+    left.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    left.set_title("where a bit takes a box")
     right.set(xlim=(1 - _WIDTH - margin, 1 + margin), ylim=(-1 - margin, _WIDTH - 1 + margin))
-    right.set(aspect="equal", title="the odd box after 0 to 3 steps")
-    right.set(xlabel="a", xticks=(0.7, 0.8, 0.9, 1), yticks=(-1, -0.9, -0.8, -0.7))
-    figure.legend(*left.get_legend_handles_labels(), loc="lower center", ncols=2)
-    save(figure, path, bottom=0.08)
+    right.set(xticks=(0.7, 1), yticks=(-1, -0.7), title="the odd box shrinks")
+    for axes in (left, right):
+        axes.set(aspect="equal", xlabel="unit a")
+        axes.set_ylabel("unit b", labelpad=0)
+    _explain(figure)
+    save(figure, path, bottom=0.16)
+
+
+def _ground(corner: int) -> str:
+    return SOFT_ORANGE if _PARITY[corner] == "odd" else SOFT_BLUE
+
+
+def _explain(figure: Any) -> None:
+    """The legend, below the figure."""
+    from matplotlib.patches import Patch
+
+    boxes = [
+        Patch(facecolor=_ground(_PARITY.index(parity)), edgecolor=INK,
+              label=f"box of {parity} states")
+        for parity in ("even", "odd")
+    ]  # fmt: skip
+    bits = [
+        Patch(color=colour, label=f"a box, after bit {bit}")
+        for bit, colour in enumerate(_BIT_COLOURS)
+    ]
+    figure.legend(handles=[*boxes, *bits], loc="lower center", ncols=2)
 
 
 def _rectangle(axes: Any, low: np.ndarray, high: np.ndarray, **look: Any) -> None:

@@ -25,10 +25,10 @@ _COLOURS = {
     "orange": ("#E69F00", "#F0B030"),
     "sky": ("#56B4E9", "#A5D8F8"),
     "green": ("#009E73", "#2CC295"),
-    "yellow": ("#BFAE00", "#F0E442"),
-    "blue": ("#0072B2", "#4B9CE8"),
-    "vermilion": ("#D55E00", "#FF8A3D"),
-    "purple": ("#B5508F", "#E39AC6"),
+    "yellow": ("#C9B400", "#F0E442"),
+    "blue": ("#0066A6", "#3F8FE0"),
+    "vermilion": ("#C85200", "#FF8A3D"),
+    "purple": ("#CC79A7", "#E88CC8"),
     "grey": ("#7A838C", "#8B949E"),
     "wine": ("#882255", "#C2528A"),
     "ink": ("#1F2328", "#E6EDF3"),
@@ -45,9 +45,11 @@ _NAMES = tuple(f"C{index}" for index in range(len(_COLOURS)))
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, WINE, INK, MUTED, PAPER = _NAMES[:12]
 SOFT_BLUE, SOFT_ORANGE, SOFT_GREEN, SOFT_PINK, SOFT_GREY = _NAMES[12:]
 
-COLOURS = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, WINE, INK)  # of ten classes
+# Of ten classes; the first five are told apart by everybody.
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, YELLOW, SKY, ORANGE, GREY, WINE, INK)
 CHANCE_LINE = {"linestyle": "--", "color": MUTED, "linewidth": 1}
 PICTURES = (".png", ".svg", ".pdf")
+_WIDTH = 6  # inches
 _FONT = "DejaVu Sans"  # matplotlib brings it, so that a figure is laid out alike everywhere
 
 
@@ -77,13 +79,11 @@ def draw_for_pages(draw: Callable[[Path], None], path: Path) -> list[Path]:
     return paths
 
 
-def new_figure(
-    width: float, height: float, panels: int = 1, rows: int = 1, **options: Any
-) -> tuple[Any, Any]:
+def new_figure(height: float, panels: int = 1, rows: int = 1, **options: Any) -> tuple[Any, Any]:
     """A figure of that many inches and its panels, so many side by side in each row.
 
-    Seven inches are shrunk to about 400 pixels on a telephone: nothing on a figure of that width
-    should be smaller than 11 points, and only what may be missed smaller than 12.
+    All figures are equally wide, and a telephone shows them 400 pixels wide: so letters of 12
+    points are 11 pixels high there, and none should be smaller.
     """
     import matplotlib
 
@@ -91,7 +91,7 @@ def new_figure(
     from matplotlib import pyplot
 
     pyplot.rcParams.update(_style())
-    return pyplot.subplots(rows, panels, figsize=(width, height), **options)
+    return pyplot.subplots(rows, panels, figsize=(_WIDTH, height), **options)
 
 
 def resolve(colour: str) -> str:
@@ -120,10 +120,10 @@ def _style() -> dict[str, Any]:
         "font.sans-serif": [_FONT],
         "font.monospace": [f"{_FONT} Mono"],
         "font.size": 12,
-        "axes.titlesize": 12.5,
-        "xtick.labelsize": 11.5,
-        "ytick.labelsize": 11.5,
-        "legend.fontsize": 11.5,
+        "axes.titlesize": 12,
+        "xtick.labelsize": 12,
+        "ytick.labelsize": 12,
+        "legend.fontsize": 12,
         "legend.frameon": False,
         "mathtext.fontset": "dejavusans",
         "svg.fonttype": "none",

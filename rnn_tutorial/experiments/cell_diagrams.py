@@ -20,17 +20,20 @@ from rnn_tutorial.experiments.diagrams import arrow, blank, box, write
 
 _PATH = {"color": VERMILION, "linewidth": 3}  # along which a state is kept
 _RADIUS = 0.33  # of an operation
-_WEIGHTS = "blue, orange boxes: layers with weights of their own"
+_LEGEND = (
+    "blue, orange boxes: layers with weights of their own\n"
+    "circles: product or sum, number by number"
+)
 
 
 def draw_lstm_cell(path: Path) -> None:
     """c_t = f ⊙ c_{t−1} + i ⊙ g and h_t = o ⊙ tanh(c_t), from left to right."""
-    figure, axes = new_figure(7, 4.3)
-    blank(axes, 0, 14, 0.1, 8.5)
+    figure, axes = new_figure(4.2)
+    blank(axes, 0, 14, -1.5, 8.1)
     _frame(axes, 1.5, 12.5, 1.5, 7.8)
     cells, states = 6.6, 2.3  # heights of the lines of c and h
     arrow(axes, (0.3, states), (9.6, states), (9.6, 3.0))
-    arrow(axes, (2.3, 0.9), (2.3, states - 0.05))
+    arrow(axes, (2.3, 0.95), (2.3, states - 0.05))
     arrow(axes, (0.3, cells), (3.4 - _RADIUS, cells), **_PATH)
     arrow(axes, (3.4 + _RADIUS, cells), (7.6 - _RADIUS, cells), **_PATH)
     arrow(axes, (7.6 + _RADIUS, cells), (13.6, cells), **_PATH)
@@ -39,31 +42,31 @@ def draw_lstm_cell(path: Path) -> None:
     for x, function, name, colour in gates:
         arrow(axes, (x, states), (x, 3.0))
         box(axes, x, 3.45, function, colour, 1.4, 0.9)
-        write(axes, x - 0.35, 4.25, f"${name}$", 16)
+        write(axes, x - 0.45, 4.35, f"${name}$", 15)
     arrow(axes, (3.4, 3.9), (3.4, cells - _RADIUS))
-    arrow(axes, (5.5, 3.9), (5.5, 5.1), (7.6 - _RADIUS, 5.1))
-    arrow(axes, (7.6, 3.9), (7.6, 5.1 - _RADIUS))
-    arrow(axes, (7.6, 5.1 + _RADIUS), (7.6, cells - _RADIUS))
+    arrow(axes, (5.5, 3.9), (5.5, 5.2), (7.6 - _RADIUS, 5.2))
+    arrow(axes, (7.6, 3.9), (7.6, 5.2 - _RADIUS))
+    arrow(axes, (7.6, 5.2 + _RADIUS), (7.6, cells - _RADIUS))
     arrow(axes, (11.3, cells), (11.3, 5.85))
     arrow(axes, (9.6, 3.9), (9.6, 4.2), (11.3 - _RADIUS, 4.2))
     box(axes, 11.3, 5.45, "tanh", SOFT_GREEN, 1.4, 0.8)
     arrow(axes, (11.3, 5.05), (11.3, 4.2 + _RADIUS))
     arrow(axes, (11.3, 4.2 - _RADIUS), (11.3, states), (13.6, states))
-    for x, y, sign in ((3.4, cells, "⊙"), (7.6, cells, "+"), (7.6, 5.1, "⊙"), (11.3, 4.2, "⊙")):
+    for x, y, sign in ((3.4, cells, "⊙"), (7.6, cells, "+"), (7.6, 5.2, "⊙"), (11.3, 4.2, "⊙")):
         _operation(axes, x, y, sign)
     write(axes, 0.75, cells + 0.55, "$c_{t-1}$", 15, color=VERMILION)
     write(axes, 13.2, cells + 0.55, "$c_t$", 15, color=VERMILION)
     write(axes, 0.75, states + 0.5, "$h_{t-1}$", 15)
     write(axes, 13.2, states + 0.5, "$h_t$", 15)
     write(axes, 2.3, 0.5, "$x_t$", 15)
-    write(axes, 3.1, 0.75, _WEIGHTS, ha="left", color=MUTED)
+    write(axes, 7.0, -0.8, _LEGEND, 12, color=MUTED, linespacing=1.4)
     save(figure, path)
 
 
 def draw_gru_cell(path: Path) -> None:
     """h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}, where n reads r ⊙ (W_hn h_{t−1} + b_hn)."""
-    figure, axes = new_figure(7, 4.5)
-    blank(axes, 0, 14, 0, 8.8)
+    figure, axes = new_figure(4.2)
+    blank(axes, 0, 14, -1.0, 8.4)
     _frame(axes, 1.45, 12.5, 0.75, 8.1)
     kept, both, digit = 7.2, 2.3, 1.3  # heights of the lines of h, of h with x, and of x
     arrow(axes, (0.3, kept), (6.0 - _RADIUS, kept), **_PATH)
@@ -95,7 +98,7 @@ def draw_gru_cell(path: Path) -> None:
     write(axes, 0.65, kept + 0.55, "$h_{t-1}$", 15, color=VERMILION)
     write(axes, 13.2, kept + 0.55, "$h_t$", 15, color=VERMILION)
     write(axes, 0.65, digit + 0.45, "$x_t$", 15)
-    write(axes, 7.0, 0.3, _WEIGHTS, color=MUTED)
+    write(axes, 7.0, -0.25, _LEGEND, 12, color=MUTED, linespacing=1.4)
     save(figure, path)
 
 

@@ -81,26 +81,27 @@ def arrow(axes: Any, *points: tuple[float, float], **style: Any) -> None:
 
 def draw_recurrence(path: Path) -> None:
     """The rule with its loop, and the same rule unrolled over the digits 3, 9, 4."""
-    figure, axes = new_figure(7, 3.9)
-    blank(axes, 0, 14, 0, 7.8)
-    write(axes, 1.9, 7.4, "the loop", weight="bold")
-    write(axes, 8.6, 7.4, "the same loop, unrolled", weight="bold")
-    axes.plot((3.75, 3.75), (0.2, 7.6), color=MUTED, linewidth=1, linestyle=":")
-    _draw_step(axes, 2.1, "$x_t$", "digit")
-    write(axes, 2.1, 6.0, "$h_t$", 15)
-    arrow(axes, (2.1, 5.3), (0.55, 5.3), (0.55, 3.8), (1.3, 3.8), color=BLUE)
-    write(axes, 0.62, 5.65, "$W_{hh}$", color=BLUE)
+    figure, axes = new_figure(3.5)
+    blank(axes, 0, 14.3, 0, 7.8)
+    write(axes, 1.7, 7.4, "the loop", weight="bold")
+    write(axes, 8.9, 7.4, "the same loop, unrolled", weight="bold")
+    axes.plot((3.4, 3.4), (0.2, 7.6), color=MUTED, linewidth=1, linestyle=":")
+    _draw_step(axes, 1.9, "$x_t$", "digit")
+    write(axes, 1.9, 6.0, "$h_t$", 15)
+    arrow(axes, (1.9, 5.3), (0.35, 5.3), (0.35, 3.8), (1.1, 3.8), color=BLUE)
+    write(axes, 0.6, 5.75, "$W_{hh}$", color=BLUE)
 
     digits = [3, 9, 4]
-    box(axes, 4.75, 3.8, "$h_0 = 0$", PAPER, 1.3, 0.9)
+    box(axes, 4.4, 3.8, "$h_0 = 0$", PAPER, 1.7, 0.9, 12)
+    write(axes, 3.7, 6.7, "remainder", 12, color=MUTED, ha="left")
     for t, digit in enumerate(digits, start=1):
-        x = 4.3 + 2.85 * t
-        start = 5.4 if t == 1 else x - 2.85 + 0.8
+        x = 4.45 + 2.8 * t
+        start = 5.25 if t == 1 else x - 2.8 + 0.8
         arrow(axes, (start, 3.8), (x - 0.8, 3.8), color=BLUE)
-        write(axes, (start + x - 0.8) / 2 - 0.05, 4.2, "$W_{hh}$", color=BLUE)
+        write(axes, (start + x - 0.8) / 2 - 0.05, 4.3, "$W_{hh}$", color=BLUE)
         _draw_step(axes, x, f"$x_{t}$", str(digit))
         write(axes, x, 6.0, f"$h_{t}$", 15)
-        write(axes, x, 6.7, f"remainder {label(digits[:t], MAX_NUMBER)}", 12, color=MUTED)
+        write(axes, x, 6.7, str(label(digits[:t], MAX_NUMBER)), color=MUTED, weight="bold")
     save(figure, path)
 
 
@@ -108,10 +109,10 @@ def _draw_step(axes: Any, x: float, vector: str, digit: str) -> None:
     """From a digit up to the state that it makes."""
     write(axes, x, 0.35, digit, 14 if len(digit) == 1 else 12, weight="bold")
     arrow(axes, (x, 0.65), (x, 1.05))
-    box(axes, x, 1.4, "embedding", SOFT_ORANGE, 2.25, 0.7, 11.5)
+    box(axes, x, 1.4, "embedding", SOFT_ORANGE, 2.6, 0.75, 12)
     arrow(axes, (x, 1.75), (x, 3.25), color=VERMILION)
     write(axes, x - 0.4, 2.2, vector, 14)
-    write(axes, x + 0.6, 2.55, "$W_{ih}$", color=VERMILION)
+    write(axes, x + 0.65, 2.55, "$W_{ih}$", color=VERMILION)
     box(axes, x, 3.8, "tanh", SOFT_BLUE, 1.6, 1.1)
     arrow(axes, (x, 4.35), (x, 5.6))
 
@@ -120,7 +121,7 @@ def draw_output_and_h_n(path: Path) -> None:
     """All states of a two-layer net and of a bidirectional one: which are output, which h_n."""
     from matplotlib.patches import Rectangle
 
-    figure, panels = new_figure(6.4, 6.4, 1, rows=2)
+    figure, panels = new_figure(6.0, 1, rows=2)
     steps = range(1, 5)
     rows = {
         "num_layers=2": (("layer 0", "$a_{}$", 1), ("layer 1", "$b_{}$", 1)),
@@ -166,7 +167,7 @@ def draw_packing(path: Path) -> None:
     packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
     by_step = (SOFT_BLUE, SOFT_ORANGE, SOFT_GREEN, SOFT_PINK)
 
-    figure, axes = new_figure(7, 4.3)
+    figure, axes = new_figure(3.9)
     blank(axes, 0, 13.6, 0.4, 8.6)
     panels = ((0.9, "pad_sequence: x", x), (8.9, "longest first", x[packed.sorted_indices]))
     for left, title, batch in panels:

@@ -15,6 +15,7 @@ from rnn_tutorial.experiments.boxes import draw_boxes
 from rnn_tutorial.experiments.canvas import (
     BLUE,
     GREEN,
+    MUTED,
     PURPLE,
     SKY,
     VERMILION,
@@ -30,14 +31,13 @@ from rnn_tutorial.experiments.plots import draw_growth
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
     draw_by_length,
-    draw_family,
     draw_frontier,
     draw_parts,
-    draw_summary,
     draw_training,
     runs_of,
     set_length_axes,
 )
+from rnn_tutorial.experiments.share_figures import draw_family, draw_summary
 from rnn_tutorial.experiments.state_figures import (
     draw_automaton_of,
     draw_drift,
@@ -63,22 +63,26 @@ def render_figures(folder: Path = FOLDER) -> None:
 
 def draw_promise(path: Path) -> None:
     """Accuracy by length of the best published recipe and of ours: median and band over seeds."""
-    figure, axes = new_figure(7, 3.6)
+    figure, axes = new_figure(3.4)
     axes.axvspan(1, EXACT_LENGTH, color=SKY, alpha=0.25, linewidth=0)
-    axes.text(2.2, 0.52, "trained", color=BLUE, ha="center")
-    for experiment, name, colour, marker in (
-        ("solved", "solved", BLUE, "o"), ("published", "sota_warmup", VERMILION, "s"),
-    ):  # fmt: skip
-        draw_accuracy_of(axes, runs_of(experiment, name), f"--recipe {name}", colour, marker)
+    for experiment, name, colour, marker, place in (
+        ("solved", "solved", BLUE, "o", (1100, 0.89)),
+        ("published", "sota_warmup", VERMILION, "s", (30, 0.5)),
+    ):
+        draw_accuracy_of(axes, runs_of(experiment, name), colour, marker)
+        side = "right" if name == "solved" else "left"
+        axes.text(*place, f"--recipe {name}", color=colour, ha=side, family="monospace",
+                  weight="bold")  # fmt: skip
     set_length_axes(axes)
-    axes.legend(loc="center right", bbox_to_anchor=(1, 0.6))
+    axes.text(2.2, 0.5, "trained", color=BLUE, ha="center")
+    axes.text(13, 0.02, "guessing", color=MUTED)
     save(figure, path)
 
 
 def draw_gradients(path: Path) -> None:
     """Gradient norm by age of the input, for scales of W_hh and for gated nets."""
     nets = read_json(RESULTS / "lesson.json")["gradients"]["nets"]
-    figure, panels = new_figure(7, 4.4, 2, sharey=True)
+    figure, panels = new_figure(4.4, 2, sharey=True)
     colours, styles = (VERMILION, BLUE, GREEN, PURPLE), ("-", "--", "-.", ":")
     groups = ([n for n in nets if n.startswith("RNN")], [n for n in nets if n[:3] != "RNN"])
     for axes, group in zip(panels, groups, strict=True):
@@ -97,8 +101,8 @@ def draw_gradients(path: Path) -> None:
     handles = [panel.get_legend_handles_labels() for panel in panels]
     for panel, (lines, labels) in zip(panels, handles, strict=True):
         panel.legend(
-            lines, labels, loc="upper center",
-            bbox_to_anchor=(0.45, -0.2), handlelength=1.5,
+            lines[::-1], labels[::-1],  # from top to bottom, as the lines are
+            loc="upper center", bbox_to_anchor=(0.45, 0), borderaxespad=3.4, handlelength=1.7,
         )  # fmt: skip
     save(figure, path)
 
@@ -108,6 +112,12 @@ def draw_speed(path: Path) -> None:
     draw_growth(read_json(RESULTS / "benchmark.json")["growth"], list(GROWTH), path)
 
 
+# Titles of the panels.
+_STABILITY = dict(
+    zip(STABILITY, ("noise and decay", "no noise", "no weight decay", "neither"), strict=True)
+)
+_CELLS = dict(zip(ALIKE, ("RNN", "LSTM", "GRU", "Transformer"), strict=True))
+
 FIGURES: dict[str, Callable[[Path], None]] = {
     "promise.svg": draw_promise,
     "baseline.svg": partial(draw_training, [("published", "baseline")]),
@@ -116,10 +126,10 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "digits.svg": partial(
         draw_training, [("published", "sota_warmup"), ("digits", "sota_warmup, 1 to 5 digits")]
     ),
-    "stability.svg": partial(draw_by_length, "ablation", STABILITY),
+    "stability.svg": partial(draw_by_length, "ablation", _STABILITY),
     "frontier.svg": draw_frontier,
     "family.svg": draw_family,
-    "cells.svg": partial(draw_by_length, "transformer", ALIKE),
+    "cells.svg": partial(draw_by_length, "transformer", _CELLS),
     "summary.svg": draw_summary,
     "recurrence.svg": draw_recurrence,
     "automaton.svg": partial(draw_automaton_of, "certified"),

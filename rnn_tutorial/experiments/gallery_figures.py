@@ -21,7 +21,7 @@ from rnn_tutorial.experiments.result_figures import runs_of
 
 def draw_highlight(path: Path) -> None:
     """Share labelled right by distance from the begin and the end of what is read at once."""
-    figure, panels = new_figure(7, 3.4, 2, sharey=True)
+    figure, panels = new_figure(3.4, 2, sharey=True)
     for axes, end, words in (
         (panels[0], "begin", "characters before it"),
         (panels[1], "end", "characters after it"),
@@ -38,7 +38,8 @@ def draw_highlight(path: Path) -> None:
                 for distance in distances
             ]
             axes.plot(range(len(distances)), shares, f"{marker}-", color=colour, label=name)
-        axes.set_xticks(range(len(distances)), map(str, distances))
+        names = [str(d) if place % 2 == 0 else "" for place, d in enumerate(distances)]
+        axes.set_xticks(range(len(distances)), names)
         axes.set(xlabel=words, ylim=(0.5, 1.02))
         axes.grid()
     panels[0].set_ylabel("share labelled right")
@@ -51,7 +52,7 @@ _SERIES = {"sunspots": "sunspots", "co2": "CO₂", "elnino": "El Niño", "random
 
 def draw_forecast(path: Path) -> None:
     """Error one step ahead, relative to the best naive rule: what is left of 1 is better."""
-    figure, axes = new_figure(7, 3.6)
+    figure, axes = new_figure(3.6)
     for row, series in enumerate(reversed(_SERIES)):
         figures = [run["figures"] for run in runs_of("forecast", series)]
         for rule, colour, marker, shift in (
@@ -63,15 +64,16 @@ def draw_forecast(path: Path) -> None:
             words = rule.replace("_", " ").replace("network", "LSTM, each seed")
             axes.scatter(
                 errors, [row + shift] * len(errors), s=46, color=colour, marker=marker,
-                alpha=0.6, linewidths=0, label=words if row == 0 else None,
+                alpha=0.8, linewidths=0, label=words if row == 0 else None,
             )  # fmt: skip
     axes.axvline(1, **CHANCE_LINE)
-    axes.text(1.01, 3.55, "best naive rule", color=MUTED, ha="left", va="center", fontsize=11)
+    axes.text(0.985, 3.6, "best naive rule", color=MUTED, ha="right", va="center")
     axes.set_yticks(range(len(_SERIES)), reversed(_SERIES.values()))
-    axes.set(xlim=(0.3, 1.2), ylim=(-0.5, 3.8), xlabel="error of one step, best naive rule = 1")
-    axes.grid()
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 0.02), fontsize=11)
-    save(figure, path)
+    axes.set(xlim=(0.3, 1.1), ylim=(-0.5, 3.9), xlabel="error one step ahead (naive rule: 1)")
+    axes.grid(axis="x")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="lower center", ncols=2)
+    save(figure, path, bottom=0.15)
 
 
 def _naive_error(figures: dict[str, Any]) -> float:

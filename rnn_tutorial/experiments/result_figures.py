@@ -12,7 +12,6 @@ from rnn_tutorial.experiments.canvas import (
     BLUE,
     CHANCE_LINE,
     GREEN,
-    MUTED,
     PURPLE,
     SKY,
     VERMILION,
@@ -20,12 +19,13 @@ from rnn_tutorial.experiments.canvas import (
     save,
 )
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
+from rnn_tutorial.experiments.diagrams import write
 from rnn_tutorial.experiments.seed_tables import Runs, right_at
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.runs.folder import read_json
 
-_CHANCE = 1 / num_classes(9)
+CHANCE = 1 / num_classes(9)
 _MARKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 
 
@@ -42,54 +42,75 @@ def draw_training(shown: Sequence[tuple[str, str]], path: Path) -> None:
         path: of the picture.
     """
     variants = {variant: runs_of(experiment, variant) for experiment, variant in shown}
-    columns = min(3, len(variants))
+    columns = min(2, len(variants))
     rows = len(variants) // columns
     figure, panels = new_figure(
-        7, 0.6 + 2.2 * rows, columns, rows=rows, sharex=True, sharey=True, squeeze=False
+        1.2 + 1.8 * rows, columns, rows=rows, sharex=True, sharey=True, squeeze=False
     )
     for axes, (name, runs) in zip(panels.flat, variants.items(), strict=True):
         steps = runs[0]["curve"]["step"]
-        curves = [run["curve"]["accuracy"] for run in runs]
-        for curve in curves:
-            axes.plot(steps, curve, color=BLUE, linewidth=0.9, alpha=0.45)
-        median = list(map(statistics.median, zip(*curves, strict=True)))
-        axes.plot(steps, median, color=VERMILION, linewidth=2.2)
-        axes.axhline(_CHANCE, **CHANCE_LINE)
-        axes.set_title(name, fontsize=11.5, family="monospace")
-        axes.set(ylim=(0, 1.03))
+        _draw_seeds(axes, steps, [run["curve"]["accuracy"] for run in runs])
+        axes.set_title(name, family="monospace")
+        axes.set(ylim=(0, 1.05), yticks=(0, 0.5, 1))
         ticks = [0, steps[-1] // 2, steps[-1]]
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-        axes.grid()
     for axes in panels[-1]:
         axes.set_xlabel("updates")
     for axes in panels[:, 0]:
         axes.set_ylabel("accuracy")
-    save(figure, path)
+    _explain_seeds(figure, panels.flat[0])
+    save(figure, path, bottom=0.35 / figure.get_figheight())
+
+
+def _draw_seeds(axes: Any, x: Sequence[float], by_seed: Sequence[Sequence[float]]) -> None:
+    """A thin line for each seed, a thick one for their median, and what guessing reaches."""
+    for seed, values in enumerate(by_seed):
+        label = None if seed else "one seed"
+        axes.plot(x, values, color=BLUE, linewidth=1, alpha=0.6, label=label)
+    median = list(map(statistics.median, zip(*by_seed, strict=True)))
+    axes.plot(x, median, color=VERMILION, linewidth=2.5, label="median")
+    axes.axhline(CHANCE, **CHANCE_LINE, label="guessing")
+    axes.grid()
+
+
+def _explain_seeds(figure: Any, axes: Any) -> None:
+    """The legend of a figure, below it, of what is labelled in one panel."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), columnspacing=1.2)
+
+
+# Of panels whose seeds lie in the corners: what these know, and where that is written.
+_CORNERS = {
+    "deeper_rnn": (
+        ("modulo 2 only", 0.25, 1.0, "left"),
+        ("modulo 5 only", 0.85, 0.56, "right"),
+        ("both", 0.96, 0.84, "center"),
+    ),
+    "sota": (("neither", 0.25, 0.57, "left"), ("both", 0.96, 0.84, "center")),
+}
 
 
 def draw_parts(path: Path) -> None:
     """What each net of the published recipes knows of a sum: modulo 5, and modulo 2."""
-    figure, panels = new_figure(7, 4.9, 3, rows=2, sharex=True, sharey=True)
+    figure, panels = new_figure(6.6, 2, rows=3, sharex=True, sharey=True)
     published = read_json(RESULTS / "published.json")["variants"]
     for axes, (name, variant) in zip(panels.flat, published.items(), strict=True):
         modulo_5, modulo_2 = ([*map(right_at(EXACT_LENGTH, p), variant["runs"])] for p in (5, 2))
-        axes.axvline(1 / 5, **CHANCE_LINE)
+        axes.axvline(1 / 5, **CHANCE_LINE, label="guessing")
         axes.axhline(1 / 2, **CHANCE_LINE)
-        axes.scatter(modulo_5, modulo_2, s=28, color=BLUE, alpha=0.5, linewidths=0, zorder=2)
-        axes.set_title(name, fontsize=11.5, family="monospace")
-        axes.set(xlim=(0.1, 1.05), ylim=(0.43, 1.04))
-        axes.grid()
-    for name, x, y, side in (
-        ("knows all", 1.02, 0.97, "right"),
-        ("modulo 2 only", 0.24, 0.9, "left"),
-        ("modulo 5 only", 1.02, 0.55, "right"),
-    ):
-        panels[0, 0].text(x, y, name, fontsize=11, color=MUTED, ha=side, zorder=1)
-    for axes in panels[1]:
+        axes.scatter(modulo_5, modulo_2, s=34, color=BLUE, alpha=0.6, linewidths=0, zorder=2,
+                     label="one seed")  # fmt: skip
+        axes.set_title(name, family="monospace")
+        axes.set(xlim=(0.1, 1.06), ylim=(0.43, 1.06), yticks=(0.5, 0.75, 1))
+        axes.set_xticks((0.2, 0.6, 1), ("0.20", "0.60", "1.00"))
+        for words, x, y, side in _CORNERS.get(name, ()):
+            write(axes, x, y, words, 12, ha=side)
+    for axes in panels[-1]:
         axes.set_xlabel("right modulo 5")
     for axes in panels[:, 0]:
         axes.set_ylabel("right modulo 2")
-    save(figure, path)
+    _explain_seeds(figure, panels.flat[0])
+    save(figure, path, bottom=0.05)
 
 
 def draw_frontier(path: Path) -> None:
@@ -97,18 +118,20 @@ def draw_frontier(path: Path) -> None:
     results = read_json(RESULTS / "frontier.json")["variants"]
     variants = {name: variant["runs"] for name, variant in results.items()}
     sizes = [int(name.split()[-1]) for name in variants]
-    figure, axes = new_figure(7, 3.6)
-    _seeds_line(axes, sizes, variants, "every input to length 5", None, *_MARKS[0], shift=0.97)
+    figure, axes = new_figure(4)
+    name = f"all inputs to {EXACT_LENGTH} digits"
+    _seeds_line(axes, sizes, variants, name, None, *_MARKS[0], shift=0.97)
     for length, mark, shift in (("10", _MARKS[2], 0.99), ("100", _MARKS[3], 1.01),
                                 ("1000", _MARKS[1], 1.03)):  # fmt: skip
-        name = f"1,000 sequences of {int(length):,}"
+        name = f"1,000 × {int(length):,} digits"
         _seeds_line(axes, sizes, variants, name, length, *mark, shift=shift)
-    axes.set(xscale="log", ylim=(-0.03, 1.05), xlabel="hidden_dim", ylabel="share of seeds right")
+    axes.set(xscale="log", ylim=(-0.03, 1.05), ylabel="share of seeds without error")
+    axes.set_xlabel("hidden units")
     axes.set_xticks(sizes, map(str, sizes))
     axes.minorticks_off()
     axes.grid()
-    axes.legend(loc="lower right")
-    save(figure, path)
+    figure.legend(loc="lower center", ncols=2)
+    save(figure, path, bottom=0.14)
 
 
 def _seeds_line(
@@ -135,122 +158,58 @@ def _seeds_line(
     )  # fmt: skip
 
 
-def draw_by_length(experiment: str, variants: Sequence[str], path: Path) -> None:
-    """Share of right answers against length, a line a variant: median and range over seeds."""
-    figure, axes = new_figure(7, 3.6)
-    axes.axvspan(1, EXACT_LENGTH, color=SKY, alpha=0.25, linewidth=0, label="trained")
-    for name, style in zip(variants, _MARKS, strict=True):
-        draw_accuracy_of(axes, runs_of(experiment, name), name.partition(",")[0], *style)
-    set_length_axes(axes)
-    axes.legend(loc="lower left", bbox_to_anchor=(0.02, 0.12))
-    save(figure, path)
+def draw_by_length(experiment: str, variants: dict[str, str], path: Path) -> None:
+    """Share of right answers against length, a panel a variant: each seed thin, the median thick.
 
-
-def draw_family(path: Path) -> None:
-    """Cells of one to three layers, read in one direction or in two: each seed, and the median."""
-    variants = read_json(RESULTS / "cells.json")["variants"]
-    rows = [
-        (cell, f"{layers} layer{'s' * (layers > 1)}")
-        for cell in ("rnn", "gru", "lstm")
-        for layers in (1, 2, 3)
-    ]
-    figure, panels = new_figure(7, 5.4, 3, sharey=True)
-    for direction, colour, marker, shift in (
-        ("one direction", BLUE, "o", 0.17), ("two directions", VERMILION, "s", -0.17),
-    ):  # fmt: skip
-        for row, (cell, layers) in enumerate(reversed(rows)):
-            runs = variants[f"{cell}, {direction}, {layers}"]["runs"]
-            shares = (
-                [run["accuracy"] for run in runs],
-                *(map(right_at(n), runs) for n in (10, 100)),
-            )
-            for axes, values in zip(panels, map(list, shares), strict=True):
-                y = row + shift
-                axes.scatter(values, [y] * len(values), s=18, color=colour, marker=marker,
-                             alpha=0.5, linewidths=0)  # fmt: skip
-                axes.plot([statistics.median(values)] * 2, [y - 0.17, y + 0.17], color=colour,
-                          linewidth=2.2)  # fmt: skip
-        panels[0].plot([], [], marker, color=colour, label=direction)  # for the legend
-    for axes, title in zip(panels, ("up to 5 digits", "10 digits", "100 digits"), strict=True):
-        axes.axvline(_CHANCE, **CHANCE_LINE)
-        for between in (2.5, 5.5):
-            axes.axhline(between, color=MUTED, linewidth=0.8)
+    Args:
+        experiment: of all variants.
+        variants: their names, and the titles of their panels.
+        path: of the picture.
+    """
+    figure, panels = new_figure(4.8, 2, rows=2, sharex=True, sharey=True)
+    for axes, (name, title) in zip(panels.flat, variants.items(), strict=True):
+        lengths, by_seed = _shares_by_length(runs_of(experiment, name))
+        axes.axvspan(-0.4, 0.2, color=SKY, alpha=0.25, linewidth=0, label="trained")
+        _draw_seeds(axes, range(len(lengths)), by_seed)
         axes.set_title(title)
-        axes.set(xlim=(0, 1.04), xlabel="share right")
-        axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
-        axes.grid(axis="x")
-    names = [f"{cell.upper()} × {layers[0]}" for cell, layers in reversed(rows)]
-    panels[0].set_yticks(range(len(rows)), names)
-    figure.legend(loc="lower center", ncols=2)
+        axes.set(xlim=(-0.4, len(lengths) - 0.8), ylim=(0, 1.05), yticks=(0, 0.5, 1))
+        names = [f"≤ {EXACT_LENGTH}", *(f"{length:,}" for length in lengths[1:])]
+        axes.set_xticks(range(len(lengths)), names)
+    for axes in panels[-1]:
+        axes.set_xlabel("digits")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("share right")
+    _explain_seeds(figure, panels.flat[0])
     save(figure, path, bottom=0.07)
-
-
-# What the summary compares: experiment, variant, the name that it has there.
-_SUMMARY = (
-    ("published", "sota_warmup", "sota_warmup"),
-    ("ablation", "neither decay nor noise", "no decay, no noise"),
-    ("ablation", "no weight decay", "no weight decay"),
-    ("ablation", "no noise", "no noise"),
-    ("ablation", "two layers", "two layers"),
-    ("frontier", "hidden_dim 48", "48 units"),
-    ("transformer", "Transformer, two layers, no decay, no noise", "Transformer"),
-    ("transformer", "gru", "GRU"),
-    ("transformer", "lstm", "LSTM"),
-    ("solved", "solved", "solved"),
-    ("certified", "certified", "certified"),
-)
-
-
-def draw_summary(path: Path) -> None:
-    """Each seed of the main variants: on the trained lengths, at length 1,000, and modulo 2."""
-    figure, panels = new_figure(7, 5, 3, sharey=True)
-    for row, (experiment, variant, _) in enumerate(reversed(_SUMMARY)):
-        runs = runs_of(experiment, variant)
-        places = [row + 0.5 * (i / max(1, len(runs) - 1) - 0.5) for i in range(len(runs))]
-        shares = (
-            [run["accuracy"] for run in runs],
-            [*map(right_at(1000), runs)],
-            [*map(right_at(1000, 2), runs)],
-        )
-        for axes, values in zip(panels, shares, strict=True):
-            axes.scatter(values, places, s=14, color=BLUE, alpha=0.45, linewidths=0)
-            axes.plot([statistics.median(values)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
-    for axes, title, guessing in (
-        (panels[0], "up to 5 digits", _CHANCE),
-        (panels[1], "1,000 digits", _CHANCE),
-        (panels[2], "1,000, modulo 2", 1 / 2),
-    ):
-        axes.axvline(guessing, **CHANCE_LINE)
-        axes.set_title(title)
-        axes.set(xlim=(0, 1.03), xlabel="share right")
-        axes.grid()
-    panels[0].set_yticks(range(len(_SUMMARY)), [name for *_, name in reversed(_SUMMARY)])
-    save(figure, path)
 
 
 def set_length_axes(axes: Any) -> None:
     """Length against share of right answers, and what guessing reaches."""
-    axes.axhline(_CHANCE, **CHANCE_LINE, label="guessing")
-    axes.set(xscale="log", xlim=(1, 1300), ylim=(0, 1.05))
+    axes.axhline(CHANCE, **CHANCE_LINE)
+    axes.set(xscale="log", xlim=(1, 1300), ylim=(0, 1.1))
     axes.set(xlabel="digits in the sequence", ylabel="share answered right")
     axes.set_xticks([1, 5, 10, 100, 1000], ["1", "all up\nto 5", "10", "100", "1,000"])
     axes.minorticks_off()
     axes.grid()
 
 
-def draw_accuracy_of(
-    axes: Any, runs: Runs, label: str, colour: str, marker: str, style: str = "-"
-) -> None:
-    """One line and its band: the median and the range over seeds, on all inputs and by length."""
+def _shares_by_length(runs: Runs) -> tuple[list[int], list[list[float]]]:
+    """Lengths, the first for all inputs up to it, and the shares of right answers of each seed."""
     lengths = [EXACT_LENGTH, *map(int, runs[0]["right_at_length"])]
     by_seed = [
         [run["accuracy"], *(n / run["num_sequences"] for n in run["right_at_length"].values())]
         for run in runs
     ]
+    return lengths, by_seed
+
+
+def draw_accuracy_of(axes: Any, runs: Runs, colour: str, marker: str) -> None:
+    """One line and its band: the median and the range over seeds, on all inputs and by length."""
+    lengths, by_seed = _shares_by_length(runs)
     accuracy = list(zip(*by_seed, strict=True))
     axes.fill_between(
         lengths, list(map(min, accuracy)), list(map(max, accuracy)), color=colour, alpha=0.15,
         linewidth=0,
     )  # fmt: skip
-    median = [statistics.median(values) for values in accuracy]
-    axes.plot(lengths, median, style, marker=marker, color=colour, label=label)
+    axes.plot(lengths, [statistics.median(values) for values in accuracy], marker=marker,
+              color=colour)  # fmt: skip

@@ -16,18 +16,18 @@ from rnn_tutorial.experiments.canvas import (
     PAPER,
     PURPLE,
     VERMILION,
-    YELLOW,
     new_figure,
     save,
 )
 from rnn_tutorial.experiments.diagrams import write
 from rnn_tutorial.experiments.drift import DRIFT, SHOWN_TIMES
-from rnn_tutorial.experiments.plots import draw_automaton
+from rnn_tutorial.experiments.machine_pictures import draw_automaton
 from rnn_tutorial.experiments.walk import STATES, WALKERS, load_automaton
 from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.runs.folder import read_json
 
 _SECONDS = 1.5  # of a step of the walk
+_WALKER = {"color": INK, "markersize": 25, "markerfacecolor": "none", "markeredgewidth": 3.5}
 _REST = 4  # steps that the last picture stays
 
 
@@ -39,14 +39,14 @@ def draw_automaton_of(name: str, path: Path) -> None:
 # ---- drift ----
 
 _NETWORKS = ("one layer", "two layers", "GRU")  # whose states are shown; the LSTM's are alike
-_PLACE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, YELLOW)
+_PLACE_COLOURS = COLOURS[:5]
 _LOOKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 
 
 def draw_places(path: Path) -> None:
     """States of three networks after more and more digits, coloured by the sum modulo 5."""
     networks = read_json(DRIFT)["networks"]
-    figure, panels = new_figure(7, 6.6, len(SHOWN_TIMES), rows=len(_NETWORKS))
+    figure, panels = new_figure(6.6, len(SHOWN_TIMES), rows=len(_NETWORKS))
     for row, name in zip(panels, _NETWORKS, strict=True):
         shown = networks[name]["seeds"][0]
         every = np.concatenate([shown["points"][str(time)] for time in SHOWN_TIMES])
@@ -64,16 +64,17 @@ def draw_places(path: Path) -> None:
             if name == _NETWORKS[0]:
                 axes.set_title(f"{time:,} digits")
         row[0].set_ylabel(name)
+    panels[0, 0].plot([], [], " ", label="remainder:")
     for remainder, colour in enumerate(_PLACE_COLOURS):
         panels[0, 0].plot([], [], "o", color=colour, label=f"{remainder}, {remainder + 5}")
-    figure.legend(loc="lower center", ncols=5, columnspacing=1.2, handletextpad=0.1)
+    figure.legend(loc="lower center", ncols=6, columnspacing=0.8, handletextpad=0)
     save(figure, path, bottom=0.06)
 
 
 def draw_drift(path: Path) -> None:
     """Distance of states to the nearest place and to their own, against the digits read."""
     results = read_json(DRIFT)
-    figure, panels = new_figure(7, 3.8, 2, sharey=True)
+    figure, panels = new_figure(3.8, 2, sharey=True)
     for (name, network), (colour, marker, style) in zip(
         results["networks"].items(), _LOOKS, strict=True
     ):
@@ -85,13 +86,13 @@ def draw_drift(path: Path) -> None:
                       marker=marker, markersize=4.5, label=name)  # fmt: skip
     for axes, title in zip(panels, ("to the nearest place", "to its own place"), strict=True):
         axes.set_title(title)
-        axes.set(xscale="log", xlabel="digits read", ylim=(0, 1.3))
+        axes.set(xscale="log", xlabel="digits read", ylim=(0, 1.05), yticks=(0, 0.5, 1))
         axes.set_xticks([3, 10, 100, 1000], ["3", "10", "100", "1,000"])
         axes.minorticks_off()
         axes.grid()
-    panels[0].set_ylabel("distance")
+    panels[0].set_ylabel("distance (neighbours: 1)")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4, columnspacing=1.2)
+    figure.legend(handles, labels, loc="lower center", ncols=4, columnspacing=0.9, handlelength=1.6)
     save(figure, path, bottom=0.1)
 
 
@@ -106,7 +107,7 @@ def draw_walk(path: Path) -> None:
     results = read_json(STATES)
     digits = np.array(results["digits"])
     right = np.cumsum(digits) % num_classes(9)
-    figure, _ = new_figure(7, 6.1)
+    figure, _ = new_figure(5.6)
     figure.clear()
     table, *panels = figure.subplot_mosaic(
         [["table", "table"], WALKERS], height_ratios=(1.5, 3)
@@ -121,11 +122,13 @@ def draw_walk(path: Path) -> None:
         for t in range(1, len(way)):
             (line,) = axes.plot(*way[t - 1 : t + 1].T, color=INK, linewidth=1.5, zorder=2)
             line.set_gid(f"trail-{name}-{t}")
-        (walker,) = axes.plot(*way[0], "o", color=INK, markersize=24, markerfacecolor="none",
-                              markeredgewidth=3.5, zorder=4)  # fmt: skip
+        (walker,) = axes.plot(*way[0], "o", zorder=4, **_WALKER)
         walker.set_gid(f"walker-{name}")
         ways[name] = axes, way
-    save(figure, path, edit=lambda svg: _animate(svg, figure, ways, len(digits)))
+    table.plot([], [], "o", label="the state now", **{**_WALKER, "markersize": 15})
+    table.plot([], [], "o", color=INK, markersize=4, label="a state after at most 5 digits")
+    figure.legend(loc="lower center", ncols=2, columnspacing=1.2)
+    save(figure, path, bottom=0.06, edit=lambda svg: _animate(svg, figure, ways, len(digits)))
 
 
 def _draw_answers(
@@ -158,7 +161,7 @@ def _draw_clusters(axes: Any, points: np.ndarray, remainders: np.ndarray) -> Non
     for remainder in np.unique(remainders):
         cluster = points[remainders == remainder]
         colour = COLOURS[remainder]
-        axes.scatter(*cluster.T, s=9, color=colour, alpha=0.45, linewidths=0)
+        axes.scatter(*cluster.T, s=9, color=colour, alpha=0.6, linewidths=0)
         middle = np.median(cluster, axis=0)
         write(axes, *middle, str(remainder), weight="bold", zorder=3,
               bbox={"boxstyle": "circle,pad=0.2", "facecolor": PAPER, "edgecolor": colour,

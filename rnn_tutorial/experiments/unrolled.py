@@ -88,8 +88,8 @@ def measure() -> dict[str, Any]:
 
 def draw_unrolled(path: Path) -> None:
     """The graph of four steps: forward in ink, backward in orange and thinner from step to step."""
-    figure, axes = new_figure(7, 2.9)
-    blank(axes, 0, 14, -0.2, 5.3)
+    figure, axes = new_figure(2.6)
+    blank(axes, 0.2, 14.2, -0.2, 5.3)
     last = 4
     for t in range(1, last + 1):
         x = 2.95 * t - 2.0
@@ -101,7 +101,7 @@ def draw_unrolled(path: Path) -> None:
             arrow(axes, (x + 0.55, 3.15), (x + 2.4, 3.15))
             arrow(axes, (x + 2.4, 2.5), (x + 0.55, 2.5), color=VERMILION, linewidth=0.7 * (t + 1))
             jacobian = rf"$\times\,\frac{{\partial h_{t + 1}}}{{\partial h_{t}}}$"
-            write(axes, x + 1.47, 1.65, jacobian, 16, color=VERMILION)
+            write(axes, x + 1.5, 1.5, jacobian, 18, color=VERMILION)
     end = 2.95 * last - 2.0
     arrow(axes, (end + 0.55, 3.15), (end + 1.75, 3.15))
     arrow(axes, (end + 1.75, 2.5), (end + 0.55, 2.5), color=VERMILION, linewidth=3.5)
@@ -114,7 +114,7 @@ def draw_unrolled(path: Path) -> None:
 
 def draw_jacobians(path: Path) -> None:
     """Rows of nets, columns of steps: blue where the gradient vanishes, orange where it grows."""
-    figure, axes = new_figure(7, 4.2)
+    figure, axes = new_figure(3.9)
     _draw_norms(figure, axes, read_json(JACOBIANS)["nets"])
     save(figure, path)
 
@@ -135,7 +135,7 @@ def _draw_norms(figure: Any, axes: Any, nets: dict[str, list[float]]) -> None:
             power = values[len(values) - 1 - age]
             colour = PAPER if abs(power) > 0.6 * _SHOWN else INK
             x, align = (0.5, "left") if age == 49 else (len(values) - 0.5 - age, "center")
-            write(axes, x, row + 0.5, _rounded(power), 11, color=colour, ha=align)
+            write(axes, x, row + 0.5, _rounded(power), 12, color=colour, ha=align)
     axes.set_yticks([row + 0.5 for row in range(len(nets))], nets)
     ages = (0, 10, 25, 40, 49)
     axes.set_xticks([powers.shape[1] - 0.5 - age for age in ages], map(str, ages))

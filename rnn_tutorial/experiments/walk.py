@@ -21,7 +21,7 @@ import torch
 
 from rnn_tutorial.evaluation.automaton import Automaton, find_automaton
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.experiments.plots import remainder_places
+from rnn_tutorial.experiments.machine_places import remainder_places
 from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.machines.choose import find_machine
 from rnn_tutorial.machines.digit_sum import SumModulo, label
