@@ -11,8 +11,6 @@ A network trained with another --task takes and answers names (in JSON, texts); 
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -30,7 +28,12 @@ from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
 from rnn_tutorial.runs.processes import describe_threads
 from rnn_tutorial.runs.saved_run import load_checked
-from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
+from rnn_tutorial.runs.terminal import (
+    CommandLineParser,
+    run_command,
+    shown,
+    spare_the_garbage_collector,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,10 +127,4 @@ if __name__ == "__main__":
     spare_the_garbage_collector()
     for stream in filter(None, (sys.stdin, sys.stdout)):  # None is one that is closed
         stream.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
-    try:
-        sys.exit(main())
-    except BrokenPipeError:  # the reader of our output, such as head, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    run_command(main)

@@ -28,7 +28,7 @@ from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
 from rnn_tutorial.runs.folder import check_place, read_json, write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import describe_machine
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.config import ENGINES
 
 
@@ -174,4 +174,4 @@ def _check(flags: argparse.Namespace, names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -29,7 +29,7 @@ from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import check_regular
 from rnn_tutorial.runs.saved_run import load_run
-from rnn_tutorial.runs.terminal import CommandLineParser, shown
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
@@ -112,4 +112,4 @@ def _check(checkpoint: Checkpoint, task: Task, model: RnnClsNet) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -37,7 +37,7 @@ from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.saved_run import load_run
-from rnn_tutorial.runs.terminal import CommandLineParser, shown
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
 
@@ -224,4 +224,4 @@ def _show_examples(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -26,7 +26,7 @@ from rnn_tutorial.model.classifier import RnnClsNet, count_parameters, load_mode
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import check_place, write_atomically
 from rnn_tutorial.runs.saved_run import load_run
-from rnn_tutorial.runs.terminal import CommandLineParser, shown
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.reading import ALSO_TYPED
 from rnn_tutorial.tasks.task import Task, require_machine
@@ -171,4 +171,4 @@ def _encode(tensor: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PureWindowsPath
 from types import FrameType
 from typing import Any, NoReturn
@@ -54,6 +55,23 @@ def spare_the_garbage_collector() -> None:
     """
     gc.freeze()
     atexit.register(gc.freeze)
+
+
+def run_command(main: Callable[[], int]) -> NoReturn:
+    """Run a command and exit with its status; no traceback if its reader leaves or Ctrl-C ends it.
+
+    A reader such as `head` closes the pipe when it has seen enough.
+    """
+    try:
+        status = main()
+        if sys.stdout:  # None is one that is closed
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        status = 1
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    sys.exit(status)
 
 
 def say(sentence: str) -> None:

@@ -37,10 +37,10 @@ _FASTER = {"batch_size": 64, "lr": 0.005}
 _DEEPER = {"hidden_dim": 32, "num_layers": 3}
 _SOLVED = {
     "min_seq_len": 1,
-    "embed_dim": 32,
+    "embed_dim": 64,
     "hidden_dim": 128,
     "init": "orthogonal",
-    "total_steps": 10_000,
+    "total_steps": 8500,
     "batch_size": 128,
     "lr": 0.005,
     "min_lr": 0.0,
@@ -48,7 +48,7 @@ _SOLVED = {
     "optimizer": "adamw",
     "weight_decay": 0.5,
     "max_grad_norm": 1.0,
-    "embed_noise": 0.4,
+    "embed_noise": 0.5,
 }
 
 RECIPES = {
@@ -75,6 +75,7 @@ RECIPES = {
             "sampling": "varied",
             "batch_size": 256,
             "total_steps": 12_000,
+            "embed_dim": 32,
             "embed_noise": 0.3,
             "contraction": 1.0,
             "stop_when_proved": True,

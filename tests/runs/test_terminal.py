@@ -1,10 +1,14 @@
-"""A second signal stops at once only if it comes clearly later; names are shown, not obeyed."""
+"""A second signal stops at once only if it comes clearly later; names are shown, not obeyed; a
+reader that has seen enough is no error."""
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
+from rnn_tutorial.runs.provenance import REPOSITORY
 from rnn_tutorial.runs.terminal import StopSignals, shown
 
 
@@ -36,3 +40,23 @@ def test_a_second_signal_stops_at_once_unless_it_is_an_echo(signum, monkeypatch)
 )
 def test_what_a_terminal_would_obey_is_only_shown(text, visible):
     assert shown(text) == visible
+
+
+@pytest.mark.parametrize(
+    "body, status", [("print('line\\n' * 100_000)", 1), ("raise KeyboardInterrupt", 130)]
+)
+def test_a_command_whose_reader_leaves_or_that_is_interrupted_ends_without_a_traceback(
+    body, status
+):
+    program = (
+        "from rnn_tutorial.runs.terminal import run_command\n"
+        f"def main():\n    {body}\n    return 0\n"
+        "run_command(main)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        process.stdout.read(1 if status == 1 else 0)
+        process.stdout.close()
+        assert process.wait() == status and process.stderr.read() == ""
