@@ -29,8 +29,8 @@ RUNS = Path("output", "drift")
 NETWORKS = {
     "one layer": ("--recipe", "solved"),
     "two layers": ("--recipe", "solved", "--num_layers", "2"),
-    "GRU": ("--recipe", "solved", "--cell", "gru", "--hidden_dim", "64"),
-    "LSTM": ("--recipe", "solved", "--cell", "lstm", "--hidden_dim", "54"),
+    "GRU": ("--recipe", "solved", "--cell", "gru", "--hidden_dim", "72"),
+    "LSTM": ("--recipe", "solved", "--cell", "lstm", "--hidden_dim", "62"),
 }
 TIMES = (3, 5, 7, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
 SHOWN_TIMES = (5, 20, 1000)  # of the figure

@@ -37,7 +37,7 @@ _FASTER = {"batch_size": 64, "lr": 0.005}
 _DEEPER = {"hidden_dim": 32, "num_layers": 3}
 _SOLVED = {
     "min_seq_len": 1,
-    "embed_dim": 64,
+    "embed_dim": 32,
     "hidden_dim": 128,
     "init": "orthogonal",
     "total_steps": 8500,
@@ -48,7 +48,7 @@ _SOLVED = {
     "optimizer": "adamw",
     "weight_decay": 0.5,
     "max_grad_norm": 1.0,
-    "embed_noise": 0.5,
+    "embed_noise": 0.3,
 }
 
 RECIPES = {
@@ -75,8 +75,6 @@ RECIPES = {
             "sampling": "varied",
             "batch_size": 256,
             "total_steps": 12_000,
-            "embed_dim": 32,
-            "embed_noise": 0.3,
             "contraction": 1.0,
             "stop_when_proved": True,
             "eval_every": 250,
