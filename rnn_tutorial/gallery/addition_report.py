@@ -55,8 +55,18 @@ def add_report_flags(commands: Any) -> None:
             default=0.0,
             metavar="X",
             help="from 0, the beam ranks by probability, to 1, nearly by that of one unit; 0.6 "
-            "suits sentences (default: 0)",
+            "suits sentences; needs --beam 2 or more (default: 0)",
         )
+
+
+def _beam(flags: dict[str, Any]) -> tuple[int, float]:
+    """Width and length penalty; raise ValueError for a penalty where nothing is ranked."""
+    width, penalty = flags["beam"], flags["length_penalty"]
+    if width == 1 and penalty:
+        raise ValueError(
+            f"--length_penalty {penalty:g} has no effect with --beam 1, which ranks no answers"
+        )
+    return width, penalty
 
 
 def _number(kind: type, low: float, high: float) -> Callable[[str], float]:
@@ -95,7 +105,7 @@ def report_evaluation(
     """
     if describe_pairs(trained, held_out, config.units) != checkpoint.data:
         raise ValueError(f"--pairs_file {config.pairs_file!r} has changed since the training")
-    digits, beam = flags["digits"], (flags["beam"], flags["length_penalty"])
+    digits, beam = flags["digits"], _beam(flags)
     known = set(trained.sources)
     if digits and config.pairs_file:
         raise ValueError(
@@ -148,7 +158,7 @@ def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[
     Raises:
         ValueError: the question is no sum, empty or too long, or the picture cannot be drawn.
     """
-    question, figure = flags["question"].strip(), flags["figure"]
+    question, figure, beam = flags["question"].strip(), flags["figure"], _beam(flags)
     units = translator.source_units.split(question)
     if not 1 <= len(units) <= MAX_UNITS:
         raise ValueError(f"the question has {len(units):,} {config.units}, not 1 to {MAX_UNITS:,}")
@@ -160,9 +170,7 @@ def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[
             raise ValueError(f"--figure {figure!r} shows attention; this run has none")
     at_most = max(translator.max_units, len(units) + 1)
     translator = replace(translator, max_units=at_most)
-    (answer, probability), *rivals = translator.best_answers(
-        question, flags["beam"], flags["length_penalty"]
-    )
+    (answer, probability), *rivals = translator.best_answers(question, *beam)
     print(shown(f"{question} -> {answer}  ({probability:.2%})"))
     for note in _notes(question, answer, translator.source_units, config):
         print(shown(note))

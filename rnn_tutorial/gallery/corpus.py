@@ -87,23 +87,37 @@ def read_corpus(text_files: Sequence[str] = (), text_dir: str = "") -> Corpus:
 def read_text(path: Path) -> str:
     """The content of a text file, with line feeds as line ends.
 
+    It is in UTF-8, or, a Python file, in what its first lines declare.
+
     Raises:
-        ValueError: it is missing, no regular file, larger than MAX_BYTES, or not UTF-8; a NUL
-            counts as binary.
+        ValueError: it is missing, no regular file, larger than MAX_BYTES, or in another encoding;
+            a NUL counts as binary.
     """
     check_regular(path)
     if (size := path.stat().st_size) > MAX_BYTES:
         raise ValueError(f"{str(path)!r} has {size:,} bytes, more than {MAX_BYTES:,}")
     content = read_file(path)
+    encoding = _declared_encoding(content) if path.suffix == ".py" else "utf-8-sig"
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
+        name = encoding.upper().removesuffix("-SIG")
         raise ValueError(
-            f"{str(path)!r} is not UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}"
+            f"{str(path)!r} is not {name} text: byte {error.start} is 0x{content[error.start]:02x}"
         ) from None
     if "\0" in text:
         raise ValueError(f"{str(path)!r} is not a text file: it contains NUL characters")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _declared_encoding(content: bytes) -> str:
+    """That of a Python file; UTF-8 where it declares none, or none that turns bytes into text."""
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        b"".decode(encoding)
+    except (SyntaxError, LookupError):
+        return "utf-8-sig"
+    return encoding
 
 
 def _read_folder(folder: Path) -> list[TextFile]:

@@ -259,6 +259,10 @@ def test_an_answer_with_its_probability_and_rivals(trained, run_command, tmp_pat
         (["ask", "1+1", "--figure", "a.jpg"], "'a.jpg' does not end in .png"),
         (["ask", "1+1", "--figure", "nowhere/a.png"], "there is no folder 'nowhere'"),
         (["ask", "1+1", "--beam", "0"], "'0' is not a whole number from 1 to 100"),
+        (
+            ["ask", "1+1", "--beam", "1", "--length_penalty", "0.6"],
+            "--length_penalty 0.6 has no effect with --beam 1",
+        ),
         (["ask", "1+1", "--length_penalty", "nan"], "'nan' is not a number from 0 to 1"),
         (["evaluate", "--digits", "19"], "'19' is not a whole number from 1 to 18"),
         (["ask", "1+1", "--run", "nowhere"], "'nowhere'"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_tutorial.gallery.corpus import Alphabet, TextFile, read_corpus
+from rnn_tutorial.gallery.corpus import Alphabet, TextFile, read_corpus, read_text
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,24 @@ def test_a_file_without_text_is_refused(tmp_path, content, reason):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=reason):
         read_corpus([str(path)])
+
+
+@pytest.mark.parametrize(
+    ("cookie", "byte", "expected"),
+    [("latin-1", b"\xe9", "é"), ("cp1251", b"\xe9", "й"), ("utf-8", "é".encode(), "é")],
+)
+def test_a_python_file_is_read_as_it_declares(tmp_path, cookie, byte, expected):
+    path = tmp_path / "old.py"
+    path.write_bytes(f"# -*- coding: {cookie} -*-\r\nx = '".encode() + byte + b"'\r\n")
+    assert read_text(path) == f"# -*- coding: {cookie} -*-\nx = '{expected}'\n"
+
+
+@pytest.mark.parametrize("cookie", ["rot13", "no_such_encoding", "utf-8"])
+def test_a_python_file_that_declares_what_it_is_not_is_refused(tmp_path, cookie):
+    path = tmp_path / "odd.py"
+    path.write_bytes(f"# coding: {cookie}\nx = '".encode() + b"\xe9'\n")
+    with pytest.raises(ValueError, match=r"odd.py' is not UTF-8 text: byte \d+ is 0xe9"):
+        read_text(path)
 
 
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
