@@ -114,7 +114,7 @@ def _declared_encoding(content: bytes) -> str:
     """That of a Python file; UTF-8 where it declares none, or none that turns bytes into text."""
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-        b"".decode(encoding)
+        " ".encode(encoding)
     except (SyntaxError, LookupError):
         return "utf-8-sig"
     return encoding
