@@ -28,6 +28,7 @@ from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Rows, read_row
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
+_LARGE = 10.0  # mean size of real inputs; one of 1 is usual
 _FOREIGN = 0.05  # share of evaluation rows, or of their tokens, that training does not have
 
 
@@ -63,8 +64,9 @@ def check_data(
                 findings += compare(*tables)
     looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
     looked_at += [
-        "types, shapes, ranges and lengths; classes, repetition and order",
-        "whether labels belong to their inputs, and what gives them away",
+        "types, shapes, ranges and lengths; classes, repetition, and order by class",
+        "whether labels belong to their inputs, or to those one or two places away or in reverse",
+        "whether a token, a place or the length gives the label away",
         *["evaluation against training: rows, lengths, tokens, classes, labels"]
         * (len(tables) - 1),
     ]
@@ -85,6 +87,9 @@ def _not_asked(tables: list[Rows]) -> list[str]:
         "classes: the targets are not one class for each row": not t.has_classes,
         f"classes: {len(t)} rows are too few": len(t) < MIN_ROWS,
         "contradicting labels: few inputs occur twice": num_repeated < MIN_REPEATED,
+        "rows that overlap, such as windows of one text: only whole rows are compared": (
+            has_evaluation
+        ),
         f"the rows behind the first {len(t):,}": not t.is_all,
     }
     return [reason for reason, is_true in reasons.items() if is_true]
@@ -100,6 +105,9 @@ def _check_form(t: Rows) -> Iterator[Finding]:
         return
     for what in sorted(t.not_finite):
         yield found("not-finite-data", f"{t.name}: NaN or infinite values in the {what}")
+    if t.sizes and not t.has_tokens and (size := float(np.median(t.sizes))) >= _LARGE:
+        seen = f"{t.name}: a usual row has numbers of a size of {size:.3g}"
+        yield found("inputs-not-normalised", seen, "likely")
     kinds = t.input_kinds - {"int", "features"}
     if kinds and not t.is_file and "real" not in kinds:
         words = {"whole": "whole numbers as floats", "turned": "one-hot over time, (N, V, T)"}

@@ -8,6 +8,8 @@ mismatched-rows: inputs and labels cannot be told apart into pairs
   give x with one row for each label: batch_first, and no row without its label
 not-finite-data: one such value makes the loss NaN, and then every weight
   drop or fill these values before training
+inputs-not-normalised: tanh and sigmoid are flat at such values, and gradients are large
+  subtract the mean of the training data and divide by their standard deviation
 label-type: cross_entropy takes class numbers, int64 of shape (N,)
   targets.long(), targets.squeeze(1), targets.argmax(1), or numbers for the names
 label-range: C classes are numbered 0 to C - 1; others raise an error, are ignored or never occur
@@ -66,6 +68,8 @@ leaking-token: a network may look for this token and learn nothing else
 leaking-position: the label stands in the input, so the rest need not be read
   cut it off, unless the task is to copy it
   explains: leaking-length
+leaking-input: each target is the input at its own step, so that a network only has to copy it
+  to predict the next token, shift the targets: x = row[:-1], y = row[1:]
 leaking-length: a network may count steps and learn nothing else
   cut the rows of all classes alike, or sample equal lengths, unless the task is to count
 [README_next.md#the-baseline]

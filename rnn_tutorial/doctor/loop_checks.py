@@ -62,9 +62,14 @@ def check_step(made: Any) -> Report:
         f"tensors with a gradient: {len(watch.weights)}, their gradients and updates",
         f"optimizers: {len(watch.optimizers)}, their learning rates; ways of clipping: "
         f"{len(watch.clippings)}",
-        f"modules: {len(watch.modes)}, their training mode; shapes in the loss; equal batches",
+        f"modules: {len(watch.modes)}, their training mode; shapes in the loss",
     ]
     not_asked = ["the data themselves (--data), the network (--module)"]
+    batches = "whether all updates see one batch"
+    if _are_epochs(watch):
+        not_asked.append(f"{batches}: a call makes several updates")
+    else:
+        looked_at.append(batches)
     if watch.is_cut_short or num_steps < 16:
         not_asked.append(f"what needs more than {num_steps} steps to be seen")
     return Report(rank(findings), looked_at, not_asked)
@@ -241,10 +246,15 @@ def _has_mode(module: nn.Module) -> bool:
     return "BatchNorm" in name or (isinstance(dropout, float) and dropout > 0)
 
 
+def _are_epochs(watch: Watch) -> bool:
+    """True if each call makes several updates, so that equal calls may have different batches."""
+    return any(max(step.num_updates.values(), default=0) > 1 for step in watch.steps)
+
+
 def _check_batches(watch: Watch) -> Iterator[Finding]:
     """The same data in every step, though a fixed set or a loader of one batch is meant so."""
     steps = watch.steps
-    if len(steps) < 4 or not all(step.is_repeated for step in steps):
+    if len(steps) < 4 or not all(step.is_repeated for step in steps) or _are_epochs(watch):
         return
     first, is_fixed = steps[0].inputs, all(step.places == steps[0].places for step in steps)
     is_part = 2 * sum(t.nbytes for t in first) < max(t.untyped_storage().nbytes() for t in first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,7 @@ class Step:
     gradient: float = 0.0
     along: float = 0.0  # update times gradient: above 0, the loss is climbed
     length: float = 0.0
+    num_updates: Counter[int] = field(default_factory=Counter)  # by the same
     rates: dict[int, float] = field(default_factory=dict)  # by first parameter of an optimizer
     reached: float = math.inf  # the earliest step whose graph was gone through again
     inputs: list[Tensor] = field(default_factory=list)  # data that meet parameters
@@ -62,12 +64,6 @@ class Step:
 def held_by(optimizer: Optimizer) -> list[Tensor]:
     """The tensors that an optimizer moves."""
     return [tensor for group in optimizer.param_groups for tensor in group["params"]]
-
-
-def kinds_below(base: type) -> list[type]:
-    """The classes below one that define log_prob."""
-    below = [kind for child in base.__subclasses__() for kind in (child, *kinds_below(child))]
-    return [kind for kind in dict.fromkeys(below) if "log_prob" in vars(kind)]
 
 
 def tensors_in(values: Sequence[Any]) -> list[Tensor]:
@@ -87,12 +83,3 @@ def is_parallel(a: Tensor, b: Tensor) -> bool:
 
 def square_of(tensor: Tensor) -> float:
     return float(tensor.detach().to_dense().abs().double().square().sum())
-
-
-def is_constant(tensor: Tensor) -> bool:
-    return tensor.numel() == 0 or bool((tensor == tensor.flatten()[0]).all())
-
-
-def sign_of(gradient: Tensor) -> int:
-    """1 or -1 if no element has another sign; else 0."""
-    return int((gradient > 0).any()) - int((gradient < 0).any())

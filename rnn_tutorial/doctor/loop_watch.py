@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 from torch.nn.modules import module as module_hooks
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
@@ -31,11 +30,8 @@ from rnn_tutorial.doctor.loop_facts import (
     Step,
     Weight,
     held_by,
-    is_constant,
     is_nonzero,
     is_parallel,
-    kinds_below,
-    sign_of,
     square_of,
     tensors_in,
 )
@@ -126,15 +122,12 @@ class Watch(TorchFunctionMode):
         self.step.length = sum(square_of(weight.value) for weight in self.weights.values())
         states = torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()
         self.step.random_states = tuple(map(str, states))
-        self._compare_inputs(self.step, self.steps[0] if self.steps else self.step)
         self.steps.append(self.step)
-
-    def _compare_inputs(self, step: Step, first: Step) -> None:
-        kinds, first_kinds = ([(t.shape, t.dtype) for t in s.inputs] for s in (step, first))
-        if step.inputs and kinds == first_kinds:
-            step.is_repeated = all(map(torch.equal, step.inputs, first.inputs))
-        if step is not first:
-            step.inputs = []  # batches may be large
+        first, inputs = self.steps[0], self.step.inputs
+        if inputs and len(inputs) == len(first.inputs):
+            self.step.is_repeated = all(map(_are_equal, inputs, first.inputs))
+        if self.step is not first:
+            self.step.inputs = []  # batches may be large
 
     def _look_everywhere(self, stack: contextlib.ExitStack) -> None:
         """Set hooks and wrappers, which the stack takes away."""
@@ -156,7 +149,6 @@ class Watch(TorchFunctionMode):
             (torch.autograd, "backward", partial(self._differentiating, True)),
             (torch.autograd, "grad", partial(self._differentiating, False)),
             *((cell, "cell_contents", self._clipping) for cell in cells),
-            *((kind, "log_prob", self._likelihood) for kind in kinds_below(Distribution)),
         ):
             function = getattr(owner, name)
             stack.callback(setattr, owner, name, function)
@@ -181,11 +173,6 @@ class Watch(TorchFunctionMode):
 
     def _look(self, name: str, args: Sequence[Any], kwargs: dict, result: Any) -> None:
         given, results = tensors_in([*args, *kwargs.values()]), tensors_in([result])
-        if name in ("clamp_", "clip_"):  # by hand: p.grad.data.clamp_(-1, 1)
-            place, weights = given[0].data_ptr(), self.weights.values()
-            grads = [(w.tensor, w.tensor.grad) for w in weights if w.tensor.grad is not None]
-            for parameter in [p for p, grad in grads if grad.data_ptr() == place]:
-                self._note_clipping([parameter])
         if not torch.is_grad_enabled():
             return
         for node in [t.grad_fn for t in results if t.grad_fn is not None]:
@@ -194,7 +181,7 @@ class Watch(TorchFunctionMode):
         for leaf in leaves:
             self._weight(leaf)
         if leaves:
-            data = [t for t in given if not t.requires_grad and not is_constant(t)]
+            data = [t for t in given if not t.requires_grad and t.unique().numel() > 1]
             for tensor in data[: MAX_INPUTS - len(self.step.inputs)]:
                 self.step.places.append(tensor.untyped_storage().data_ptr())
                 self.step.inputs.append(tensor)
@@ -206,11 +193,15 @@ class Watch(TorchFunctionMode):
         if (is_loss or name in _ELEMENTWISE) and name != "cross_entropy" and len(given) > 1:
             self._note_shapes(name, given[0], given[1], is_loss)
 
-    def _note_sign(self, value: Tensor, wanted: int) -> Tensor:
+    def _note_sign(self, value: Tensor, wanted: int) -> None:
         """When backward comes: is it to make this value smaller (1) or larger (-1)?"""
+
+        def note(gradient: Tensor) -> None:
+            sign = int((gradient > 0).any()) - int((gradient < 0).any())
+            self.signs.add(wanted * sign)
+
         if value.requires_grad and not value.is_leaf:
-            value.register_hook(lambda gradient: self.signs.add(wanted * sign_of(gradient)))
-        return value
+            value.register_hook(note)
 
     def _note_shapes(self, name: str, a: Tensor, b: Tensor, is_loss: bool) -> None:
         """A column against a row makes a table: meant between two views of one, else a slip."""
@@ -220,9 +211,6 @@ class Watch(TorchFunctionMode):
         is_slip = a.ndim != b.ndim and a.squeeze().shape == b.squeeze().shape and is_pair
         if size > max(a.numel(), b.numel()) and (is_loss or is_slip):
             self.broadcasts[f"{name} of {tuple(a.shape)} and {tuple(b.shape)}"] = is_loss
-
-    def _likelihood(self, log_prob: Callable) -> Callable:
-        return lambda *args, **kwargs: self._note_sign(log_prob(*args, **kwargs), -1)
 
     def _enter_module(self, module: nn.Module, _: Any) -> None:
         if self._depth == 0:
@@ -304,6 +292,7 @@ class Watch(TorchFunctionMode):
         self._is_stepping = self._has_stepped = True
         held = held_by(optimizer)
         first = id(held[0]) if held else 0
+        self.step.num_updates[first] += 1
         self.step.rates[first] = max(float(g.get("lr", 0)) for g in optimizer.param_groups)
         if not any(optimizer is other for other in self.optimizers[first]):
             self.optimizers[first].append(optimizer)
@@ -348,3 +337,7 @@ class Watch(TorchFunctionMode):
                 weight.num_mixed += weight.is_mixed
                 weight.has_moved = self._has_stepped = True
                 weight.is_fresh = weight.is_mixed = False
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    return (a.shape, a.dtype) == (b.shape, b.dtype) and torch.equal(a, b)

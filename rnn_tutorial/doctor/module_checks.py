@@ -21,29 +21,30 @@ from torch import nn
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 from rnn_tutorial.doctor.module_call import CannotCall, ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import undisturbed
-from rnn_tutorial.doctor.module_findings import TABLE
+from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 from rnn_tutorial.doctor.module_rows import (
     check_axes,
     check_backward_direction,
     check_rows_and_padding,
 )
-from rnn_tutorial.doctor.module_scores import check_finiteness, check_range
-from rnn_tutorial.doctor.module_time import check_gradients, check_time_axis
-from rnn_tutorial.doctor.module_training import (
+from rnn_tutorial.doctor.module_scores import (
+    check_finiteness,
+    check_range,
     check_saturation,
     check_symmetry,
     check_training_mode,
-    state_kept,
 )
+from rnn_tutorial.doctor.module_time import check_gradients, check_time_axis
 from rnn_tutorial.doctor.module_weights import (
+    ANEW,
+    LOOSE,
     check_dropout,
     check_frozen,
     check_registration,
     check_sharing,
     drawn_weights,
-    made_anew,
-    no_parameters,
+    names_of,
     unregistered,
 )
 
@@ -98,58 +99,50 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
             ]
             not_asked += [] if probe.is_padded else ["padding: all sequences have one length"]
             for check in CHECKS:
-                found = list(check(probe))
-                findings += found
-                if any(finding.name in DECISIVE for finding in found):
+                new = list(check(probe))
+                findings += new
+                if any(finding.name in DECISIVE for finding in new):
                     break
                 if check is check_symmetry:
                     probe = probe.awakened()
         except CannotCall as error:
-            findings += _not_called(module, str(error))
+            if loose := unregistered(module):
+                findings.append(
+                    found("unregistered-parameters", names_of(loose), "likely", advice=LOOSE)
+                )
+            findings.append(found("cannot-call", str(error), "possible"))
         except ModuleRaised as raised:
             fitting = [advice for text, advice in ADVICE_ON_ERRORS.items() if text in str(raised)]
-            findings.append(TABLE.found("module-raises", str(raised), advice=fitting[-1]))
+            findings.append(found("module-raises", str(raised), advice=fitting[-1]))
         except WrongShape as wrong:
-            confidence = "likely" if wrong.has_more else "certain"
-            findings.append(TABLE.found("wrong-shape", str(wrong), confidence))
+            sure = "likely" if wrong.has_more else "certain"
+            findings.append(found("wrong-shape", str(wrong), sure))
     return Report(rank(findings), looked_at, not_asked)
-
-
-def _not_called(module: nn.Module, tried: str) -> Iterator[Finding]:
-    """What can be said of a module that cannot be called."""
-    if loose := unregistered(module):
-        yield no_parameters(list(loose), "likely")
-    yield TABLE.found("cannot-call", tried, "possible")
 
 
 def _check_padding_idx(probe: Probe) -> Iterator[Finding]:
     """The row of padding_idx is never trained: if it belongs to a token, that token is lost."""
     for name, part in probe.module.named_modules():
         if isinstance(part, nn.Embedding) and (idx := part.padding_idx) in probe.token_ids:
-            yield TABLE.found(
-                "wrong-padding-idx",
-                f"{name} has padding_idx={idx}, a token; the padding is {probe.padding_id}",
-                "likely" if probe.padding_is_told else "possible",
-                idx=idx,
-                padding_id=probe.padding_id,
-            )
+            seen = f"{name} has padding_idx={idx}, a token; the padding is {probe.padding_id}"
+            sure = "likely" if probe.padding_is_told else "possible"
+            yield found("wrong-padding-idx", seen, sure, idx=idx, padding_id=probe.padding_id)
 
 
 @torch.no_grad()
 def _check_repeatability(probe: Probe) -> Iterator[Finding]:
     """The same batch twice, another between: in evaluation mode the scores must be the same."""
-    batch, others = probe.batch(), probe.batch(probe.other_tokens(probe.tokens))
-    first, _, again = (probe.scores(*b).nan_to_num() for b in (batch, others, batch))
-    reseeded = probe.scores(*batch, other_seed=1).nan_to_num()
+    first, again = probe.scores_around_others()
     if not torch.equal(first, again):
-        yield state_kept("", "certain")
-    elif not torch.equal(first, reseeded) and (shapes := drawn_weights(probe)):
-        yield made_anew(f"random weights of shape {shapes[0]} are drawn")
-    elif not torch.equal(first, reseeded):
-        yield TABLE.found(
-            "dropout-in-evaluation",
-            "after module.eval() the scores of one batch still depend on the random state",
-        )
+        seen = "the same batch gets other scores after another batch"
+        yield found("state-kept-between-batches", seen)
+    elif not torch.equal(first, probe.scores(*probe.batch(), other_seed=1).nan_to_num()):
+        if shapes := drawn_weights(probe):
+            seen = f"each call of forward draws random weights of shape {shapes[0]}"
+            yield found("unregistered-parameters", seen, advice=ANEW)
+        else:
+            seen = "after module.eval() the scores of one batch still depend on the random state"
+            yield found("dropout-in-evaluation", seen)
 
 
 @torch.no_grad()
@@ -157,11 +150,8 @@ def _check_inputs(probe: Probe) -> Iterator[Finding]:
     """The call does not change the batch."""
     probe.scores(*probe.batch())
     if probe.modified:
-        yield TABLE.found(
-            "input-modified",
-            f"{' and '.join(probe.modified)} changed in place by the call",
-            which=probe.modified[0],
-        )
+        seen = f"the call changes {' and '.join(probe.modified)} in place"
+        yield found("input-modified", seen, which=probe.modified[0])
 
 
 # The most basic first.

@@ -120,14 +120,6 @@ def _is_copyable(value: Any, memo: dict[int, Any]) -> bool:
     return True
 
 
-def padding_id_of(module: nn.Module, vocab_size: int) -> int:
-    """What most likely is in the padding, by the embedding of the tokens."""
-    embedding = token_embedding(module, vocab_size)
-    if embedding is None or embedding.num_embeddings > vocab_size:
-        return vocab_size
-    return embedding.padding_idx or 0
-
-
 def token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:
     """The embedding that most likely is that of tokens, not of positions or segments."""
     found = [part for part in module.modules() if isinstance(part, nn.Embedding)]

@@ -132,3 +132,4 @@ saturated-at-start: there tanh and sigmoid are flat: hardly any gradient gets th
 steps-forgotten: the code is right, but the state forgets, or is saturated, to the last digit
   an orthogonal recurrent matrix, smaller weights, a smaller learning rate, GRU or LSTM
 """)
+found = TABLE.found

@@ -28,7 +28,6 @@ from rnn_tutorial.doctor.module_copy import (
     NoDropout,
     Roundings,
     copied,
-    padding_id_of,
     seed_all,
     token_embedding,
     weights_like,
@@ -100,8 +99,14 @@ class Probe:
             self._table = torch.cat([vectors, torch.zeros(1, num_features)]).double()
             padding_id = MADE_TOKENS
         self.padding_is_told = padding_id is not None
-        self.padding_id = padding_id_of(module, vocab_size) if padding_id is None else padding_id
+        if padding_id is None:
+            embedding = token_embedding(module, vocab_size)
+            has_row = embedding is None or embedding.num_embeddings > vocab_size
+            padding_id = vocab_size if has_row else embedding.padding_idx or 0
+        self.padding_id = padding_id
         self.token_ids = [i for i in range(vocab_size) if i != self.padding_id]
+        if len(self.token_ids) < 2 <= vocab_size and not self.padding_is_told:
+            self.token_ids = [0, 1]  # one of them stands in the padding too: lengths tell them
         if len(self.token_ids) < 2:
             raise ValueError(f"vocab_size {vocab_size} leaves no two tokens besides the padding")
         self.is_padded = lengths is not False
@@ -236,25 +241,28 @@ class Probe:
         """The embedding of the tokens, if the copy has one."""
         return token_embedding(self.module, self._vocab_size)
 
+    def _copy(self) -> Probe:
+        other = copy.copy(self)
+        other.module = copied(self.module)
+        return other
+
+    @torch.no_grad()
     def refreshed(self, seed: int = 0, noise: float = 0.0) -> Probe:
         """The same with the first weights of another seed, and perhaps noise on every parameter.
 
         What is wrong for any weights is wrong in the code; the rest is what training did.
         """
-        other = copy.copy(self)
-        other.module = copied(self.module)
+        other, made = self._copy(), set()
         torch.manual_seed(seed)
-        made = set()
         for part in other.module.modules():
             for name in ("reset_parameters", "_reset_parameters"):
                 if hasattr(part, name):
                     getattr(part, name)()
                     made |= {id(p) for p in part.parameters(recurse=False)}
-        with torch.no_grad():
-            for parameter in other.module.parameters():
-                if id(parameter) not in made and parameter.ndim > 1:
-                    parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
-                parameter.add_(torch.randn_like(parameter), alpha=noise)
+        for parameter in other.module.parameters():
+            if id(parameter) not in made and parameter.ndim > 1:
+                parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
+            parameter.add_(torch.randn_like(parameter), alpha=noise)
         return other
 
     def training(self, with_dropout: bool = False) -> Probe:
@@ -262,8 +270,8 @@ class Probe:
 
         Spectral norms stay as they are: each call in training mode would change them.
         """
-        other = copy.copy(self)
-        other.module = copied(self.module).train()
+        other = self._copy()
+        other.module.train()
         other._with_dropout = with_dropout
         for part in other.module.modules():
             if isinstance(part, (nn.RNNBase, nn.MultiheadAttention)) and not with_dropout:
@@ -272,30 +280,28 @@ class Probe:
                 part.eval()
         return other
 
+    @torch.no_grad()
     def awakened(self) -> Probe:
         """The same with a little noise on parameters that are 0, which hide what is behind them."""
-        other = copy.copy(self)
-        other.module = copied(self.module)
+        other = self._copy()
         torch.manual_seed(0)
-        with torch.no_grad():
-            for parameter in other.module.parameters():
-                if not parameter.any():
-                    parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        for parameter in other.module.parameters():
+            if not parameter.any():
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
         return other
 
     def trained(self, num_updates: int = 3) -> Probe:
         """The same after some updates of its parameters towards random scores."""
-        other = copy.copy(self)
-        other.module = copied(self.module)
+        other = self._copy()
+        parameters = [p for p in other.module.parameters() if p.requires_grad]
         for _ in range(num_updates):
             scores = other.scores(*other.batch())
             loss = ((scores - weights_like(scores)) ** 2).mean()
-            parameters = [p for p in other.module.parameters() if p.requires_grad]
-            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+            slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
             with torch.no_grad():
-                for parameter, gradient in zip(parameters, found, strict=True):
-                    if gradient is not None:
-                        parameter.sub_(gradient.to_dense(), alpha=0.1)
+                for parameter, slope in zip(parameters, slopes, strict=True):
+                    if slope is not None:
+                        parameter.sub_(slope.to_dense(), alpha=0.1)
         return other
 
     def scores(
@@ -346,6 +352,12 @@ class Probe:
         arguments = zip(("x", "seq_lengths"), before, (given, given_lengths), strict=True)
         self.modified = [name for name, old, new in arguments if not torch.equal(old, new)]
         return scores_of(result, len(x))
+
+    def scores_around_others(self) -> tuple[Tensor, Tensor]:
+        """The scores of one batch before and after those of another one; 0 in place of NaN."""
+        batch, others = self.batch(), self.batch(self.other_tokens(self.tokens))
+        first, _, again = (self.scores(*b).nan_to_num() for b in (batch, others, batch))
+        return first, again
 
     def weighted_sum(self, x: Tensor, lengths: Tensor, watch: list | None = None) -> Tensor:
         """A scalar that every score of the batch moves; see `scores`."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_copy import weights_like
-from rnn_tutorial.doctor.module_findings import TABLE
+from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
 FD_STEP = 1e-5  # of central differences in float64: their error is about FD_STEP²
@@ -28,28 +28,18 @@ def check_time_axis(probe: Probe) -> Iterator[Finding]:
     ignored = _ignored_steps(probe)
     if not ignored:
         if steps > 1 and _is_order_ignored(probe):
-            yield TABLE.found(
-                "order-ignored", "every sequence scores the same read backwards", "likely"
-            )
+            yield found("order-ignored", "every sequence scores the same read backwards", "likely")
         return
     others = (probe.refreshed(0), probe.refreshed(1, noise=0.5))
     by_code = sorted(set(ignored).intersection(*map(_ignored_steps, others)))
-    seen = f"of {steps} steps, counted from 0, the tokens of {by_code} change no score"
+    seen = f"of {steps} steps, counted from 0, the tokens of {by_code or ignored} change no score"
     if not by_code:
-        yield TABLE.found(
-            "steps-forgotten",
-            f"of {steps} steps, counted from 0, the tokens of {ignored} change no score with these "
-            "weights; with fresh weights they do",
-            "likely",
-        )
-    elif len(by_code) == steps:
-        yield TABLE.found("input-ignored", seen)
-    elif by_code == list(range(steps - 1)):
-        yield TABLE.found("only-last-step", seen)
-    elif by_code == list(range(1, steps)):
-        yield TABLE.found("only-first-step", seen)
-    else:
-        yield TABLE.found("steps-ignored", seen)
+        seen += " with these weights; with fresh weights they do"
+        yield found("steps-forgotten", seen, "likely")
+        return
+    every = tuple(range(steps))
+    names = {every: "input-ignored", every[:-1]: "only-last-step", every[1:]: "only-first-step"}
+    yield found(names.get(tuple(by_code), "steps-ignored"), seen)
 
 
 @torch.no_grad()
@@ -79,23 +69,19 @@ def check_gradients(probe: Probe) -> Iterator[Finding]:
     if not parameters:
         return
     try:
-        found = _gradients(probe.weighted_sum(*probe.batch()), list(parameters.values()))
-        gradients = dict(zip(parameters, found, strict=True))
+        made = _gradients(probe.weighted_sum(*probe.batch()), list(parameters.values()))
+        gradients = dict(zip(parameters, made, strict=True))
         reached = _steps_with_gradient(probe)
     except RuntimeError as error:
-        yield TABLE.found("backward-raises", str(error).strip().split("\n")[0])
+        yield found("backward-raises", str(error).strip().split("\n")[0])
         return
     broken = [n for n, g in gradients.items() if g is not None and not g.isfinite().all()]
     if broken:
-        yield TABLE.found(
-            "non-finite-gradient",
-            f"finite scores, but NaN or infinity in the gradient of {_some(broken)}",
-        )
+        seen = "the scores are finite, but there is NaN or infinity in the gradient of"
+        yield found("non-finite-gradient", f"{seen} {_some(broken)}")
     elif any(reached) and (missing := _steps_cut_off(probe, reached)):
-        yield TABLE.found(
-            "state-detached",
-            f"steps {missing} of {len(reached)}, counted from 0, matter, but get no gradient",
-        )
+        seen = f"steps {missing} of {len(reached)}, counted from 0, matter, but get no gradient"
+        yield found("state-detached", seen)
     else:
         yield from _check_slopes(probe, parameters, gradients)
 
@@ -172,15 +158,12 @@ def _check_slopes(
             ):
                 (wrong if has_gradient else cut).append(name)
     if unused and probe.tokens.shape[1] > 1:  # a single step uses no recurrent weights
-        yield TABLE.found(
-            "unused-parameters", f"{_some(unused)} change no score and get no gradient"
-        )
+        yield found("unused-parameters", f"{_some(unused)} change no score and get no gradient")
     if cut:
-        yield TABLE.found("gradient-cut", f"{_some(cut)} change the scores but get no gradient")
+        yield found("gradient-cut", f"{_some(cut)} change the scores but get no gradient")
     elif wrong:
-        yield TABLE.found(
-            "gradient-wrong", f"the gradient of {_some(wrong)} differs from finite differences"
-        )
+        seen = f"the gradient of {_some(wrong)} differs from finite differences"
+        yield found("gradient-wrong", seen)
 
 
 def _scores_moved(probe: Probe, parameter: nn.Parameter, direction: Tensor, size: float) -> Tensor:
@@ -209,8 +192,8 @@ def _gradients(weighted: Tensor, parameters: Sequence[nn.Parameter]) -> list[Ten
     """The gradients of a scalar as dense tensors; None where there is none."""
     if not weighted.requires_grad:
         return [None] * len(parameters)
-    found = torch.autograd.grad(weighted, parameters, allow_unused=True)
-    return [g.to_dense() if g is not None and g.is_sparse else g for g in found]
+    made = torch.autograd.grad(weighted, parameters, allow_unused=True)
+    return [g.to_dense() if g is not None and g.is_sparse else g for g in made]
 
 
 def _some(names: list[str]) -> str:

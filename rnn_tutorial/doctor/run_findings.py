@@ -96,3 +96,4 @@ loss-at-chance: nothing was learned, and no other check says why: suspect data a
 learned-little: more than guessing, but far from the task, and no other check says why
   a larger network and more updates (--hidden_dim, --total_steps), then the examples with --data
 """)
+found = TABLE.found
