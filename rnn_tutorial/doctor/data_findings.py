@@ -4,15 +4,15 @@ from rnn_tutorial.doctor.findings import FindingTable
 
 TABLE = FindingTable("""
 [README_next.md#your-own-data]
-mismatched-rows: inputs and labels cannot be told apart into pairs
-  give x with one row for each label: batch_first, and no row without its label
-not-finite-data: one such value makes the loss NaN, and then every weight
+mismatched-rows: inputs and labels do not come in pairs
+  give one label for each row of x, with the batch as the first dimension
+not-finite-data: one such value makes the loss NaN, and after it every weight
   drop or fill these values before training
 inputs-not-normalised: tanh and sigmoid are flat at such values, and gradients are large
   subtract the mean of the training data and divide by their standard deviation
-label-type: cross_entropy takes class numbers, int64 of shape (N,)
+label-type: cross_entropy takes class numbers of type int64 and of shape (N,)
   targets.long(), targets.squeeze(1), targets.argmax(1), or numbers for the names
-label-range: C classes are numbered 0 to C - 1; others raise an error, are ignored or never occur
+label-range: C classes have the numbers 0 to C - 1; others raise an error or are ignored
   number the classes that occur: np.unique(labels, return_inverse=True)
 unsplit-tokens: each row is one token that occurs nowhere else, so nothing carries over to new rows
   put spaces between the tokens
@@ -83,7 +83,7 @@ length-mismatch: the score mixes lengths that were trained with lengths that wer
 token-mismatch: the network meets tokens in evaluation whose embeddings never were trained
   build one vocabulary from the training data, and prepare both sets by the same code
   explains: evaluation-labels-wrong, length-mismatch
-class-mismatch: the score is about other classes than were learned
+class-mismatch: evaluation asks for other classes than those that were learned
   shuffle before splitting, and number the classes once, for both sets
   explains: evaluation-labels-wrong
 evaluation-labels-wrong: the score is low however good the network is

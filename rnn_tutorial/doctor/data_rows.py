@@ -205,7 +205,7 @@ def _items(data: Iterable[Any], name: str) -> Iterator[Any]:
     """What data gives; an error of the user's code becomes one sentence."""
     if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise ValueError(
-            f"the {name} data are of type {type(data).__name__}; allowed is what a for loop takes"
+            f"the {name} data are a {type(data).__name__}, which a for loop cannot go through"
         )
     try:
         if not hasattr(data, "__iter__") and hasattr(data, "__len__"):
@@ -274,7 +274,7 @@ def _add(rows: Rows, item: Any, number: int) -> None:
         if row.ndim == 0 and row.dtype.kind != "U":
             raise ValueError  # a number is no sequence
         kind = "features" if row.ndim > 1 else _kind(row)
-        if kind in ("features", "real"):
+        if kind in ("features", "real") and np.isfinite(row.astype(float)).all():
             rows.sizes.append(float(np.abs(row.astype(float)).mean()))
         rows.input_kinds.add(kind)
         if row.dtype.kind == "f" and not np.isfinite(row).all():

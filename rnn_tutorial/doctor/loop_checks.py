@@ -49,7 +49,7 @@ def check_step(made: Any) -> Report:
     watch = Watch(made)
     watch.run()
     if not watch.steps and watch.error is None:
-        raise ValueError("--step: the loop ends before its first step")
+        raise ValueError("--step: the loop ended before its first step")
     findings = list(_check_graph(watch))
     if watch.error is not None and not findings:
         raise user_error(watch.error) from watch.error
@@ -144,7 +144,7 @@ def _check_updates(watch: Watch) -> Iterator[Finding]:
         )
     mixed = [w for w in moved if w.num_mixed >= max(2, w.num_updates / 2)]
     if mixed:
-        seen = f"{len(mixed)} of {len(moved)} parameters are updated by used gradients and new ones"
+        seen = f"{len(mixed)} of {len(moved)} parameters are updated by old and new gradients"
         yield found("gradient-not-zeroed", seen)
     if moved or not never:
         yield from _check_rates(watch)
@@ -206,7 +206,7 @@ def _check_sizes(watch: Watch) -> Iterator[Finding]:
         seen = f"the updates go along the gradient, not against it; {change}"
         yield found("negated-loss", seen, "certain" if watch.signs == {1} else "likely")
     elif climbs and climbing <= 0.2 and watch.signs == {-1}:
-        seen = f"the loss falls as the cross-entropy, or what else it is made of, rises; {change}"
+        seen = f"the loss falls while the cross-entropy (or log-likelihood) gets worse; {change}"
         yield found("negated-loss", seen, "likely")
     if sum(share >= _LARGE for share in shares) >= 2 and not usual <= losses[0]:
         seen = f"updates of up to {largest:.1g} of the norm of the weights; {change}"
@@ -222,7 +222,8 @@ def _check_surroundings(watch: Watch) -> Iterator[Finding]:
         seen = f"the loss is {watch.steps[bad[0] - 1].losses[-1]} in step {bad[0]}"
         yield found("not-finite-loss", seen)
     for what, is_loss in sorted(watch.broadcasts.items(), key=lambda item: -item[1])[:1]:
-        yield found("broadcast-loss", f"{what}, of every pair", "certain" if is_loss else "likely")
+        seen = f"{what} and compares every pair of their elements"
+        yield found("broadcast-loss", seen, "certain" if is_loss else "likely")
     without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
     if without and watch.num_backward:
         seen = f"{len(without[0])} times there was no new gradient when it was clipped"

@@ -31,7 +31,6 @@ from rnn_tutorial.doctor.loop_facts import (
     Weight,
     held_by,
     is_nonzero,
-    is_parallel,
     square_of,
     tensors_in,
 )
@@ -63,9 +62,10 @@ class Watch(TorchFunctionMode):
         is_model = isinstance(model, nn.Module | list)
         if not (is_step and is_model and all(isinstance(o, Optimizer) for o in optimizers)):
             raise ValueError(
-                f"--step gets {', '.join(type(part).__name__ for part in (step, *rest))}; allowed "
-                "is a function that makes one update and returns its loss, a generator that yields "
-                "it, or a tuple of one of them, the model and its optimizers"
+                f"--step names {', '.join(f'a {type(p).__name__}' for p in (step, *rest))}, which "
+                "is not a training step; name a function that makes one update and returns its "
+                "loss, a generator that yields the losses, or a tuple of one of them, the model "
+                "and its optimizers"
             )
         self.advance = step.__next__ if isinstance(step, Iterator) else step
         self.weights: dict[int, Weight] = {}
@@ -210,7 +210,7 @@ class Watch(TorchFunctionMode):
         is_pair = a.requires_grad != b.requires_grad and not is_weight
         is_slip = a.ndim != b.ndim and a.squeeze().shape == b.squeeze().shape and is_pair
         if size > max(a.numel(), b.numel()) and (is_loss or is_slip):
-            self.broadcasts[f"{name} of {tuple(a.shape)} and {tuple(b.shape)}"] = is_loss
+            self.broadcasts[f"{name} gets shapes {tuple(a.shape)} and {tuple(b.shape)}"] = is_loss
 
     def _enter_module(self, module: nn.Module, _: Any) -> None:
         if self._depth == 0:
@@ -264,10 +264,7 @@ class Watch(TorchFunctionMode):
                 made = [(self.weights.get(id(t)), g) for t, g in zip(asked, result, strict=False)]
             for weight, gradient in made:
                 if weight is not None and is_nonzero(gradient):
-                    weight.gradient = gradient.detach().to_dense().clone()
-                    weight.is_fresh, weight.is_stored = True, is_backward
-                    weight.is_mixed = is_backward and weight.is_used
-                    weight.num_gradients += 1
+                    weight.get(gradient, is_backward)
             return result
 
         return seen
@@ -279,11 +276,7 @@ class Watch(TorchFunctionMode):
         self.step.losses += [root.detach().double().mean().item() for root in roots]
         reached = self._walk(roots, is_backward=True)
         for weight in self.weights.values():
-            has_gradient = is_nonzero(weight.tensor.grad)
-            is_lost = weight.is_fresh and weight.is_stored and not has_gradient
-            weight.is_replaced |= is_lost and not (self._has_stepped or self._is_stepping)
-            weight.is_used = has_gradient and (weight.is_used or weight.has_moved)
-            weight.has_moved = False
+            weight.expect_gradient(self._has_stepped or self._is_stepping)
         self._has_stepped = False
         return reached
 
@@ -296,14 +289,9 @@ class Watch(TorchFunctionMode):
         self.step.rates[first] = max(float(g.get("lr", 0)) for g in optimizer.param_groups)
         if not any(optimizer is other for other in self.optimizers[first]):
             self.optimizers[first].append(optimizer)
-        for weight in [self._weight(tensor) for tensor in held if tensor.requires_grad]:
-            gradient = weight.tensor.grad
-            if is_nonzero(gradient):
-                weight.num_lost += weight.is_replaced and is_parallel(gradient, weight.gradient)
-            else:
-                weight.num_lost += weight.is_fresh and weight.is_stored
-            weight.num_held += 1
-            weight.is_fresh = weight.is_replaced = False
+        for tensor in held:
+            if tensor.requires_grad:
+                self._weight(tensor).expect_update()
 
     def _after_step(self, *_: Any) -> None:
         self._settle()
@@ -325,18 +313,10 @@ class Watch(TorchFunctionMode):
     def _settle(self) -> None:
         """Note what has moved since the last look."""
         for weight in self.weights.values():
-            value = weight.tensor.detach()
-            if value.shape == weight.value.shape and not torch.equal(value, weight.value):
-                update = value - weight.value
-                self.step.update += square_of(update)
-                if weight.gradient is not None:
-                    self.step.gradient += square_of(weight.gradient)
-                    self.step.along += float((update * weight.gradient.conj()).real.sum())
-                weight.value = value.clone()
-                weight.num_updates += 1
-                weight.num_mixed += weight.is_mixed
-                weight.has_moved = self._has_stepped = True
-                weight.is_fresh = weight.is_mixed = False
+            update = weight.settle()
+            if update is not None:
+                self._has_stepped = True
+                self.step.add(update, weight.gradient)
 
 
 def _are_equal(a: Tensor, b: Tensor) -> bool:

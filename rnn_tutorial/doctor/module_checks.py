@@ -18,35 +18,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from rnn_tutorial.doctor import module_rows, module_scores, module_time, module_weights
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 from rnn_tutorial.doctor.module_call import CannotCall, ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import undisturbed
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
-from rnn_tutorial.doctor.module_rows import (
-    check_axes,
-    check_backward_direction,
-    check_rows_and_padding,
-)
-from rnn_tutorial.doctor.module_scores import (
-    check_finiteness,
-    check_range,
-    check_saturation,
-    check_symmetry,
-    check_training_mode,
-)
-from rnn_tutorial.doctor.module_time import check_gradients, check_time_axis
-from rnn_tutorial.doctor.module_weights import (
-    ANEW,
-    LOOSE,
-    check_dropout,
-    check_frozen,
-    check_registration,
-    check_sharing,
-    drawn_weights,
-    names_of,
-    unregistered,
-)
 
 # After these the other checks mean nothing.
 DECISIVE = {
@@ -62,7 +39,6 @@ ADVICE_ON_ERRORS = {
     "torch.zeros(num_layers, x.shape[0], H), or pass none: zeros are the default",
     "must match the size": "if the columns outnumber the longest row: "
     "pad_packed_sequence(..., total_length=x.shape[1]) keeps the width of x",
-    "on the CPU": "pass seq_lengths.cpu() to pack_padded_sequence",
     "out of range": "give the embedding vocab_size + 1 rows, one for padding; or say --padding_id",
     "smaller than num_classes": "give one_hot the padding too, or say --padding_id",
 }
@@ -85,9 +61,9 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
     if not isinstance(module, nn.Module):
         raise ValueError(f"module is of type {type(module).__name__}; allowed is an nn.Module")
     module = getattr(module, "_orig_mod", module)  # of torch.compile
-    findings = [*check_dropout(module), *check_frozen(module)]
+    findings = [*module_weights.check_dropout(module), *module_weights.check_frozen(module)]
     looked_at, not_asked = [f"{sum(1 for _ in module.parameters())} parameters, as they are"], []
-    with undisturbed(module):
+    with undisturbed():
         try:
             probe = Probe(module, vocab_size, **options)
             shortest, longest = probe.lengths.min(), probe.lengths.max()
@@ -103,13 +79,11 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
                 findings += new
                 if any(finding.name in DECISIVE for finding in new):
                     break
-                if check is check_symmetry:
+                if check is module_scores.check_symmetry:
                     probe = probe.awakened()
         except CannotCall as error:
-            if loose := unregistered(module):
-                findings.append(
-                    found("unregistered-parameters", names_of(loose), "likely", advice=LOOSE)
-                )
+            if loose := module_weights.unregistered(module):
+                findings.append(module_weights.loose_weights(loose, "likely"))
             findings.append(found("cannot-call", str(error), "possible"))
         except ModuleRaised as raised:
             fitting = [advice for text, advice in ADVICE_ON_ERRORS.items() if text in str(raised)]
@@ -137,9 +111,9 @@ def _check_repeatability(probe: Probe) -> Iterator[Finding]:
         seen = "the same batch gets other scores after another batch"
         yield found("state-kept-between-batches", seen)
     elif not torch.equal(first, probe.scores(*probe.batch(), other_seed=1).nan_to_num()):
-        if shapes := drawn_weights(probe):
+        if shapes := module_weights.drawn_weights(probe):
             seen = f"each call of forward draws random weights of shape {shapes[0]}"
-            yield found("unregistered-parameters", seen, advice=ANEW)
+            yield found("unregistered-parameters", seen, advice=module_weights.ANEW)
         else:
             seen = "after module.eval() the scores of one batch still depend on the random state"
             yield found("dropout-in-evaluation", seen)
@@ -156,8 +130,19 @@ def _check_inputs(probe: Probe) -> Iterator[Finding]:
 
 # The most basic first.
 CHECKS = (
-    _check_padding_idx, check_axes, check_registration, _check_repeatability, _check_inputs,
-    check_finiteness, check_sharing, check_saturation, check_symmetry, check_range,
-    check_rows_and_padding, check_backward_direction, check_training_mode, check_time_axis,
-    check_gradients,
-)  # fmt: skip
+    _check_padding_idx,
+    module_rows.check_axes,
+    module_weights.check_registration,
+    _check_repeatability,
+    _check_inputs,
+    module_scores.check_finiteness,
+    module_weights.check_sharing,
+    module_scores.check_saturation,
+    module_scores.check_symmetry,
+    module_scores.check_range,
+    module_rows.check_rows_and_padding,
+    module_rows.check_backward_direction,
+    module_scores.check_training_mode,
+    module_time.check_time_axis,
+    module_time.check_gradients,
+)

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.module_batches import EXTRA_COLUMNS
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import hooked
 from rnn_tutorial.doctor.module_findings import found
-from rnn_tutorial.doctor.module_probe import EXTRA_COLUMNS, Probe
+from rnn_tutorial.doctor.module_probe import Probe
 
 OF_PADDING = {"last-step-of-padding", "padding-leak", "padding-counted"}
 
@@ -137,7 +138,7 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
     for row in range(size):
         tokens = probe.tokens.clone()
         tokens[row] = probe.other_tokens(tokens[row])
-        influence[row] = probe.are_touched(batch, probe.scores(*probe.batch(tokens))).cpu()
+        influence[row] = probe.are_touched(batch, probe.scores(*probe.batch(tokens)))
     others = influence & ~torch.eye(size, dtype=torch.bool)
     if not others.any():
         return
@@ -161,7 +162,7 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
 
 def _find_last_step(probe: Probe, is_right: Tensor) -> Iterator[Finding]:
     """Where is a recurrent network read in the padding of short rows?"""
-    is_full, is_right = probe.lengths == probe.lengths.max(), is_right.cpu()
+    is_full = probe.lengths == probe.lengths.max()
     for _, reaches, of_state, is_packed in _recurrent_gradients(probe):
         steps = reaches.any(dim=2)  # (N, T)
         place = ""
@@ -223,7 +224,7 @@ def _recurrent_gradients(probe: Probe) -> Iterator[tuple[nn.RNNBase, Tensor, boo
             gradient = gradient.transpose(0, 1)
         of_state = bool(of_final.any())
         if gradient.shape[0] == len(probe.lengths) and (gradient.any() or of_state):
-            yield part, gradient.cpu() != 0, of_state, is_packed
+            yield part, gradient != 0, of_state, is_packed
 
 
 def check_backward_direction(probe: Probe) -> Iterator[Finding]:

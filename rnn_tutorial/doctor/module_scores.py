@@ -6,21 +6,24 @@ Part of `module_checks`. Shapes: N batch, C classes.
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.module_batches import EXTRA_COLUMNS
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import CELLS
 from rnn_tutorial.doctor.module_findings import found
-from rnn_tutorial.doctor.module_probe import EXTRA_COLUMNS, Probe
+from rnn_tutorial.doctor.module_probe import Probe
 
 FRESH_NETWORKS = 8  # whose scores all have a mark only if the code makes it
 NOISE = (1.0, 3.0, 10.0, 30.0)  # deviation of the noise on their weights: some scores get wide
 NUM_SEEDS = 5  # of dropout
-FLAT = 30.0  # norm of a unit's weights: with inputs of size 1, tanh is flat for 19 of 20
+FLAT = 20.0  # norm of a unit's weights: with inputs of size 1, tanh is flat for 9 of 10
 WIDE = 300.0  # scores this large at the start: the first loss is in the hundreds
 
 
@@ -30,7 +33,7 @@ def check_finiteness(probe: Probe) -> Iterator[Finding]:
     scores = probe.scores(*probe.batch())
     is_wrong = ~scores.isfinite().all(dim=1)
     if is_wrong.any():
-        lengths = sorted(set(probe.lengths[is_wrong.cpu()].tolist()))
+        lengths = sorted(set(probe.lengths[is_wrong].tolist()))
         rows = f"{int(is_wrong.sum())} of {len(scores)} rows, of lengths {lengths}"
         advice = "look for log, std, softmax over nothing, or division by a count that can be 0"
         if is_wrong.all():
@@ -120,14 +123,13 @@ def _is_constant(weights: Tensor, dim: int, tolerance: float = 0.0) -> bool:
 def check_saturation(probe: Probe) -> Iterator[Finding]:
     """Do the units sit where tanh and sigmoid are flat, or are the scores far too wide?"""
     widest = probe.scores(*probe.batch()).abs().max().item()
-    rows = {
-        name: p.norm(dim=1).mean().item()
-        for name, p in probe.module.named_parameters()
-        if p.ndim == 2 and p is not getattr(probe.embedding(), "weight", None)
-    }
-    name = max(rows, key=rows.get, default="")
-    if name and rows[name] >= FLAT:
-        seen = f"the rows of {name} have a norm of {rows[name]:.0f}; one of 1 is usual"
+    squares = Counter()  # of the weights of a unit; input and recurrent weights come together
+    for name, p in probe.module.named_parameters():
+        if p.ndim == 2 and p is not getattr(probe.embedding(), "weight", None):
+            squares[re.sub("_[ih]h", "", name)] += p.norm(dim=1).mean().item() ** 2
+    name, square = max(squares.items(), key=lambda item: item[1], default=("", 0.0))
+    if square >= FLAT**2:
+        seen = f"the weights of a unit ({name}) have a norm of {square**0.5:.0f}; 1 is usual"
         yield found("saturated-at-start", seen, "likely")
     elif widest >= WIDE:
         yield found("saturated-at-start", f"the scores reach {widest:.0f}", "likely")

@@ -19,10 +19,6 @@ from rnn_tutorial.doctor.module_copy import CELLS, hooked, loose_tensors
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
-LOOSE = (
-    "nn.ModuleList, nn.ModuleDict or nn.ParameterList in place of a list or dict; nn.Parameter "
-    "last, around the finished value: nn.Parameter(torch.randn(H, H) * 0.1)"
-)
 ANEW = "make layers once, in __init__, and keep them as attributes"
 
 
@@ -33,13 +29,15 @@ def unregistered(module: nn.Module) -> dict[str, Tensor]:
     return {p: t for p, t in loose.items() if t.requires_grad and id(t) not in known}
 
 
-def names_of(loose: Iterable[str]) -> str:
-    """What is seen of tensors that are trained by nobody, by the ways to them."""
-    paths = list(loose)
+def loose_weights(paths: Iterable[str], confidence: str) -> Finding:
+    """The finding for tensors that are trained by nobody, by the ways to them."""
     tops = list(dict.fromkeys(path.partition("[")[0] for path in paths))
-    return (
-        f"{', '.join(tops[:4])}: {len(paths)} tensors need a gradient and are not in "
-        "module.parameters()"
+    return found(
+        "unregistered-parameters",
+        f"{', '.join(tops[:4])}: not in module.parameters(), though they need a gradient",
+        confidence,
+        advice="nn.ModuleList, nn.ModuleDict or nn.ParameterList in place of a list or dict; "
+        "nn.Parameter last, around the finished value: nn.Parameter(torch.randn(H, H) * 0.1)",
     )
 
 
@@ -60,7 +58,7 @@ def check_registration(probe: Probe) -> Iterator[Finding]:
             used.append(path)
         tensor.data.copy_(before)
     if used:
-        yield found("unregistered-parameters", names_of(used), advice=LOOSE)
+        yield loose_weights(used, "certain")
     made: list[str] = []
     handle = nn.modules.module.register_module_parameter_registration_hook(
         lambda part, name, parameter: made.append(type(part).__name__)

@@ -121,7 +121,7 @@ def test_label_files_are_known_by_their_name_or_first_line(tmp_path):
 
 def test_what_was_looked_at_and_what_not_is_told():
     report = check_data(padded(sums(500, 5, 9)))
-    assert report.looked_at[0] == "500 rows of training" and len(report.looked_at) == 3
+    assert report.looked_at[0] == "500 rows of training" and len(report.looked_at) == 4
     assert report.not_asked == [
         "evaluation against training: no evaluation data were given",
         "the largest token: --vocab_size was not given",
