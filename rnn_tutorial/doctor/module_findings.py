@@ -16,7 +16,7 @@ input-modified: whatever uses the batch again, a second epoch or a metric, gets 
   compute a new tensor: {which} = {which} - 1, not {which} -= 1; sort(), not sort_()
 unregistered-parameters: no optimizer knows these weights, so they keep the values that they have
   {advice}
-  explains: gradient-cut, gradient-wrong, dropout-in-evaluation
+  explains: gradient-cut, gradient-wrong, backward-raises, dropout-in-evaluation
 frozen-parameters: these weights keep the values that they have; only the others can learn
   requires_grad_(True); freeze by name what was trained before, and nothing else
 layer-shared: these layers have the same weights, so the network has fewer than it seems

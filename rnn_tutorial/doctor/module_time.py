@@ -5,6 +5,7 @@ Part of `module_checks`. Shapes: N batch, T time, C classes.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +20,6 @@ from rnn_tutorial.doctor.module_probe import Probe
 FD_STEP = 1e-5  # of central differences in float64: their error is about FD_STEP²
 FAR_SIZES = (-1.0, 1.0, -30.0, 30.0)  # so far a parameter is moved to see whether it is used
 FD_TENSORS = 32  # at most so many parameters are compared with finite differences
-MARKED_TOKENS = 8  # tokens tried for a gradient at one step
 
 
 def check_time_axis(probe: Probe) -> Iterator[Finding]:
@@ -96,35 +96,26 @@ def _steps_cut_off(probe: Probe, reached: list[bool]) -> list[int]:
 
 
 def _steps_with_gradient(probe: Probe) -> list[bool]:
-    """For each step: does the embedding of a token that occurs only there get a gradient?
-
-    Of a module that takes vectors: do those of the step get one?
-    """
-    watch: list[Tensor] = []
-    weighted = probe.weighted_sum(*probe.full_batch(), watch=watch)
-    if watch:
-        (gradient,) = _gradients(weighted, watch)  # (N, T, F), or time first
-        if gradient is None:
-            return []
-        reached = (gradient != 0).any(-1)
-        return (reached.T if probe.time_major else reached).any(0).tolist()
-    embedding = probe.embedding()
-    if embedding is None or not embedding.weight.requires_grad:
+    """For each step: does the vector of a token get a gradient there? Empty if that is unknown."""
+    vectors: list[Tensor] = []  # that the module is given, or that come out of its embedding
+    (x, lengths), embedding = probe.full_batch(), probe.embedding()
+    with contextlib.ExitStack() as stack:
+        if embedding is not None:
+            hook = embedding.register_forward_hook(lambda *call: vectors.append(call[-1]))
+            stack.callback(hook.remove)
+        weighted = probe.weighted_sum(x, lengths, watch=vectors)
+    if not (vectors and all(vector.requires_grad for vector in vectors)):
         return []
-    ids = [i for i in probe.token_ids if i != embedding.padding_idx]
-    if len(ids) < 2:
+    gradients = _gradients(weighted, vectors)
+    if len(vectors) == x.shape[1]:  # one call for each step
+        return [gradient is not None and bool(gradient.any()) for gradient in gradients]
+    if (
+        len(vectors) > 1
+        or gradients[0] is None
+        or vectors[0].shape[:-1] not in (x.shape, x.T.shape)
+    ):
         return []
-
-    def is_reached(step: int, marked: int) -> bool:
-        others = torch.tensor([i for i in ids if i != marked])
-        x, lengths = probe.full_batch(others[probe.tokens % len(others)])
-        x[:, step] = marked
-        (gradient,) = _gradients(probe.weighted_sum(x, lengths), [embedding.weight])
-        return gradient is not None and bool(gradient[marked].any())
-
-    # Several tokens, because a maximum or a ReLU may block the gradient of one of them.
-    tried, steps = ids[:MARKED_TOKENS], range(probe.tokens.shape[1])
-    return [any(is_reached(step, marked) for marked in tried) for step in steps]
+    return (gradients[0] != 0).any(-1).any(0 if vectors[0].shape[:-1] == x.shape else 1).tolist()
 
 
 def _check_slopes(

@@ -6,7 +6,7 @@ Part of `module_checks`. Shapes: N batch, T time.
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -153,38 +153,18 @@ def check_sharing(probe: Probe) -> Iterator[Finding]:
             yield found("layer-shared", f"{', '.join(places[:4])} are one object", sure)
             return
     x, lengths = probe.full_batch()
-    counts, fewer = (_repeats(probe, x[:, :n], lengths.clamp(max=n)) for n in (7, 5))
-    for part, count in counts.items():
-        if fewer.get(part) == count:
-            seen = f"a {type(part).__name__} is called {count} times, on its own output"
-            is_layer = isinstance(part, (nn.RNNBase, nn.TransformerEncoderLayer))
-            yield found("layer-shared", seen, "likely" if is_layer else "possible")
+    kinds = (nn.RNNBase, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+    counts: dict[int, Counter[nn.Module]] = {7: Counter(), 5: Counter()}
+    for steps, count in counts.items():  # a loop over time calls less often where there is less
+
+        def look(part: nn.Module, *_: object, count: Counter[nn.Module] = count) -> None:
+            count[part] += 1
+
+        # Sequences of another length may not fit.
+        with contextlib.suppress(ModuleRaised, WrongShape), hooked(probe.module, kinds, look):
+            probe.scores(x[:, :steps], lengths.clamp(max=steps))
+    for part, times in counts[7].items():
+        if times == counts[5][part] > 1:
+            seen = f"one {type(part).__name__} is called {times} times"
+            yield found("layer-shared", seen, "likely")
             return
-
-
-def _repeats(probe: Probe, x: Tensor, lengths: Tensor) -> dict[nn.Module, int]:
-    """How often PyTorch's layers are called on what came out of them, where they are."""
-    outputs: dict[nn.Module, Tensor] = {}
-    counts: dict[nn.Module, int] = defaultdict(lambda: 1)
-
-    def first(value: object) -> Tensor | None:
-        while isinstance(value, (tuple, list)) and value:
-            value = value[0]
-        return value if isinstance(value, Tensor) and value.requires_grad else None
-
-    def look(part: nn.Module, args: tuple, kwargs: dict, result: object) -> None:
-        given, before = first(args), outputs.get(part)
-        if given is not None and before is not None:
-            with contextlib.suppress(RuntimeError):
-                (slope,) = torch.autograd.grad(
-                    given.sum(), before, retain_graph=True, allow_unused=True
-                )
-                counts[part] += slope is not None
-        if (made := first(result)) is not None:
-            outputs[part] = made
-
-    kinds = (nn.RNNBase, nn.TransformerEncoderLayer, nn.MultiheadAttention, nn.Linear)
-    # Sequences of another length may not fit.
-    with contextlib.suppress(ModuleRaised, WrongShape), hooked(probe.module, kinds, look):
-        probe.scores(x, lengths)
-    return {part: count for part, count in counts.items() if count > 1}

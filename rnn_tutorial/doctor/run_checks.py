@@ -95,7 +95,8 @@ def find_jumps(e: Evidence) -> Iterator[Finding]:
     jumps = [_jump(losses[i - BEFORE : i], losses[i]) for i in range(BEFORE, len(losses))]
     if num_spikes := sum(jump > SPIKE * e.chance_loss for jump in jumps):
         seen = f"{num_spikes} of {len(losses)} logged losses jump above the {BEFORE} before them, "
-        yield found("loss-spikes", f"{seen}one by {max(jumps):.2f}", "likely")
+        seen += f"one by {max(jumps):.2f}"
+        yield found("loss-spikes", seen, "likely", rate=lower_rate(e, 3))
 
 
 def find_small_evaluation(e: Evidence) -> Iterator[Finding]:

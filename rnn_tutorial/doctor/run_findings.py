@@ -68,7 +68,7 @@ gradient-always-clipped: clipping is for rare large gradients; here it sets the 
 gradient-never-clipped: no gradient, not even one a hundred times the largest, is changed
   --max_grad_norm {norm:g}; or 0, if you want no clipping
 loss-spikes: single updates throw the network far back
-  --max_grad_norm 1; or a lower --lr
+  {rate} --max_grad_norm 1
 oscillating-loss: the updates are too large to settle: it is chance where training ends
   {rate} --max_grad_norm 1; or a larger --batch_size
   explains: loss-spikes
