@@ -31,7 +31,7 @@ STILL_LEARNING = 0.05  # of the highest learning rate; later in a schedule a los
 MANY_SATURATED = 0.9  # share of the states; recipes that learn end with 0.3 to 0.85
 MANY_IDLE = 0.5  # share of the units
 FAR = 10  # steps; over fewer, length alone cannot make a gradient vanish
-VANISHED, EXPLODED = 1e-3, 1e3  # gradient at an early state, relative to the last
+VANISHED, EXPLODED = 1e-3, 1e3  # gradient at an early step, relative to the last
 
 
 def find_divergence(e: Evidence) -> Iterator[Finding]:
@@ -192,14 +192,13 @@ def find_bad_states(e: Evidence) -> Iterator[Finding]:
         seen = f"{e.states.idle:.0%} of the hidden units have one value at every step, {outcome}"
         flags = "--nonlinearity tanh" if c["nonlinearity"] == "relu" else "--init orthogonal"
         yield found("dead-units", seen, "likely", flags=flags)
-    lowest, highest = e.states.gradient_norms[0], e.states.gradient_norms[-1]
-    last = max(highest[-1], 1e-30)  # at the last state of the last layer
-    growth = max(max(chain) for chain in e.states.gradient_norms) / last
-    if growth >= EXPLODED:
-        seen = f"the gradient at an early state is {growth:.1e} times the last state's, {outcome}"
+    norms = e.states.gradient_norms
+    last = max(norms[-1], 1e-30)
+    if (growth := max(norms) / last) >= EXPLODED:
+        seen = f"the gradient at an early step is {growth:.1e} times the last step's, {outcome}"
         yield found("exploding-gradient", seen, "likely")
-    if len(lowest) >= FAR and (reach := lowest[0] / last) < VANISHED:
-        seen = f"the gradient at the first of {len(lowest)} states is {reach:.1e} times that at the"
+    if len(norms) >= FAR and (reach := norms[0] / last) < VANISHED:
+        seen = f"the gradient at the first of {len(norms)} steps is {reach:.1e} times that at the"
         flags = "--cell gru" if is_plain else "--init orthogonal"
         yield found("vanishing-gradient", f"{seen} last, {outcome}", "likely", flags=flags)
 
