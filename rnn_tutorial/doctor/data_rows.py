@@ -205,7 +205,7 @@ def _items(data: Iterable[Any], name: str) -> Iterator[Any]:
     """What data gives; an error of the user's code becomes one sentence."""
     if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise ValueError(
-            f"the {name} data are a {type(data).__name__}, which a for loop cannot go through"
+            f"the {name} data are of type {type(data).__name__}, which a for loop cannot go through"
         )
     try:
         if not hasattr(data, "__iter__") and hasattr(data, "__len__"):

@@ -61,11 +61,11 @@ class Watch(TorchFunctionMode):
         is_step = isinstance(step, Iterator) or (callable(step) and not isinstance(step, nn.Module))
         is_model = isinstance(model, nn.Module | list)
         if not (is_step and is_model and all(isinstance(o, Optimizer) for o in optimizers)):
+            types = ", ".join(type(part).__name__ for part in (step, *rest))
             raise ValueError(
-                f"--step names {', '.join(f'a {type(p).__name__}' for p in (step, *rest))}, which "
-                "is not a training step; name a function that makes one update and returns its "
-                "loss, a generator that yields the losses, or a tuple of one of them, the model "
-                "and its optimizers"
+                f"--step gives {types}, which is no training step; allowed is a function that "
+                "makes one update and returns its loss, a generator that yields the losses, or a "
+                "tuple of one of them, the model and its optimizers"
             )
         self.advance = step.__next__ if isinstance(step, Iterator) else step
         self.weights: dict[int, Weight] = {}

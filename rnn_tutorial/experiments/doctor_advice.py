@@ -31,9 +31,11 @@ from rnn_tutorial.runs.terminal import CommandLineParser
 RESULT = Path(__file__).parent.parent / "results" / "doctor_advice.json"
 COMMAND = "python -m rnn_tutorial.experiments.doctor_advice"
 NUM_SEEDS = 5
-_SMALL = "--hidden_dim 32 --batch_size 32 --lr 0.005 --eval_every 300"
-_SUM = f"{_SMALL} --max_number 4 --min_seq_len 1 --max_seq_len 3 --total_steps 1200"
-_PARITY = f"{_SMALL} --max_number 1 --min_seq_len 1"
+_SUM = (
+    "--max_number 4 --min_seq_len 1 --max_seq_len 3 --hidden_dim 32 --batch_size 32 --lr 0.005 "
+    "--total_steps 1200 --eval_every 300"
+)
+_PARITY = "--max_number 1 --hidden_dim 32 --batch_size 32 --eval_every 300"
 FAULTS = {
     "not-finite-loss": RunCase(f"{_SUM} --nonlinearity relu --optimizer sgd --lr 90"),
     "learning-rate-too-high": RunCase(f"{_SUM} --lr 1"),
@@ -48,7 +50,7 @@ FAULTS = {
         f"{_SUM} --batch_size 1 --lr 0.05 --scheduler constant --log_every 10"
     ),
     "truncated-too-short": RunCase(
-        f"{_PARITY} --min_seq_len 4 --max_seq_len 4 --total_steps 1200 --bptt_steps 1"
+        f"{_PARITY} --min_seq_len 4 --max_seq_len 4 --lr 0.005 --total_steps 1200 --bptt_steps 1"
     ),
     "missing-warmup": RunCase(f"{_SUM} --num_layers 8 --lr 0.01"),
     "network-too-small": RunCase(f"{_SUM} --hidden_dim 1"),
@@ -59,7 +61,8 @@ FAULTS = {
     "saturated-units": RunCase(f"{_SUM} --max_seq_len 6", scale=300),
     "dead-units": RunCase(f"{_SUM} --nonlinearity relu --lr 0.001", shift=-10),
     "exploding-gradient": RunCase(
-        f"{_PARITY} --max_seq_len 30 --hidden_dim 64 --total_steps 2500", scale=8
+        f"{_PARITY} --min_seq_len 1 --max_seq_len 30 --hidden_dim 64 --lr 0.005 --total_steps 2500",
+        scale=8,
     ),
     "vanishing-gradient": RunCase(f"{_SUM} --max_seq_len 20 --total_steps 2000"),
     "gradient-always-clipped": RunCase(f"{_SUM} --max_grad_norm 1e-7 --optimizer sgd --lr 0.3"),
