@@ -86,12 +86,11 @@ class Rows:
 
     @cached_property
     def counts(self) -> Counter[Hashable]:
-        """How often each class occurs, in the order in which they come."""
+        """How often each class occurs, in the order of their numbers, in which they come."""
         return Counter(self.labels)
 
     @property
     def names(self) -> list[Hashable]:
-        """The classes, by number."""
         return list(self.counts)
 
     @cached_property
@@ -102,7 +101,6 @@ class Rows:
 
     @property
     def majority(self) -> float:
-        """The share of the most frequent class."""
         return max(self.counts.values()) / len(self)
 
     @cached_property
@@ -125,7 +123,6 @@ class Rows:
 
     @cached_property
     def tokens(self) -> Counter[Hashable]:
-        """How often each token occurs."""
         return Counter(chain.from_iterable(self.inputs))
 
     def find_padding(self, rows: Sequence[Row]) -> tuple[Hashable, list[int]]:

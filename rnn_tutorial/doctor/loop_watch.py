@@ -1,7 +1,7 @@
 """What a user's training step does to its parameters: the facts that loop_checks judges.
 
-A Watch sees each operation, backward, optimizer step and clipping while the steps are tried, and
-compares the parameters and their `.grad` from one of these to the next. It changes none of them.
+It sees each operation, backward, optimizer step and clipping, and compares the parameters and their
+`.grad` from one of these to the next. It changes none of them.
 """
 
 from __future__ import annotations
@@ -44,15 +44,7 @@ _ELEMENTWISE = {"sub", "__sub__", "__rsub__", "rsub", "mul", "__mul__", "__rmul_
 
 
 class Watch(TorchFunctionMode):
-    """Makes steps and notes what happens.
-
-    Args:
-        made: what the user's factory returned: a step, a generator, or a tuple of either of them,
-            the model and the optimizers.
-
-    Raises:
-        ValueError: it is nothing of that.
-    """
+    """Makes the user's steps, see `check_step`, and notes what happens."""
 
     def __init__(self, made: Any) -> None:
         super().__init__()
@@ -125,7 +117,8 @@ class Watch(TorchFunctionMode):
         self.steps.append(self.step)
         first, inputs = self.steps[0], self.step.inputs
         if inputs and len(inputs) == len(first.inputs):
-            self.step.is_repeated = all(map(_are_equal, inputs, first.inputs))
+            pairs = zip(inputs, first.inputs, strict=True)
+            self.step.is_repeated = all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
         if self.step is not first:
             self.step.inputs = []  # batches may be large
 
@@ -159,8 +152,6 @@ class Watch(TorchFunctionMode):
             self.weights[id(tensor)] = Weight(tensor, tensor.detach().clone())
         self.weights[id(tensor)].steps.add(len(self.steps))
         return self.weights[id(tensor)]
-
-    # ---- operations ----
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -196,9 +187,8 @@ class Watch(TorchFunctionMode):
     def _note_sign(self, value: Tensor, wanted: int) -> None:
         """When backward comes: is it to make this value smaller (1) or larger (-1)?"""
 
-        def note(gradient: Tensor) -> None:
-            sign = int((gradient > 0).any()) - int((gradient < 0).any())
-            self.signs.add(wanted * sign)
+        def note(slope: Tensor) -> None:
+            self.signs.add(wanted * (int((slope > 0).any()) - int((slope < 0).any())))
 
         if value.requires_grad and not value.is_leaf:
             value.register_hook(note)
@@ -222,8 +212,6 @@ class Watch(TorchFunctionMode):
 
     def _leave_module(self, *_: Any) -> None:
         self._depth -= 1
-
-    # ---- graphs ----
 
     def _mark(self, node: Any) -> Mark:
         mark = node.metadata.get("doctor")
@@ -250,11 +238,7 @@ class Watch(TorchFunctionMode):
             waiting += [earlier for earlier, _ in node.next_functions]
         return weights
 
-    # ---- gradients and updates ----
-
     def _differentiating(self, is_backward: bool, function: Callable) -> Callable:
-        """torch.autograd.backward or grad, with a look before and after."""
-
         def seen(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             reached = self._before_backward(tensors_in([tensors]))
             result = function(tensors, *args, **kwargs)
@@ -300,15 +284,12 @@ class Watch(TorchFunctionMode):
     def _clipping(self, clip: Callable) -> Callable:
         def seen(parameters: Any, *args: Any, **kwargs: Any) -> Any:
             given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-            self._note_clipping(given)
+            self._settle()
+            fresh = [self._weight(t).is_fresh and is_nonzero(t.grad) for t in given]
+            self.clippings[tuple(map(id, given))].append(any(fresh))
             return clip(given, *args, **kwargs)
 
         return seen
-
-    def _note_clipping(self, tensors: list[Tensor]) -> None:
-        self._settle()
-        fresh = [self._weight(t).is_fresh and is_nonzero(t.grad) for t in tensors]
-        self.clippings[tuple(map(id, tensors))].append(any(fresh))
 
     def _settle(self) -> None:
         """Note what has moved since the last look."""
@@ -317,7 +298,3 @@ class Watch(TorchFunctionMode):
             if update is not None:
                 self._has_stepped = True
                 self.step.add(update, weight.gradient)
-
-
-def _are_equal(a: Tensor, b: Tensor) -> bool:
-    return (a.shape, a.dtype) == (b.shape, b.dtype) and torch.equal(a, b)

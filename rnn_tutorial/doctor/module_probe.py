@@ -1,6 +1,6 @@
 """A classifier as a black box: a private copy of any module, called on sequences made for it.
 
-Shapes: N batch, T time, F features, C classes. Inside, batches are always ids, (N, T).
+Shapes: N batch, T time, F features, C classes.
 """
 
 from __future__ import annotations
@@ -82,9 +82,8 @@ class Probe(Batches):
     ) -> None:
         if (vocab_size is None) == (num_features is None):
             raise ValueError("give one of vocab_size and num_features")
-        for name, value in (("num_features", num_features), ("padding_id", padding_id)):
-            if value is not None and value < (name == "num_features"):
-                raise ValueError(f"{name} {value} is too small")
+        if (num_features or 1) < 1 or (padding_id or 0) < 0:
+            raise ValueError(f"num_features {num_features}, padding_id {padding_id}: too small")
         self._table: Tensor | None = None
         self.padding_is_told = padding_id is not None or num_features is not None
         if num_features is not None:
@@ -221,9 +220,8 @@ class Probe(Batches):
         """The same with a little noise on parameters that are 0, which hide what is behind them."""
         other = self._copy()
         torch.manual_seed(0)
-        for parameter in other.module.parameters():
-            if not parameter.any():
-                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        for parameter in [p for p in other.module.parameters() if not p.any()]:
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
         return other
 
     def trained(self, num_updates: int = 3) -> Probe:
@@ -269,11 +267,7 @@ class Probe(Batches):
         default_dtype = torch.get_default_dtype()
         torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in forward
         try:
-            with (
-                warnings.catch_warnings(),
-                torch.backends.cudnn.flags(enabled=False),
-                nullcontext() if self._with_dropout else NoDropout(),
-            ):
+            with warnings.catch_warnings(), nullcontext() if self._with_dropout else NoDropout():
                 warnings.simplefilter("ignore")
                 result = self._call(self.module, given, given_lengths)
         except Exception as error:
@@ -292,7 +286,6 @@ class Probe(Batches):
         return first, again
 
     def weighted_sum(self, x: Tensor, lengths: Tensor, watch: list | None = None) -> Tensor:
-        """A scalar that every score of the batch moves; see `scores`."""
         scores = self.scores(x, lengths, watch=watch)
         return (scores * weights_like(scores)).sum()
 

@@ -20,7 +20,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from rnn_tutorial.doctor.data_pairs import WIDE_INTERVAL, small_evaluation
+from rnn_tutorial.doctor.data_compare import WIDE_INTERVAL, small_evaluation
 from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence, read_evidence
 from rnn_tutorial.doctor.findings import Finding, Report, describe, rank
 from rnn_tutorial.doctor.run_causes import AT_CHANCE, CAUSES, is_unstable, lower_rate
