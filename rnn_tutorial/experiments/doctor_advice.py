@@ -45,13 +45,13 @@ FAULTS = {
     ),
     "warmup-too-long": RunCase(f"{_SUM} --lr 0.0007 --scheduler constant --warmup_step 1190"),
     "stopped-too-early": RunCase(f"{_SUM} --early_stopping_patience 1 --eval_every 20 --lr 0.002"),
-    "too-few-steps": RunCase(f"{_SUM} --lr 0.0005 --scheduler constant --total_steps 900"),
+    "too-few-steps": RunCase(
+        f"{_SUM} --lr 0.001 --scheduler constant --total_steps 150 --eval_every 50 --log_every 10"
+    ),
     "batch-too-small": RunCase(
         f"{_SUM} --batch_size 1 --lr 0.05 --scheduler constant --log_every 10"
     ),
-    "truncated-too-short": RunCase(
-        f"{_PARITY} --min_seq_len 4 --max_seq_len 4 --lr 0.005 --total_steps 1200 --bptt_steps 1"
-    ),
+    "truncated-too-short": RunCase(f"{_SUM} --min_seq_len 3 --cell lstm --bptt_steps 1"),
     "missing-warmup": RunCase(f"{_SUM} --num_layers 8 --lr 0.01"),
     "network-too-small": RunCase(f"{_SUM} --hidden_dim 1"),
     "too-much-dropout": RunCase(f"{_SUM} --num_layers 2 --dropout 0.99"),
@@ -76,7 +76,7 @@ FAULTS = {
         "--eval_every 25"
     ),
     "unstable-at-length": RunCase(
-        "--recipe solved --total_steps 5000 --weight_decay 0 --embed_noise 0", asked_length=300
+        "--recipe solved --total_steps 3000 --weight_decay 0 --embed_noise 0", asked_length=1000
     ),
 }
 
