@@ -90,8 +90,7 @@ class Evidence:
     @property
     def final_loss(self) -> float:
         """Mean of the last tenth of the logged losses."""
-        losses = self.of("loss")
-        return statistics.fmean(losses[-max(1, len(losses) // 10) :])
+        return self.loss_by_part[-1]
 
     @property
     def loss_by_part(self) -> list[float]:

@@ -96,9 +96,11 @@ def find_settings(e: Evidence) -> Iterator[Finding]:
             f"--batch_size {c['batch_size']}, --lr {c['lr']:g}",
         ),
     ]
+    short = " --min_seq_len 1" if c["min_seq_len"] > 1 and _has_rule(e) else ""
     for name, is_found, is_likely, seen in rows:
         if is_found:
-            yield found(name, f"{seen}, {_outcome(e)}", "likely" if is_likely else "possible")
+            sure = "likely" if is_likely else "possible"
+            yield found(name, f"{seen}, {_outcome(e)}", sure, short=short)
 
 
 def find_schedule(e: Evidence) -> Iterator[Finding]:
@@ -204,11 +206,16 @@ def find_bad_states(e: Evidence) -> Iterator[Finding]:
 
 
 def find_missing_lengths(e: Evidence) -> Iterator[Finding]:
-    shortest, has_rule = e.config["min_seq_len"], e.task is not None and e.task.machine is not None
-    if shortest > 1 and has_rule and (e.failed_to_learn or is_unstable(e)):
+    shortest = e.config["min_seq_len"]
+    if shortest > 1 and _has_rule(e) and (e.failed_to_learn or is_unstable(e)):
         seen = f"the shortest training sequence has {shortest} tokens, {_outcome(e)}"
         sure = "likely" if e.accuracies and e.skill < 1 - AT_CHANCE else "possible"
         yield found("missing-short-lengths", seen, sure)
+
+
+def _has_rule(e: Evidence) -> bool:
+    """True if a rule labels sequences of any length."""
+    return e.task is not None and e.task.machine is not None
 
 
 def is_unstable(e: Evidence) -> bool:

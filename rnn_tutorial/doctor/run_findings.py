@@ -31,7 +31,7 @@ batch-too-small: an update follows one or two examples and undoes what others ta
   --batch_size 32
   explains: missing-short-lengths, loss-spikes, oscillating-loss, too-few-steps
 truncated-too-short: early tokens get no gradient from the answer
-  --bptt_steps 0; or as many steps as the longest sequence has
+  --bptt_steps 0{short}; or as many steps as the longest sequence has
   explains: vanishing-gradient, missing-short-lengths
 [README_next.md#five-improvements]
 missing-warmup: Adam's first updates are large but rest on one batch, which ruins a deep network

@@ -51,7 +51,9 @@ FAULTS = {
     "batch-too-small": RunCase(
         f"{_SUM} --batch_size 1 --lr 0.05 --scheduler constant --log_every 10"
     ),
-    "truncated-too-short": RunCase(f"{_SUM} --min_seq_len 3 --cell lstm --bptt_steps 1"),
+    "truncated-too-short": RunCase(
+        f"{_PARITY} --min_seq_len 4 --max_seq_len 4 --lr 0.005 --total_steps 1200 --bptt_steps 1"
+    ),
     "missing-warmup": RunCase(f"{_SUM} --num_layers 8 --lr 0.01"),
     "network-too-small": RunCase(f"{_SUM} --hidden_dim 1"),
     "too-much-dropout": RunCase(f"{_SUM} --num_layers 2 --dropout 0.99"),
