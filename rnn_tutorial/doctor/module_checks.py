@@ -47,7 +47,7 @@ ADVICE_ON_ERRORS = {
 def check_module(module: nn.Module, vocab_size: int | None = None, **options: Any) -> Report:
     """Find the usual mistakes in a classifier of padded sequences.
 
-    The module is not changed: a copy is examined, in float64 on the CPU where that is possible.
+    The module is not changed: a copy is examined on the CPU, in float64 where that is possible.
     How it is called is found out, see `module_call`, as far as the options do not say it.
 
     Args:

@@ -46,7 +46,7 @@ FAULTS = {
     "warmup-too-long": RunCase(f"{_SUM} --lr 0.0007 --scheduler constant --warmup_step 1190"),
     "stopped-too-early": RunCase(f"{_SUM} --early_stopping_patience 1 --eval_every 20 --lr 0.002"),
     "too-few-steps": RunCase(
-        f"{_SUM} --lr 0.001 --scheduler constant --total_steps 150 --eval_every 50 --log_every 10"
+        f"{_SUM} --lr 0.0005 --scheduler constant --total_steps 1000 --log_every 10"
     ),
     "batch-too-small": RunCase(
         f"{_SUM} --batch_size 1 --lr 0.05 --scheduler constant --log_every 10"
