@@ -217,6 +217,8 @@ def _shown(item: Any) -> str:
     """What the user's data give, in words: the types of its parts and their shapes."""
     if isinstance(item, list | tuple) and 0 < len(item) <= 6:
         return f"({', '.join(map(_shown, item))})"
+    if isinstance(item, dict):
+        return f"a dict with {', '.join(map(repr, item))}"
     shape = f" of shape {tuple(item.shape)}" if hasattr(item, "shape") else f" {str(item)[:40]!r}"
     return type(item).__name__ + shape
 
