@@ -8,10 +8,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from traceback import walk_tb
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_batches import EXTRA_COLUMNS
@@ -32,21 +33,26 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
     seen: list[str] = []
     x, lengths = probe.batch()
 
-    def look(part: nn.Module, args: tuple, kwargs: dict) -> None:
-        given = next(iter((*args, *kwargs.values())), None)
-        batch_first = getattr(part, "self_attn", part).batch_first
+    def look(name: str, given: object, batch_first: bool) -> None:
         is_batch = isinstance(given, Tensor) and not given.is_nested and given.ndim == 3
         if is_batch and given.shape[:2] == (x.shape[::-1] if batch_first else x.shape):
             shapes = f"{tuple(given.shape)} for {x.shape[0]} rows of {x.shape[1]} columns"
-            seen.append(f"{type(part).__name__} with batch_first={batch_first} got {shapes}")
+            seen.append(f"{name} with batch_first={batch_first} got {shapes}")
+
+    def hook(part: nn.Module, args: tuple, kwargs: dict) -> None:
+        given = next(iter((*args, *kwargs.values())), None)
+        look(type(part).__name__, given, getattr(part, "self_attn", part).batch_first)
 
     kinds = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer)
-    with hooked(probe.module, kinds, look, before=True):
+    with hooked(probe.module, kinds, hook, before=True):
         try:
             probe.scores(x, lengths)
         except (ModuleRaised, WrongShape) as error:
-            if "len(lengths)" in str(error):  # as pack_padded_sequence says it
-                seen.append(str(error))
+            if error.__cause__ is not None:
+                for frame, _ in walk_tb(error.__cause__.__traceback__):
+                    if frame.f_code is pack_padded_sequence.__code__:
+                        given = frame.f_locals["input"]
+                        look("pack_padded_sequence", given, frame.f_locals["batch_first"])
             if not seen:
                 raise
     if seen:
