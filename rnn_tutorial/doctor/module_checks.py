@@ -111,8 +111,12 @@ def _check_repeatability(probe: Probe) -> Iterator[Finding]:
         seen = "the same batch gets other scores after another batch"
         yield found("state-kept-between-batches", seen)
     elif not torch.equal(first, probe.scores(*probe.batch(), other_seed=1).nan_to_num()):
-        seen = "after module.eval() the scores of one batch still depend on the random state"
-        yield found("dropout-in-evaluation", seen)
+        if shapes := module_weights.drawn_weights(probe):
+            seen = f"each call of forward draws random weights of shape {shapes[0]}"
+            yield found("unregistered-parameters", seen, advice=module_weights.ANEW)
+        else:
+            seen = "after module.eval() the scores of one batch still depend on the random state"
+            yield found("dropout-in-evaluation", seen)
 
 
 @torch.no_grad()

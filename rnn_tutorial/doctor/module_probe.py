@@ -82,8 +82,9 @@ class Probe(Batches):
     ) -> None:
         if (vocab_size is None) == (num_features is None):
             raise ValueError("give one of vocab_size and num_features")
-        if (num_features or 1) < 1 or (padding_id or 0) < 0:
-            raise ValueError(f"num_features {num_features}, padding_id {padding_id}: too small")
+        for name, value in (("num_features", num_features), ("padding_id", padding_id)):
+            if value is not None and value < (name == "num_features"):
+                raise ValueError(f"{name} {value} is too small")
         self._table: Tensor | None = None
         self.padding_is_told = padding_id is not None or num_features is not None
         if num_features is not None:

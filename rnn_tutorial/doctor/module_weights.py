@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
@@ -75,6 +76,30 @@ def check_registration(probe: Probe) -> Iterator[Finding]:
         seen = f"the first call of forward made {', '.join(sorted(late)[:4])}"
         advice = "make layers in __init__, or call the module before making the optimizer"
         yield found("unregistered-parameters", seen, "likely", advice=advice)
+
+
+class _Draws(TorchDispatchMode):
+    """Notes the shapes of the random numbers that are drawn, apart from dropout's."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
+        result = func(*args, **(kwargs or {}))
+        is_dropout = "bernoulli" in str(func) or "dropout" in str(func)
+        if torch.Tag.nondeterministic_seeded in func.tags and not is_dropout and result.ndim > 1:
+            self.shapes.append(tuple(result.shape))
+        return result
+
+
+def drawn_weights(probe: Probe) -> list[tuple[int, ...]]:
+    """Shapes of random numbers that each call draws, whatever the batch: not dropout or noise."""
+    x, lengths = probe.full_batch()
+    drawn = []
+    for num_rows in (4, len(lengths)):
+        draws = _Draws()
+        draws.shapes = []
+        with draws, contextlib.suppress(ModuleRaised, WrongShape):  # of batches of another size
+            probe.scores(x[:num_rows], lengths[:num_rows])
+        drawn.append(draws.shapes)
+    return [shape for shape in drawn[0] if shape in drawn[1]]
 
 
 def check_dropout(module: nn.Module) -> Iterator[Finding]:
