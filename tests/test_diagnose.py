@@ -131,7 +131,7 @@ ready = Net(2)
         (["--step", "net.py:none"], "--step 'net.py:none' returns None"),
         (["--module", "net.py:none", "--vocab_size", "3"], "'net.py:none' returns None"),
         (["--data", "net.py:one"], "the training data are of type int"),
-        (["--step", "net.py:one"], "--step gets int"),
+        (["--step", "net.py:one"], "--step gives int"),
         (["--module", "net.py:one", "--vocab_size", "3"], "module is of type int"),
         (["--module", "net.py:net", "--vocab_size", "3", "--call", "net.py:no"], "object 'no'"),
         (["nowhere", "--time_major"], "--time_major goes with --module"),

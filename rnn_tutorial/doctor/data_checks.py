@@ -11,11 +11,9 @@ Shapes: N rows, T steps with padding, V different tokens, C classes.
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator
-from difflib import SequenceMatcher
-from itertools import chain, permutations
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,14 @@ import numpy as np
 
 from rnn_tutorial.data.examples import Examples
 from rnn_tutorial.doctor import data_pairs
+from rnn_tutorial.doctor.data_compare import COMPARISONS, check_near_equal
 from rnn_tutorial.doctor.data_findings import found
 from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Rows, read_rows
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
-_FOREIGN = 0.05  # share of evaluation rows, or of their tokens, that training does not have
+_LARGE = 10.0  # mean size of real inputs; one of 1 is usual
+_FOREIGN = 0.05  # share of rows that end before their last token
 
 
 def check_data(
@@ -59,12 +59,13 @@ def check_data(
         for check in (*checks, data_pairs.check_pairs, data_pairs.check_leaks):
             findings += check(t)
         if evaluation is not None:
-            for compare in (_compare_tokens, _compare_classes, *data_pairs.COMPARISONS):
+            for compare in COMPARISONS:
                 findings += compare(*tables)
     looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
     looked_at += [
-        "types, shapes, ranges and lengths; classes, repetition and order",
-        "whether labels belong to their inputs, and what gives them away",
+        "types, shapes, ranges and lengths; classes, repetition, and order by class",
+        "whether labels belong to their inputs, or to those one or two places away or in reverse",
+        "whether a token, a place or the length gives the label away",
         *["evaluation against training: rows, lengths, tokens, classes, labels"]
         * (len(tables) - 1),
     ]
@@ -85,6 +86,9 @@ def _not_asked(tables: list[Rows]) -> list[str]:
         "classes: the targets are not one class for each row": not t.has_classes,
         f"classes: {len(t)} rows are too few": len(t) < MIN_ROWS,
         "contradicting labels: few inputs occur twice": num_repeated < MIN_REPEATED,
+        "rows that overlap, such as windows of one text: only whole rows are compared": (
+            has_evaluation
+        ),
         f"the rows behind the first {len(t):,}": not t.is_all,
     }
     return [reason for reason, is_true in reasons.items() if is_true]
@@ -100,6 +104,9 @@ def _check_form(t: Rows) -> Iterator[Finding]:
         return
     for what in sorted(t.not_finite):
         yield found("not-finite-data", f"{t.name}: NaN or infinite values in the {what}")
+    if t.sizes and not t.has_tokens and (size := float(np.median(t.sizes))) >= _LARGE:
+        seen = f"{t.name}: a usual row has numbers of a size of {size:.3g}"
+        yield found("inputs-not-normalised", seen, "likely")
     kinds = t.input_kinds - {"int", "features"}
     if kinds and not t.is_file and "real" not in kinds:
         words = {"whole": "whole numbers as floats", "turned": "one-hot over time, (N, V, T)"}
@@ -217,7 +224,7 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
     decimals = sum(bool(re.fullmatch(r"[-+]?\d*[.,]\d+", str(name))) for name in t.names)
     if len(counts) >= number / 2 or (t.is_file and decimals > max(20, 0.9 * len(counts))):
         yield found("too-many-classes", f"{len(counts):,} labels for {number:,} rows")
-    yield from _check_near_equal(counts)
+    yield from check_near_equal(counts)
     usual = float(np.median([*counts.values()]))
     rare = [name for name in t.names if counts[name] <= 2 and usual >= MIN_ROWS]
     if 0 < len(rare) <= max(1, len(counts) // 4):
@@ -227,32 +234,6 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
     if t.majority >= 0.9 or t.majority * number >= 50 * least:
         seen = f"the most frequent class has {t.majority:.0%} of the rows, another {least:,} rows"
         yield found("imbalanced-classes", seen, "certain" if t.majority >= 0.9 else "possible")
-
-
-def _plain(name: Hashable) -> str:
-    """A class name without case, quotes, punctuation and the like."""
-    text = unicodedata.normalize("NFKC", str(name)).casefold()
-    text = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip(" \t\n\"'`“”‘’.,;:!?()[]")
-    is_whole = re.fullmatch(r"[-+]?\d+(\.0*)?", text)
-    return str(int(float(text))) if is_whole else text or str(name)
-
-
-def _check_near_equal(counts: Counter[Hashable]) -> Iterator[Finding]:
-    """Names that differ in case, quotes or spaces, or a rare one that differs in a letter."""
-    names = [name for name in counts if isinstance(name, str)]
-    groups = defaultdict(list)
-    for name in names:
-        groups[_plain(name)].append(name)
-    for plain, group in groups.items():
-        if len(group) > 1:  # letters are classes of their own in handwriting
-            shown = ", ".join(f"{name!r} ({counts[name]:,})" for name in group)
-            yield found("near-equal-classes", shown, "certain" if len(plain) > 1 else "possible")
-    for one, other in permutations(names, 2) if len(names) <= 50 else ():
-        is_slip = counts[one] >= 20 * counts[other] and min(len(one), len(other)) > 4
-        is_slip = is_slip and not re.search(r"\d", one + other)
-        if is_slip and SequenceMatcher(None, one, other).ratio() >= 0.85:
-            shown = f"{other!r} ({counts[other]:,}), {one!r} ({counts[one]:,})"
-            yield found("near-equal-classes", shown, "likely")
 
 
 def _check_unsplit(t: Rows) -> Iterator[Finding]:
@@ -273,40 +254,3 @@ def _check_order(t: Rows) -> Iterator[Finding]:
         if changes <= 0.2 * chance:
             seen = f"the label changes {changes:,} times; in random order about {chance:,.0f} times"
             yield found("sorted-by-class", seen, "likely" if t.is_batched else "possible")
-
-
-# ---- evaluation against training ----
-
-
-def _compare_tokens(t: Rows, e: Rows) -> Iterator[Finding]:
-    """Evaluation tokens that training lacks, beyond those that rare words bring by chance."""
-    if not (t.has_tokens and e.has_tokens):
-        return
-    unknown = [token for token in e.tokens if token not in t.tokens]
-    share = sum(e.tokens[token] for token in unknown) / e.tokens.total()
-    # Good and Turing: what occurs once in training is as frequent as what does not occur there.
-    excess = share - sum(count == 1 for count in t.tokens.values()) / t.tokens.total()
-    if excess >= _FOREIGN:
-        known = {str(token).casefold() for token in t.tokens}
-        in_case = sum(str(token).casefold() in known for token in unknown) > len(unknown) / 2
-        seen = f"{share:.0%} of the evaluation tokens do not occur in training ({unknown[0]!r}, …)"
-        seen += ", but most of them do in another case" * in_case
-        yield found("token-mismatch", seen, "certain" if excess >= 0.3 else "likely")
-
-
-def _compare_classes(t: Rows, e: Rows) -> Iterator[Finding]:
-    """Classes that only one of the two has."""
-    if not (t.has_classes and e.has_classes):
-        return
-    foreign = [name for name in e.names if name not in t.counts]
-    absent = [name for name in t.names if name not in e.counts]
-    if {_plain(name) for name in foreign} & {_plain(name) for name in absent}:
-        yield from _check_near_equal(t.counts + e.counts)
-        return
-    share = sum(e.counts[name] for name in foreign) / len(e)
-    lost = sum(t.counts[name] for name in absent) / len(t)
-    if foreign or len(e) * lost >= 10:
-        seen = f"{share:.0%} of the evaluation rows have classes that training lacks {foreign[:3]}"
-        seen += f"; classes of {lost:.0%} of the training rows are not in evaluation {absent[:3]}"
-        sure = "certain" if share >= _FOREIGN or lost >= 0.2 else "likely"
-        yield found("class-mismatch", seen, sure)

@@ -4,13 +4,15 @@ from rnn_tutorial.doctor.findings import FindingTable
 
 TABLE = FindingTable("""
 [README_next.md#your-own-data]
-mismatched-rows: inputs and labels cannot be told apart into pairs
-  give x with one row for each label: batch_first, and no row without its label
-not-finite-data: one such value makes the loss NaN, and then every weight
+mismatched-rows: inputs and labels do not come in pairs
+  give one label for each row of x, with the batch as the first dimension
+not-finite-data: one such value makes the loss NaN, and after it every weight
   drop or fill these values before training
-label-type: cross_entropy takes class numbers, int64 of shape (N,)
+inputs-not-normalised: tanh and sigmoid are flat at such values, and gradients are large
+  subtract the mean of the training data and divide by their standard deviation
+label-type: cross_entropy takes class numbers of type int64 and of shape (N,)
   targets.long(), targets.squeeze(1), targets.argmax(1), or numbers for the names
-label-range: C classes are numbered 0 to C - 1; others raise an error, are ignored or never occur
+label-range: C classes have the numbers 0 to C - 1; others raise an error or are ignored
   number the classes that occur: np.unique(labels, return_inverse=True)
 unsplit-tokens: each row is one token that occurs nowhere else, so nothing carries over to new rows
   put spaces between the tokens
@@ -66,6 +68,8 @@ leaking-token: a network may look for this token and learn nothing else
 leaking-position: the label stands in the input, so the rest need not be read
   cut it off, unless the task is to copy it
   explains: leaking-length
+leaking-input: each target is the input at its own step, so that a network only has to copy it
+  to predict the next token, shift the targets: x = row[:-1], y = row[1:]
 leaking-length: a network may count steps and learn nothing else
   cut the rows of all classes alike, or sample equal lengths, unless the task is to count
 [README_next.md#the-baseline]
@@ -79,7 +83,7 @@ length-mismatch: the score mixes lengths that were trained with lengths that wer
 token-mismatch: the network meets tokens in evaluation whose embeddings never were trained
   build one vocabulary from the training data, and prepare both sets by the same code
   explains: evaluation-labels-wrong, length-mismatch
-class-mismatch: the score is about other classes than were learned
+class-mismatch: evaluation asks for other classes than those that were learned
   shuffle before splitting, and number the classes once, for both sets
   explains: evaluation-labels-wrong
 evaluation-labels-wrong: the score is low however good the network is

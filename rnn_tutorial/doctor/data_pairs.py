@@ -13,30 +13,27 @@ from itertools import groupby
 import numpy as np
 
 from rnn_tutorial.doctor.data_findings import found
-from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, NUM_ROWS, Row, Rows
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Row, Rows
 from rnn_tutorial.doctor.findings import Finding
 
-WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
-_LEAKED = 0.1  # evaluation rows seen in training, beyond what chance repeats
 _CONTRADICTED = 0.1  # share of repeated inputs whose label is not their most frequent one
-_FOREIGN_LENGTHS = 0.05  # share of evaluation rows of lengths that training does not have
 _SURE = 4.0  # standard deviations beyond chance
 _MAX_SCORES = 10**7  # pairs of a row and a token, times classes, in some 0.2 s
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
-def _labels_of(keys: Iterable[Hashable], y: np.ndarray) -> dict[Hashable, Counter[int]]:
+def labels_of(keys: Iterable[Hashable], y: np.ndarray) -> dict[Hashable, Counter[int]]:
     """How often each label occurs with each key."""
-    labels_of: dict[Hashable, Counter[int]] = defaultdict(Counter)
+    counts: dict[Hashable, Counter[int]] = defaultdict(Counter)
     for key, label in zip(keys, y.tolist(), strict=True):
-        labels_of[key][label] += 1
-    return labels_of
+        counts[key][label] += 1
+    return counts
 
 
 def share_wrong(inputs: Sequence[Hashable], y: np.ndarray) -> float | None:
     """Share of labels that differ from the most frequent one of an equal input; None if few are."""
-    repeated = [labels for labels in _labels_of(inputs, y).values() if labels.total() > 1]
+    repeated = [labels for labels in labels_of(inputs, y).values() if labels.total() > 1]
     total = sum(labels.total() for labels in repeated)
     if total < MIN_REPEATED:
         return None
@@ -77,8 +74,8 @@ def check_pairs(t: Rows) -> Iterator[Finding]:
     wrong = share_wrong(x.tolist(), t.y)
     if wrong is None or wrong < _CONTRADICTED:
         bag, everyone = bag_of(t.inputs), np.arange(len(t))
-        if t.has_tokens and (skill := _skill(bag, everyone, t.y)) is not None and skill < 0.05:
-            skills = {words: _skill(bag, i, t.y[j]) or 0 for words, (i, j) in others.items()}
+        if t.has_tokens and (skill := skill_of(bag, everyone, t.y)) is not None and skill < 0.05:
+            skills = {words: skill_of(bag, i, t.y[j]) or 0 for words, (i, j) in others.items()}
             words = max(skills, key=skills.get, default="")
             if words and skills[words] > 0.3:
                 seen = f"the tokens tell nothing of the label, but much of it {words}"
@@ -105,7 +102,7 @@ def check_pairs(t: Rows) -> Iterator[Finding]:
         yield found("contradicting-labels", why, sure)
         return
     # Noise and chance give an input many labels, two rules give it two, or one in each half.
-    often = [labels for labels in _labels_of(x.tolist(), t.y).values() if labels.total() >= 6]
+    often = [labels for labels in labels_of(x.tolist(), t.y).values() if labels.total() >= 6]
     are_two = [
         sum(count for _, count in labels.most_common(2)) >= 0.95 * labels.total()
         and labels.most_common(2)[-1][1] in range(math.ceil(labels.total() / 5), labels.total())
@@ -157,7 +154,7 @@ def bag_of(inputs: Sequence[Row]) -> Pairs:
     return rows, tokens
 
 
-def _guess(bag: Pairs, y: np.ndarray, is_known: np.ndarray) -> np.ndarray:
+def guess(bag: Pairs, y: np.ndarray, is_known: np.ndarray) -> np.ndarray:
     """The class of every row by naive Bayes, learned from the rows that are known, (N,)."""
     (rows, tokens), known = bag, is_known[bag[0]]
     counts = np.full((tokens.max(initial=0) + 1, y.max() + 1), 0.5)  # (V, C)
@@ -167,14 +164,14 @@ def _guess(bag: Pairs, y: np.ndarray, is_known: np.ndarray) -> np.ndarray:
     return scores.argmax(1)
 
 
-def _skill(bag: Pairs, i: np.ndarray, labels: np.ndarray) -> float | None:
+def skill_of(bag: Pairs, i: np.ndarray, labels: np.ndarray) -> float | None:
     """How far naive Bayes gets on held-out rows among i: 0 is the majority's share, 1 is all."""
     if len(i) < 4 * MIN_REPEATED or len(bag[0]) * (labels.max() + 1) > _MAX_SCORES:
         return None
     y = np.zeros(max(i.max(), bag[0].max(initial=0)) + 1, np.int64)  # (N,)
     is_known = np.zeros(len(y), bool)
     y[i], is_known[i[::2]] = labels, True
-    right = (_guess(bag, y, is_known) == y)[i[1::2]].mean()
+    right = (guess(bag, y, is_known) == y)[i[1::2]].mean()
     usual = np.bincount(y[i[1::2]]).max() / len(i[1::2])
     return (right - usual) / (1 - usual) if usual < 1 else None
 
@@ -185,6 +182,8 @@ def _skill(bag: Pairs, i: np.ndarray, labels: np.ndarray) -> float | None:
 def check_leaks(t: Rows) -> Iterator[Finding]:
     """A token, a place or the length that tells the label alone."""
     number, lengths = len(t), [len(row) for row in t.inputs]
+    if "steps" in t.label_kinds and [*map(tuple, t.targets)] == t.padded:
+        yield found("leaking-input", "the targets of all rows equal the inputs", "likely")
     if not t.has_classes or number < 2 * MIN_ROWS or not 1 < len(t.names) <= number / 10:
         return
     share, rule = _told(lengths, t.y)
@@ -217,79 +216,6 @@ def check_leaks(t: Rows) -> Iterator[Finding]:
 
 def _told(keys: Sequence[Hashable], y: np.ndarray) -> tuple[float, dict[Hashable, int]]:
     """The share of held-out labels that the most frequent one of each key tells, and this rule."""
-    labels_of = _labels_of(keys[::2], y[::2])
-    rule = {key: labels.most_common(1)[0][0] for key, labels in labels_of.items()}
+    learned = labels_of(keys[::2], y[::2])
+    rule = {key: labels.most_common(1)[0][0] for key, labels in learned.items()}
     return float(np.mean([rule.get(key, -1) for key in keys[1::2]] == y[1::2])), rule
-
-
-# ---- evaluation against training ----
-
-
-def small_evaluation(num_samples: int, interval: str) -> Finding:
-    """The finding that an evaluation has too few samples to tell two networks apart."""
-    seen = f"{num_samples:,} evaluation samples: the 95 % interval is {interval}"
-    return found("small-evaluation", seen)
-
-
-def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
-    """Evaluation rows that occur in training, few rows, and rows of other lengths."""
-    times = Counter(t.inputs)
-    by_chance = sum(times[x] > 1 for x in t.inputs) / len(t)
-    shared = sum(x in times for x in e.inputs) / len(e)
-    if len(e) >= MIN_REPEATED and shared - by_chance >= _LEAKED:
-        seen = f"{shared:.0%} of the evaluation samples occur in training"
-        yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
-    half = 0.5 * 1.96 / math.sqrt(len(e))  # normal interval at an accuracy of one half
-    has_classes = "real" not in e.label_kinds  # else there is no accuracy
-    if has_classes and e.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
-        yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %")
-    trained, lengths = ([len(x) for x in table.inputs] for table in (t, e))
-    shortest, longest = min(trained), max(trained)
-    share = sum(not shortest <= n <= longest for n in lengths) / len(e)
-    if share >= _FOREIGN_LENGTHS:
-        seen = f"training has lengths {shortest} to {longest}, evaluation {min(lengths)} to "
-        yield found("length-mismatch", f"{seen}{max(lengths)}: {share:.0%} of its rows lie outside")
-
-
-def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
-    """Evaluation must follow the rule of training: that of equal inputs, or of their tokens."""
-    number = len(t.names)
-    if not (t.has_classes and e.has_classes and 1 < number <= len(t) / 10):
-        return
-    numbers = {name: i for i, name in enumerate(t.names)}
-    y = np.array([numbers.get(label, -1) for label in e.labels])  # (N,)
-    sure = {
-        row: labels.most_common(1)[0][0]
-        for row, labels in _labels_of(t.inputs, t.y).items()
-        if max(labels.values()) >= 0.8 * labels.total()
-    }
-    guesses, skill, is_known = np.array([sure.get(row, -1) for row in e.inputs]), 0.8, True
-    if (guesses >= 0).sum() < MIN_REPEATED:
-        bag, is_known = bag_of([*t.inputs, *e.inputs]), False
-        learned = bag[0] < len(t)
-        skill = _skill((bag[0][learned], bag[1][learned]), np.arange(len(t)), t.y)
-        if not t.has_tokens or skill is None or skill < 0.3:
-            return
-        guesses = _guess(bag, np.append(t.y, y), np.arange(len(t) + len(e)) < len(t))[len(t) :]
-    asked = (guesses >= 0) & (y >= 0)
-    if asked.sum() < MIN_REPEATED:
-        return
-    usual = np.bincount(y[asked]).max() / asked.sum()
-    agreed = (guesses == y)[asked].mean()
-    if agreed - usual >= 0.4 * skill * (1 - usual):
-        return
-    table = np.zeros((number, number))
-    np.add.at(table, (guesses[asked], y[asked]), 1)
-    ways = {"with the classes exchanged": table.max(1).sum() / table.sum()}
-    for shift in (1, -1, 2, -2):
-        words = f"with the label {abs(shift)} {'later' if shift > 0 else 'earlier'}"
-        ways[words] = (guesses == np.roll(y, -shift))[asked].mean()
-    best = max(ways, key=ways.get)
-    seen = f"{agreed:.0%} of the evaluation labels are those that training gives"
-    is_explained = ways[best] - usual >= 0.7 * skill * (1 - usual)
-    seen += f"; {best} {ways[best]:.0%} are" if is_explained else ""
-    sure = "certain" if is_explained and is_known else "likely"
-    yield found("evaluation-labels-wrong", seen, sure)
-
-
-COMPARISONS = (_compare_rows, _compare_labels)

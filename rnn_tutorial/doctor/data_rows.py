@@ -43,6 +43,7 @@ class Rows:
         input_kinds: "int", "bool", "whole" and "real" (floats), "text", "features", "turned".
         label_kinds: the same, and "int32", "column" (N, 1), "one-hot", "steps".
         not_finite: what has NaN or infinite values.
+        sizes: the mean size of the real numbers in each row of features.
         mismatch: shapes that do not fit each other, in words.
         has_lengths, is_batched, is_all: they were given; in batches; to the end.
         promised: number of rows that len() tells, or 0.
@@ -59,6 +60,7 @@ class Rows:
     input_kinds: set[str] = field(default_factory=set)
     label_kinds: set[str] = field(default_factory=set)
     not_finite: set[str] = field(default_factory=set)
+    sizes: list[float] = field(default_factory=list)
     mismatch: str = ""
     has_lengths: bool = True
     is_batched: bool = False
@@ -84,12 +86,11 @@ class Rows:
 
     @cached_property
     def counts(self) -> Counter[Hashable]:
-        """How often each class occurs, in the order in which they come."""
+        """How often each class occurs, in the order of their numbers, in which they come."""
         return Counter(self.labels)
 
     @property
     def names(self) -> list[Hashable]:
-        """The classes, by number."""
         return list(self.counts)
 
     @cached_property
@@ -100,7 +101,6 @@ class Rows:
 
     @property
     def majority(self) -> float:
-        """The share of the most frequent class."""
         return max(self.counts.values()) / len(self)
 
     @cached_property
@@ -123,7 +123,6 @@ class Rows:
 
     @cached_property
     def tokens(self) -> Counter[Hashable]:
-        """How often each token occurs."""
         return Counter(chain.from_iterable(self.inputs))
 
     def find_padding(self, rows: Sequence[Row]) -> tuple[Hashable, list[int]]:
@@ -185,9 +184,9 @@ def read_rows(
             _add(rows, item, number)
         except (TypeError, ValueError, AttributeError, IndexError):
             raise ValueError(
-                f"the {name} data give {type(item).__name__} {str(item)[:60]!r}; allowed are "
-                "(x, lengths, targets) and (x, targets), of one row or of a batch, with x of "
-                "shape (N, T) or (N, T, F)"
+                f"the {name} data give {_shown(item)}; allowed are (x, targets), (x, lengths, "
+                "targets) and (x, mask, targets), of one row or of a batch, with x of shape (N, T) "
+                "or (N, T, F)"
             ) from None
         steps += sum(map(len, rows.padded[before:]))
     if not (rows.padded or rows.mismatch):
@@ -203,7 +202,7 @@ def _items(data: Iterable[Any], name: str) -> Iterator[Any]:
     """What data gives; an error of the user's code becomes one sentence."""
     if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise ValueError(
-            f"the {name} data are of type {type(data).__name__}; allowed is what a for loop takes"
+            f"the {name} data are of type {type(data).__name__}, which a for loop cannot go through"
         )
     try:
         if not hasattr(data, "__iter__") and hasattr(data, "__len__"):
@@ -212,6 +211,16 @@ def _items(data: Iterable[Any], name: str) -> Iterator[Any]:
             yield from data
     except Exception as error:  # whatever the user's code raises
         raise user_error(error) from None
+
+
+def _shown(item: Any) -> str:
+    """What the user's data give, in words: the types of its parts and their shapes."""
+    if isinstance(item, list | tuple) and 0 < len(item) <= 6:
+        return f"({', '.join(map(_shown, item))})"
+    if isinstance(item, dict):
+        return f"a dict with {', '.join(map(repr, item))}"
+    shape = f" of shape {tuple(item.shape)}" if hasattr(item, "shape") else f" {str(item)[:40]!r}"
+    return type(item).__name__ + shape
 
 
 def _array(value: Any) -> Any:
@@ -240,7 +249,12 @@ def _add(rows: Rows, item: Any, number: int) -> None:
     x, targets = _array(item[0]), _array(item[-1])
     lengths = _array(item[1]) if len(item) == 3 else None
     holds_rows = isinstance(x, list) or x.ndim > (x.dtype.kind != "U")
-    is_batch = holds_rows and targets.ndim > 0 and (lengths is None or lengths.ndim > 0)
+    if lengths is not None and lengths.ndim == 1 + (holds_rows and targets.ndim > 0):  # a mask
+        first = lengths[..., 0]
+        lengths = (lengths != 0 if first.all() else lengths == 0).sum(-1)
+    is_alone = targets.shape == (1,) != np.shape(x)[:1] and (lengths is None or lengths.ndim == 0)
+    is_batch = holds_rows and targets.ndim > 0 and not is_alone
+    is_batch &= lengths is None or lengths.ndim > 0
     if not is_batch:
         x, targets = [x], targets[None]
         lengths = lengths if lengths is None else lengths[None]
@@ -259,6 +273,8 @@ def _add(rows: Rows, item: Any, number: int) -> None:
         if row.ndim == 0 and row.dtype.kind != "U":
             raise ValueError  # a number is no sequence
         kind = "features" if row.ndim > 1 else _kind(row)
+        if kind in ("features", "real") and np.isfinite(row.astype(float)).all():
+            rows.sizes.append(float(np.abs(row.astype(float)).mean()))
         rows.input_kinds.add(kind)
         if row.dtype.kind == "f" and not np.isfinite(row).all():
             rows.not_finite.add("inputs")

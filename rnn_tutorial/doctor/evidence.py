@@ -27,12 +27,7 @@ from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.model.transformer import TransformerLayers
 from rnn_tutorial.runs.checkpoint import Checkpoint
-from rnn_tutorial.runs.folder import (
-    METRICS_FILE,
-    find_checkpoint,
-    is_run_folder,
-    latest_checkpoint,
-)
+from rnn_tutorial.runs.folder import METRICS_FILE, find_checkpoint, is_run_folder, latest_checkpoint
 from rnn_tutorial.runs.saved_run import load_checked, read_config, read_metrics
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.choose import load_task, make_task
@@ -95,8 +90,7 @@ class Evidence:
     @property
     def final_loss(self) -> float:
         """Mean of the last tenth of the logged losses."""
-        losses = self.of("loss")
-        return statistics.fmean(losses[-max(1, len(losses) // 10) :])
+        return self.loss_by_part[-1]
 
     @property
     def loss_by_part(self) -> list[float]:

@@ -49,7 +49,7 @@ def check_step(made: Any) -> Report:
     watch = Watch(made)
     watch.run()
     if not watch.steps and watch.error is None:
-        raise ValueError("--step: the loop ends before its first step")
+        raise ValueError("--step: the loop ended before its first step")
     findings = list(_check_graph(watch))
     if watch.error is not None and not findings:
         raise user_error(watch.error) from watch.error
@@ -62,9 +62,14 @@ def check_step(made: Any) -> Report:
         f"tensors with a gradient: {len(watch.weights)}, their gradients and updates",
         f"optimizers: {len(watch.optimizers)}, their learning rates; ways of clipping: "
         f"{len(watch.clippings)}",
-        f"modules: {len(watch.modes)}, their training mode; shapes in the loss; equal batches",
+        f"modules: {len(watch.modes)}, their training mode; shapes in the loss",
     ]
     not_asked = ["the data themselves (--data), the network (--module)"]
+    batches = "whether all updates see one batch"
+    if _are_epochs(watch):
+        not_asked.append(f"{batches}: a call makes several updates")
+    else:
+        looked_at.append(batches)
     if watch.is_cut_short or num_steps < 16:
         not_asked.append(f"what needs more than {num_steps} steps to be seen")
     return Report(rank(findings), looked_at, not_asked)
@@ -139,7 +144,7 @@ def _check_updates(watch: Watch) -> Iterator[Finding]:
         )
     mixed = [w for w in moved if w.num_mixed >= max(2, w.num_updates / 2)]
     if mixed:
-        seen = f"{len(mixed)} of {len(moved)} parameters are updated by used gradients and new ones"
+        seen = f"{len(mixed)} of {len(moved)} parameters are updated by old and new gradients"
         yield found("gradient-not-zeroed", seen)
     if moved or not never:
         yield from _check_rates(watch)
@@ -201,7 +206,7 @@ def _check_sizes(watch: Watch) -> Iterator[Finding]:
         seen = f"the updates go along the gradient, not against it; {change}"
         yield found("negated-loss", seen, "certain" if watch.signs == {1} else "likely")
     elif climbs and climbing <= 0.2 and watch.signs == {-1}:
-        seen = f"the loss falls as the cross-entropy, or what else it is made of, rises; {change}"
+        seen = f"the loss falls while the cross-entropy (or log-likelihood) gets worse; {change}"
         yield found("negated-loss", seen, "likely")
     if sum(share >= _LARGE for share in shares) >= 2 and not usual <= losses[0]:
         seen = f"updates of up to {largest:.1g} of the norm of the weights; {change}"
@@ -217,7 +222,8 @@ def _check_surroundings(watch: Watch) -> Iterator[Finding]:
         seen = f"the loss is {watch.steps[bad[0] - 1].losses[-1]} in step {bad[0]}"
         yield found("not-finite-loss", seen)
     for what, is_loss in sorted(watch.broadcasts.items(), key=lambda item: -item[1])[:1]:
-        yield found("broadcast-loss", f"{what}, of every pair", "certain" if is_loss else "likely")
+        seen = f"{what} and compares every pair of their elements"
+        yield found("broadcast-loss", seen, "certain" if is_loss else "likely")
     without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
     if without and watch.num_backward:
         seen = f"{len(without[0])} times there was no new gradient when it was clipped"
@@ -241,10 +247,15 @@ def _has_mode(module: nn.Module) -> bool:
     return "BatchNorm" in name or (isinstance(dropout, float) and dropout > 0)
 
 
+def _are_epochs(watch: Watch) -> bool:
+    """True if each call makes several updates, so that equal calls may have different batches."""
+    return any(max(step.num_updates.values(), default=0) > 1 for step in watch.steps)
+
+
 def _check_batches(watch: Watch) -> Iterator[Finding]:
     """The same data in every step, though a fixed set or a loader of one batch is meant so."""
     steps = watch.steps
-    if len(steps) < 4 or not all(step.is_repeated for step in steps):
+    if len(steps) < 4 or not all(step.is_repeated for step in steps) or _are_epochs(watch):
         return
     first, is_fixed = steps[0].inputs, all(step.places == steps[0].places for step in steps)
     is_part = 2 * sum(t.nbytes for t in first) < max(t.untyped_storage().nbytes() for t in first)

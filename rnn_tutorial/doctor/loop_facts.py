@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -32,6 +34,46 @@ class Weight:
     num_held: int = 0  # steps of an optimizer that holds it
     num_lost: int = 0  # of them, those that came after its gradient was zeroed
 
+    def expect_gradient(self, is_update_over: bool) -> None:
+        """Look at .grad before a backward: what an update has used, or was zeroed unused."""
+        has_gradient = is_nonzero(self.tensor.grad)
+        self.is_replaced |= (
+            self.is_fresh and self.is_stored and not (has_gradient or is_update_over)
+        )
+        self.is_used = has_gradient and (self.is_used or self.has_moved)
+        self.has_moved = False
+
+    def get(self, gradient: Tensor, is_stored: bool) -> None:
+        """Note what backward or autograd.grad made."""
+        self.gradient = gradient.detach().to_dense().clone()
+        self.is_fresh, self.is_stored = True, is_stored
+        self.is_mixed = is_stored and self.is_used
+        self.num_gradients += 1
+
+    def expect_update(self) -> None:
+        """Look at .grad before an optimizer's step: is it what backward made?"""
+        gradient = self.tensor.grad
+        if not is_nonzero(gradient):
+            self.num_lost += self.is_fresh and self.is_stored
+        elif self.is_replaced:  # clipping changes its length only
+            along = float((gradient.to_dense() * self.gradient).sum())
+            self.num_lost += along > 0.99 * math.sqrt(
+                square_of(gradient) * square_of(self.gradient)
+            )
+        self.num_held += 1
+        self.is_fresh = self.is_replaced = False
+
+    def settle(self) -> Tensor | None:
+        """How it has moved since the last look, or None."""
+        value = self.tensor.detach()
+        if value.shape != self.value.shape or torch.equal(value, self.value):
+            return None
+        update, self.value = value - self.value, value.clone()
+        self.num_updates += 1
+        self.num_mixed += self.is_mixed
+        self.has_moved, self.is_fresh, self.is_mixed = True, False, False
+        return update
+
 
 @dataclass(eq=False)
 class Mark:
@@ -50,6 +92,7 @@ class Step:
     gradient: float = 0.0
     along: float = 0.0  # update times gradient: above 0, the loss is climbed
     length: float = 0.0
+    num_updates: Counter[int] = field(default_factory=Counter)  # by the same
     rates: dict[int, float] = field(default_factory=dict)  # by first parameter of an optimizer
     reached: float = math.inf  # the earliest step whose graph was gone through again
     inputs: list[Tensor] = field(default_factory=list)  # data that meet parameters
@@ -58,16 +101,17 @@ class Step:
     marks: weakref.WeakSet = field(default_factory=weakref.WeakSet)  # of graphs still alive
     random_states: tuple[str, ...] = ()  # of the global generators, afterwards
 
+    def add(self, update: Tensor, gradient: Tensor | None) -> None:
+        """Add the update of one weight by a gradient."""
+        self.update += square_of(update)
+        if gradient is not None:
+            self.gradient += square_of(gradient)
+            self.along += float((update * gradient.conj()).real.sum())
+
 
 def held_by(optimizer: Optimizer) -> list[Tensor]:
     """The tensors that an optimizer moves."""
     return [tensor for group in optimizer.param_groups for tensor in group["params"]]
-
-
-def kinds_below(base: type) -> list[type]:
-    """The classes below one that define log_prob."""
-    below = [kind for child in base.__subclasses__() for kind in (child, *kinds_below(child))]
-    return [kind for kind in dict.fromkeys(below) if "log_prob" in vars(kind)]
 
 
 def tensors_in(values: Sequence[Any]) -> list[Tensor]:
@@ -80,19 +124,5 @@ def is_nonzero(gradient: Tensor | None) -> bool:
     return gradient is not None and bool(gradient.to_dense().any())
 
 
-def is_parallel(a: Tensor, b: Tensor) -> bool:
-    """True for gradients that differ by their length at most, as clipping makes them."""
-    return float((a.to_dense() * b).sum()) > 0.99 * math.sqrt(square_of(a) * square_of(b))
-
-
 def square_of(tensor: Tensor) -> float:
     return float(tensor.detach().to_dense().abs().double().square().sum())
-
-
-def is_constant(tensor: Tensor) -> bool:
-    return tensor.numel() == 0 or bool((tensor == tensor.flatten()[0]).all())
-
-
-def sign_of(gradient: Tensor) -> int:
-    """1 or -1 if no element has another sign; else 0."""
-    return int((gradient > 0).any()) - int((gradient < 0).any())

@@ -7,9 +7,9 @@ TABLE = FindingTable("""
 no-backward: without gradients no parameter can learn
   call loss.backward(), with its brackets, before optimizer.step()
 loss-detached: the graph is cut between the network and the loss: nothing can be learned
-  no .item(), .data, .detach(), argmax, torch.tensor(loss) or torch.no_grad() on the way to the loss
+  avoid .item(), .data, .detach(), argmax, torch.tensor(loss) and torch.no_grad() before the loss
 gradient-zeroed-before-step: the update does not use the gradients that were computed for it
-  zero_grad(), backward() for each part of the batch, step(): in this order
+  call zero_grad(), then backward() for each part of the batch, then step()
   explains: clipping-without-effect
 no-step: gradients are computed and never used
   call optimizer.step(), with its brackets; print its condition: step + 1 % k is step + (1 % k)
@@ -20,10 +20,11 @@ parameters-never-moved: no optimizer that steps holds these parameters: they sta
 gradient-not-zeroed: each update goes along the sum of all gradients since the start
   call zero_grad() once per update, on every optimizer, before backward() or after step()
   explains: not-finite-loss, update-too-large
-negated-loss: what should be made small is made large
-  no minus before a cross-entropy, one before a log-likelihood; no maximize=True; p -= lr * p.grad
+negated-loss: training makes the loss larger instead of smaller
+  a cross-entropy takes no minus sign, a log-likelihood takes one; leave out maximize=True; by hand,
+    write p -= lr * p.grad
   explains: not-finite-loss, update-too-large
-optimizer-rebuilt: its memory (momentum, the averages of Adam) begins anew each time
+optimizer-rebuilt: its memory (momentum, the averages of Adam) is lost each time
   make the optimizer once, before the loop
 [README_next.md#five-improvements]
 update-too-small: at this pace nothing changes within a training
@@ -31,12 +32,12 @@ update-too-small: at this pace nothing changes within a training
 update-too-large: each step throws away what the steps before it have learned
   try a tenth of the learning rate, or less; average the loss instead of summing it
   explains: not-finite-loss
-learning-rate-vanishes: training ends here, whatever number of steps is still to come
-  step a scheduler of epochs once per epoch, or give it the total number of steps
+learning-rate-vanishes: the learning rate falls to nothing, so later steps change nothing
+  call a scheduler that counts epochs once per epoch, or tell it the total number of steps
   explains: update-too-small
 [README_next.md#the-recipe-solved]
-clipping-without-effect: the gradient is not there yet, or used already: updates see the raw one
-  clip between backward() and step(), with the parameters of this network as a list
+clipping-without-effect: there is no gradient yet, or it was used already: nothing is clipped
+  clip between backward() and step(), and pass the parameters of this network as a list
 [README.md#11-vanishing-and-exploding-gradients]
 not-finite-loss: after a NaN no further step can learn
   use torch.autograd.set_detect_anomaly(True); add 1e-8 inside a root, a logarithm, a division
@@ -48,12 +49,12 @@ evaluation-mode-in-training: dropout is off, and batch normalisation uses old st
   call model.train() before training, and again after each evaluation
 [README.md#9-the-whole-program]
 same-batch: the network sees one batch only, and learns it by heart
-  make the iterator, or seed the generator, once before the loop; next(iter(loader)) starts anew
+  create the iterator, or seed the generator, once before the loop: next(iter(loader)) starts over
 [README.md#10-backpropagation-through-time]
 graph-kept: memory grows with each step, though no later loss needs these graphs
   keep loss.item(), or output.detach(), in sums and lists for the log
 state-not-detached: the state of one batch is carried to the next with its history, ever longer
-  hidden = hidden.detach() between batches (for an LSTM both tensors); never retain_graph=True
+  hidden = hidden.detach() between batches (of an LSTM, both tensors), without retain_graph=True
   explains: graph-kept
 """)
 found = TABLE.found

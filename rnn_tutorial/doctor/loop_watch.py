@@ -1,7 +1,7 @@
 """What a user's training step does to its parameters: the facts that loop_checks judges.
 
-A Watch sees each operation, backward, optimizer step and clipping while the steps are tried, and
-compares the parameters and their `.grad` from one of these to the next. It changes none of them.
+It sees each operation, backward, optimizer step and clipping, and compares the parameters and their
+`.grad` from one of these to the next. It changes none of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 from torch.nn.modules import module as module_hooks
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
@@ -31,11 +30,7 @@ from rnn_tutorial.doctor.loop_facts import (
     Step,
     Weight,
     held_by,
-    is_constant,
     is_nonzero,
-    is_parallel,
-    kinds_below,
-    sign_of,
     square_of,
     tensors_in,
 )
@@ -49,15 +44,7 @@ _ELEMENTWISE = {"sub", "__sub__", "__rsub__", "rsub", "mul", "__mul__", "__rmul_
 
 
 class Watch(TorchFunctionMode):
-    """Makes steps and notes what happens.
-
-    Args:
-        made: what the user's factory returned: a step, a generator, or a tuple of either of them,
-            the model and the optimizers.
-
-    Raises:
-        ValueError: it is nothing of that.
-    """
+    """Makes the user's steps, see `check_step`, and notes what happens."""
 
     def __init__(self, made: Any) -> None:
         super().__init__()
@@ -66,10 +53,11 @@ class Watch(TorchFunctionMode):
         is_step = isinstance(step, Iterator) or (callable(step) and not isinstance(step, nn.Module))
         is_model = isinstance(model, nn.Module | list)
         if not (is_step and is_model and all(isinstance(o, Optimizer) for o in optimizers)):
+            types = ", ".join(type(part).__name__ for part in (step, *rest))
             raise ValueError(
-                f"--step gets {', '.join(type(part).__name__ for part in (step, *rest))}; allowed "
-                "is a function that makes one update and returns its loss, a generator that yields "
-                "it, or a tuple of one of them, the model and its optimizers"
+                f"--step gives {types}, which is no training step; allowed is a function that "
+                "makes one update and returns its loss, a generator that yields the losses, or a "
+                "tuple of one of them, the model and its optimizers"
             )
         self.advance = step.__next__ if isinstance(step, Iterator) else step
         self.weights: dict[int, Weight] = {}
@@ -126,15 +114,13 @@ class Watch(TorchFunctionMode):
         self.step.length = sum(square_of(weight.value) for weight in self.weights.values())
         states = torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()
         self.step.random_states = tuple(map(str, states))
-        self._compare_inputs(self.step, self.steps[0] if self.steps else self.step)
         self.steps.append(self.step)
-
-    def _compare_inputs(self, step: Step, first: Step) -> None:
-        kinds, first_kinds = ([(t.shape, t.dtype) for t in s.inputs] for s in (step, first))
-        if step.inputs and kinds == first_kinds:
-            step.is_repeated = all(map(torch.equal, step.inputs, first.inputs))
-        if step is not first:
-            step.inputs = []  # batches may be large
+        first, inputs = self.steps[0], self.step.inputs
+        if inputs and len(inputs) == len(first.inputs):
+            pairs = zip(inputs, first.inputs, strict=True)
+            self.step.is_repeated = all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
+        if self.step is not first:
+            self.step.inputs = []  # batches may be large
 
     def _look_everywhere(self, stack: contextlib.ExitStack) -> None:
         """Set hooks and wrappers, which the stack takes away."""
@@ -156,7 +142,6 @@ class Watch(TorchFunctionMode):
             (torch.autograd, "backward", partial(self._differentiating, True)),
             (torch.autograd, "grad", partial(self._differentiating, False)),
             *((cell, "cell_contents", self._clipping) for cell in cells),
-            *((kind, "log_prob", self._likelihood) for kind in kinds_below(Distribution)),
         ):
             function = getattr(owner, name)
             stack.callback(setattr, owner, name, function)
@@ -167,8 +152,6 @@ class Watch(TorchFunctionMode):
             self.weights[id(tensor)] = Weight(tensor, tensor.detach().clone())
         self.weights[id(tensor)].steps.add(len(self.steps))
         return self.weights[id(tensor)]
-
-    # ---- operations ----
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -181,11 +164,6 @@ class Watch(TorchFunctionMode):
 
     def _look(self, name: str, args: Sequence[Any], kwargs: dict, result: Any) -> None:
         given, results = tensors_in([*args, *kwargs.values()]), tensors_in([result])
-        if name in ("clamp_", "clip_"):  # by hand: p.grad.data.clamp_(-1, 1)
-            place, weights = given[0].data_ptr(), self.weights.values()
-            grads = [(w.tensor, w.tensor.grad) for w in weights if w.tensor.grad is not None]
-            for parameter in [p for p, grad in grads if grad.data_ptr() == place]:
-                self._note_clipping([parameter])
         if not torch.is_grad_enabled():
             return
         for node in [t.grad_fn for t in results if t.grad_fn is not None]:
@@ -194,7 +172,7 @@ class Watch(TorchFunctionMode):
         for leaf in leaves:
             self._weight(leaf)
         if leaves:
-            data = [t for t in given if not t.requires_grad and not is_constant(t)]
+            data = [t for t in given if not t.requires_grad and t.unique().numel() > 1]
             for tensor in data[: MAX_INPUTS - len(self.step.inputs)]:
                 self.step.places.append(tensor.untyped_storage().data_ptr())
                 self.step.inputs.append(tensor)
@@ -206,11 +184,14 @@ class Watch(TorchFunctionMode):
         if (is_loss or name in _ELEMENTWISE) and name != "cross_entropy" and len(given) > 1:
             self._note_shapes(name, given[0], given[1], is_loss)
 
-    def _note_sign(self, value: Tensor, wanted: int) -> Tensor:
+    def _note_sign(self, value: Tensor, wanted: int) -> None:
         """When backward comes: is it to make this value smaller (1) or larger (-1)?"""
+
+        def note(slope: Tensor) -> None:
+            self.signs.add(wanted * (int((slope > 0).any()) - int((slope < 0).any())))
+
         if value.requires_grad and not value.is_leaf:
-            value.register_hook(lambda gradient: self.signs.add(wanted * sign_of(gradient)))
-        return value
+            value.register_hook(note)
 
     def _note_shapes(self, name: str, a: Tensor, b: Tensor, is_loss: bool) -> None:
         """A column against a row makes a table: meant between two views of one, else a slip."""
@@ -219,10 +200,7 @@ class Watch(TorchFunctionMode):
         is_pair = a.requires_grad != b.requires_grad and not is_weight
         is_slip = a.ndim != b.ndim and a.squeeze().shape == b.squeeze().shape and is_pair
         if size > max(a.numel(), b.numel()) and (is_loss or is_slip):
-            self.broadcasts[f"{name} of {tuple(a.shape)} and {tuple(b.shape)}"] = is_loss
-
-    def _likelihood(self, log_prob: Callable) -> Callable:
-        return lambda *args, **kwargs: self._note_sign(log_prob(*args, **kwargs), -1)
+            self.broadcasts[f"{name} gets shapes {tuple(a.shape)} and {tuple(b.shape)}"] = is_loss
 
     def _enter_module(self, module: nn.Module, _: Any) -> None:
         if self._depth == 0:
@@ -234,8 +212,6 @@ class Watch(TorchFunctionMode):
 
     def _leave_module(self, *_: Any) -> None:
         self._depth -= 1
-
-    # ---- graphs ----
 
     def _mark(self, node: Any) -> Mark:
         mark = node.metadata.get("doctor")
@@ -262,11 +238,7 @@ class Watch(TorchFunctionMode):
             waiting += [earlier for earlier, _ in node.next_functions]
         return weights
 
-    # ---- gradients and updates ----
-
     def _differentiating(self, is_backward: bool, function: Callable) -> Callable:
-        """torch.autograd.backward or grad, with a look before and after."""
-
         def seen(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             reached = self._before_backward(tensors_in([tensors]))
             result = function(tensors, *args, **kwargs)
@@ -276,10 +248,7 @@ class Watch(TorchFunctionMode):
                 made = [(self.weights.get(id(t)), g) for t, g in zip(asked, result, strict=False)]
             for weight, gradient in made:
                 if weight is not None and is_nonzero(gradient):
-                    weight.gradient = gradient.detach().to_dense().clone()
-                    weight.is_fresh, weight.is_stored = True, is_backward
-                    weight.is_mixed = is_backward and weight.is_used
-                    weight.num_gradients += 1
+                    weight.get(gradient, is_backward)
             return result
 
         return seen
@@ -291,11 +260,7 @@ class Watch(TorchFunctionMode):
         self.step.losses += [root.detach().double().mean().item() for root in roots]
         reached = self._walk(roots, is_backward=True)
         for weight in self.weights.values():
-            has_gradient = is_nonzero(weight.tensor.grad)
-            is_lost = weight.is_fresh and weight.is_stored and not has_gradient
-            weight.is_replaced |= is_lost and not (self._has_stepped or self._is_stepping)
-            weight.is_used = has_gradient and (weight.is_used or weight.has_moved)
-            weight.has_moved = False
+            weight.expect_gradient(self._has_stepped or self._is_stepping)
         self._has_stepped = False
         return reached
 
@@ -304,17 +269,13 @@ class Watch(TorchFunctionMode):
         self._is_stepping = self._has_stepped = True
         held = held_by(optimizer)
         first = id(held[0]) if held else 0
+        self.step.num_updates[first] += 1
         self.step.rates[first] = max(float(g.get("lr", 0)) for g in optimizer.param_groups)
         if not any(optimizer is other for other in self.optimizers[first]):
             self.optimizers[first].append(optimizer)
-        for weight in [self._weight(tensor) for tensor in held if tensor.requires_grad]:
-            gradient = weight.tensor.grad
-            if is_nonzero(gradient):
-                weight.num_lost += weight.is_replaced and is_parallel(gradient, weight.gradient)
-            else:
-                weight.num_lost += weight.is_fresh and weight.is_stored
-            weight.num_held += 1
-            weight.is_fresh = weight.is_replaced = False
+        for tensor in held:
+            if tensor.requires_grad:
+                self._weight(tensor).expect_update()
 
     def _after_step(self, *_: Any) -> None:
         self._settle()
@@ -323,28 +284,17 @@ class Watch(TorchFunctionMode):
     def _clipping(self, clip: Callable) -> Callable:
         def seen(parameters: Any, *args: Any, **kwargs: Any) -> Any:
             given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-            self._note_clipping(given)
+            self._settle()
+            fresh = [self._weight(t).is_fresh and is_nonzero(t.grad) for t in given]
+            self.clippings[tuple(map(id, given))].append(any(fresh))
             return clip(given, *args, **kwargs)
 
         return seen
 
-    def _note_clipping(self, tensors: list[Tensor]) -> None:
-        self._settle()
-        fresh = [self._weight(t).is_fresh and is_nonzero(t.grad) for t in tensors]
-        self.clippings[tuple(map(id, tensors))].append(any(fresh))
-
     def _settle(self) -> None:
         """Note what has moved since the last look."""
         for weight in self.weights.values():
-            value = weight.tensor.detach()
-            if value.shape == weight.value.shape and not torch.equal(value, weight.value):
-                update = value - weight.value
-                self.step.update += square_of(update)
-                if weight.gradient is not None:
-                    self.step.gradient += square_of(weight.gradient)
-                    self.step.along += float((update * weight.gradient.conj()).real.sum())
-                weight.value = value.clone()
-                weight.num_updates += 1
-                weight.num_mixed += weight.is_mixed
-                weight.has_moved = self._has_stepped = True
-                weight.is_fresh = weight.is_mixed = False
+            update = weight.settle()
+            if update is not None:
+                self._has_stepped = True
+                self.step.add(update, weight.gradient)

@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnn_tutorial.doctor.findings import user_error
-
 Call = Callable[[nn.Module, Tensor, Tensor], object]  # module, x, lengths -> scores
 
 
@@ -104,7 +102,7 @@ def _by_name(values: dict[str, tuple], time_major: bool) -> Iterator[tuple[str, 
 
         def call(module: nn.Module, x: Tensor, n: Tensor, flip: bool = is_transposed) -> object:
             steps = x.shape[0] if time_major else x.shape[1]
-            valid = torch.arange(steps, device=x.device) < n.to(x.device)[:, None]  # (N, T)
+            valid = torch.arange(steps) < n[:, None]  # (N, T)
             valid = valid.T if flip else valid
             return module(x, **{name: make(valid, n) for name, (_, make) in values.items()})
 
@@ -135,11 +133,6 @@ def scores_of(result: object, num_rows: int) -> Tensor:
         seen = f"scores of shape {tuple(result.shape)} for {num_rows} rows"
         raise WrongShape(seen, result.ndim > 2 or (result.ndim > 0 and len(result) > num_rows))
     return result
-
-
-def why(error: BaseException) -> str:
-    """An exception in the module's code in one sentence: file, line and what was raised."""
-    return str(user_error(error))
 
 
 def numbers_in(module: nn.Module, error: str) -> list[int]:

@@ -18,34 +18,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from rnn_tutorial.doctor import module_rows, module_scores, module_time, module_weights
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 from rnn_tutorial.doctor.module_call import CannotCall, ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import undisturbed
-from rnn_tutorial.doctor.module_findings import TABLE
+from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
-from rnn_tutorial.doctor.module_rows import (
-    check_axes,
-    check_backward_direction,
-    check_rows_and_padding,
-)
-from rnn_tutorial.doctor.module_scores import check_finiteness, check_range
-from rnn_tutorial.doctor.module_time import check_gradients, check_time_axis
-from rnn_tutorial.doctor.module_training import (
-    check_saturation,
-    check_symmetry,
-    check_training_mode,
-    state_kept,
-)
-from rnn_tutorial.doctor.module_weights import (
-    check_dropout,
-    check_frozen,
-    check_registration,
-    check_sharing,
-    drawn_weights,
-    made_anew,
-    no_parameters,
-    unregistered,
-)
 
 # After these the other checks mean nothing.
 DECISIVE = {
@@ -61,7 +39,6 @@ ADVICE_ON_ERRORS = {
     "torch.zeros(num_layers, x.shape[0], H), or pass none: zeros are the default",
     "must match the size": "if the columns outnumber the longest row: "
     "pad_packed_sequence(..., total_length=x.shape[1]) keeps the width of x",
-    "on the CPU": "pass seq_lengths.cpu() to pack_padded_sequence",
     "out of range": "give the embedding vocab_size + 1 rows, one for padding; or say --padding_id",
     "smaller than num_classes": "give one_hot the padding too, or say --padding_id",
 }
@@ -70,7 +47,7 @@ ADVICE_ON_ERRORS = {
 def check_module(module: nn.Module, vocab_size: int | None = None, **options: Any) -> Report:
     """Find the usual mistakes in a classifier of padded sequences.
 
-    The module is not changed: a copy is examined, in float64 on the CPU where that is possible.
+    The module is not changed: a copy is examined on the CPU, in float64 where that is possible.
     How it is called is found out, see `module_call`, as far as the options do not say it.
 
     Args:
@@ -84,9 +61,9 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
     if not isinstance(module, nn.Module):
         raise ValueError(f"module is of type {type(module).__name__}; allowed is an nn.Module")
     module = getattr(module, "_orig_mod", module)  # of torch.compile
-    findings = [*check_dropout(module), *check_frozen(module)]
+    findings = [*module_weights.check_dropout(module), *module_weights.check_frozen(module)]
     looked_at, not_asked = [f"{sum(1 for _ in module.parameters())} parameters, as they are"], []
-    with undisturbed(module):
+    with undisturbed():
         try:
             probe = Probe(module, vocab_size, **options)
             shortest, longest = probe.lengths.min(), probe.lengths.max()
@@ -98,58 +75,48 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
             ]
             not_asked += [] if probe.is_padded else ["padding: all sequences have one length"]
             for check in CHECKS:
-                found = list(check(probe))
-                findings += found
-                if any(finding.name in DECISIVE for finding in found):
+                new = list(check(probe))
+                findings += new
+                if any(finding.name in DECISIVE for finding in new):
                     break
-                if check is check_symmetry:
+                if check is module_scores.check_symmetry:
                     probe = probe.awakened()
         except CannotCall as error:
-            findings += _not_called(module, str(error))
+            if loose := module_weights.unregistered(module):
+                findings.append(module_weights.loose_weights(loose, "likely"))
+            findings.append(found("cannot-call", str(error), "possible"))
         except ModuleRaised as raised:
             fitting = [advice for text, advice in ADVICE_ON_ERRORS.items() if text in str(raised)]
-            findings.append(TABLE.found("module-raises", str(raised), advice=fitting[-1]))
+            findings.append(found("module-raises", str(raised), advice=fitting[-1]))
         except WrongShape as wrong:
-            confidence = "likely" if wrong.has_more else "certain"
-            findings.append(TABLE.found("wrong-shape", str(wrong), confidence))
+            sure = "likely" if wrong.has_more else "certain"
+            findings.append(found("wrong-shape", str(wrong), sure))
     return Report(rank(findings), looked_at, not_asked)
-
-
-def _not_called(module: nn.Module, tried: str) -> Iterator[Finding]:
-    """What can be said of a module that cannot be called."""
-    if loose := unregistered(module):
-        yield no_parameters(list(loose), "likely")
-    yield TABLE.found("cannot-call", tried, "possible")
 
 
 def _check_padding_idx(probe: Probe) -> Iterator[Finding]:
     """The row of padding_idx is never trained: if it belongs to a token, that token is lost."""
     for name, part in probe.module.named_modules():
         if isinstance(part, nn.Embedding) and (idx := part.padding_idx) in probe.token_ids:
-            yield TABLE.found(
-                "wrong-padding-idx",
-                f"{name} has padding_idx={idx}, a token; the padding is {probe.padding_id}",
-                "likely" if probe.padding_is_told else "possible",
-                idx=idx,
-                padding_id=probe.padding_id,
-            )
+            seen = f"{name} has padding_idx={idx}, a token; the padding is {probe.padding_id}"
+            sure = "likely" if probe.padding_is_told else "possible"
+            yield found("wrong-padding-idx", seen, sure, idx=idx, padding_id=probe.padding_id)
 
 
 @torch.no_grad()
 def _check_repeatability(probe: Probe) -> Iterator[Finding]:
     """The same batch twice, another between: in evaluation mode the scores must be the same."""
-    batch, others = probe.batch(), probe.batch(probe.other_tokens(probe.tokens))
-    first, _, again = (probe.scores(*b).nan_to_num() for b in (batch, others, batch))
-    reseeded = probe.scores(*batch, other_seed=1).nan_to_num()
+    first, again = probe.scores_around_others()
     if not torch.equal(first, again):
-        yield state_kept("", "certain")
-    elif not torch.equal(first, reseeded) and (shapes := drawn_weights(probe)):
-        yield made_anew(f"random weights of shape {shapes[0]} are drawn")
-    elif not torch.equal(first, reseeded):
-        yield TABLE.found(
-            "dropout-in-evaluation",
-            "after module.eval() the scores of one batch still depend on the random state",
-        )
+        seen = "the same batch gets other scores after another batch"
+        yield found("state-kept-between-batches", seen)
+    elif not torch.equal(first, probe.scores(*probe.batch(), other_seed=1).nan_to_num()):
+        if shapes := module_weights.drawn_weights(probe):
+            seen = f"each call of forward draws random weights of shape {shapes[0]}"
+            yield found("unregistered-parameters", seen, advice=module_weights.ANEW)
+        else:
+            seen = "after module.eval() the scores of one batch still depend on the random state"
+            yield found("dropout-in-evaluation", seen)
 
 
 @torch.no_grad()
@@ -157,17 +124,25 @@ def _check_inputs(probe: Probe) -> Iterator[Finding]:
     """The call does not change the batch."""
     probe.scores(*probe.batch())
     if probe.modified:
-        yield TABLE.found(
-            "input-modified",
-            f"{' and '.join(probe.modified)} changed in place by the call",
-            which=probe.modified[0],
-        )
+        seen = f"the call changes {' and '.join(probe.modified)} in place"
+        yield found("input-modified", seen, which=probe.modified[0])
 
 
 # The most basic first.
 CHECKS = (
-    _check_padding_idx, check_axes, check_registration, _check_repeatability, _check_inputs,
-    check_finiteness, check_sharing, check_saturation, check_symmetry, check_range,
-    check_rows_and_padding, check_backward_direction, check_training_mode, check_time_axis,
-    check_gradients,
-)  # fmt: skip
+    _check_padding_idx,
+    module_rows.check_axes,
+    module_weights.check_registration,
+    _check_repeatability,
+    _check_inputs,
+    module_scores.check_finiteness,
+    module_weights.check_sharing,
+    module_scores.check_saturation,
+    module_scores.check_symmetry,
+    module_scores.check_range,
+    module_rows.check_rows_and_padding,
+    module_rows.check_backward_direction,
+    module_scores.check_training_mode,
+    module_time.check_time_axis,
+    module_time.check_gradients,
+)

@@ -70,12 +70,11 @@ class Roundings(TorchDispatchMode):
 
 
 @contextmanager
-def undisturbed(module: nn.Module) -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """The random numbers that the caller draws next are the same after this as without it."""
-    devices = {t.device for t in (*module.parameters(), *module.buffers()) if t.is_cuda}
     others = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(devices), torch.enable_grad():
+        with torch.random.fork_rng(()), torch.enable_grad():
             yield
     finally:
         random.setstate(others[0])
@@ -118,14 +117,6 @@ def _is_copyable(value: Any, memo: dict[int, Any]) -> bool:
     except Exception:
         return False
     return True
-
-
-def padding_id_of(module: nn.Module, vocab_size: int) -> int:
-    """What most likely is in the padding, by the embedding of the tokens."""
-    embedding = token_embedding(module, vocab_size)
-    if embedding is None or embedding.num_embeddings > vocab_size:
-        return vocab_size
-    return embedding.padding_idx or 0
 
 
 def token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:

@@ -14,12 +14,12 @@ wrong-shape: a classifier gives each sequence, also a single one, a row of score
     function that returns (N, C); a network that is meant to label each step cannot be checked here
 input-modified: whatever uses the batch again, a second epoch or a metric, gets other data
   compute a new tensor: {which} = {which} - 1, not {which} -= 1; sort(), not sort_()
-unregistered-parameters: no optimizer knows them, so they keep the values that they have
+unregistered-parameters: no optimizer knows these weights, so they keep the values that they have
   {advice}
-  explains: gradient-cut, gradient-wrong, dropout-in-evaluation
-frozen-parameters: they keep the values that they have: only the rest of the network can learn
+  explains: gradient-cut, gradient-wrong, backward-raises, dropout-in-evaluation
+frozen-parameters: these weights keep the values that they have; only the others can learn
   requires_grad_(True); freeze by name what was trained before, and nothing else
-layer-shared: these layers have the same weights, so there is only one to learn
+layer-shared: these layers have the same weights, so the network has fewer than it seems
   nn.ModuleList(make_layer() for _ in range(3)), or num_layers=3; leave it if it is meant
 symmetric-weights: units with equal weights compute the same and learn the same: they count as one
   random first weights: nn.init.zeros_ and constant_ are for biases and for the last layer only
@@ -46,9 +46,9 @@ softmax-over-batch: sequences compete with each other, and a batch of one is alw
   softmax over classes is dim=-1; and cross_entropy wants none at all
 relu-on-scores: a class at 0 gets no gradient, and two classes at 0 cannot be told apart
   no activation after the last linear map
-sigmoid-output: right for binary_cross_entropy; with cross_entropy {floor}
+sigmoid-output: this is right for binary_cross_entropy; with cross_entropy {floor}
   to choose one of many classes, return the last linear map's scores
-bounded-scores: as after tanh or a normalisation; with cross_entropy {floor}
+bounded-scores: scores after tanh or a normalisation are too close; with cross_entropy {floor}
   return the last linear map's scores; a cosine needs a scale, such as scores / 0.07
 [README.md#2-digits-are-names-the-embedding]
 wrong-padding-idx: the embedding of token {idx} gets no gradient and never changes
@@ -132,3 +132,4 @@ saturated-at-start: there tanh and sigmoid are flat: hardly any gradient gets th
 steps-forgotten: the code is right, but the state forgets, or is saturated, to the last digit
   an orthogonal recurrent matrix, smaller weights, a smaller learning rate, GRU or LSTM
 """)
+found = TABLE.found

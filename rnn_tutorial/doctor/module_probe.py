@@ -1,18 +1,19 @@
 """A classifier as a black box: a private copy of any module, called on sequences made for it.
 
-Shapes: N batch, T time, F features, C classes. Inside, batches are always ids, (N, T).
+Shapes: N batch, T time, F features, C classes.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from rnn_tutorial.doctor.findings import user_error
+from rnn_tutorial.doctor.module_batches import LENGTHS, Batches
 from rnn_tutorial.doctor.module_call import (
     Call,
     CannotCall,
@@ -21,26 +22,21 @@ from rnn_tutorial.doctor.module_call import (
     numbers_in,
     scores_of,
     ways_to_call,
-    why,
     widths_in,
 )
 from rnn_tutorial.doctor.module_copy import (
     NoDropout,
     Roundings,
     copied,
-    padding_id_of,
     seed_all,
     token_embedding,
     weights_like,
 )
 
-CPU = torch.device("cpu")
-LENGTHS = (3, 7, 1, 5, 7, 2, 6, 4, 5)  # unsorted, a single token, two full rows; N differs from T
-EXTRA_COLUMNS = 3  # of padding
 MADE_TOKENS = 12  # different vectors that sequences of real-valued features are made of
 
 
-class Probe:
+class Probe(Batches):
     """A private copy of a module in evaluation mode, and a batch of random sequences for it.
 
     The copy computes on the CPU in float64 if it can: then "equal" is sharp. Use it inside
@@ -60,15 +56,11 @@ class Probe:
         seed: of the random tokens and of everything random in the module.
 
     Attributes:
-        original: the module itself, never called.
-        module: the copy.
+        original, module: the module itself, never called, and the copy.
         way: how it is called, in words.
-        tokens: random tokens, none of them padding, int64, (N, T).
-        lengths: int64, (N,).
         is_padded: False if all sequences have one length.
         knows_padding: True if forward is told, or can know, where the padding begins.
         padding_is_told: True if the padding's id was given, so that it is no token.
-        token_ids: the ids that are tokens.
         rounding: how exact the scores are, relative to the largest.
         tolerance: a difference in scores below this part of the largest score is rounding.
 
@@ -94,18 +86,24 @@ class Probe:
             if value is not None and value < (name == "num_features"):
                 raise ValueError(f"{name} {value} is too small")
         self._table: Tensor | None = None
+        self.padding_is_told = padding_id is not None or num_features is not None
         if num_features is not None:
-            generator, vocab_size = torch.Generator().manual_seed(seed), MADE_TOKENS
+            padding_id = vocab_size = MADE_TOKENS
+            generator = torch.Generator().manual_seed(seed)
             vectors = torch.randn(MADE_TOKENS, num_features, generator=generator)
             self._table = torch.cat([vectors, torch.zeros(1, num_features)]).double()
-            padding_id = MADE_TOKENS
-        self.padding_is_told = padding_id is not None
-        self.padding_id = padding_id_of(module, vocab_size) if padding_id is None else padding_id
-        self.token_ids = [i for i in range(vocab_size) if i != self.padding_id]
-        if len(self.token_ids) < 2:
+        if padding_id is None:
+            embedding = token_embedding(module, vocab_size)
+            has_row = embedding is None or embedding.num_embeddings > vocab_size
+            padding_id = vocab_size if has_row else embedding.padding_idx or 0
+        token_ids = [i for i in range(vocab_size) if i != padding_id]
+        if len(token_ids) < 2 <= vocab_size and not self.padding_is_told:
+            token_ids = [0, 1]  # one of them stands in the padding too: the lengths tell them
+        if len(token_ids) < 2:
             raise ValueError(f"vocab_size {vocab_size} leaves no two tokens besides the padding")
         self.is_padded = lengths is not False
-        self._draw(LENGTHS if self.is_padded else (max(LENGTHS),) * len(LENGTHS), seed)
+        sizes = LENGTHS if self.is_padded else (max(LENGTHS),) * len(LENGTHS)
+        super().__init__(token_ids, padding_id, sizes, seed)
         self.original, self._with_dropout, self.dtype = module, True, torch.float32
         self._set_precision(set())
         self.time_major, self._seed, self._vocab_size = time_major, seed, vocab_size
@@ -113,57 +111,42 @@ class Probe:
         ways = ways_to_call(module, time_major, lengths, padding_is_known)
         self._settle(module, [("call", True, call)] if call else list(ways))
 
-    def _draw(self, lengths: Sequence[int], seed: int) -> None:
-        """Draw tokens for rows of these lengths."""
-        self.lengths = torch.tensor(lengths)
-        drawn = torch.randint(
-            len(self.token_ids),
-            (len(lengths), max(lengths)),
-            generator=torch.Generator().manual_seed(seed),
-        )
-        drawn[:, 0] = torch.arange(len(drawn)) % len(self.token_ids)  # rows differ, and
-        drawn[self.lengths.argmax(), -1] = len(self.token_ids) - 1  # the largest id occurs
-        self.tokens = torch.tensor(self.token_ids)[drawn]
-
     def _settle(self, module: nn.Module, ways: list[tuple[str, bool, Call]]) -> None:
-        """Find out how the module is called, and copy it to where it computes most exactly."""
+        """Find out how the module is called, and in which numbers it computes most exactly."""
         tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
-        given = (tensors[0].device, tensors[0].dtype) if tensors else (CPU, torch.float32)
-        places = [
-            (device, dtype, lengths_device)
-            for device, dtype in dict.fromkeys([(CPU, torch.float64), (CPU, given[1]), given])
-            for lengths_device in dict.fromkeys((CPU, device))  # packing needs the CPU
-        ]
+        self._dtypes = list(dict.fromkeys([torch.float64, *(t.dtype for t in tensors[:1])]))
         usual = [self.batch()]
         tried = {}
         for way in ways:
-            tried[way] = self._tries(module, way, places, usual)
+            tried[way] = self._tries(module, way, usual)
             if tried[way][0] == 0:
                 return
         fitting = [way for way in ways if tried[way][0] == 1]
         if not fitting:  # only for some batches?
-            rare = list(self._rare_batches(module, " ".join(e for _, e in tried.values())))
-            fitting = [way for way in ways if self._tries(module, way, places, rare)[0] < 2]
-        if not fitting and not self.is_padded and self._finds_width(module, ways, places, tried):
+            sizes = numbers_in(module, " ".join(error for _, error in tried.values()))
+            rare = list(self.rare_batches(sizes))
+            fitting = [way for way in ways if self._tries(module, way, rare)[0] < 2]
+        if not fitting and not self.is_padded and self._finds_width(module, ways, tried):
             return
         if not fitting:
             said = "; ".join(f"{way[0]} raised {error}" for way, (_, error) in tried.items())
             raise CannotCall(said or "forward needs other arguments than x, lengths and masks")
-        self._tries(module, fitting[0], places, usual)  # where it computes, or else says why not
+        self._tries(module, fitting[0], usual)  # computes, or else says why not
 
     def _tries(
-        self, module: nn.Module, way: tuple[str, bool, Call], places: list, batches: list
+        self, module: nn.Module, way: tuple[str, bool, Call], batches: list
     ) -> tuple[int, str]:
-        """Copy the module to the first place where it scores one of the batches.
+        """Copy the module in the most exact numbers with which it scores one of the batches.
 
         Returns:
             0 if it does, 1 if it answers with something else, 2 if it raises; and its last error.
         """
         self.way, self.knows_padding, self._call = way
         error = ""
-        for self.device, self.dtype, self._lengths_device in places:
+        for dtype in self._dtypes:
+            self.dtype = dtype
             try:
-                self.module = copied(module).to(self.device, self.dtype).eval()
+                self.module = copied(module).to("cpu", dtype).eval()
             except NotImplementedError as raised:  # of tensors without data
                 return 2, str(raised)
             for batch in batches:
@@ -179,82 +162,43 @@ class Probe:
         return 2, error
 
     def _set_precision(self, rounded_to: set[torch.dtype]) -> None:
-        digits = (torch.finfo(dtype).eps for dtype in (self.dtype, *rounded_to))
-        self.rounding = max(digits)
+        self.rounding = max(torch.finfo(dtype).eps for dtype in (self.dtype, *rounded_to))
         self.tolerance = self.rounding**0.5  # half of the digits
 
-    def _finds_width(self, module: nn.Module, ways: list, places: list, tried: dict) -> bool:
+    def _finds_width(self, module: nn.Module, ways: list, tried: dict) -> bool:
         """Whether there is one number of steps that the module insists on; the batch gets it."""
         given = self.tokens.shape[1]
         for width in widths_in(module, " ".join(error for _, error in tried.values()), given):
-            self._draw((width,) * (len(LENGTHS) + (width == len(LENGTHS))), self._seed)
-            if any(self._tries(module, way, places, [self.batch()])[0] == 0 for way in ways):
+            self.draw((width,) * (len(LENGTHS) + (width == len(LENGTHS))), self._seed)
+            if any(self._tries(module, way, [self.batch()])[0] == 0 for way in ways):
                 return True
         return False
 
-    def _rare_batches(self, module: nn.Module, error: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches that suit picky modules: sorted, of full rows, of one row, of other sizes."""
-        x, lengths = self.batch()
-        order = lengths.argsort(descending=True)
-        yield x[order], lengths[order]
-        yield self.full_batch()
-        yield self.row(int(lengths.argmax()))
-        for size in numbers_in(module, error):
-            rows = torch.arange(size) % len(x)
-            yield x[rows], lengths[rows]
-
-    def batch(
-        self, tokens: Tensor | None = None, extra: int = 0, filler: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The batch, padded: ids, (N, T + extra), and lengths, (N,).
-
-        Args:
-            tokens: other tokens, (N, T).
-            extra: columns of padding beyond the longest row.
-            filler: what is in the padding instead of padding_id.
-        """
-        filler = self.padding_id if filler is None else filler
-        x = nn.functional.pad(self.tokens if tokens is None else tokens, (0, extra), value=filler)
-        x[torch.arange(x.shape[1]) >= self.lengths[:, None]] = filler
-        return x, self.lengths
-
-    def full_batch(self, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The batch with every row of the greatest length, so that there is no padding in it."""
-        x = self.tokens if tokens is None else tokens
-        return x, torch.full_like(self.lengths, x.shape[1])
-
-    def row(self, index: int) -> tuple[Tensor, Tensor]:
-        """One row alone, as a batch of one without padding."""
-        return self.tokens[index, None, : self.lengths[index]], self.lengths[index, None]
-
-    def other_tokens(self, tokens: Tensor) -> Tensor:
-        """Each token replaced by the next one of the vocabulary."""
-        ids = torch.tensor(self.token_ids)
-        return ids[(torch.searchsorted(ids, tokens.contiguous()) + 1) % len(ids)]
-
     def embedding(self) -> nn.Embedding | None:
-        """The embedding of the tokens, if the copy has one."""
         return token_embedding(self.module, self._vocab_size)
 
+    def _copy(self) -> Probe:
+        other = copy.copy(self)
+        other.module = copied(self.module)
+        return other
+
+    @torch.no_grad()
     def refreshed(self, seed: int = 0, noise: float = 0.0) -> Probe:
         """The same with the first weights of another seed, and perhaps noise on every parameter.
 
         What is wrong for any weights is wrong in the code; the rest is what training did.
         """
-        other = copy.copy(self)
-        other.module = copied(self.module)
+        other, made = self._copy(), set()
         torch.manual_seed(seed)
-        made = set()
         for part in other.module.modules():
             for name in ("reset_parameters", "_reset_parameters"):
                 if hasattr(part, name):
                     getattr(part, name)()
                     made |= {id(p) for p in part.parameters(recurse=False)}
-        with torch.no_grad():
-            for parameter in other.module.parameters():
-                if id(parameter) not in made and parameter.ndim > 1:
-                    parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
-                parameter.add_(torch.randn_like(parameter), alpha=noise)
+        for parameter in other.module.parameters():
+            if id(parameter) not in made and parameter.ndim > 1:
+                parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
+            parameter.add_(torch.randn_like(parameter), alpha=noise)
         return other
 
     def training(self, with_dropout: bool = False) -> Probe:
@@ -262,8 +206,8 @@ class Probe:
 
         Spectral norms stay as they are: each call in training mode would change them.
         """
-        other = copy.copy(self)
-        other.module = copied(self.module).train()
+        other = self._copy()
+        other.module.train()
         other._with_dropout = with_dropout
         for part in other.module.modules():
             if isinstance(part, (nn.RNNBase, nn.MultiheadAttention)) and not with_dropout:
@@ -272,42 +216,37 @@ class Probe:
                 part.eval()
         return other
 
+    @torch.no_grad()
     def awakened(self) -> Probe:
         """The same with a little noise on parameters that are 0, which hide what is behind them."""
-        other = copy.copy(self)
-        other.module = copied(self.module)
+        other = self._copy()
         torch.manual_seed(0)
-        with torch.no_grad():
-            for parameter in other.module.parameters():
-                if not parameter.any():
-                    parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        for parameter in [p for p in other.module.parameters() if not p.any()]:
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
         return other
 
     def trained(self, num_updates: int = 3) -> Probe:
         """The same after some updates of its parameters towards random scores."""
-        other = copy.copy(self)
-        other.module = copied(self.module)
+        other = self._copy()
+        parameters = [p for p in other.module.parameters() if p.requires_grad]
         for _ in range(num_updates):
             scores = other.scores(*other.batch())
             loss = ((scores - weights_like(scores)) ** 2).mean()
-            parameters = [p for p in other.module.parameters() if p.requires_grad]
-            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+            slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
             with torch.no_grad():
-                for parameter, gradient in zip(parameters, found, strict=True):
-                    if gradient is not None:
-                        parameter.sub_(gradient.to_dense(), alpha=0.1)
+                for parameter, slope in zip(parameters, slopes, strict=True):
+                    if slope is not None:
+                        parameter.sub_(slope.to_dense(), alpha=0.1)
         return other
 
     def scores(
         self, x: Tensor, lengths: Tensor, other_seed: int = 0, watch: list | None = None
     ) -> Tensor:
-        """The module's scores, (N, C), with their graph for gradients.
+        """The module's scores of ids (N, T) with lengths (N,): (N, C), with their graph.
 
         Sets `modified`, the names of the arguments that the module changed in place.
 
         Args:
-            x: ids, (N, T).
-            lengths: (N,).
             other_seed: for other random numbers.
             watch: gets the vectors that the module is given, to differentiate with respect to.
 
@@ -317,38 +256,37 @@ class Probe:
         """
         given = x.T if self.time_major else x
         if self._table is None:
-            given = given.clone().to(self.device)
+            given = given.clone()
         else:
-            given = self._table[given].to(self.device, self.dtype)
+            given = self._table[given].to(self.dtype)
             if watch is not None:
                 watch.append(given.requires_grad_())
                 given = given.clone()
-        given_lengths = lengths.clone().to(self._lengths_device)
+        given_lengths = lengths.clone()
         before = [given.detach().clone(), given_lengths.clone()]
         seed_all(self._seed + other_seed)
         default_dtype = torch.get_default_dtype()
-        torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in the module's forward
+        torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in forward
         try:
-            with (
-                warnings.catch_warnings(),
-                torch.backends.cudnn.flags(enabled=False),
-                nullcontext() if self._with_dropout else NoDropout(),
-            ):
+            with warnings.catch_warnings(), nullcontext() if self._with_dropout else NoDropout():
                 warnings.simplefilter("ignore")
                 result = self._call(self.module, given, given_lengths)
         except Exception as error:
-            raise ModuleRaised(
-                f"{why(error)}; on {len(x)} rows of lengths {lengths.tolist()} padded to "
-                f"{x.shape[1]} columns"
-            ) from error
+            batch = f"{len(x)} rows of lengths {lengths.tolist()} padded to {x.shape[1]} columns"
+            raise ModuleRaised(f"{user_error(error)}; on {batch}") from error
         finally:
             torch.set_default_dtype(default_dtype)
         arguments = zip(("x", "seq_lengths"), before, (given, given_lengths), strict=True)
         self.modified = [name for name, old, new in arguments if not torch.equal(old, new)]
         return scores_of(result, len(x))
 
+    def scores_around_others(self) -> tuple[Tensor, Tensor]:
+        """The scores of one batch before and after those of another one; 0 in place of NaN."""
+        batch, others = self.batch(), self.batch(self.other_tokens(self.tokens))
+        first, _, again = (self.scores(*b).nan_to_num() for b in (batch, others, batch))
+        return first, again
+
     def weighted_sum(self, x: Tensor, lengths: Tensor, watch: list | None = None) -> Tensor:
-        """A scalar that every score of the batch moves; see `scores`."""
         scores = self.scores(x, lengths, watch=watch)
         return (scores * weights_like(scores)).sum()
 

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.module_batches import EXTRA_COLUMNS
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import hooked
-from rnn_tutorial.doctor.module_findings import TABLE
-from rnn_tutorial.doctor.module_probe import EXTRA_COLUMNS, Probe
+from rnn_tutorial.doctor.module_findings import found
+from rnn_tutorial.doctor.module_probe import Probe
 
 OF_PADDING = {"last-step-of-padding", "padding-leak", "padding-counted"}
 
@@ -55,11 +56,7 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
             if not seen:
                 raise
     if seen:
-        yield _swapped(seen[0], "certain")
-
-
-def _swapped(seen: str, confidence: str) -> Finding:
-    return TABLE.found("batch-first-swapped", seen, confidence)
+        yield found("batch-first-swapped", seen[0])
 
 
 def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:
@@ -96,11 +93,8 @@ def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:
             cause = replace(cause, advice=condition, confidence="likely")
         yield cause
     elif differs_by_id and not probe.padding_is_told:
-        yield TABLE.found(
-            "padding-known-by-id",
-            "scores are right with the padding id in the padding and change with any other there",
-            "possible",
-        )
+        seen = "scores are right with the padding id in the padding and change with any other there"
+        yield found("padding-known-by-id", seen, "possible")
 
 
 def _find_order(probe: Probe, batch: Tensor, alone: Tensor) -> Iterator[Finding]:
@@ -113,10 +107,8 @@ def _find_order(probe: Probe, batch: Tensor, alone: Tensor) -> Iterator[Finding]
             return
         source.append(row if row in free else free[0])
     if source != sorted(source):
-        yield TABLE.found(
-            "order-not-restored",
-            f"row 0 of the scores belongs to row {source[0]} of the batch: the order is {source}",
-        )
+        seen = f"the rows of the scores belong to rows {source} of the batch"
+        yield found("order-not-restored", seen)
 
 
 @torch.no_grad()
@@ -135,7 +127,7 @@ def _find_lengths(probe: Probe, batch: Tensor) -> Iterator[Finding]:
             return
         used.append(length if length in fitting else fitting[0])
     if used != given and sorted(used) == sorted(given):
-        yield TABLE.found("lengths-misordered", f"lengths {given} are used as {used}")
+        yield found("lengths-misordered", f"lengths {given} are used as {used}")
 
 
 @torch.no_grad()
@@ -146,39 +138,31 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
     for row in range(size):
         tokens = probe.tokens.clone()
         tokens[row] = probe.other_tokens(tokens[row])
-        influence[row] = probe.are_touched(batch, probe.scores(*probe.batch(tokens))).cpu()
+        influence[row] = probe.are_touched(batch, probe.scores(*probe.batch(tokens)))
     others = influence & ~torch.eye(size, dtype=torch.bool)
     if not others.any():
         return
     seen = f"{int(others.any(dim=1).sum())} of {size} rows change the scores of other rows"
-    for part in probe.module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
-            yield TABLE.found(
-                "batch-statistics", f"{seen}; {type(part).__name__} keeps no running statistics"
-            )
-    if joined := next((k for k in range(2, 9) if torch.equal(influence, _reshaped(size, k))), 0):
-        yield TABLE.found(
-            "state-reshaped",
-            f"row i's scores come from rows {joined}·i to {joined}·i + {joined - 1} (modulo N)",
-            joined=joined,
-        )
-    if torch.equal(others, torch.ones_like(others).triu(1)):
-        yield _swapped(f"{seen}: each row those after it, as time steps do", "likely")
-    yield TABLE.found("rows-mixed", seen)
-
-
-def _reshaped(size: int, joined: int) -> Tensor:
-    """Which row moves which, bool, (N, N), if (joined, N, H) is cut into rows by view."""
+    norms = nn.modules.batchnorm._BatchNorm
+    if any(isinstance(p, norms) and p.running_mean is None for p in probe.module.modules()):
+        yield found("batch-statistics", f"{seen}; batch normalisation keeps no running statistics")
     rows = torch.arange(size)
-    influence = torch.zeros(size, size, dtype=torch.bool)
-    for k in range(joined):
-        influence[(rows * joined + k) % size, rows] = True
-    return influence
+    for joined in range(2, 9):  # is (joined, N, H) cut into rows by view?
+        reshaped = torch.zeros(size, size, dtype=torch.bool)
+        for k in range(joined):
+            reshaped[(rows * joined + k) % size, rows] = True
+        if torch.equal(influence, reshaped):
+            where = f"row i's scores come from rows {joined}·i to {joined}·i + {joined - 1}"
+            yield found("state-reshaped", f"{where} (modulo N)", joined=joined)
+    if torch.equal(others, torch.ones_like(others).triu(1)):
+        seen = f"{seen}: each row those after it, as time steps do"
+        yield found("batch-first-swapped", seen, "likely")
+    yield found("rows-mixed", seen)
 
 
 def _find_last_step(probe: Probe, is_right: Tensor) -> Iterator[Finding]:
     """Where is a recurrent network read in the padding of short rows?"""
-    is_full, is_right = probe.lengths == probe.lengths.max(), is_right.cpu()
+    is_full = probe.lengths == probe.lengths.max()
     for _, reaches, of_state, is_packed in _recurrent_gradients(probe):
         steps = reaches.any(dim=2)  # (N, T)
         place = ""
@@ -187,11 +171,11 @@ def _find_last_step(probe: Probe, is_right: Tensor) -> Iterator[Finding]:
         elif steps.any() and not steps[:, :-1].any():
             place = f"of the network's {steps.shape[1]} steps only the last column is read"
         if place:
-            yield TABLE.found(
+            full, short = (int((is_right & rows).sum()) for rows in (is_full, ~is_full))
+            yield found(
                 "last-step-of-padding",
-                f"{place}; {int((is_right & is_full).sum())} of {int(is_full.sum())} rows of full "
-                f"length score as they do alone, and {int((is_right & ~is_full).sum())} of "
-                f"{int((~is_full).sum())} shorter ones",
+                f"{place}; {full} of {int(is_full.sum())} rows of full length score as they do "
+                f"alone, and {short} of {int((~is_full).sum())} shorter ones",
             )
 
 
@@ -199,17 +183,13 @@ def _find_padding(is_right: Tensor, differs_by_id: bool, differs_wider: bool) ->
     """Mistakes without a clear mark: what the scores depend on, they should not."""
     seen = f"{int((~is_right).sum())} of {len(is_right)} rows score differently than alone"
     if differs_by_id:
-        yield TABLE.found("padding-leak", f"{seen}; another id in the padding changes the scores")
+        yield found("padding-leak", f"{seen}; another id in the padding changes the scores")
     elif differs_wider:
-        yield TABLE.found(
-            "padding-counted",
-            f"{seen}; more columns of padding change the scores, the ids in them do not",
-        )
+        seen += "; more columns of padding change the scores, the ids in them do not"
+        yield found("padding-counted", seen)
     else:
-        yield TABLE.found(
-            "batch-of-one-differs",
-            seen if not is_right.all() else "rows in another order get other scores",
-        )
+        seen = "rows in another order get other scores" if is_right.all() else seen
+        yield found("batch-of-one-differs", seen)
 
 
 def _recurrent_gradients(probe: Probe) -> Iterator[tuple[nn.RNNBase, Tensor, bool, bool]]:
@@ -244,7 +224,7 @@ def _recurrent_gradients(probe: Probe) -> Iterator[tuple[nn.RNNBase, Tensor, boo
             gradient = gradient.transpose(0, 1)
         of_state = bool(of_final.any())
         if gradient.shape[0] == len(probe.lengths) and (gradient.any() or of_state):
-            yield part, gradient.cpu() != 0, of_state, is_packed
+            yield part, gradient != 0, of_state, is_packed
 
 
 def check_backward_direction(probe: Probe) -> Iterator[Finding]:
@@ -256,8 +236,6 @@ def check_backward_direction(probe: Probe) -> Iterator[Finding]:
         rows, times = steps[probe.lengths > 1].nonzero(as_tuple=True)
         last = probe.lengths[probe.lengths > 1][rows] - 1
         if len(rows) and ((times == last) | (times == steps.shape[1] - 1)).all():
-            yield TABLE.found(
-                "bidirectional-last-step",
-                "of the backward direction's output only the last step is used",
-            )
+            seen = "of the backward direction's output only the last step is used"
+            yield found("bidirectional-last-step", seen)
             return

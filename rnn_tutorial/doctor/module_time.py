@@ -5,6 +5,7 @@ Part of `module_checks`. Shapes: N batch, T time, C classes.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -13,13 +14,12 @@ from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_copy import weights_like
-from rnn_tutorial.doctor.module_findings import TABLE
+from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
 FD_STEP = 1e-5  # of central differences in float64: their error is about FD_STEP²
 FAR_SIZES = (-1.0, 1.0, -30.0, 30.0)  # so far a parameter is moved to see whether it is used
 FD_TENSORS = 32  # at most so many parameters are compared with finite differences
-MARKED_TOKENS = 8  # tokens tried for a gradient at one step
 
 
 def check_time_axis(probe: Probe) -> Iterator[Finding]:
@@ -28,28 +28,18 @@ def check_time_axis(probe: Probe) -> Iterator[Finding]:
     ignored = _ignored_steps(probe)
     if not ignored:
         if steps > 1 and _is_order_ignored(probe):
-            yield TABLE.found(
-                "order-ignored", "every sequence scores the same read backwards", "likely"
-            )
+            yield found("order-ignored", "every sequence scores the same read backwards", "likely")
         return
     others = (probe.refreshed(0), probe.refreshed(1, noise=0.5))
     by_code = sorted(set(ignored).intersection(*map(_ignored_steps, others)))
-    seen = f"of {steps} steps, counted from 0, the tokens of {by_code} change no score"
+    seen = f"of {steps} steps, counted from 0, the tokens of {by_code or ignored} change no score"
     if not by_code:
-        yield TABLE.found(
-            "steps-forgotten",
-            f"of {steps} steps, counted from 0, the tokens of {ignored} change no score with these "
-            "weights; with fresh weights they do",
-            "likely",
-        )
-    elif len(by_code) == steps:
-        yield TABLE.found("input-ignored", seen)
-    elif by_code == list(range(steps - 1)):
-        yield TABLE.found("only-last-step", seen)
-    elif by_code == list(range(1, steps)):
-        yield TABLE.found("only-first-step", seen)
-    else:
-        yield TABLE.found("steps-ignored", seen)
+        seen += " with these weights; with fresh weights they do"
+        yield found("steps-forgotten", seen, "likely")
+        return
+    every = tuple(range(steps))
+    names = {every: "input-ignored", every[:-1]: "only-last-step", every[1:]: "only-first-step"}
+    yield found(names.get(tuple(by_code), "steps-ignored"), seen)
 
 
 @torch.no_grad()
@@ -79,23 +69,19 @@ def check_gradients(probe: Probe) -> Iterator[Finding]:
     if not parameters:
         return
     try:
-        found = _gradients(probe.weighted_sum(*probe.batch()), list(parameters.values()))
-        gradients = dict(zip(parameters, found, strict=True))
+        made = _gradients(probe.weighted_sum(*probe.batch()), list(parameters.values()))
+        gradients = dict(zip(parameters, made, strict=True))
         reached = _steps_with_gradient(probe)
     except RuntimeError as error:
-        yield TABLE.found("backward-raises", str(error).strip().split("\n")[0])
+        yield found("backward-raises", str(error).strip().split("\n")[0])
         return
     broken = [n for n, g in gradients.items() if g is not None and not g.isfinite().all()]
     if broken:
-        yield TABLE.found(
-            "non-finite-gradient",
-            f"finite scores, but NaN or infinity in the gradient of {_some(broken)}",
-        )
+        seen = "the scores are finite, but there is NaN or infinity in the gradient of"
+        yield found("non-finite-gradient", f"{seen} {_some(broken)}")
     elif any(reached) and (missing := _steps_cut_off(probe, reached)):
-        yield TABLE.found(
-            "state-detached",
-            f"steps {missing} of {len(reached)}, counted from 0, matter, but get no gradient",
-        )
+        seen = f"steps {missing} of {len(reached)}, counted from 0, matter, but get no gradient"
+        yield found("state-detached", seen)
     else:
         yield from _check_slopes(probe, parameters, gradients)
 
@@ -110,35 +96,26 @@ def _steps_cut_off(probe: Probe, reached: list[bool]) -> list[int]:
 
 
 def _steps_with_gradient(probe: Probe) -> list[bool]:
-    """For each step: does the embedding of a token that occurs only there get a gradient?
-
-    Of a module that takes vectors: do those of the step get one?
-    """
-    watch: list[Tensor] = []
-    weighted = probe.weighted_sum(*probe.full_batch(), watch=watch)
-    if watch:
-        (gradient,) = _gradients(weighted, watch)  # (N, T, F), or time first
-        if gradient is None:
-            return []
-        reached = (gradient != 0).any(-1)
-        return (reached.T if probe.time_major else reached).any(0).tolist()
-    embedding = probe.embedding()
-    if embedding is None or not embedding.weight.requires_grad:
+    """For each step: does the vector of a token get a gradient there? Empty if that is unknown."""
+    vectors: list[Tensor] = []  # that the module is given, or that come out of its embedding
+    (x, lengths), embedding = probe.full_batch(), probe.embedding()
+    with contextlib.ExitStack() as stack:
+        if embedding is not None:
+            hook = embedding.register_forward_hook(lambda *call: vectors.append(call[-1]))
+            stack.callback(hook.remove)
+        weighted = probe.weighted_sum(x, lengths, watch=vectors)
+    if not (vectors and all(vector.requires_grad for vector in vectors)):
         return []
-    ids = [i for i in probe.token_ids if i != embedding.padding_idx]
-    if len(ids) < 2:
+    gradients = _gradients(weighted, vectors)
+    if len(vectors) == x.shape[1]:  # one call for each step
+        return [gradient is not None and bool(gradient.any()) for gradient in gradients]
+    if (
+        len(vectors) > 1
+        or gradients[0] is None
+        or vectors[0].shape[:-1] not in (x.shape, x.T.shape)
+    ):
         return []
-
-    def is_reached(step: int, marked: int) -> bool:
-        others = torch.tensor([i for i in ids if i != marked])
-        x, lengths = probe.full_batch(others[probe.tokens % len(others)])
-        x[:, step] = marked
-        (gradient,) = _gradients(probe.weighted_sum(x, lengths), [embedding.weight])
-        return gradient is not None and bool(gradient[marked].any())
-
-    # Several tokens, because a maximum or a ReLU may block the gradient of one of them.
-    tried, steps = ids[:MARKED_TOKENS], range(probe.tokens.shape[1])
-    return [any(is_reached(step, marked) for marked in tried) for step in steps]
+    return (gradients[0] != 0).any(-1).any(0 if vectors[0].shape[:-1] == x.shape else 1).tolist()
 
 
 def _check_slopes(
@@ -172,15 +149,12 @@ def _check_slopes(
             ):
                 (wrong if has_gradient else cut).append(name)
     if unused and probe.tokens.shape[1] > 1:  # a single step uses no recurrent weights
-        yield TABLE.found(
-            "unused-parameters", f"{_some(unused)} change no score and get no gradient"
-        )
+        yield found("unused-parameters", f"{_some(unused)} change no score and get no gradient")
     if cut:
-        yield TABLE.found("gradient-cut", f"{_some(cut)} change the scores but get no gradient")
+        yield found("gradient-cut", f"{_some(cut)} change the scores but get no gradient")
     elif wrong:
-        yield TABLE.found(
-            "gradient-wrong", f"the gradient of {_some(wrong)} differs from finite differences"
-        )
+        seen = f"the gradient of {_some(wrong)} differs from finite differences"
+        yield found("gradient-wrong", seen)
 
 
 def _scores_moved(probe: Probe, parameter: nn.Parameter, direction: Tensor, size: float) -> Tensor:
@@ -209,8 +183,8 @@ def _gradients(weighted: Tensor, parameters: Sequence[nn.Parameter]) -> list[Ten
     """The gradients of a scalar as dense tensors; None where there is none."""
     if not weighted.requires_grad:
         return [None] * len(parameters)
-    found = torch.autograd.grad(weighted, parameters, allow_unused=True)
-    return [g.to_dense() if g is not None and g.is_sparse else g for g in found]
+    made = torch.autograd.grad(weighted, parameters, allow_unused=True)
+    return [g.to_dense() if g is not None and g.is_sparse else g for g in made]
 
 
 def _some(names: list[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, Evidence
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.run_findings import TABLE
+from rnn_tutorial.doctor.run_findings import found
 from rnn_tutorial.doctor.states import SATURATED
 
 AT_CHANCE = 0.95  # of the loss of guessing
@@ -31,115 +31,114 @@ STILL_LEARNING = 0.05  # of the highest learning rate; later in a schedule a los
 MANY_SATURATED = 0.9  # share of the states; recipes that learn end with 0.3 to 0.85
 MANY_IDLE = 0.5  # share of the units
 FAR = 10  # steps; over fewer, length alone cannot make a gradient vanish
-VANISHED, EXPLODED = 1e-3, 1e3  # gradient at an early state, relative to the last
+VANISHED, EXPLODED = 1e-3, 1e3  # gradient at an early step, relative to the last
 
 
 def find_divergence(e: Evidence) -> Iterator[Finding]:
     if e.metrics[-1].get("loss", 0) is None:
         norms = e.of("grad_norm")
-        last = f"; the last logged gradient norm is {norms[-1]:.3g}" if norms else ""
-        yield TABLE.found(
-            "not-finite-loss",
-            f"the loss or its gradient is NaN or infinite at step {e.steps:,}{last}",
-            rate=lower_rate(e),
-        )
+        seen = f"the loss or its gradient is NaN or infinite at step {e.steps:,}"
+        seen += f"; the last logged gradient norm is {norms[-1]:.3g}" if norms else ""
+        yield found("not-finite-loss", seen, rate=lower_rate(e))
 
 
 def find_settings(e: Evidence) -> Iterator[Finding]:
     """What the configuration alone says of a run that did not learn."""
     if not e.is_stuck:
         return
-    c, outcome = e.config, _outcome(e)
-    directions = 1 + c["bidirectional"]
-    if min(c["hidden_dim"] * directions, c["embed_dim"] + 1) <= FEW_UNITS < len(e.label_shares):
-        yield TABLE.found(
-            "network-too-small",
-            f"--hidden_dim {c['hidden_dim']} --embed_dim {c['embed_dim']} for "
-            f"{len(e.label_shares)} classes, {outcome}",
-            "likely" if c["hidden_dim"] * directions <= FEW_UNITS else "possible",
-        )
-    if c["dropout"] >= MUCH_DROPOUT:
-        seen = f"--dropout {c['dropout']:g} leaves {1 - c['dropout']:.0%} of the values, {outcome}"
-        yield TABLE.found("too-much-dropout", seen, "likely")
+    c, num_classes = e.config, len(e.label_shares)
+    hidden_dim, longest = c["hidden_dim"] * (1 + c["bidirectional"]), c["max_seq_len"]
     # Decoupled decay is scaled by the learning rate; one that is too high is another finding.
     scale = min(c["lr"], USUAL_RATE["adamw"]) if c["optimizer"] == "adamw" else 1.0
-    decay = c["weight_decay"] * scale
-    if decay >= MUCH_DECAY:
-        of_updates = f"{c['optimizer']}, --lr {c['lr']:g} --weight_decay {c['weight_decay']:g}"
-        is_flat = e.final_loss > AT_CHANCE * e.chance_loss
-        yield TABLE.found(
+    decay, is_flat = c["weight_decay"] * scale, e.final_loss > AT_CHANCE * e.chance_loss
+    bias = c["forget_bias"] if c["cell"] == "lstm" else 0.0
+    rows = [  # name, is it found, is it likely, what is seen
+        (
+            "network-too-small",
+            min(hidden_dim, c["embed_dim"] + 1) <= FEW_UNITS < num_classes,
+            hidden_dim <= FEW_UNITS,
+            f"--hidden_dim {c['hidden_dim']} --embed_dim {c['embed_dim']}, {num_classes} classes",
+        ),
+        (
+            "too-much-dropout",
+            c["dropout"] >= MUCH_DROPOUT,
+            True,
+            f"--dropout {c['dropout']:g} leaves {1 - c['dropout']:.0%} of the values",
+        ),
+        (
             "too-much-weight-decay",
-            f"{of_updates}, {outcome}",
-            "likely" if is_flat or decay >= 10 * MUCH_DECAY else "possible",
-        )
-    if c["embed_noise"] >= MUCH_NOISE:
-        seen = f"--embed_noise {c['embed_noise']:g}; embeddings begin with a size of 1, {outcome}"
-        yield TABLE.found("too-much-noise", seen, "likely")
-    if 0 < c["bptt_steps"] < c["max_seq_len"]:
-        yield TABLE.found(
+            decay >= MUCH_DECAY,
+            is_flat or decay >= 10 * MUCH_DECAY,
+            f"{c['optimizer']}, --lr {c['lr']:g} --weight_decay {c['weight_decay']:g}",
+        ),
+        (
+            "too-much-noise",
+            c["embed_noise"] >= MUCH_NOISE,
+            True,
+            f"--embed_noise {c['embed_noise']:g}; embeddings begin with a size of 1",
+        ),
+        (
             "truncated-too-short",
-            f"--bptt_steps {c['bptt_steps']} for sequences of up to {c['max_seq_len']}, {outcome}",
-            "likely" if 2 * c["bptt_steps"] <= c["max_seq_len"] else "possible",
-        )
-    if c["cell"] == "lstm" and abs(c["forget_bias"]) >= SHUT:
-        seen = f"--forget_bias {c['forget_bias']:g}: forget gates of"
-        is_shut = c["forget_bias"] < 0
-        seen = f"{seen} {'0' if is_shut else '1'} from the start, {outcome}"
-        yield TABLE.found("shut-gates", seen, "likely" if is_shut else "possible")
-    if c["batch_size"] * c["accumulate_steps"] <= FEW_ROWS:
-        seen = f"--batch_size {c['batch_size']}, --lr {c['lr']:g}, {outcome}"
-        yield TABLE.found("batch-too-small", seen, "likely")
+            0 < c["bptt_steps"] < longest,
+            2 * c["bptt_steps"] <= longest,
+            f"--bptt_steps {c['bptt_steps']} for sequences of up to {longest}",
+        ),
+        (
+            "shut-gates",
+            abs(bias) >= SHUT,
+            bias < 0,
+            f"--forget_bias {bias:g}: forget gates begin at {int(bias > 0)}",
+        ),
+        (
+            "batch-too-small",
+            c["batch_size"] * c["accumulate_steps"] <= FEW_ROWS,
+            True,
+            f"--batch_size {c['batch_size']}, --lr {c['lr']:g}",
+        ),
+    ]
+    short = " --min_seq_len 1" if c["min_seq_len"] > 1 and _has_rule(e) else ""
+    for name, is_found, is_likely, seen in rows:
+        if is_found:
+            sure = "likely" if is_likely else "possible"
+            yield found(name, f"{seen}, {_outcome(e)}", sure, short=short)
 
 
 def find_schedule(e: Evidence) -> Iterator[Finding]:
     """Where the learning rate was when, and whether the run ended too early."""
-    c = e.config
+    c, outcome = e.config, _outcome(e)
     is_judged = e.steps >= ENOUGH_STEPS and e.accuracies and not e.has_learned
     if is_judged and 2 * c["warmup_step"] >= e.steps:
-        yield TABLE.found(
-            "warmup-too-long",
-            f"--warmup_step {c['warmup_step']:,} of {e.steps:,} updates made; the learning rate "
-            f"came to {max(e.of('current_lr'), default=0):.2g} of {c['lr']:g}",
-            "likely",
-            warmup=max(1, min(e.steps, c["total_steps"]) // 10),
-        )
-    patience, outcome = c["early_stopping_patience"], _outcome(e)
-    best = max(e.accuracies, default=0.0)
+        seen = f"--warmup_step {c['warmup_step']:,} of {e.steps:,} updates made; the learning rate"
+        seen += f" came to {max(e.of('current_lr'), default=0):.2g} of {c['lr']:g}"
+        warmup = max(1, min(e.steps, c["total_steps"]) // 10)
+        yield found("warmup-too-long", seen, "likely", warmup=warmup)
+    patience, best = c["early_stopping_patience"], max(e.accuracies, default=0.0)
     since_best = len(e.accuracies) - 1 - e.accuracies.index(best) if e.accuracies else 0
     if 0 < patience <= since_best and e.steps < c["total_steps"] and not e.has_learned:
-        yield TABLE.found(
-            "stopped-too-early",
-            f"--early_stopping_patience {patience} ended the run after {e.steps:,} of "
-            f"{c['total_steps']:,} updates, {outcome}",
-            "likely",
-        )
+        seen = f"--early_stopping_patience {patience} ended the run after {e.steps:,} of "
+        seen += f"{c['total_steps']:,} updates, {outcome}"
+        yield found("stopped-too-early", seen, "likely")
     low = [m["step"] for m in e.metrics if m.get("current_lr", c["lr"]) < FALLEN * c["lr"]]
     low = [step for step in low if step > c["warmup_step"]]
-    slower = {
-        "step": f"--lr_step_every {max(1, c['total_steps'] // 3)}",
-        "plateau": f"--plateau_patience {10 * c['plateau_patience']}",
-    }
     if e.is_stuck and low and 2 * low[0] < e.steps:
-        yield TABLE.found(
-            "learning-rate-falls-too-early",
-            f"--scheduler {c['scheduler']}: below {FALLEN:.0%} of --lr {c['lr']:g} since update "
-            f"{low[0]:,} of {e.steps:,}, {outcome}",
-            "likely" if 4 * low[0] < e.steps else "possible",
-            schedule=slower.get(c["scheduler"], "--scheduler constant"),
-        )
+        seen = f"--scheduler {c['scheduler']}: below {FALLEN:.0%} of --lr {c['lr']:g} since update "
+        seen += f"{low[0]:,} of {e.steps:,}, {outcome}"
+        slower = {
+            "step": f"--lr_step_every {max(1, c['total_steps'] // 3)}",
+            "plateau": f"--plateau_patience {10 * c['plateau_patience']}",
+        }
+        schedule = slower.get(c["scheduler"], "--scheduler constant")
+        sure = "likely" if 4 * low[0] < e.steps else "possible"
+        yield found("learning-rate-falls-too-early", seen, sure, schedule=schedule)
     parts, is_over = e.loss_by_part, e.steps >= c["total_steps"]
     fell = parts[-1 - len(parts) // 4] - parts[-1] if parts else 0.0
-    rate = e.metrics[-1].get("current_lr", c["lr"])
     is_unfinished = is_over and e.accuracies and not e.has_learned and e.steps < e.enough_steps
     if (e.is_stuck or is_unfinished) and fell > STILL_FALLING * e.chance_loss:
-        yield TABLE.found(
-            "too-few-steps",
-            f"over the last fifth of {e.steps:,} updates the loss fell by {fell:.2f}, {outcome}",
-            "likely"
-            if parts[-1] == min(parts) and rate >= STILL_LEARNING * c["lr"]
-            else "possible",
-            steps=4 * e.steps,
-        )
+        seen = f"over the last fifth of {e.steps:,} updates the loss fell by {fell:.2f}, {outcome}"
+        rate = e.metrics[-1].get("current_lr", c["lr"])
+        is_sure = parts[-1] == min(parts) and rate >= STILL_LEARNING * c["lr"]
+        sure = "likely" if is_sure else "possible"
+        yield found("too-few-steps", seen, sure, steps=4 * e.steps)
 
 
 def find_learning_rate(e: Evidence) -> Iterator[Finding]:
@@ -147,11 +146,10 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
     if not e.is_stuck:
         return
     c, outcome, ratios, parts = e.config, _outcome(e), e.of("update_ratio"), e.loss_by_part
+    usual, large = USUAL_RATE[c["optimizer"]], LARGE_RATE[c["optimizer"]]
     rate = c["lr"] / (1 - c["momentum"])  # what an update comes to, if gradients stay the same
     of_rate = f"{c['optimizer']}, --lr {c['lr']:g}"
-    if c["momentum"]:
-        of_rate += f" --momentum {c['momentum']:g}"
-    is_large = rate >= LARGE_RATE[c["optimizer"]]
+    of_rate += f" --momentum {c['momentum']:g}" if c["momentum"] else ""
     first, later = (ratios[0] if ratios else 0.0), statistics.median(ratios[1:] or [0.0])
     signs = []
     if max(parts) > ABOVE_CHANCE * e.chance_loss:
@@ -160,68 +158,64 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
         signs.append(f"the loss rose from {min(parts):.2f} to {max(parts[-3:]):.2f}")
     if later >= FAST_UPDATE:
         signs.append(f"a usual update moves the weights by {later:.1%}")
-    if is_large or (signs and 4 * rate >= LARGE_RATE[c["optimizer"]]):
+    if rate >= large or (signs and 4 * rate >= large):
         is_seen = signs or e.final_loss > AT_CHANCE * e.chance_loss
-        yield TABLE.found(
-            "learning-rate-too-high",
-            ", ".join([of_rate, *signs, outcome]),
-            "likely" if is_large and is_seen else "possible",
-            rate=lower_rate(e),
-            momentum=" --momentum 0.9" if c["momentum"] > 0.95 else "",
-        )
+        sure = "likely" if rate >= large and is_seen else "possible"
+        momentum = " --momentum 0.9" if c["momentum"] > 0.95 else ""
+        seen = ", ".join([of_rate, *signs, outcome])
+        yield found("learning-rate-too-high", seen, sure, rate=lower_rate(e), momentum=momentum)
     is_deep = c["num_layers"] > 1 or c["cell"] == "transformer"
     if is_deep and not c["warmup_step"] and first >= FAST_UPDATE:
-        yield TABLE.found(
+        seen = f"{c['num_layers']} layers, no warmup; update 1 moved the weights by {first:.1%}"
+        yield found(
             "missing-warmup",
-            f"{c['num_layers']} layers, no warmup; update 1 moved the weights by {first:.1%}, "
-            f"{outcome}",
-            "possible" if is_large else "likely",
+            f"{seen}, {outcome}",
+            "possible" if rate >= large else "likely",
             warmup=max(1, c["total_steps"] // 10),
-            rate=_rate_flags(c, min(c["lr"], USUAL_RATE[c["optimizer"]])),
+            rate=_rate_flags(c, min(c["lr"], usual)),
         )
     peak = max(ratios, default=1.0)
     if peak < SLOW_UPDATE or rate <= SMALL_RATE[c["optimizer"]]:
-        seen = f"no logged update moved the weights by more than {peak:.1e} of their size"
-        yield TABLE.found(
-            "learning-rate-too-low",
-            f"{of_rate}; {seen if ratios else ''}, {outcome}",
-            "likely",
-            rate=_rate_flags(c, USUAL_RATE[c["optimizer"]] * (1 - c["momentum"])),
-        )
+        moved = f"; no logged update moved the weights by more than {peak:.1e} of their size"
+        seen = f"{of_rate}{moved if ratios else ''}, {outcome}"
+        flags = _rate_flags(c, usual * (1 - c["momentum"]))
+        yield found("learning-rate-too-low", seen, "likely", rate=flags)
 
 
 def find_bad_states(e: Evidence) -> Iterator[Finding]:
     if not e.is_stuck or not e.states:
         return
     c, outcome = e.config, _outcome(e)
+    is_plain = c["cell"] == "rnn" and c["nonlinearity"] == "tanh"
     if e.states.saturated >= MANY_SATURATED:
         seen = f"{e.states.saturated:.0%} of the hidden states are beyond ±{SATURATED}, {outcome}"
-        yield TABLE.found("saturated-units", seen, "likely")
+        yield found("saturated-units", seen, "likely")
     if e.states.idle >= MANY_IDLE:
         seen = f"{e.states.idle:.0%} of the hidden units have one value at every step, {outcome}"
         flags = "--nonlinearity tanh" if c["nonlinearity"] == "relu" else "--init orthogonal"
-        yield TABLE.found("dead-units", seen, "likely", flags=flags)
-    last = max(e.states.gradient_norms[-1][-1], 1e-30)  # at the last state of the last layer
-    growth = max(max(chain) for chain in e.states.gradient_norms) / last
-    if growth >= EXPLODED:
-        seen = f"the gradient at an early state is {growth:.1e} times the last state's, {outcome}"
-        yield TABLE.found("exploding-gradient", seen, "likely")
-    lowest = e.states.gradient_norms[0]
-    if len(lowest) >= FAR and (reach := lowest[0] / last) < VANISHED:
-        seen = f"the gradient at the first of {len(lowest)} states is {reach:.1e} times that at the"
-        is_plain = c["cell"] == "rnn" and c["nonlinearity"] == "tanh"
+        yield found("dead-units", seen, "likely", flags=flags)
+    norms = e.states.gradient_norms
+    last = max(norms[-1], 1e-30)
+    if (growth := max(norms) / last) >= EXPLODED:
+        seen = f"the gradient at an early step is {growth:.1e} times the last step's, {outcome}"
+        yield found("exploding-gradient", seen, "likely")
+    if len(norms) >= FAR and (reach := norms[0] / last) < VANISHED:
+        seen = f"the gradient at the first of {len(norms)} steps is {reach:.1e} times that at the"
         flags = "--cell gru" if is_plain else "--init orthogonal"
-        yield TABLE.found("vanishing-gradient", f"{seen} last, {outcome}", "likely", flags=flags)
+        yield found("vanishing-gradient", f"{seen} last, {outcome}", "likely", flags=flags)
 
 
 def find_missing_lengths(e: Evidence) -> Iterator[Finding]:
-    shortest, has_rule = e.config["min_seq_len"], e.task is not None and e.task.machine is not None
-    if shortest > 1 and has_rule and (e.failed_to_learn or is_unstable(e)):
-        yield TABLE.found(
-            "missing-short-lengths",
-            f"the shortest training sequence has {shortest} tokens, {_outcome(e)}",
-            "likely" if e.accuracies and e.skill < 1 - AT_CHANCE else "possible",
-        )
+    shortest = e.config["min_seq_len"]
+    if shortest > 1 and _has_rule(e) and (e.failed_to_learn or is_unstable(e)):
+        seen = f"the shortest training sequence has {shortest} tokens, {_outcome(e)}"
+        sure = "likely" if e.accuracies and e.skill < 1 - AT_CHANCE else "possible"
+        yield found("missing-short-lengths", seen, sure)
+
+
+def _has_rule(e: Evidence) -> bool:
+    """True if a rule labels sequences of any length."""
+    return e.task is not None and e.task.machine is not None
 
 
 def is_unstable(e: Evidence) -> bool:

@@ -20,11 +20,11 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from rnn_tutorial.doctor.data_pairs import WIDE_INTERVAL, small_evaluation
+from rnn_tutorial.doctor.data_compare import WIDE_INTERVAL, small_evaluation
 from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence, read_evidence
 from rnn_tutorial.doctor.findings import Finding, Report, describe, rank
 from rnn_tutorial.doctor.run_causes import AT_CHANCE, CAUSES, is_unstable, lower_rate
-from rnn_tutorial.doctor.run_findings import TABLE
+from rnn_tutorial.doctor.run_findings import found
 from rnn_tutorial.runs.terminal import shown
 
 TIGHT = 0.01  # a norm to which gradients are cut in vain; with larger ones many recipes learn
@@ -45,21 +45,18 @@ def find_clipping(e: Evidence) -> Iterator[Finding]:
     threshold, norms = e.config["max_grad_norm"], e.of("grad_norm")
     if not threshold or e.steps < ENOUGH_STEPS:
         return
-    share = sum(norm > threshold for norm in norms) / len(norms)
-    median = statistics.median(norms)
+    share, median = sum(norm > threshold for norm in norms) / len(norms), statistics.median(norms)
     if share >= ALWAYS:
-        yield TABLE.found(
-            "gradient-always-clipped",
-            f"{share:.0%} of the logged gradient norms exceed {threshold:g} (median {median:.2g})",
-            "possible" if e.is_stuck and threshold > TIGHT else "certain",
-            norm=_round(10 * median),
+        seen = (
+            f"{share:.0%} of the logged gradient norms exceed {threshold:g} (median {median:.2g})"
         )
+        sure = "possible" if e.is_stuck and threshold > TIGHT else "certain"
+        yield found("gradient-always-clipped", seen, sure, norm=_round(10 * median))
     if threshold >= NEVER * max(norms) and not e.failed_to_learn:
-        yield TABLE.found(
-            "gradient-never-clipped",
-            f"--max_grad_norm {threshold:g}, and no logged gradient norm exceeds {max(norms):.2g}",
-            norm=_round(max(norms)),
+        seen = (
+            f"--max_grad_norm {threshold:g}, and no logged gradient norm exceeds {max(norms):.2g}"
         )
+        yield found("gradient-never-clipped", seen, norm=_round(max(norms)))
 
 
 def find_mismatch(e: Evidence) -> Iterator[Finding]:
@@ -78,14 +75,10 @@ def find_mismatch(e: Evidence) -> Iterator[Finding]:
     if wrong and is_renamed:
         label, answer = next(iter(wrong.items()))
         seen = f"{sure / total:.0%} of the answers are right if {label!r} is called {answer!r}"
-        yield TABLE.found("evaluation-labels-wrong", f"{seen} and so on", "likely")
-    yield TABLE.found(
-        "overfitting",
-        f"the training loss ends at {e.final_loss:.2g} (guessing: {e.chance_loss:.2g}), and "
-        f"{e.accuracies[-1]:.0%} of the answers in evaluation are right (guessing: "
-        f"{max(e.label_shares):.0%})",
-        "likely",
-    )
+        yield found("evaluation-labels-wrong", f"{seen} and so on", "likely")
+    seen = f"the training loss ends at {e.final_loss:.2g} (guessing: {e.chance_loss:.2g}), and "
+    seen += f"{e.accuracies[-1]:.0%} of the answers in evaluation are right (guessing: "
+    yield found("overfitting", f"{seen}{max(e.label_shares):.0%})", "likely")
 
 
 def find_jumps(e: Evidence) -> Iterator[Finding]:
@@ -95,22 +88,15 @@ def find_jumps(e: Evidence) -> Iterator[Finding]:
     drops = [before - after for before, after in itertools.pairwise(late)]
     num_swings = sum(drop > SWING for drop in drops)
     if num_swings >= 2:
-        yield TABLE.found(
-            "oscillating-loss",
-            f"in the second half of training the accuracy fell {num_swings} times by more than "
-            f"{SWING:.0%} from one evaluation to the next, once by {max(drops):.0%}",
-            "likely",
-            rate=lower_rate(e, 3),
-        )
+        seen = f"in the second half of training the accuracy fell {num_swings} times by more than "
+        seen += f"{SWING:.0%} from one evaluation to the next, once by {max(drops):.0%}"
+        yield found("oscillating-loss", seen, "likely", rate=lower_rate(e, 3))
     losses = e.of("loss")
     jumps = [_jump(losses[i - BEFORE : i], losses[i]) for i in range(BEFORE, len(losses))]
     if num_spikes := sum(jump > SPIKE * e.chance_loss for jump in jumps):
-        yield TABLE.found(
-            "loss-spikes",
-            f"{num_spikes} of {len(losses)} logged losses jump above the {BEFORE} before them, "
-            f"one by {max(jumps):.2f}",
-            "likely",
-        )
+        seen = f"{num_spikes} of {len(losses)} logged losses jump above the {BEFORE} before them, "
+        seen += f"one by {max(jumps):.2f}"
+        yield found("loss-spikes", seen, "likely", rate=lower_rate(e, 3))
 
 
 def find_small_evaluation(e: Evidence) -> Iterator[Finding]:
@@ -123,10 +109,9 @@ def find_small_evaluation(e: Evidence) -> Iterator[Finding]:
 def find_unstable_states(e: Evidence) -> Iterator[Finding]:
     if is_unstable(e):
         shown = ", ".join(f"{margin:.1f} at {n} ({right:.0%})" for n, right, margin in e.margins)
-        yield TABLE.found(
-            "unstable-at-length",
-            f"smallest margin of the right answer (and accuracy) over {LONG_SEQUENCES} sequences: "
-            f"{shown}; trained up to {e.config['max_seq_len']}",
+        seen = f"smallest margin of the right answer (and accuracy) over {LONG_SEQUENCES} sequences"
+        yield found(
+            "unstable-at-length", f"{seen}: {shown}; trained up to {e.config['max_seq_len']}"
         )
 
 
@@ -149,14 +134,14 @@ _NO_CAUSE = {"small-evaluation", "shared-stream", "gradient-never-clipped"}
 def check_run(evidence: Evidence) -> Report:
     """The findings of a run, those of the files that it learned from among them."""
     of_data = [*evidence.files.findings] if evidence.files else []
-    found = rank([*of_data, *(f for check in (*CAUSES, *OTHERS) for f in check(evidence))])
-    if evidence.failed_to_learn and all(finding.name in _NO_CAUSE for finding in found):
+    findings = rank([*of_data, *(f for check in (*CAUSES, *OTHERS) for f in check(evidence))])
+    if evidence.failed_to_learn and all(finding.name in _NO_CAUSE for finding in findings):
         is_chance = evidence.final_loss >= AT_CHANCE * evidence.chance_loss
         seen = f"loss after {evidence.steps:,} updates: {evidence.final_loss:.3f}; guessing: "
         seen += (
             f"{evidence.chance_loss:.3f}; {evidence.accuracies[-1]:.0%} of the answers are right"
         )
-        found.append(TABLE.found("loss-at-chance" if is_chance else "learned-little", seen))
+        findings.append(found("loss-at-chance" if is_chance else "learned-little", seen))
     looked_at = [
         f"settings, and {len(evidence.metrics)} lines of metrics up to update {evidence.steps:,}",
         *(["states and gradients of the last network"] if evidence.model else []),
@@ -172,7 +157,7 @@ def check_run(evidence: Evidence) -> Report:
         not_asked.append("the network: there is no checkpoint")
     if not evidence.asked_length:
         not_asked.append("longer sequences than those of training: --length N")
-    return Report(found, looked_at, not_asked)
+    return Report(findings, looked_at, not_asked)
 
 
 class Watch:

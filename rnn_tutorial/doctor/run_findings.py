@@ -30,11 +30,11 @@ too-few-steps: the training was stopped while it was still getting better
 batch-too-small: an update follows one or two examples and undoes what others taught
   --batch_size 32
   explains: missing-short-lengths, loss-spikes, oscillating-loss, too-few-steps
-truncated-too-short: what an early token does to the answer is cut off from its gradient
-  --bptt_steps 0; or as many steps as the longest sequence has
+truncated-too-short: early tokens get no gradient from the answer
+  --bptt_steps 0{short}; or as many steps as the longest sequence has
   explains: vanishing-gradient, missing-short-lengths
 [README_next.md#five-improvements]
-missing-warmup: Adam's first updates have full size but rest on one batch: a deep network is lost
+missing-warmup: Adam's first updates are large but rest on one batch, which ruins a deep network
   --warmup_step {warmup} {rate}
   explains: learning-rate-too-high, *-units, *-gradient, missing-short-*, too-few-steps
 network-too-small: so few numbers cannot hold what tells the classes apart
@@ -62,18 +62,18 @@ dead-units: a unit that never changes carries no information and gets no gradien
 exploding-gradient: every step back multiplies the gradient: the first steps drown out all others
   --max_grad_norm 1 --init orthogonal; or shorter sequences
   explains: gradient-*, missing-*, saturated-units, learning-rate-too-low, too-few-steps
-gradient-always-clipped: clipping is meant for rare large gradients; it sets the size of all updates
+gradient-always-clipped: clipping is for rare large gradients; here it sets the size of all updates
   --max_grad_norm {norm:g}; or 0
   explains: learning-rate-too-low, missing-short-lengths, too-few-steps
 gradient-never-clipped: no gradient, not even one a hundred times the largest, is changed
   --max_grad_norm {norm:g}; or 0, if you want no clipping
 loss-spikes: single updates throw the network far back
-  --max_grad_norm 1; or a lower --lr
+  {rate} --max_grad_norm 1
 oscillating-loss: the updates are too large to settle: it is chance where training ends
   {rate} --max_grad_norm 1; or a larger --batch_size
   explains: loss-spikes
 [README_next.md#gru-lstm-transformer]
-shut-gates: a forget gate at its end keeps nothing of the state, or all of it
+shut-gates: a forget gate near 0 keeps nothing of the state, and one near 1 keeps all of it
   --forget_bias 1
   explains: vanishing-gradient, missing-short-lengths, too-few-steps, learning-rate-*
 vanishing-gradient: the answer cannot teach the network what to do with the first tokens
@@ -85,7 +85,7 @@ missing-short-lengths: the label of a single token names the state that it leads
   --min_seq_len 1
   explains: too-few-steps
 [README_next.md#your-own-data]
-evaluation-labels-wrong: the evaluation calls the classes by other names than the training
+evaluation-labels-wrong: evaluation names the classes differently from training
   give both files one list of classes, in one order
   explains: overfitting
 overfitting: the training examples are known by heart, and teach nothing about others
@@ -96,3 +96,4 @@ loss-at-chance: nothing was learned, and no other check says why: suspect data a
 learned-little: more than guessing, but far from the task, and no other check says why
   a larger network and more updates (--hidden_dim, --total_steps), then the examples with --data
 """)
+found = TABLE.found

@@ -35,8 +35,8 @@ def make_named(place: str, flag: str) -> Any:
             inspect.signature(made).bind()
         except TypeError as error:
             raise ValueError(
-                f"{flag} {place!r}: {name!r} is called without arguments, but {error}; name a "
-                "function that makes it, such as def make(): return …"
+                f"{flag} {place!r}: {name!r} takes arguments ({error}); name a function that makes "
+                "it without any, such as def make(): return …"
             ) from None
         with _as_script(place.rpartition(":")[0]):
             made = made()

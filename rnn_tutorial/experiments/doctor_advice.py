@@ -35,9 +35,7 @@ _SUM = (
     "--max_number 4 --min_seq_len 1 --max_seq_len 3 --hidden_dim 32 --batch_size 32 --lr 0.005 "
     "--total_steps 1200 --eval_every 300"
 )
-_LONG = (
-    "--max_number 1 --min_seq_len 12 --max_seq_len 12 --hidden_dim 32 --batch_size 32 --lr 0.005"
-)
+_PARITY = "--max_number 1 --hidden_dim 32 --batch_size 32 --eval_every 300"
 FAULTS = {
     "not-finite-loss": RunCase(f"{_SUM} --nonlinearity relu --optimizer sgd --lr 90"),
     "learning-rate-too-high": RunCase(f"{_SUM} --lr 1"),
@@ -45,26 +43,43 @@ FAULTS = {
     "learning-rate-falls-too-early": RunCase(
         f"{_SUM} --scheduler step --lr_step_every 10 --lr_factor 0.1 --min_lr 0"
     ),
-    "warmup-too-long": RunCase(f"{_SUM} --lr 0.001 --warmup_step 1190"),
+    "warmup-too-long": RunCase(f"{_SUM} --lr 0.0007 --scheduler constant --warmup_step 1190"),
     "stopped-too-early": RunCase(f"{_SUM} --early_stopping_patience 1 --eval_every 20 --lr 0.002"),
-    "too-few-steps": RunCase(f"{_SUM} --lr 0.0003 --scheduler constant --total_steps 1000"),
-    "batch-too-small": RunCase(f"{_SUM} --batch_size 1 --lr 0.05 --scheduler constant"),
-    "truncated-too-short": RunCase(f"{_SUM} --max_seq_len 6 --bptt_steps 1"),
+    "too-few-steps": RunCase(
+        f"{_SUM} --lr 0.0005 --scheduler constant --total_steps 1000 --log_every 10"
+    ),
+    "batch-too-small": RunCase(
+        f"{_SUM} --batch_size 1 --lr 0.05 --scheduler constant --log_every 10"
+    ),
+    "truncated-too-short": RunCase(
+        f"{_PARITY} --min_seq_len 4 --max_seq_len 4 --lr 0.005 --total_steps 1200 --bptt_steps 1"
+    ),
     "missing-warmup": RunCase(f"{_SUM} --num_layers 8 --lr 0.01"),
     "network-too-small": RunCase(f"{_SUM} --hidden_dim 1"),
-    "too-much-dropout": RunCase(f"{_SUM} --num_layers 2 --dropout 0.95"),
+    "too-much-dropout": RunCase(f"{_SUM} --num_layers 2 --dropout 0.99"),
     "too-much-weight-decay": RunCase(f"{_SUM} --optimizer adam --weight_decay 0.5"),
     "too-much-noise": RunCase(f"{_SUM} --embed_noise 5"),
-    "shut-gates": RunCase(f"{_LONG} --cell lstm --forget_bias -20 --total_steps 1200"),
-    "saturated-units": RunCase(f"{_SUM} --lr 0.0005", scale=300),
+    "shut-gates": RunCase(f"{_SUM} --min_seq_len 3 --cell lstm --forget_bias -20"),
+    "saturated-units": RunCase(f"{_SUM} --max_seq_len 6", scale=300),
     "dead-units": RunCase(f"{_SUM} --nonlinearity relu --lr 0.001", shift=-10),
-    "exploding-gradient": RunCase(f"{_LONG} --lr 0.0003 --total_steps 1200", scale=8),
-    "vanishing-gradient": RunCase(f"{_LONG} --total_steps 1600"),
+    "exploding-gradient": RunCase(
+        f"{_PARITY} --min_seq_len 1 --max_seq_len 30 --hidden_dim 64 --lr 0.005 --total_steps 2500",
+        scale=8,
+    ),
+    "vanishing-gradient": RunCase(f"{_SUM} --max_seq_len 20 --total_steps 2000"),
     "gradient-always-clipped": RunCase(f"{_SUM} --max_grad_norm 1e-7 --optimizer sgd --lr 0.3"),
-    "missing-short-lengths": RunCase(f"{_SUM} --min_seq_len 3"),
-    "loss-spikes": RunCase(f"{_SUM} --lr 0.05 --scheduler constant --log_every 5"),
-    "oscillating-loss": RunCase(f"{_SUM} --lr 0.02 --scheduler constant --eval_every 20"),
-    "unstable-at-length": RunCase(f"{_SUM} --hidden_dim 64 --total_steps 2000", asked_length=300),
+    "missing-short-lengths": RunCase(f"{_SUM} --min_seq_len 4 --max_seq_len 4"),
+    "loss-spikes": RunCase(
+        "--recipe solved --total_steps 3000 --lr 0.2 --max_grad_norm 0 --weight_decay 0.1 "
+        "--embed_noise 0 --log_every 5"
+    ),
+    "oscillating-loss": RunCase(
+        "--recipe solved --total_steps 3000 --lr 0.03 --scheduler constant --max_grad_norm 0 "
+        "--eval_every 25"
+    ),
+    "unstable-at-length": RunCase(
+        "--recipe solved --total_steps 3000 --weight_decay 0 --embed_noise 0", asked_length=1000
+    ),
 }
 
 

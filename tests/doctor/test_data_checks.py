@@ -111,6 +111,19 @@ def test_an_error_of_the_users_code_is_one_sentence(num_workers):
     assert re.fullmatch(rf"{__file__}:\d+: KeyError: 'row'", message)
 
 
+def test_a_row_of_features_may_have_a_column_of_one_label():
+    rows = [(torch.rand(4, 2), torch.tensor([i % 2])) for i in range(40)]
+    assert names(rows) == names([(x, 4, y) for x, y in rows]) == ["label-type"]
+
+
+def test_data_of_another_form_are_told_as_they_are():
+    x = torch.zeros(8, 5)
+    with pytest.raises(
+        ValueError, match=r"data give \(Tensor of shape \(8, 5\), Tensor .*, int '3'"
+    ):
+        check_data([(x, x, x, 3)])
+
+
 def test_label_files_are_known_by_their_name_or_first_line(tmp_path):
     assert is_label_file(written(tmp_path / "rows.csv", texts(3)))
     assert not is_label_file(tmp_path) and not is_label_file(tmp_path / "nowhere.tsv")
@@ -121,7 +134,7 @@ def test_label_files_are_known_by_their_name_or_first_line(tmp_path):
 
 def test_what_was_looked_at_and_what_not_is_told():
     report = check_data(padded(sums(500, 5, 9)))
-    assert report.looked_at[0] == "500 rows of training" and len(report.looked_at) == 3
+    assert report.looked_at[0] == "500 rows of training" and len(report.looked_at) == 4
     assert report.not_asked == [
         "evaluation against training: no evaluation data were given",
         "the largest token: --vocab_size was not given",
@@ -160,6 +173,10 @@ FORMS = {
     "NaN": (
         "not-finite-data", lambda: [(np.full((5, 2), np.nan), 5, i % 2) for i in range(40)],
     ),
+    "targets that copy": ("leaking-input", _with(lambda x, n, y: (x, x))),
+    "values of pixels": (
+        "inputs-not-normalised", _with(lambda x, n, y: (torch.rand(*x.shape, 3) * 255, n, y)),
+    ),
     "unequal lists": ("mismatched-rows", lambda: DataLoader([*sums(64, 6, 6)], batch_size=16)),
 }  # fmt: skip
 
@@ -181,6 +198,8 @@ def test_wrong_forms(form):
         lambda x, n, y: (x, n, torch.rand(len(y))),
         lambda x, n, y: (x, n, torch.stack([y > k for k in range(4)], 1).float()),
         lambda x, n, y: (torch.rand(*x.shape, 3), n, y),
+        lambda x, n, y: (x, torch.arange(x.shape[1]) < n[:, None], y),  # a mask
+        lambda x, n, y: (x, (torch.arange(x.shape[1]) >= n[:, None]).long(), y),  # its opposite
     ],
 )
 def test_forms_of_other_conventions_are_healthy(change):

@@ -176,6 +176,22 @@ def test_one_batch_of_a_loader_and_a_loader_of_one_batch(num_rows):
     assert list(found(step)) == (["same-batch"] if num_rows > 8 else [])
 
 
+def test_epochs_in_one_order_are_not_one_batch():
+    x, model = torch.randn(64, 6), net()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def epoch():
+        for batch in x.split(16):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(batch.clone()), batch[:, :3].argmax(1))
+            loss.backward()
+            optimizer.step()
+        return loss
+
+    report = check_step(epoch)
+    assert not report.findings and "one batch: a call makes several" in " ".join(report.not_asked)
+
+
 def test_the_mode_after_an_evaluation_counts():
     def make(**options):
         model = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.3), nn.Linear(16, 3))

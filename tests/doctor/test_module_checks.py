@@ -50,6 +50,21 @@ def test_any_vocabulary_will_do(vocab_size):
     assert names(RnnClsNet(vocab_size, 4, 8, 1, vocab_size), vocab_size) == []
 
 
+def test_two_tokens_may_leave_no_id_for_the_padding():
+    class Parity(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.rnn = nn.Embedding(2, 4), nn.GRU(4, 8, batch_first=True)
+            self.fc = nn.Linear(8, 2)
+
+        def forward(self, x, lengths):
+            output, _ = self.rnn(self.embedding(x))
+            return self.fc(output[torch.arange(len(x)), lengths - 1])
+
+    torch.manual_seed(0)
+    assert names(Parity(), 2) == []
+
+
 @pytest.mark.parametrize("scale", [0.1, 5.0])
 @pytest.mark.parametrize("name", HEALTHY_MODULES)
 def test_the_size_of_the_weights_is_no_mistake_of_the_code(name, scale):

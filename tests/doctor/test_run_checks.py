@@ -32,7 +32,7 @@ from rnn_tutorial.settings.recipes import RECIPES
 from rnn_tutorial.tasks import labelled_files
 
 CHANCE = math.log(10)
-SOUND = StateSummary([[1.0] * 5], 0.1, 0.0)
+SOUND = StateSummary([1.0] * 5, 0.1, 0.0)
 
 
 def make(
@@ -77,7 +77,7 @@ def stuck(losses=(2.3,) * 5, accuracies=(0.1,) * 5, **options):
 
 
 def seen(norms=(1.0,) * 30, saturated=0.1, idle=0.0):
-    return StateSummary([list(norms)], saturated, idle)
+    return StateSummary(list(norms), saturated, idle)
 
 
 def fading(factor):

@@ -1,0 +1,156 @@
+"""Evaluation data against training data: the same rows, or other lengths, tokens, classes, labels.
+
+Shapes: N rows, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator
+from difflib import SequenceMatcher
+from itertools import permutations
+
+import numpy as np
+
+from rnn_tutorial.doctor.data_findings import found
+from rnn_tutorial.doctor.data_pairs import bag_of, guess, labels_of, skill_of
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, NUM_ROWS, Rows
+from rnn_tutorial.doctor.findings import Finding
+
+WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
+_LEAKED = 0.1  # evaluation rows seen in training, beyond what chance repeats
+_FOREIGN_LENGTHS = 0.05  # share of evaluation rows of lengths that training does not have
+_FOREIGN = 0.05  # share of evaluation tokens, or of rows of a class, that training does not have
+
+
+def _plain(name: Hashable) -> str:
+    """A class name without case, quotes, punctuation and the like."""
+    text = unicodedata.normalize("NFKC", str(name)).casefold()
+    text = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip(" \t\n\"'`“”‘’.,;:!?()[]")
+    is_whole = re.fullmatch(r"[-+]?\d+(\.0*)?", text)
+    return str(int(float(text))) if is_whole else text or str(name)
+
+
+def check_near_equal(counts: Counter[Hashable]) -> Iterator[Finding]:
+    """Names that differ in case, quotes or spaces, or a rare one that differs in a letter."""
+    names = [name for name in counts if isinstance(name, str)]
+    groups = defaultdict(list)
+    for name in names:
+        groups[_plain(name)].append(name)
+    for plain, group in groups.items():
+        if len(group) > 1:  # letters are classes of their own in handwriting
+            shown = ", ".join(f"{name!r} ({counts[name]:,})" for name in group)
+            yield found("near-equal-classes", shown, "certain" if len(plain) > 1 else "possible")
+    for one, other in permutations(names, 2) if len(names) <= 50 else ():
+        is_slip = counts[one] >= 20 * counts[other] and min(len(one), len(other)) > 4
+        is_slip = is_slip and not re.search(r"\d", one + other)
+        if is_slip and SequenceMatcher(None, one, other).ratio() >= 0.85:
+            shown = f"{other!r} ({counts[other]:,}), {one!r} ({counts[one]:,})"
+            yield found("near-equal-classes", shown, "likely")
+
+
+def small_evaluation(num_samples: int, interval: str) -> Finding:
+    """The finding that an evaluation has too few samples to tell two networks apart."""
+    seen = f"{num_samples:,} evaluation samples: the 95 % interval is {interval}"
+    return found("small-evaluation", seen)
+
+
+def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
+    """Evaluation rows that occur in training, few rows, and rows of other lengths."""
+    times = Counter(t.inputs)
+    by_chance = sum(times[x] > 1 for x in t.inputs) / len(t)
+    shared = sum(x in times for x in e.inputs) / len(e)
+    if len(e) >= MIN_REPEATED and shared - by_chance >= _LEAKED:
+        seen = f"{shared:.0%} of the evaluation samples occur in training"
+        yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
+    half = 0.5 * 1.96 / math.sqrt(len(e))  # normal interval at an accuracy of one half
+    has_classes = "real" not in e.label_kinds  # else there is no accuracy
+    if has_classes and e.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
+        yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %")
+    trained, lengths = ([len(x) for x in table.inputs] for table in (t, e))
+    shortest, longest = min(trained), max(trained)
+    share = sum(not shortest <= n <= longest for n in lengths) / len(e)
+    if share >= _FOREIGN_LENGTHS:
+        seen = f"training has lengths {shortest} to {longest}, evaluation {min(lengths)} to "
+        yield found("length-mismatch", f"{seen}{max(lengths)}: {share:.0%} of its rows lie outside")
+
+
+def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
+    """Evaluation must follow the rule of training: that of equal inputs, or of their tokens."""
+    number = len(t.names)
+    if not (t.has_classes and e.has_classes and 1 < number <= len(t) / 10):
+        return
+    numbers = {name: i for i, name in enumerate(t.names)}
+    y = np.array([numbers.get(label, -1) for label in e.labels])  # (N,)
+    sure = {
+        row: labels.most_common(1)[0][0]
+        for row, labels in labels_of(t.inputs, t.y).items()
+        if max(labels.values()) >= 0.8 * labels.total()
+    }
+    guesses, skill, is_known = np.array([sure.get(row, -1) for row in e.inputs]), 0.8, True
+    if (guesses >= 0).sum() < MIN_REPEATED:
+        bag, is_known = bag_of([*t.inputs, *e.inputs]), False
+        learned = bag[0] < len(t)
+        skill = skill_of((bag[0][learned], bag[1][learned]), np.arange(len(t)), t.y)
+        if not t.has_tokens or skill is None or skill < 0.3:
+            return
+        guesses = guess(bag, np.append(t.y, y), np.arange(len(t) + len(e)) < len(t))[len(t) :]
+    asked = (guesses >= 0) & (y >= 0)
+    if asked.sum() < MIN_REPEATED:
+        return
+    usual = np.bincount(y[asked]).max() / asked.sum()
+    agreed = (guesses == y)[asked].mean()
+    if agreed - usual >= 0.4 * skill * (1 - usual):
+        return
+    table = np.zeros((number, number))
+    np.add.at(table, (guesses[asked], y[asked]), 1)
+    ways = {"with the classes exchanged": table.max(1).sum() / table.sum()}
+    for shift in (1, -1, 2, -2):
+        words = f"with the label {abs(shift)} {'later' if shift > 0 else 'earlier'}"
+        ways[words] = (guesses == np.roll(y, -shift))[asked].mean()
+    best = max(ways, key=ways.get)
+    seen = f"{agreed:.0%} of the evaluation labels are those that training gives"
+    is_explained = ways[best] - usual >= 0.7 * skill * (1 - usual)
+    seen += f"; {best} {ways[best]:.0%} are" if is_explained else ""
+    sure = "certain" if is_explained and is_known else "likely"
+    yield found("evaluation-labels-wrong", seen, sure)
+
+
+def _compare_tokens(t: Rows, e: Rows) -> Iterator[Finding]:
+    """Evaluation tokens that training lacks, beyond those that rare words bring by chance."""
+    if not (t.has_tokens and e.has_tokens):
+        return
+    unknown = [token for token in e.tokens if token not in t.tokens]
+    share = sum(e.tokens[token] for token in unknown) / e.tokens.total()
+    # Good and Turing: what occurs once in training is as frequent as what does not occur there.
+    excess = share - sum(count == 1 for count in t.tokens.values()) / t.tokens.total()
+    if excess >= _FOREIGN:
+        known = {str(token).casefold() for token in t.tokens}
+        in_case = sum(str(token).casefold() in known for token in unknown) > len(unknown) / 2
+        seen = f"{share:.0%} of the evaluation tokens do not occur in training ({unknown[0]!r}, …)"
+        seen += ", but most of them do in another case" * in_case
+        yield found("token-mismatch", seen, "certain" if excess >= 0.3 else "likely")
+
+
+def _compare_classes(t: Rows, e: Rows) -> Iterator[Finding]:
+    """Classes that only one of the two has."""
+    if not (t.has_classes and e.has_classes):
+        return
+    foreign = [name for name in e.names if name not in t.counts]
+    absent = [name for name in t.names if name not in e.counts]
+    if {_plain(name) for name in foreign} & {_plain(name) for name in absent}:
+        yield from check_near_equal(t.counts + e.counts)
+        return
+    share = sum(e.counts[name] for name in foreign) / len(e)
+    lost = sum(t.counts[name] for name in absent) / len(t)
+    if foreign or len(e) * lost >= 10:
+        seen = f"{share:.0%} of the evaluation rows have classes that training lacks {foreign[:3]}"
+        seen += f"; classes of {lost:.0%} of the training rows are not in evaluation {absent[:3]}"
+        sure = "certain" if share >= _FOREIGN or lost >= 0.2 else "likely"
+        yield found("class-mismatch", seen, sure)
+
+
+COMPARISONS = (_compare_tokens, _compare_classes, _compare_rows, _compare_labels)
