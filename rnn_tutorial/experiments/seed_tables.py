@@ -185,12 +185,14 @@ def drift(results: Results) -> str:
 # ---- within sentences ----
 
 
-def median_percent(variant: str, value: Callable[[dict[str, Any]], float]) -> Table:
+def median_percent(
+    variant: str, value: Callable[[dict[str, Any]], float], decimals: int = 0
+) -> Table:
     """The median of what a variant's seeds reach."""
 
     def text(results: Results) -> str:
         runs = results["variants"][variant]["runs"]
-        return f"{statistics.median(map(value, runs)):.0%}".replace("%", " %")
+        return f"{statistics.median(map(value, runs)):.{decimals}%}".replace("%", " %")
 
     return text
 
