@@ -155,6 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_json(flags.json, results)
         if flags.figure:
             draw_growth(results["growth"], list(GROWTH), flags.figure)
+    except BrokenPipeError:  # an OSError, and for run_command to handle
+        raise
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return 0

@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.check:
             return _check(checkpoint, task, model)
         return _prove(checkpoint, task, model, flags)
+    except BrokenPipeError:  # an OSError, and for run_command to handle
+        raise
     except (ValueError, OSError) as error:
         print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
         return 2

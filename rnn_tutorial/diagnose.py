@@ -39,7 +39,7 @@ from rnn_tutorial.experiments.doctor_self_test import all_cases, is_as_expected,
 from rnn_tutorial.runs.folder import write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import code_version, versions
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 # What can be diagnosed, as the user names it, and what each further flag belongs to.
 SUBJECTS = {
@@ -191,4 +191,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

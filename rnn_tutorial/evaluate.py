@@ -96,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show(checkpoint, task, flags)
             if not flags.json:
                 print(f"Picture: {shown(flags.figure)}")
+    except BrokenPipeError:  # an OSError, and for run_command to handle
+        raise
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return 0

@@ -1,7 +1,10 @@
 """The certify command: proving, checking, and what it refuses."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from conftest import REPOSITORY
@@ -47,6 +50,18 @@ def test_proving_writes_a_certificate_that_the_check_confirms(certified, capsys)
         assert certify.main([str(run), "--json"]) == 0
         figures = json.loads(capsys.readouterr().out)
         assert figures["proved"] and figures["abstract_states"] == 7
+
+
+@pytest.mark.parametrize("command", ["certify", "evaluate"])
+def test_a_reader_that_leaves_is_no_error(command, certified):
+    reading, writing = os.pipe()
+    os.close(reading)  # so that the first line, written at once, finds nobody
+    done = subprocess.run(
+        [sys.executable, "-u", "-m", f"rnn_tutorial.{command}", str(certified)],
+        cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_what_is_not_proved_says_so_and_leaves_no_certificate(certified, capsys):
