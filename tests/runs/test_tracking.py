@@ -195,7 +195,7 @@ def test_disabled_starts_nothing(monkeypatch):
 
 def test_importing_the_module_costs_nothing():
     body = "sys.exit(any(name in sys.modules for name in ('swanlab', 'torch', 'requests')))"
-    assert run_script(body).wait() == 0
+    assert run_script(body).wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize("mode", ["offline", "disabled"])
@@ -617,8 +617,11 @@ def test_a_summary_does_not_wait_and_ctrl_c_ends_the_waiting(
     process = start_script("train_cls_rnn.py", *flags, cwd=Path.cwd(), env=environment)
     with process:
         awaited = {"SwanLab: local", "Ask it: python"}  # the end of the summary
-        while awaited:
-            awaited.discard(process.stdout.readline()[:14])
+        for line in process.stdout:
+            awaited.discard(line[:14])
+            if not awaited:
+                break
+        assert not awaited
         assert process.stderr.readline() == "Waiting for SwanLab; Ctrl-C ends the wait\n"
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=10)
@@ -665,7 +668,7 @@ def test_the_parts_of_a_resumed_offline_run_are_one_experiment_once_uploaded(log
         for notice in (first, second):
             command = shlex.split(notice.split("`")[1])
             command[0] = str(Path(sys.executable).with_name(command[0]))
-            subprocess.run(command, check=True, capture_output=True)
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
             cloud.experiment = "abc"
     assert posted_experiments(cloud) == ["abc", "abc"]
     assert posted_points(cloud) == [("loss", step, 1 / (1 + step)) for step in range(4)]
@@ -687,7 +690,7 @@ def test_exit_is_prompt_and_keeps_its_status(fake_swanlab):
 tracking._ORPHAN_SECONDS = 0.1
 start_tracker('local', run_name='x', config={}).log({'a': 1}, 1); sys.exit(3)"""
     begin = time.monotonic()
-    assert run_script(body).wait() == 3
+    assert run_script(body).wait(timeout=60) == 3
     assert time.monotonic() - begin < 5
 
 
@@ -714,5 +717,5 @@ tracking._ORPHAN_SECONDS = 0.1
 start_tracker('local', run_name='x', config={}).log({'a': 1}, 1)
 import pathlib, time
 while not pathlib.Path('alive').exists(): time.sleep(0.02)"""
-    assert run_script(body).wait() == 0
+    assert run_script(body).wait(timeout=60) == 0
     wait_until(lambda: time.time() - Path("alive").stat().st_mtime > 0.5)
