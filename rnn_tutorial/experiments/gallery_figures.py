@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,33 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
+from rnn_tutorial.experiments.gallery import GALLERY
 from rnn_tutorial.experiments.result_figures import runs_of
+
+
+def draw_text(path: Path) -> None:
+    """Bits per character at each place of a piece of text, with the state carried and without."""
+    figures = [run["figures"] for run in runs_of("text", "LSTM")]
+    figure, axes = new_figure(3.4)
+    for start, colour, marker, words in (
+        ("zero", VERMILION, "s", "starts from zeros"),
+        ("carried", BLUE, "o", "state carried into the piece"),
+    ):
+        by_seed = (f[f"bits_by_position_state_{start}"] for f in figures)
+        bits = list(map(statistics.median, zip(*by_seed, strict=True)))
+        # The first places stand alone; later ones are noisy, and averaged over ever more of them.
+        edges = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
+        parts = [(a, b) for a, b in pairwise(edges) if b <= len(bits)]
+        places = [(a + 1 + b) / 2 for a, b in parts]
+        means = [statistics.mean(bits[a:b]) for a, b in parts]
+        axes.plot(places, means, f"{marker}-", color=colour, label=words)
+    axes.set(xscale="log", xlabel="character of the piece", ylabel="bits per character")
+    axes.set_xticks([1, 2, 4, 8, 16, 32, 64, 128, 256], map(str, (2**i for i in range(9))))
+    axes.minorticks_off()
+    axes.set_ylim(0)
+    axes.grid()
+    axes.legend(loc="upper right")
+    save(figure, path)
 
 
 def draw_highlight(path: Path) -> None:
@@ -44,6 +71,28 @@ def draw_highlight(path: Path) -> None:
         axes.grid()
     panels[0].set_ylabel("share labelled right")
     panels[1].legend(loc="lower right")
+    save(figure, path)
+
+
+def draw_addition(path: Path) -> None:
+    """Wrong answers among a million sums: a dot a seed, a row a variant, zero at the left."""
+    variants = {
+        name: runs_of(experiment, name)
+        for experiment in ("addition", "addition_parts")
+        for name in GALLERY[experiment].variants
+    }
+    figure, axes = new_figure(1 + 0.42 * len(variants))
+    for row, runs in enumerate(reversed(variants.values())):
+        wrong = [run["figures"]["wrong"] for run in runs]
+        places = [row + 0.5 * (i / max(1, len(runs) - 1) - 0.5) for i in range(len(runs))]
+        axes.scatter(wrong, places, s=30, color=BLUE, alpha=0.7, linewidths=0)
+        axes.plot([statistics.median(wrong)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set(xlim=(-0.3, 1.3e6), xlabel="wrong of all 1,000,000")
+    axes.set_xticks([0, 1, 100, 10_000, 1_000_000], ["0", "1", "100", "10,000", "1,000,000"])
+    axes.minorticks_off()
+    axes.set_yticks(range(len(variants)), reversed(variants))
+    axes.grid()
     save(figure, path)
 
 

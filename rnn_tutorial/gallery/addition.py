@@ -32,20 +32,14 @@ from rnn_tutorial.gallery.addition_report import add_report_flags, report_answer
 from rnn_tutorial.gallery.beam import map_state
 from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, find_run, load_weights
 from rnn_tutorial.gallery.command import execute, make_parser
-from rnn_tutorial.gallery.pairs import (
-    END,
-    IGNORED,
-    UNITS,
-    Batch,
-    Units,
-    describe_pairs,
-)
+from rnn_tutorial.gallery.pairs import END, IGNORED, UNITS, Batch, Units, describe_pairs
 from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.sums import NUM_SUMS, choose_pairs
 from rnn_tutorial.gallery.translator import Translator, score_answers
 from rnn_tutorial.model.layers import CELLS
+from rnn_tutorial.runs.terminal import say, shown
 from rnn_tutorial.settings.fields import as_flag, setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
@@ -227,6 +221,9 @@ def train(flags: dict[str, Any]) -> int:
     """Train a network, from the beginning or from where a run stands; returns the exit status."""
     config, resume = configure(AdditionConfig, flags, QUICK)
     trained, held_out = choose_pairs(config)
+    if several := (trained + held_out).ambiguous_sources():
+        sources = f"{len(several):,} sources, such as '{shown(several[0])}', have several targets"
+        say(f"{sources}; no more than one answer to each can be right")
     data = describe_pairs(trained, held_out, config.units)
     with GalleryRun("addition", config, data, resume, score=("right", ".2%")) as run:
         translator = make_translator(config, data)

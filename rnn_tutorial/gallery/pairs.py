@@ -53,6 +53,13 @@ class Pairs:
             part = slice(start, start + size)
             yield Pairs(self.sources[part], self.targets[part])
 
+    def ambiguous_sources(self) -> list[str]:
+        """The sources that have more than one target, in their order."""
+        targets: dict[str, set[str]] = {}
+        for source, target in zip(self.sources, self.targets, strict=True):
+            targets.setdefault(source, set()).add(target)
+        return [source for source, different in targets.items() if len(different) > 1]
+
     def fingerprint(self) -> str:
         """SHA-256 over all of them."""
         lines = "\n".join(map("\t".join, zip(self.sources, self.targets, strict=True)))

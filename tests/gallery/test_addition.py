@@ -1,6 +1,7 @@
 """Sequence to sequence: the network, its training, and the command as a user types it."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -213,6 +214,17 @@ def test_words_are_learned(tmp_path, monkeypatch, capsys):
     (tmp_path / "pairs.tsv").write_text("".join(lines[1:]), encoding="utf-8")
     assert main(["evaluate"]) == 2
     assert "'pairs.tsv' has changed" in capsys.readouterr().err
+
+
+def test_sources_with_several_targets_are_said(tmp_path, monkeypatch, capsys):
+    lines = ["ja\tyes", "nein\tno", "ja\tyes", "ja\tyeah", "gut\tgood", "gut\twell", "da\tthere"]
+    (tmp_path / "pairs.tsv").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    flags = ("--pairs_file", "pairs.tsv", "--tracker", "disabled", "--device", "cpu")
+    assert main(["train", *flags, "--total_steps", "2", "--hidden_dim", "4"]) == 0
+    sentence, *_ = capsys.readouterr().out.splitlines()
+    said = re.fullmatch(r"2 sources, such as '(ja|gut)', have several targets; .*", sentence)
+    assert said, sentence
 
 
 # ---- evaluate and ask ----
