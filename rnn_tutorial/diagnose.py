@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -190,5 +190,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report.findings else 0
 
 
-if __name__ == "__main__":
+def command() -> NoReturn:
+    """What `rnn-doctor` runs, and `python -m rnn_tutorial.diagnose`."""
     run_command(main)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,6 +1,8 @@
 """The doctor as a user calls it: on a run, on a module, on data, beside a training, on itself."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -62,6 +64,19 @@ def test_the_command_finds_the_fault_of_a_run(hopeless_run, script_environment):
     lines = done.stdout.splitlines()
     assert lines[0] == "learning-rate-too-low (likely)" and len(lines) == 5
     assert "1,100 updates" in lines[1] and "--lr " in lines[3]
+
+
+def test_the_installed_command_ends_quietly_when_its_reader_leaves(hopeless_run):
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    module, function = re.search('^rnn-doctor = "(.+):(.+)"$', text, re.MULTILINE).groups()
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {module} as m; m.{function}()", str(hopeless_run)],
+        cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("order", [("RUN", "--json"), ("--json", "RUN")])
