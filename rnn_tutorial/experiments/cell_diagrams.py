@@ -64,7 +64,7 @@ def draw_lstm_cell(path: Path) -> None:
 
 
 def draw_gru_cell(path: Path) -> None:
-    """h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}, where n reads r ⊙ (W_hn h_{t−1} + b_hn)."""
+    """h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}, where n reads r ⊙ (U_n h_{t−1} + b'_n)."""
     figure, axes = new_figure(4.2)
     blank(axes, 0, 14, -1.0, 8.4)
     _frame(axes, 1.45, 12.5, 0.75, 8.1)
@@ -77,7 +77,7 @@ def draw_gru_cell(path: Path) -> None:
     arrow(axes, (0.3, digit), (8.6, digit), (8.6, 3.0))
     arrow(axes, (2.7, digit), (2.7, both))
     arrow(axes, (3.6, kept), (3.6, 6.45))
-    box(axes, 3.6, 6.05, "$W_{hn}$", SOFT_ORANGE, 1.5, 0.8)
+    box(axes, 3.6, 6.05, "$U_n$", SOFT_ORANGE, 1.5, 0.8)
     arrow(axes, (3.6, 5.65), (3.6, 4.8 + _RADIUS))
     arrow(axes, (3.6, 3.9), (3.6, 4.8 - _RADIUS))
     arrow(axes, (3.6 + _RADIUS, 4.8), (8.6, 4.8), (8.6, 3.9))

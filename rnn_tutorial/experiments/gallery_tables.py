@@ -117,14 +117,14 @@ def highlight_directions(results: _Results) -> str:
     """A row for each network: the share of held-out characters that are labelled right."""
     kinds = ("keyword", "name", "string", "comment")
     first = results["variants"]["both directions"]["runs"][0]["figures"]
-    guess = ["likeliest class of each character", f"{first['baseline_accuracy']:.1%}", *[""] * 5]
+    guess = ["likeliest class", f"{first['baseline_accuracy']:.1%}", *[""] * 5]
     rows = [guess]
     for name in ("forward only", "both directions"):
         shares = [_median(results, name, f"accuracy_{kind}") for kind in kinds]
         taken = _median(results, name, "confusion_name_keyword")
         all_of_them = spread_of(_values(results, name, "accuracy"), "{:.2%}".format)
         rows.append([name, all_of_them, *(f"{share:.2%}" for share in shares), f"{taken:,.0f}"])
-    header = ["labelled right", "all", *kinds, "characters of names taken for keywords"]
+    header = ["labelled right", "all", *kinds, "names as keywords"]
     return markdown(header, rows)
 
 
@@ -144,8 +144,7 @@ _UNITS = {"sunspots": "", "co2": "ppm", "elnino": "°C", "random_walk": ""}
 def forecast_series(results: _Results) -> str:
     """A row for each series: the errors of the rules and of the network, and its skill."""
     header = [
-        *("series", "persistence", "seasonal naive", "exponential smoothing", "autoregression"),
-        *("LSTM, median [min, max]", "skill", "lowest lower bound"),
+        *("series", "persistence", "seasonal", "smoothing", "AR", "LSTM", "skill", "at least"),
     ]
     rivals = ("persistence", "seasonal_naive", "exponential_smoothing", "autoregression")
     rows = []
@@ -165,8 +164,7 @@ def forecast_series(results: _Results) -> str:
 
 def forecast_ahead(results: _Results) -> str:
     """A row for each series: the errors some steps ahead, reading its own answers."""
-    header = ["series", "steps ahead", "best naive rule", "exponential smoothing"]
-    header += ["autoregression", "LSTM, median [min, max]", "skill"]
+    header = ["series", "steps", "naive", "smoothing", "AR", "LSTM", "skill"]
     rows = []
     for series in _UNITS:
         best = results["variants"][series]["runs"][0]["figures"]["rolling_best_naive"]

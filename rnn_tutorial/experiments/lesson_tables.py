@@ -39,7 +39,7 @@ def _power(value: float) -> str:
         return f"{value:#.2g}".rstrip(".")
     digits, _, exponent = f"{value:.1e}".partition("e")
     raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return f"{digits} × 10{str(int(exponent)).translate(raised)}"
+    return f"{digits}\u00a0×\u00a010{str(int(exponent)).translate(raised)}"  # never broken over lines
 
 
 def transcript(command: str, lines: list[str]) -> str:

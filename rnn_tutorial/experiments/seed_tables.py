@@ -166,7 +166,7 @@ def drift(results: Results) -> str:
         "mod 2, %": lambda seed: 100 * seed["modulo_2"][-1],
         "mod 5, %": lambda seed: 100 * seed["modulo_5"][-1],
         "wrong steps": lambda seed: seed["wrong_steps"],
-        "1 in 100": lambda seed: seed["farthest"][far],
+        "99th pct.": lambda seed: seed["farthest"][far],
         "error left, %": lambda seed: 100 * seed["error_left"],
     }
     cells = [

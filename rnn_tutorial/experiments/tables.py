@@ -179,6 +179,7 @@ def _lasting(variant: str) -> Callable[[dict[str, Any]], str]:
 
 _SINGLE = "sota_warmup, 1 to 5 digits"
 _BARE = "lengths 2 to 5, neither decay nor noise"
+_SLOW = "lengths 2 to 5, lr 0.001"
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     **GALLERY_TABLES,
     "published": published,
@@ -192,6 +193,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "digits-median-at-10": median_percent(_SINGLE, right_at(10)),
     "digits-median-at-100": median_percent(_SINGLE, right_at(100)),
     "ablation": seeds_table(("to 5", "at 10", "at 100", "at 1,000"), ABLATION),
+    "ablation-slow": count(lambda run: run["accuracy"] > 0.75, _SLOW),
     "ablation-without-decay": _lasting("no weight decay"),
     "ablation-without-noise": _lasting("no noise"),
     "ablation-bare": median_percent(_BARE, lambda run: run["accuracy"], decimals=2),
@@ -223,7 +225,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "processor": _processor_table,
     "machines": machines,
     "machines-details": machine_details,
-    "longer-5": count(lambda run: run["proof"]["proved"], "sum modulo 5"),
     "longer-7": count(lambda run: run["proof"]["proved"], "sum modulo 7"),
     "sampling": sampling,
     "smallest": smallest,
