@@ -34,12 +34,12 @@ def gradients_table(gradients: dict[str, Any]) -> str:
 
 
 def _power(value: float) -> str:
-    """Two digits, as a person writes them: 0.52, 26, 3.1 × 10⁻⁷."""
+    """Two digits, as a person writes them: 0.52, 26, 3.1 × 10⁻⁷ (never broken over lines)."""
     if 0.01 <= value < 100:
         return f"{value:#.2g}".rstrip(".")
     digits, _, exponent = f"{value:.1e}".partition("e")
     raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return f"{digits}\u00a0×\u00a010{str(int(exponent)).translate(raised)}"  # never broken over lines
+    return f"{digits}\u00a0×\u00a010{str(int(exponent)).translate(raised)}"
 
 
 def transcript(command: str, lines: list[str]) -> str:
