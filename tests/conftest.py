@@ -10,7 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy and SciPy read it when imported
 
 import numpy as np
 import pytest
@@ -24,7 +27,6 @@ REPOSITORY = Path(__file__).parent.parent
 
 # Where pytest is started with SIGINT ignored, its children would ignore Ctrl-C, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read once, when SciPy is first imported
 torch.set_num_threads(1)  # small nets are slower with more, far slower on a busy machine
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")
@@ -95,10 +97,32 @@ def run_script(start_script):
 
     def run(script, *arguments, cwd, text="", **options):
         process = start_script(script, *arguments, cwd=cwd, stdin=subprocess.PIPE, **options)
-        stdout, stderr = process.communicate(text, timeout=120)
+        try:
+            stdout, stderr = process.communicate(text, timeout=120)
+        finally:
+            process.kill()
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
     return run
+
+
+def wait_until(condition, process=None, seconds=60):
+    """Wait for a condition; the test fails if it comes too late, or a process ends before it."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if process and (process.poll() is not None or time.monotonic() > deadline):
+            process.kill()
+            raise AssertionError(f"the process said: {process.communicate(timeout=30)}")
+        assert time.monotonic() < deadline, "the condition did not hold in time"
+        time.sleep(0.002)
+
+
+def kill_when(condition, process):
+    """Kill a process, as a power cut would, as soon as a condition holds."""
+    wait_until(condition, process)
+    process.kill()
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
 
 
 def run_here(script, *arguments, cwd, text=""):
@@ -167,7 +191,7 @@ def train_in_two(script_environment):
         finally:
             for process in ranks:
                 process.kill()
-                process.communicate()
+                process.communicate(timeout=30)
 
     return train
 

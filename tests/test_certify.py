@@ -59,6 +59,7 @@ def test_a_reader_that_leaves_is_no_error(command, certified):
     done = subprocess.run(
         [sys.executable, "-u", "-m", f"rnn_tutorial.{command}", str(certified)],
         cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+        timeout=120,
     )  # fmt: skip
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")

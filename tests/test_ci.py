@@ -40,6 +40,7 @@ def run_ci(tmp_path, pythons):
     done = subprocess.run(
         [shutil.which("bash"), REPOSITORY / ".ci/run"],
         env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        timeout=120,
     )  # fmt: skip
     assert not list(tmp_path.glob("tmp.*"))
     return done

@@ -59,6 +59,7 @@ def test_the_command_finds_the_fault_of_a_run(hopeless_run, script_environment):
         env=script_environment,
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()

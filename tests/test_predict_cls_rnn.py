@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import random
+import select
 import shlex
 import shutil
 import signal
@@ -104,6 +105,7 @@ def test_bad_lines_are_reported_by_number_and_the_rest_is_answered(trained_folde
         cwd=trained_folder,
         input=text,
         capture_output=True,
+        timeout=120,
     )
     answers = [line.split(b" -> ")[0] for line in done.stdout.splitlines()]
     assert answers == [b"1 2", b"3 4", b"5 6", b"7 7"]
@@ -136,6 +138,7 @@ def run_closed(flags, cwd, environment, closed="<&-"):
     return subprocess.run(
         ["sh", "-c", f'exec "$@" {closed}', "sh", *command],
         **{"cwd": cwd, "env": environment, "capture_output": True, "text": True},
+        timeout=120,
     )
 
 
@@ -196,6 +199,7 @@ def peak_mebibytes(trained_folder, environment, content):
         input=content,
         capture_output=True,
         check=True,
+        timeout=120,
     )
     assert done.stdout.count(b"\n") == content.count(b"\n")
     return int(done.stderr.splitlines()[-1]) / (2**20 if sys.platform == "darwin" else 2**10)
@@ -243,7 +247,7 @@ def talk(cwd, environment, *typed):
     os.close(theirs)
     screen, typed, prompts = b"", list(typed), 0
     with contextlib.suppress(OSError):  # the other end has closed
-        while read := os.read(ours, 4096):
+        while select.select([ours], [], [], 60)[0] and (read := os.read(ours, 4096)):
             screen += read
             if typed and screen.count(b"> ") - screen.count(b"-> ") > prompts:
                 prompts += 1
@@ -253,7 +257,10 @@ def talk(cwd, environment, *typed):
                 else:
                     os.write(ours, key)
     os.close(ours)
-    return screen.decode(), process.wait(timeout=60)
+    try:
+        return screen.decode(), process.wait(timeout=60)
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize("last", [b"quit\n", b"\x04", signal.SIGINT], ids=["quit", "^D", "^C"])
@@ -366,5 +373,6 @@ def test_a_reader_that_stops_early_is_no_error_of_ours(trained_folder, script_en
         capture_output=True,
         text=True,
         env=script_environment,
+        timeout=120,
     )
     assert done.stdout.startswith("1 2 3 -> ") and "Traceback" not in done.stderr

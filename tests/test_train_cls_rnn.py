@@ -6,11 +6,12 @@ import random
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TRAIN_QUICKLY, make_digit_model, run_here
+from conftest import TRAIN_QUICKLY, kill_when, make_digit_model, run_here, wait_until
 
 import train_cls_rnn
 from rnn_tutorial.data.streams import SeqSumModDataset
@@ -341,17 +342,13 @@ def uninterrupted(tmp_path_factory):
     return folder / "output" / "baseline"
 
 
-def wait_for_step(process, run, step):
-    """Wait until the metrics file of a running process has this step."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        metrics = run / "metrics.jsonl"
-        if metrics.exists():
-            *_, last = [b'{"step": 0}', *metrics.read_bytes().split(b"\n")[:-1]]
-            if json.loads(last)["step"] >= step:
-                return
-        time.sleep(0.002)
-    raise AssertionError(f"step {step} was not reached: {process.communicate()}")
+def has_reached(run, step):
+    """True if the metrics file of a run has this step."""
+    metrics = run / "metrics.jsonl"
+    if not metrics.exists():
+        return False
+    *_, last = [b'{"step": 0}', *metrics.read_bytes().split(b"\n")[:-1]]
+    return json.loads(last)["step"] >= step
 
 
 def assert_same_run(run, uninterrupted, step=1500):
@@ -369,11 +366,9 @@ def test_killed_at_random_steps_and_resumed_gives_the_same_bits(
     flags = [*TRAIN_LONGER, "--num_workers", num_workers]
     for step in sorted(dice.randrange(1, 1000) for _ in range(1 if num_workers else 2)):
         process = start_script("train_cls_rnn.py", *flags, cwd=tmp_path)
-        wait_for_step(process, run, step)
+        wait_until(partial(has_reached, run, step), process)
         time.sleep(dice.random() * 0.05)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        kill_when(lambda: True, process)
         flags = ["--resume", run]
     done = run_here("train_cls_rnn.py", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -389,9 +384,7 @@ def test_the_compiled_engine_killed_and_resumed_gives_the_same_bits(start_script
     assert done.returncode == 0, done.stderr
     run, arguments = tmp_path / "output" / "killed", [*flags, "--run_name", "killed"]
     process = start_script("train_cls_rnn.py", *arguments, cwd=tmp_path)
-    wait_for_step(process, run, 7000)
-    process.kill()
-    process.communicate()
+    kill_when(partial(has_reached, run, 7000), process)
     assert run_here("train_cls_rnn.py", "--resume", run, cwd=tmp_path).returncode == 0
     assert_same_run(run, tmp_path / "output" / "whole", 20_000)
 
@@ -411,7 +404,7 @@ def test_a_signal_saves_says_how_to_resume_and_resumes_to_the_same_bits(
 ):
     run = tmp_path / "output" / "baseline"
     process = start_script("train_cls_rnn.py", *TRAIN_LONGER, "--save_every", 0, cwd=tmp_path)
-    wait_for_step(process, run, 300)
+    wait_until(partial(has_reached, run, 300), process)
     process.send_signal(signum)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (status, "")

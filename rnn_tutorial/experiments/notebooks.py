@@ -39,7 +39,7 @@ _INSTALL = "python -m pip install -r requirements.txt && "
 _NOT_RUN = re.compile(
     r"pytest|swanlab|my_net|experiments|--resume|predict_cls_rnn\.py$", re.MULTILINE
 )
-_SECONDS = 3600  # of one cell
+_SECONDS = 3600  # for one cell
 
 
 def write_notebook(name: str) -> Path:
@@ -110,13 +110,14 @@ def _prose_cell(text: str, folder: str) -> Iterator[Any]:
         yield v4.new_markdown_cell(prose)
 
 
-def execute(notebook: Any, commands: bool = True) -> None:
+def execute(notebook: Any, commands: bool = True, seconds: int = _SECONDS) -> None:
     """Run the cells of a notebook but the first, and keep what they print.
 
     They run in an empty folder with links to the project, so that runs have the names they should.
 
     Args:
         commands: also those that start with "!".
+        seconds: that one cell may take.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed.
@@ -129,7 +130,7 @@ def execute(notebook: Any, commands: bool = True) -> None:
         for path in REPOSITORY.iterdir():
             if path.name not in ("output", "swanlog"):
                 Path(folder, path.name).symlink_to(path)
-        options = {"timeout": _SECONDS, "coalesce_streams": True}  # one bar, not all of its states
+        options = {"timeout": seconds, "coalesce_streams": True}  # one bar, not all of its states
         client = NotebookClient(notebook, resources={"metadata": {"path": folder}}, **options)
         with client.setup_kernel(env={**os.environ, **plain}):
             for index, cell in enumerate(notebook.cells):

@@ -50,7 +50,9 @@ def _serve() -> None:
         training = json.loads(lines.readline())
         sys.path[:] = training["path"]
         threading.Thread(
-            target=_exit_after_training, args=(training["orphan_seconds"],), daemon=True
+            target=_exit_after_training,
+            args=(training["pid"], training["orphan_seconds"]),
+            daemon=True,
         ).start()
         run, reply = _start_run(output, **json.loads(lines.readline()))
         _answer(replies, reply)
@@ -68,10 +70,9 @@ def _answer(replies: io.TextIOBase, reply: dict[str, Any]) -> None:
         print(json.dumps(reply), file=replies)
 
 
-def _exit_after_training(orphan_seconds: float) -> None:
+def _exit_after_training(training_pid: int, orphan_seconds: float) -> None:
     """Wait until the training has ended, leave the run time to close, and end this process."""
-    training = os.getppid()
-    while os.getppid() == training:
+    while os.getppid() == training_pid:
         time.sleep(1)
     time.sleep(orphan_seconds)
     os._exit(1)

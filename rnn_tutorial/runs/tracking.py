@@ -24,6 +24,7 @@ import importlib.util
 import json
 import math
 import operator
+import os
 import queue
 import subprocess
 import sys
@@ -217,7 +218,7 @@ class _Worker:
         ]
         for thread in self._threads:
             thread.start()
-        self.send({"path": sys.path, "orphan_seconds": _ORPHAN_SECONDS})
+        self.send({"path": sys.path, "pid": os.getpid(), "orphan_seconds": _ORPHAN_SECONDS})
 
     def send(self, message: Any) -> None:
         self._outbox.put(json.dumps(message, default=str))

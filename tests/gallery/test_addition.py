@@ -2,15 +2,13 @@
 
 import json
 import re
-import signal
 import subprocess
-import time
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, kill_when
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -172,11 +170,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     flags = ("train", *QUICKLY, "--teacher_forcing", 0.5)
     process = start_command(*flags, cwd=tmp_path)
     folder = tmp_path / "output/gallery/quick"
-    while not list(folder.glob("model_step_*.pt")):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    kill_when(lambda: list(folder.glob("model_step_*.pt")), process)
     assert not (folder / "result.json").exists()
     resumed = run_command("train", "--resume", folder, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

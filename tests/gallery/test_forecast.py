@@ -2,16 +2,14 @@
 
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, kill_when
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -304,12 +302,7 @@ def test_a_killed_run_goes_on_to_the_bit(start, execute, tmp_path):
     execute("train", *flags, "--run_name", "whole", cwd=tmp_path)
     folder = tmp_path / "output" / "gallery"
     process = start("train", *flags, "--run_name", "killed", cwd=tmp_path)
-    while not (folder / "killed" / "model_step_40.pt").exists():
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    kill_when((folder / "killed" / "model_step_40.pt").exists, process)
     said = execute("train", "--resume", folder / "killed", cwd=tmp_path)
     assert re.search(r"resumed at step \d+", said)
     whole, killed = (
@@ -326,7 +319,7 @@ def test_a_training_whose_output_nobody_reads_fails_and_can_be_resumed(start, ex
     process.stdout.close()
     with process.stderr:
         error = process.stderr.read()
-    assert process.wait() == 1 and len(error.splitlines()) == 1
+    assert process.wait(timeout=60) == 1 and len(error.splitlines()) == 1
     assert "go on with: python -m rnn_tutorial.gallery.forecast train --resume 'output" in error
     said = execute("train", "--resume", "output/gallery/my run", cwd=tmp_path)
     assert "evaluate --run 'output/gallery/my run'" in said

@@ -3,16 +3,14 @@
 import html.parser
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, kill_when
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -477,11 +475,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
 ):
     process = start_command("train", *SETTINGS, "--text_dir", source_folder, cwd=tmp_path)
     folder = tmp_path / "output/gallery/highlight"
-    deadline = time.monotonic() + 60
-    while not (folder / "model_step_40.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    kill_when((folder / "model_step_40.pt").exists, process)
     assert not (folder / "result.json").exists()
     done = run_command("train", "--resume", folder, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "") and "resumed at step" in done.stdout

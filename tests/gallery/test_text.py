@@ -4,17 +4,14 @@ import bz2
 import gzip
 import json
 import math
-import os
 import random
-import signal
-import time
 from functools import partial
 from itertools import islice, pairwise
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, kill_when
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -317,12 +314,8 @@ def test_training_killed_and_resumed_gives_the_same_weights(run_command, start_c
     flags = (*flags, "--dropout", 0.1, "--log_every", 500)
     process = start_command("train", *flags, "--run_name", "killed", cwd=tmp_path)
     killed = tmp_path / "output/gallery/killed"
-    deadline = time.monotonic() + 60
-    while not (killed / "model_step_120.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL and not (killed / "result.json").exists()
+    kill_when((killed / "model_step_120.pt").exists, process)
+    assert not (killed / "result.json").exists()
     resumed = run_command("train", "--resume", killed, cwd=tmp_path)
     assert resumed.returncode == 0 and "resumed at step" in resumed.stdout, resumed.stderr
     with pytest.MonkeyPatch.context() as patch:

@@ -176,5 +176,6 @@ assert compiled(21) == 42
             cwd=tmp_path,
             capture_output=True,
             text=True,
+            timeout=120,
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")

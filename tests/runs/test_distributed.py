@@ -1,15 +1,15 @@
 """Two processes train as one: the same weights, one log, resumable by any number of processes."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
-from conftest import REPOSITORY, run_here
+from conftest import REPOSITORY, run_here, wait_until
 
 from rnn_tutorial.data.streams import SeqSumModDataset, add_noise
 from rnn_tutorial.model.classifier import load_model
@@ -116,19 +116,21 @@ def test_a_dead_process_ends_the_job_and_leaves_the_last_checkpoint(start_two, t
     flags = [*FLAGS, "--total_steps", 100_000, "--save_every", 50, "--eval_every", 100_000]
     process = start_two(*flags, cwd=tmp_path)
     run = tmp_path / "output" / "baseline"
-    deadline = time.monotonic() + 60
-    while not list(run.glob("model_step_*.pt")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    listing = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True).stdout
-    workers = [
-        int(pid)
-        for pid, parent in (line.split() for line in listing.splitlines()[1:])
-        if int(parent) == process.pid
-    ]
-    os.kill(max(workers), signal.SIGKILL)
-    _, stderr = process.communicate(timeout=60)
+    try:
+        wait_until(lambda: list(run.glob("model_step_*.pt")), process)
+        listed = subprocess.check_output(["ps", "-eo", "pid,ppid"], text=True, timeout=60)
+        workers = [
+            int(pid)
+            for pid, parent in (line.split() for line in listed.splitlines()[1:])
+            if int(parent) == process.pid
+        ]
+        os.kill(max(workers), signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode != 0
-    assert "--resume output/baseline" in stderr + _
+    assert "--resume output/baseline" in stderr + stdout
     latest = max(run.glob("model_step_*.pt"), key=lambda path: path.stat().st_mtime_ns)
     load_model(load_checkpoint(latest))
 

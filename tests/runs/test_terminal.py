@@ -59,4 +59,4 @@ def test_a_command_whose_reader_leaves_or_that_is_interrupted_ends_without_a_tra
     ) as process:  # fmt: skip
         process.stdout.read(1 if status == 1 else 0)
         process.stdout.close()
-        assert process.wait() == status and process.stderr.read() == ""
+        assert process.wait(timeout=60) == status and process.stderr.read() == ""

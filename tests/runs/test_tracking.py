@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import wait_until
 
 from rnn_tutorial.runs import tracking
 from rnn_tutorial.runs.tracking import Tracker, start_tracker
@@ -93,13 +94,6 @@ def track(choice="local", steps=range(3), **run):
         tracker.log({"loss": 1 / (1 + step)}, step)
     tracker.finish()
     return mode, tracker.notice
-
-
-def wait_until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not hold in time"
-        time.sleep(0.02)
 
 
 def run_script(body, **popen):
@@ -697,13 +691,15 @@ start_tracker('local', run_name='x', config={}).log({'a': 1}, 1); sys.exit(3)"""
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_training_that_is_killed_leaves_a_closed_run(end):
     body = """t = start_tracker('local', run_name='x', config={}); t.log({'loss': 0.5}, 7)
-import time; time.sleep(0.3); print('ready', flush=True); time.sleep(1000)"""
+import time; time.sleep(0.3); print('ready', flush=True)
+while True: time.sleep(0.1)"""
     process = run_script(
         body, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
     with process:
         process.stdout.readline()
         os.killpg(process.pid, end)
+        process.wait(timeout=20)
     assert process.returncode == -end
     wait_until(lambda: [*Path("swanlog").glob("run-*/console/error.log")])
     (record,) = Path("swanlog").glob("run-*/logs/1/1000.log")
@@ -716,6 +712,21 @@ def test_a_worker_that_hangs_does_not_outlive_its_training_for_long(fake_swanlab
 tracking._ORPHAN_SECONDS = 0.1
 start_tracker('local', run_name='x', config={}).log({'a': 1}, 1)
 import pathlib, time
-while not pathlib.Path('alive').exists(): time.sleep(0.02)"""
+for _ in range(1000):
+    if not pathlib.Path('alive').exists(): time.sleep(0.02)"""
     assert run_script(body).wait(timeout=60) == 0
     wait_until(lambda: time.time() - Path("alive").stat().st_mtime > 0.5)
+
+
+def test_a_worker_whose_training_died_before_it_looked_ends_too(fake_swanlab):
+    fake_swanlab(init="time.sleep(1000)")
+    with subprocess.Popen(
+        [sys.executable, tracking._WORKER_SCRIPT], stdin=subprocess.PIPE, text=True
+    ) as worker:
+        nobody = 2**22 + 1  # no process of this number is the parent
+        print(json.dumps({"path": sys.path, "pid": nobody, "orphan_seconds": 0}), file=worker.stdin)
+        worker.stdin.flush()
+        try:
+            assert worker.wait(timeout=30) == 1
+        finally:
+            worker.kill()

@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import signal
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import run_here
+from conftest import kill_when, run_here
 
 import train_cls_rnn
 from rnn_tutorial import certify, evaluate
@@ -90,10 +88,7 @@ def test_a_killed_run_that_stops_when_proved_ends_with_the_same_bits(
 ):
     process = start_script("train_cls_rnn.py", *PROVED, "--save_dir", tmp_path, cwd=tmp_path)
     run = tmp_path / "tomita_1-certified"
-    while not list(run.glob("model_step_*.pt")) and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    kill_when(lambda: list(run.glob("model_step_*.pt")), process)
     assert not (run / "result.json").exists()
     assert train("--resume", run, "--tracker", "disabled") == 0
     steps = json.loads((proved_run / "result.json").read_text())["steps"]

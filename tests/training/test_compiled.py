@@ -354,6 +354,7 @@ def in_a_new_process(function, folder, **variables):
         capture_output=True,
         text=True,
         cwd=folder,
+        timeout=120,
     )
     assert done.stderr == ""
     return json.loads(done.stdout.splitlines()[-1])
@@ -411,7 +412,11 @@ for missing in ("numba", "scipy"):
         del sys.modules[name]
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     expected = [
         f"the compiled engine cannot be used: {missing} not installed"

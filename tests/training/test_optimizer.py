@@ -67,7 +67,11 @@ assert train_cls_rnn.main(["--resume", "output/autograd"]) == 0
 assert "torch._dynamo" not in sys.modules
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
 
