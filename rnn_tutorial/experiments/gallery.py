@@ -91,7 +91,7 @@ GALLERY = {
             "LSTM": Variant(
                 evaluate=("--baselines", "--by_position", "--parse_share"),
                 asked=(
-                    *("sample", "--prompt", "def ", "--temperature", "0.5", "--top_k", "40"),
+                    *("sample", "--prompt", "    def ", "--temperature", "0.7", "--top_k", "40"),
                     *("--num_chars", "400", "--seed", "1"),
                 ),
             ),

@@ -25,7 +25,7 @@ def packing_table(packing: dict[str, Any]) -> str:
 
 def gradients_table(gradients: dict[str, Any]) -> str:
     """A row for each net: how much of the gradient is left so many steps back."""
-    ages = (1, 10, 25, 49)
+    ages = (1, 10, 49)
     rows = []
     for name, norms in gradients["nets"].items():
         relative = [norms["median"][age] / norms["median"][0] for age in ages]
