@@ -135,7 +135,7 @@ GALLERY = {
             "half of the teacher": _addition("--teacher_forcing", "0.5"),
             "without a teacher": _addition("--teacher_forcing", "0"),
             "neither decay nor noise": _addition("--weight_decay", "0", "--embed_noise", "0"),
-            "uniform sums": _addition("--varied_share", "0"),
+            "uniform sums": _addition("--short_share", "0"),
             **{f"{n:,} pairs": _addition("--num_pairs", str(n)) for n in (5_000, 10_000, 20_000)},
         },
     ),

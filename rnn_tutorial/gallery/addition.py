@@ -60,11 +60,11 @@ class AdditionConfig(GalleryConfig):
     num_pairs: int = setting_field(
         "data", 50_000, "how many of the million sums are trained", within=(1, NUM_SUMS)
     )
-    varied_share: float = setting_field(
+    short_share: float = setting_field(
         "data",
         0.7,
-        "share of the trained sums drawn so that few digits and equal digits are as likely as "
-        "many and different ones; of the million, few are such",
+        "share of the trained sums whose numbers have 1, 2 or 3 digits equally often; of the "
+        "million, nearly all have 3",
         within=(0, 1),
     )
     reversed: bool = setting_field(
@@ -96,7 +96,7 @@ class AdditionConfig(GalleryConfig):
             yield f"--hidden_dim {self.hidden_dim} is odd; each direction of the encoder has half"
         if self.units == "words" and not self.pairs_file:
             yield "--units words needs a --pairs_file; sums are made of characters"
-        for name in ("num_pairs", "varied_share"):
+        for name in ("num_pairs", "short_share"):
             value = getattr(self, name)
             if self.pairs_file and value != getattr(AdditionConfig, name):
                 yield f"{as_flag(name, value)} is about sums; --pairs_file has pairs of its own"

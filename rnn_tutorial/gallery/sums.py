@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -30,7 +29,7 @@ def choose_pairs(config: GalleryConfig) -> tuple[Pairs, Pairs]:
     """
     if config.pairs_file:
         return hold_out(read_pairs(config.pairs_file, config.units), config.seed)
-    return draw_sums(config.seed, config.num_pairs, config.varied_share)
+    return draw_sums(config.seed, config.num_pairs, config.short_share)
 
 
 def make_sums(numbers: Iterable[Sequence[int]]) -> Pairs:
@@ -73,9 +72,9 @@ def draw_long_sums(digits: int, count: int) -> Pairs:
     return make_sums(drawn)
 
 
-def draw_sums(seed: int, num_pairs: int, varied_share: float) -> tuple[Pairs, Pairs]:
+def draw_sums(seed: int, num_pairs: int, short_share: float) -> tuple[Pairs, Pairs]:
     """The sums to train on, and a few of the others (of all, if there are no others)."""
-    trained = _draw_trained(seed, num_pairs, varied_share)
+    trained = _draw_trained(seed, num_pairs, short_share)
     others = np.delete(np.arange(NUM_SUMS), trained) if num_pairs < NUM_SUMS else trained
     generator = np.random.default_rng([seed, SPLIT_STREAM])
     checked = generator.choice(others, min(len(others), _NUM_CHECKED), replace=False)
@@ -87,43 +86,23 @@ def _sums_of(indices: np.ndarray) -> Pairs:
     return make_sums(np.stack(np.divmod(indices, LIMIT), axis=1).tolist())
 
 
-def _draw_trained(seed: int, num_pairs: int, varied_share: float) -> np.ndarray:
+def _draw_trained(seed: int, num_pairs: int, short_share: float) -> np.ndarray:
     """The indices of the sums that are trained, none of them twice, int64, (num_pairs,).
 
     Args:
         seed: of the run.
         num_pairs: at most NUM_SUMS.
-        varied_share: probability of a sum drawn by `_varied_chances` instead of uniformly.
+        short_share: of a uniform draw only one in fifty has a number of one digit. So with this
+            probability, each number's digits are drawn first, 1, 2 or 3 alike, and then the
+            number, as the example of Keras does.
 
-    Source: without repetition as in Efraimidis and Spirakis, Weighted random sampling with a
-    reservoir, 2006.
+    Source: Chollet and others, Sequence to sequence learning for performing number addition,
+    keras.io/examples/nlp/addition_rnn; without repetition as in Efraimidis and Spirakis, Weighted
+    random sampling with a reservoir, 2006.
     """
-    chances = varied_share * _varied_chances() + (1 - varied_share) / NUM_SUMS
+    numbers = np.arange(LIMIT)
+    by_digits = 1 / (3 * np.array([10, 90, 900])[np.digitize(numbers, (10, 100))])
+    chances = short_share * np.outer(by_digits, by_digits).ravel() + (1 - short_share) / NUM_SUMS
     generator = np.random.default_rng([seed, SUMS_STREAM])
     arrivals = generator.exponential(size=NUM_SUMS) / chances  # the likelier, the earlier
     return np.sort(np.argpartition(arrivals, num_pairs - 1)[:num_pairs])
-
-
-def _varied_chances() -> np.ndarray:
-    """The probability of each sum when all kinds of sums are drawn alike, (NUM_SUMS,).
-
-    Of a uniform draw only one sum in fifty has a number of one digit, and one in ten thousand is
-    like 777+777. So how many digits each number has is drawn first, 1, 2 or 3 alike, as the
-    example of Keras does; then how often each digit comes, all distributions being equally likely
-    (Dirichlet's with concentrations of 1); then the digits.
-
-    Source: Chollet and others, Sequence to sequence learning for performing number addition,
-    keras.io/examples/nlp/addition_rnn.
-    """
-    numbers = np.arange(LIMIT)
-    num_digits = np.digitize(numbers, (10, 100)) + 1
-    digits = numbers[:, None] // 10 ** np.arange(3) % 10
-    written = np.arange(3) < num_digits[:, None]
-    counts = ((digits[..., None] == np.arange(10)) & written[..., None]).sum(1)  # (LIMIT, 10)
-    together = counts[:, None] + counts  # (LIMIT, LIMIT, 10)
-    factorials = np.cumprod([1, *range(1, 7)])
-    chances = factorials[together].prod(-1).astype(float)
-    for a, b in itertools.product((1, 2, 3), repeat=2):
-        kind = np.ix_(num_digits == a, num_digits == b)
-        chances[kind] /= 9 * chances[kind].sum()
-    return chances.ravel()

@@ -1,7 +1,5 @@
 """Pairs, their units, the sums that are drawn, and files of one's own."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -74,23 +72,6 @@ def test_numbers_of_one_digit_are_a_hundredth_or_a_third():
         trained = draw_sums(0, 600, share)[0]
         lengths = [len(source.split("+")[0]) for source in trained.sources]
         assert np.mean(np.array(lengths) == 1) == pytest.approx(expected, abs=0.04)
-
-
-def test_kinds_of_sums_are_drawn_alike_and_then_digits_from_an_urn():
-    chances = sums._varied_chances().reshape(1000, 1000)
-
-    def urn(text):  # each digit that comes is put back twice
-        return math.prod((text[:i].count(digit) + 1) / (10 + i) for i, digit in enumerate(text))
-
-    short, long = range(10), (100, 444, 445, 717, 990)
-    for kind in (short, range(10, 100)):
-        expected = np.array([[urn(f"{a}{b}") for b in kind] for a in short])
-        drawn = chances[np.ix_(short, kind)]
-        np.testing.assert_allclose(drawn, expected / expected.sum() / 9, rtol=1e-12)
-    expected = np.array([[urn(f"{a}{b}") for b in long] for a in long])
-    drawn = chances[np.ix_(long, long)]
-    np.testing.assert_allclose(drawn / drawn[0, 0], expected / expected[0, 0], rtol=1e-12)
-    assert chances.sum() == pytest.approx(1) and chances[100:, 100:].sum() == pytest.approx(1 / 9)
 
 
 @pytest.mark.parametrize("digits", [1, 4, 18])
