@@ -138,47 +138,44 @@ def _show_skill(skill: float) -> str:
     return f"{round(skill, 2) + 0.0:.2f}"  # without the sign of a zero
 
 
+_NAIVE = ("persistence", "seasonal_naive")
+_FITTED = ("exponential_smoothing", "autoregression")
 _UNITS = {"sunspots": "", "co2": "ppm", "elnino": "°C", "random_walk": ""}
 
 
 def forecast_series(results: _Results) -> str:
-    """A row for each series: the errors of the rules and of the network, and its skill."""
-    header = [
-        *("series", "persistence", "seasonal", "smoothing", "AR", "LSTM", "skill", "at least"),
-    ]
-    rivals = ("persistence", "seasonal_naive", "exponential_smoothing", "autoregression")
+    """A row for each series: the errors of the best naive rule and of the network, its skill."""
     rows = []
     for series, unit in _UNITS.items():
-        errors = [_median(results, series, f"{rival}_mae") for rival in rivals]
+        naive = min(_median(results, series, f"{rule}_mae") for rule in _NAIVE)
+        skill = _show_skill(_median(results, series, "network_skill"))
+        at_least = _show_skill(min(_values(results, series, "network_skill_low")))
         rows.append(
             [
                 f"{series}, {unit}" if unit else series,
-                *(f"{error:.3g}" for error in errors),
+                f"{naive:.3g}",
                 spread_of(_values(results, series, "network_mae"), "{:.3g}".format),
-                _show_skill(_median(results, series, "network_skill")),
-                _show_skill(min(_values(results, series, "network_skill_low"))),
+                f"{skill} (≥ {at_least})",
+                *(f"{_median(results, series, f'{rule}_mae'):.3g}" for rule in _FITTED),
             ]
         )
-    return markdown(header, rows)
+    return markdown(["series", "naive", "LSTM", "skill", "smoothing", "AR"], rows)
 
 
 def forecast_ahead(results: _Results) -> str:
     """A row for each series: the errors some steps ahead, reading its own answers."""
-    header = ["series", "steps", "naive", "smoothing", "AR", "LSTM", "skill"]
     rows = []
     for series in _UNITS:
         best = results["variants"][series]["runs"][0]["figures"]["rolling_best_naive"]
-        names = (best.replace(" ", "_"), "exponential_smoothing", "autoregression")
-        rows.append(
-            [
-                series,
-                f"up to {_median(results, series, 'rolling_steps'):.0f}",
-                *(f"{_median(results, series, f'rolling_{name}_mae'):.3g}" for name in names),
-                spread_of(_values(results, series, "rolling_network_mae"), "{:.3g}".format),
-                _show_skill(_median(results, series, "rolling_network_skill")),
-            ]
+        steps = _median(results, series, "rolling_steps")
+        naive, *fitted = (
+            f"{_median(results, series, f'rolling_{rule}_mae'):.3g}"
+            for rule in (best.replace(" ", "_"), *_FITTED)
         )
-    return markdown(header, rows)
+        errors = spread_of(_values(results, series, "rolling_network_mae"), "{:.3g}".format)
+        skill = _show_skill(_median(results, series, "rolling_network_skill"))
+        rows.append([f"{series}, {steps:.0f}", naive, errors, skill, *fitted])
+    return markdown(["series, steps", "naive", "LSTM", "skill", "smoothing", "AR"], rows)
 
 
 def forecast_leaks(results: _Results) -> str:
