@@ -26,7 +26,7 @@ from rnn_tutorial.experiments.canvas import (
 from rnn_tutorial.experiments.catalogue import ALIKE, CLAIMS, EXACT_LENGTH, STABILITY
 from rnn_tutorial.experiments.cell_diagrams import draw_gru_cell, draw_lstm_cell
 from rnn_tutorial.experiments.diagrams import draw_output_and_h_n, draw_packing, draw_recurrence
-from rnn_tutorial.experiments.gallery_figures import draw_forecast, draw_highlight
+from rnn_tutorial.experiments.gallery_figures import draw_forecast, draw_highlight, draw_text
 from rnn_tutorial.experiments.plots import draw_growth
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
@@ -147,6 +147,7 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "packing.svg": draw_packing,
     "gradients.svg": draw_gradients,
     "speed.svg": draw_speed,
+    "text.svg": draw_text,
     "highlight.svg": draw_highlight,
     "forecast.svg": draw_forecast,
 }

@@ -17,7 +17,6 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.gallery import GALLERY
 from rnn_tutorial.experiments.result_figures import runs_of
 
 
@@ -71,28 +70,6 @@ def draw_highlight(path: Path) -> None:
         axes.grid()
     panels[0].set_ylabel("share labelled right")
     panels[1].legend(loc="lower right")
-    save(figure, path)
-
-
-def draw_addition(path: Path) -> None:
-    """Wrong answers among a million sums: a dot a seed, a row a variant, zero at the left."""
-    variants = {
-        name: runs_of(experiment, name)
-        for experiment in ("addition", "addition_parts")
-        for name in GALLERY[experiment].variants
-    }
-    figure, axes = new_figure(1 + 0.42 * len(variants))
-    for row, runs in enumerate(reversed(variants.values())):
-        wrong = [run["figures"]["wrong"] for run in runs]
-        places = [row + 0.5 * (i / max(1, len(runs) - 1) - 0.5) for i in range(len(runs))]
-        axes.scatter(wrong, places, s=30, color=BLUE, alpha=0.7, linewidths=0)
-        axes.plot([statistics.median(wrong)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
-    axes.set_xscale("symlog", linthresh=1)
-    axes.set(xlim=(-0.3, 1.3e6), xlabel="wrong of all 1,000,000")
-    axes.set_xticks([0, 1, 100, 10_000, 1_000_000], ["0", "1", "100", "10,000", "1,000,000"])
-    axes.minorticks_off()
-    axes.set_yticks(range(len(variants)), reversed(variants))
-    axes.grid()
     save(figure, path)
 
 

@@ -61,19 +61,21 @@ def text_cells(results: _Results) -> str:
 
 
 def text_parsed(results: _Results) -> str:
-    """A row for each temperature: the shares of functions and of their lines that are Python."""
+    """A row for each temperature: functions that end; which of them, of their lines, are Python."""
     rows = []
     for temperature in TEMPERATURES:
+        drawn = _values(results, "LSTM", f"functions_drawn_at_{temperature}")
         shares = (
             _values(results, "LSTM", f"{what}_parsed_at_{temperature}")
             for what in ("functions", "lines")
         )
-        rows.append([f"{temperature}", *(spread_of(values, "{:.0%}".format) for values in shares)])
+        cells = [spread_of(values, "{:.0%}".format) for values in shares]
+        rows.append([f"{temperature}", spread_of(drawn, "{:.0f}".format), *cells])
     people = [
         _median(results, "LSTM", f"{what}_parsed_held_out") for what in ("functions", "lines")
     ]
-    rows.append(["written by people", *(f"{share:.0%}" for share in people)])
-    return markdown(["temperature", "whole functions", "single lines"], rows)
+    rows.append(["written by people", "", *(f"{share:.0%}" for share in people)])
+    return markdown(["temperature", "ended", "functions", "lines"], rows)
 
 
 def addition_variants(results: _Results) -> str:
@@ -97,9 +99,14 @@ def _answer_of(name: str) -> Callable[[_Results], str]:
     return shown
 
 
-def _addition_minutes(results: _Results) -> str:
-    minutes = [run["seconds"] / 60 for run in results["variants"]["all of it"]["runs"]]
-    return f"{statistics.median(minutes):.1f}"
+def _minutes(variant: str, form: str) -> Callable[[_Results], str]:
+    """What a training took from start to exit, the median, within a sentence."""
+
+    def minutes(results: _Results) -> str:
+        seconds = [run["seconds"] for run in results["variants"][variant]["runs"]]
+        return form.format(statistics.median(seconds) / 60)
+
+    return minutes
 
 
 def _wrong(results: _Results) -> list[int]:
@@ -216,13 +223,14 @@ GALLERY_TABLES: dict[str, Callable[[_Results], str]] = {
     "text-compressors": text_compressors,
     "text_cells": text_cells,
     "text-parsed": text_parsed,
+    "text-minutes": _minutes("LSTM", "{:.0f}"),
     "text-characters": _figure("LSTM", "characters", "{:,.0f}"),
     "addition-right": lambda r: f"{_wrong(r).count(0)} of {len(_wrong(r))}",
     "addition-worst": lambda r: str(max(_wrong(r))),
     "addition_parts": addition_variants,
     "addition-answer": _answer_of("all of it"),
     "text-sample": _answer_of("LSTM"),
-    "addition-minutes": _addition_minutes,
+    "addition-minutes": _minutes("all of it", "{:.1f}"),
     "addition-longer": _longer_sums,
     "highlight-directions": highlight_directions,
     "highlight-wide": _figure("both directions", "accuracy", "{:.2%}"),
