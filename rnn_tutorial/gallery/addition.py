@@ -230,8 +230,6 @@ def train(flags: dict[str, Any]) -> int:
         model = translator.model
         optimizer = make_optimizer(model.parameters(), config)
         run.restore(model, optimizer)
-        if run.is_finished:
-            return finish(run, model, ask="evaluate")
         examples = Batch.of(trained, translator.source_units, translator.target_units)
         examples = examples.to(config.device)
         with run.recording(model):

@@ -215,7 +215,13 @@ class GalleryRun:
 
     @contextlib.contextmanager
     def recording(self, model: nn.Module) -> Iterator[None]:
-        """While the loop runs: Ctrl-C is an orderly stop; metrics are recorded and shown."""
+        """While the loop runs: Ctrl-C is an orderly stop; metrics are recorded and shown.
+
+        Of a finished run there is nothing left to record.
+        """
+        if self.is_finished:
+            yield
+            return
         config = self.config
         num_parameters = count_parameters(model)
         for sentence in self._damage:
