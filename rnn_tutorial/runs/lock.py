@@ -7,6 +7,7 @@ written. Windows and some network file systems have no such lock: there nothing 
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 
 
@@ -24,8 +25,7 @@ class FolderLock:
         import fcntl
 
         self._descriptor = os.open(folder, os.O_RDONLY)
-        # A worker process that outlives a killed training for some seconds must not hold the lock.
-        os.register_at_fork(after_in_child=self.release)
+        _held.add(self)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -38,6 +38,18 @@ class FolderLock:
 
     def release(self) -> None:
         """Let others have the folder; further calls do nothing."""
+        _held.discard(self)
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _release_all() -> None:
+    for lock in list(_held):
+        lock.release()
+
+
+_held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
+if os.name == "posix":
+    # A worker process that outlives a killed training for some seconds must not hold the lock.
+    os.register_at_fork(after_in_child=_release_all)
