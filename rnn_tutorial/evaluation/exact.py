@@ -24,7 +24,7 @@ from rnn_tutorial.data.streams import EVAL_STREAM, RandomSequences
 from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.machines.machine import Machine, count_sequences, sequences_at
-from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.classifier import RnnClsNet, evaluating
 from rnn_tutorial.model.steps import empty_state, extend_by_every_token
 
 MAX_ENUMERATED = 2_000_000  # above it a sample is scored instead
@@ -55,15 +55,12 @@ def evaluate(
     """
     started = time.perf_counter()
     machine.check_sizes(model.arguments["vocab_size"], model.arguments["cls_num"])
-    was_training = model.training
-    model.eval()
     exact = count_sequences(len(machine.tokens), min_seq_len, max_seq_len) <= max_enumerated
     score_all = _score_all if model.has_state else _score_each
     score = score_all if exact else _score_sample
     tally = _Tally(machine.classes, max_examples)
-    with torch.no_grad():
+    with evaluating(model), torch.no_grad():
         score(model, machine, range(min_seq_len, max_seq_len + 1), tally)
-    model.train(was_training)
     return tally.summary(exact, time.perf_counter() - started)
 
 

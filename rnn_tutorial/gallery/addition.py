@@ -30,7 +30,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_tutorial.gallery.addition_report import add_report_flags, report_answer, report_evaluation
 from rnn_tutorial.gallery.beam import map_state
-from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, find_run, load_weights
+from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, find_run
 from rnn_tutorial.gallery.command import execute, make_parser
 from rnn_tutorial.gallery.pairs import END, IGNORED, UNITS, Batch, Units, describe_pairs
 from rnn_tutorial.gallery.report import finish
@@ -38,6 +38,7 @@ from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.sums import NUM_SUMS, choose_pairs
 from rnn_tutorial.gallery.translator import Translator, score_answers
+from rnn_tutorial.model.classifier import evaluating, load_weights
 from rnn_tutorial.model.layers import CELLS
 from rnn_tutorial.runs.terminal import say, shown
 from rnn_tutorial.settings.fields import as_flag, setting_field
@@ -246,10 +247,9 @@ def train(flags: dict[str, Any]) -> int:
                 optimizer.step()
                 run.record_update(loss, grad_norm)
                 if run.needs_evaluation:
-                    model.eval()
-                    score = score_answers(translator, held_out.parts())
+                    with evaluating(model):
+                        score = score_answers(translator, held_out.parts())
                     run.record_evaluation(score.right, {"right": score.right})
-                    model.train()
                 run.log()
                 if run.checkpoint_is_due:
                     run.save(model, optimizer)
@@ -263,7 +263,7 @@ def find_translator(run: str | None) -> tuple[Translator, GalleryCheckpoint, Add
     """The trained network that --run means, on the CPU."""
     checkpoint, config = find_run(run, "addition", AdditionConfig)
     translator = make_translator(replace(config, device="cpu"), checkpoint.data)
-    load_weights(translator.model.eval(), checkpoint)
+    load_weights(translator.model.eval(), checkpoint.weights, checkpoint.path)
     torch.set_num_threads(config.num_threads)
     return translator, checkpoint, config
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnn_tutorial.gallery.settings import SAVE_DIR, Config, recorded_config
 from rnn_tutorial.runs.archive import DamagedArchive, check_hash, load_plain
@@ -143,13 +143,3 @@ def require_same_data(checkpoint: GalleryCheckpoint, fingerprint: str, source: s
             f"{source} is not what {str(checkpoint.path)!r} has learned: it has changed since, or "
             "another Python or library brings it"
         )
-
-
-def load_weights(model: nn.Module, checkpoint: GalleryCheckpoint) -> None:
-    """Give a model the weights of a checkpoint; ValueError if they do not fit."""
-    try:
-        model.load_state_dict(checkpoint.weights)
-    except RuntimeError:
-        raise ValueError(
-            f"{str(checkpoint.path)!r}: its weights are not those of its configuration"
-        ) from None

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from rnn_tutorial.gallery.checkpoint import find_run, load_weights, require_same_data
+from rnn_tutorial.gallery.checkpoint import find_run, require_same_data
 from rnn_tutorial.gallery.column import load_series
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.comparison import compare, draw, report
@@ -38,6 +38,7 @@ from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.series import FILE, SERIES, SeriesDefaults
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
+from rnn_tutorial.model.classifier import load_weights
 from rnn_tutorial.model.layers import CELLS
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
@@ -214,7 +215,7 @@ def load_trained(run: str | None) -> Trained:
     series = load_series(config)
     require_same_data(checkpoint, series.fingerprint, series.source)
     model = Forecaster(config)
-    load_weights(model, checkpoint)
+    load_weights(model, checkpoint.weights, checkpoint.path)
     return Trained(config, Windows(series, config), model, checkpoint.step)
 
 

@@ -30,12 +30,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from rnn_tutorial.gallery.checkpoint import (
-    GalleryCheckpoint,
-    find_run,
-    load_weights,
-    require_same_data,
-)
+from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, find_run, require_same_data
 from rnn_tutorial.gallery.colored_source import (
     COLOR_CHOICES,
     as_page,
@@ -53,6 +48,7 @@ from rnn_tutorial.gallery.label_scores import (
     describe_scores,
     score_broken_source,
 )
+from rnn_tutorial.gallery.pairs import IGNORED
 from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
@@ -64,7 +60,8 @@ from rnn_tutorial.gallery.source_classes import (
     label_source,
     likeliest_classes,
 )
-from rnn_tutorial.gallery.source_windows import IGNORED, RandomWindows, Reader
+from rnn_tutorial.gallery.source_windows import RandomWindows, Reader
+from rnn_tutorial.model.classifier import load_weights
 from rnn_tutorial.model.layers import CELLS
 from rnn_tutorial.runs.terminal import say, shown
 from rnn_tutorial.settings.fields import setting_field
@@ -190,7 +187,6 @@ def train(flags: dict[str, Any]) -> int:
         reader = Reader(model, alphabet, READS * config.window)
         with run.recording(model):
             for step in run.steps():
-                model.train()
                 x, lengths, targets = (
                     part.to(config.device) for part in windows.draw(step, config.batch_size)
                 )
@@ -265,7 +261,7 @@ def load_reader(
     torch.set_num_threads(config.num_threads)
     alphabet = Alphabet(checkpoint.data["alphabet"])
     model = Highlighter(config, len(alphabet))
-    load_weights(model, checkpoint)
+    load_weights(model, checkpoint.weights, checkpoint.path)
     return Reader(model, alphabet, window or READS * config.window), config, checkpoint
 
 

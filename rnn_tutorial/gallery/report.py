@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 from torch import nn
 
-from rnn_tutorial.gallery.run import GalleryRun, count_parameters
+from rnn_tutorial.gallery.run import GalleryRun
+from rnn_tutorial.model.classifier import count_parameters
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.folder import BEST_FILE, RESULT_FILE, checkpoint_path, write_json
 from rnn_tutorial.runs.provenance import versions

@@ -35,17 +35,10 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from rnn_tutorial.gallery.checkpoint import (
-    FORMAT,
-    GalleryCheckpoint,
-    load_gallery_checkpoint,
-    load_weights,
-)
+from rnn_tutorial.gallery.checkpoint import FORMAT, GalleryCheckpoint, load_gallery_checkpoint
 from rnn_tutorial.gallery.settings import GalleryConfig
-from rnn_tutorial.runs.archive import (
-    DamagedArchive,
-    save_archive,
-)
+from rnn_tutorial.model.classifier import count_parameters, load_weights
+from rnn_tutorial.runs.archive import DamagedArchive, save_archive
 from rnn_tutorial.runs.folder import (
     BEST_FILE,
     CONFIG_FILE,
@@ -191,7 +184,7 @@ class GalleryRun:
         checkpoint, carried = self._checkpoint, {}
         if checkpoint is not None:
             path = repr(str(checkpoint.path))
-            load_weights(model, checkpoint)
+            load_weights(model, checkpoint.weights, checkpoint.path)
             load_state(optimizer, checkpoint.optimizer, path)
             torch.set_rng_state(checkpoint.random_state["cpu"])
             if "gpu" in checkpoint.random_state and self.config.device.startswith("cuda"):
@@ -374,11 +367,6 @@ class GalleryRun:
             save_archive(self.folder / BEST_FILE, content)
         if self._is_saved_by_step:
             save_archive(checkpoint_path(self.folder, self.step), content)
-
-
-def count_parameters(model: nn.Module) -> int:
-    """How many numbers are trained."""
-    return sum(weight.numel() for weight in model.parameters())
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.gallery.corpus import Alphabet
+from rnn_tutorial.gallery.pairs import IGNORED
 from rnn_tutorial.gallery.source_classes import LabelledFile
+from rnn_tutorial.model.classifier import evaluating
 
-IGNORED = -100  # the target of padding, which cross_entropy leaves out of the mean
 _ROWS_AT_ONCE = 128  # when a text is labelled
 
 
@@ -98,10 +99,10 @@ class Reader:
         at = begins[:, None] + np.arange(self.window)  # (K, T)
         lengths = torch.from_numpy(np.minimum(len(text) - begins, self.window))
         x = torch.from_numpy(np.pad(ids, (0, self.window))[at])
-        self.model.eval()
         device = next(self.model.parameters()).device
         chunks = zip(x.split(_ROWS_AT_ONCE), lengths.split(_ROWS_AT_ONCE), strict=True)
-        scores = [self.model(rows.to(device), n.to(device)).argmax(-1) for rows, n in chunks]
+        with evaluating(self.model):
+            scores = [self.model(rows.to(device), n.to(device)).argmax(-1) for rows, n in chunks]
         found = torch.cat(scores).to("cpu", torch.uint8).numpy()
         places = np.arange(len(text))  # (M,)
         row = np.clip((places - self.window // 4) // (self.window // 2), 0, len(begins) - 1)

@@ -28,19 +28,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from rnn_tutorial.gallery.checkpoint import (
-    GalleryCheckpoint,
-    find_run,
-    load_weights,
-    require_same_data,
-)
+from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, find_run, require_same_data
 from rnn_tutorial.gallery.coded_files import compress_file, decompress_file
 from rnn_tutorial.gallery.coder import Network, compress
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.corpus import Alphabet, TextFile, read_corpus
 from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.rivals import rival_sizes
-from rnn_tutorial.gallery.run import GalleryRun, count_parameters, set_learning_rate
+from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.text_measures import (
     bits_by_position,
@@ -51,6 +46,7 @@ from rnn_tutorial.gallery.text_measures import (
     summarize,
 )
 from rnn_tutorial.gallery.text_sampling import SampleSettings, continue_text
+from rnn_tutorial.model.classifier import count_parameters, evaluating, load_weights
 from rnn_tutorial.model.layers import CELLS
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.settings.flags import add_config_flags
@@ -184,9 +180,8 @@ def train(flags: dict[str, Any]) -> int:
                 optimizer.step()
                 run.record_update(loss, grad_norm)
                 if run.needs_evaluation:
-                    model.eval()
-                    figures = summarize(character_losses(model, held_out))
-                    model.train()
+                    with evaluating(model):
+                        figures = summarize(character_losses(model, held_out))
                     run.record_evaluation(-math.log(figures["perplexity"]), figures)
                 run.log()
                 if run.checkpoint_is_due:
@@ -236,7 +231,7 @@ def load(run: str | None) -> tuple[Network, TextConfig, GalleryCheckpoint]:
     torch.set_num_threads(config.num_threads)
     alphabet = Alphabet(checkpoint.data["characters"])
     model = CharacterModel(config, len(alphabet))
-    load_weights(model, checkpoint)
+    load_weights(model, checkpoint.weights, checkpoint.path)
     return Network(model.eval(), alphabet), config, checkpoint
 
 

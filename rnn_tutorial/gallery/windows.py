@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rnn_tutorial.gallery.baselines import forecast_baselines
 from rnn_tutorial.gallery.series import Series
+from rnn_tutorial.model.classifier import evaluating
 
 PARTS = ("train", "validation", "test")
 
@@ -128,23 +129,22 @@ def predict(
     Beyond its horizon the network reads its own forecasts.
 
     Args:
-        model: a Forecaster; afterwards it is in training mode.
+        model: a Forecaster.
         windows: of its series.
         origins: int64, (O,).
         steps: how far ahead.
         leaked: how many of the values to be forecast each window includes; None: as in training.
     """
     leaked = windows.leaked_values if leaked is None else leaked
-    model.eval()
     inputs, last, blocks = windows.inputs(origins, leaked), windows.values[origins], []
     for _ in range(0, steps, model.horizon):
-        outputs = torch.cat([model(some) for some in inputs.split(4096)])
+        with evaluating(model):
+            outputs = torch.cat([model(some) for some in inputs.split(4096)])
         answers = windows.unscale(outputs.sort(-1).values.double().cpu().numpy(), last)
         blocks.append(answers)
         own = windows.scale(middle(answers), last)
         inputs = torch.cat([inputs, own], dim=1)[:, -inputs.shape[1] :]
         last = middle(answers)[:, -1]
-    model.train()
     return np.concatenate(blocks, axis=1)[:, :steps]
 
 

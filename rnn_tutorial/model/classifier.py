@@ -9,7 +9,9 @@ C classes, V vocabulary, M valid steps of a batch (the sum of its lengths).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -159,10 +161,8 @@ class RnnClsNet(nn.Module):
         Raises:
             ValueError: an empty sequence, or a token outside [0, vocab_size).
         """
-        was_training = self.training
-        scores = self.eval()(*self._as_batch(x)).cpu()
-        self.train(was_training)
-        return scores
+        with evaluating(self):
+            return self(*self._as_batch(x)).cpu()
 
     def predict(self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> Tensor:
         """The class with the highest score for each sequence, int64, (N,); see `score`."""
@@ -203,6 +203,17 @@ def make_model(config: TrainConfig, num_tokens: int, num_classes: int) -> RnnCls
     return model.to(config.device)
 
 
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in evaluation mode; afterwards in the mode that it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 def count_parameters(model: nn.Module) -> int:
     """Number of trained parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
@@ -222,16 +233,16 @@ def load_model(checkpoint: Checkpoint) -> RnnClsNet:
         model = RnnClsNet(**sizes)
     except ValueError as error:
         raise ValueError(f"{str(checkpoint.path)!r}: {error}") from None
-    load_weights(model, checkpoint)
+    load_weights(model, checkpoint.weights, checkpoint.path)
     return model
 
 
-def load_weights(model: RnnClsNet, checkpoint: Checkpoint) -> None:
-    """Give a model the weights of a checkpoint; ValueError if they do not fit it."""
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Give a model the weights of the checkpoint at a path; ValueError if they do not fit it."""
     try:
-        model.load_state_dict(checkpoint.weights)
+        model.load_state_dict(weights)
     except RuntimeError:
-        raise ValueError(f"{str(checkpoint.path)!r}: the weights do not fit the model") from None
+        raise ValueError(f"{str(path)!r}: the weights do not fit the model") from None
 
 
 def _pack(x: Tensor | PackedSequence, seq_lengths: Tensor | None) -> PackedSequence:

@@ -26,7 +26,7 @@ from rnn_tutorial.data.examples import (
 from rnn_tutorial.evaluation.exact import MAX_EXAMPLES
 from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.classifier import RnnClsNet, evaluating
 from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.runs.terminal import shown
 from rnn_tutorial.settings.config import TrainConfig
@@ -183,12 +183,10 @@ def evaluate_examples(
 ) -> Evaluation:
     """Accuracy on examples, whose labels the vocabulary has; the model keeps its mode."""
     started = time.perf_counter()
-    was_training = model.training
-    model.eval()
     ids = np.array([i for tokens in examples.tokens for i in vocabulary.encode(tokens)])  # (M,)
     lengths = np.array([len(tokens) for tokens in examples.tokens])
-    answers, probabilities = Scorer(model).classify(ids, lengths)
-    model.train(was_training)
+    with evaluating(model):
+        answers, probabilities = Scorer(model).classify(ids, lengths)
     is_right = (answers == vocabulary.classes(examples.labels)) & ~np.isnan(probabilities)
 
     answers_by_label = {label: {} for label in sorted(set(examples.labels))}

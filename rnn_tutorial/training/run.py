@@ -143,7 +143,7 @@ class Run:
         """
         checkpoint = self._checkpoint
         if checkpoint is not None:
-            load_weights(model, checkpoint)
+            load_weights(model, checkpoint.weights, checkpoint.path)
         if self.world.is_main:
             remove_leftovers(self.folder)
         if self.is_finished:

@@ -21,6 +21,7 @@ from rnn_tutorial.gallery.colored_source import as_page, for_terminal, visible, 
 from rnn_tutorial.gallery.corpus import Alphabet, Corpus, TextFile
 from rnn_tutorial.gallery.highlight import HighlightConfig, Highlighter
 from rnn_tutorial.gallery.label_scores import LabelScores, score_broken_source
+from rnn_tutorial.gallery.pairs import IGNORED
 from rnn_tutorial.gallery.source_classes import (
     CLASSES,
     LabelledFile,
@@ -29,7 +30,7 @@ from rnn_tutorial.gallery.source_classes import (
     label_source,
     likeliest_classes,
 )
-from rnn_tutorial.gallery.source_windows import IGNORED, RandomWindows, Reader
+from rnn_tutorial.gallery.source_windows import RandomWindows, Reader
 
 LETTERS = dict(zip("_nks#0:", CLASSES, strict=True))  # how these tests write a class
 SETTINGS = (

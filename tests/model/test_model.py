@@ -113,8 +113,10 @@ def test_predict_takes_lists_and_padded_tensors(sequences, seed):
     "wrong", [[], [[]], [10], [-1], [[1, 2], [3, 10]], [1.5], torch.tensor([[1, 10, 2]])]
 )
 def test_predict_refuses_what_is_no_sequence_of_tokens(wrong):
+    model = make_model(0)
     with pytest.raises(ValueError, match=r"empty|not in 0 to 9"):
-        make_model(0).predict(wrong)
+        model.predict(wrong)
+    assert model.training
 
 
 def test_predict_leaves_no_gradient():
