@@ -158,7 +158,7 @@ def test_a_page_is_used_by_keys_and_typing(width, scheme, ground, runs, tmp_path
     assert seen["ground"] == ground and seen["drawn"] > 10 and seen["unnamed"] == 0
 
 
-def test_the_page_is_one_small_file_without_connections(runs, tmp_path, capsys):
+def test_the_page_is_one_small_file_without_connections(runs, capsys):
     assert page.main([str(runs / "lstm")]) == 0
     path = runs / "lstm/page.html"
     assert capsys.readouterr().out == f"Wrote {path}. Open it in a browser.\n"

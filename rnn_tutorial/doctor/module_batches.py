@@ -58,10 +58,9 @@ class Batches:
         x[torch.arange(x.shape[1]) >= self.lengths[:, None]] = filler
         return x, self.lengths
 
-    def full_batch(self, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def full_batch(self) -> tuple[Tensor, Tensor]:
         """The batch with every row of the greatest length, so that there is no padding in it."""
-        x = self.tokens if tokens is None else tokens
-        return x, torch.full_like(self.lengths, x.shape[1])
+        return self.tokens, torch.full_like(self.lengths, self.tokens.shape[1])
 
     def row(self, index: int) -> tuple[Tensor, Tensor]:
         """One row alone, as a batch of one without padding."""

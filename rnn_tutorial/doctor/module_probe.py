@@ -225,11 +225,11 @@ class Probe(Batches):
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
         return other
 
-    def trained(self, num_updates: int = 3) -> Probe:
-        """The same after some updates of its parameters towards random scores."""
+    def trained(self) -> Probe:
+        """The same after three updates of its parameters towards random scores."""
         other = self._copy()
         parameters = [p for p in other.module.parameters() if p.requires_grad]
-        for _ in range(num_updates):
+        for _ in range(3):
             scores = other.scores(*other.batch())
             loss = ((scores - weights_like(scores)) ** 2).mean()
             slopes = torch.autograd.grad(loss, parameters, allow_unused=True)

@@ -52,10 +52,10 @@ from rnn_tutorial.runs.folder import read_json
 FOLDER = Path(__file__).parent.parent / "figures"
 
 
-def render_figures(folder: Path = FOLDER) -> None:
+def render_figures() -> None:
     """Draw every figure anew, for light and for dark pages."""
     for name, draw in FIGURES.items():
-        draw_for_pages(draw, folder / name)
+        draw_for_pages(draw, FOLDER / name)
 
 
 # ---- results ----

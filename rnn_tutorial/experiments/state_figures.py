@@ -181,7 +181,6 @@ def _animate(svg: str, figure: Any, ways: dict[str, tuple[Any, np.ndarray]], num
     def move(places: np.ndarray) -> str:
         """From each place to the next in the last third of a step."""
         offsets = [f"{x:.1f} {y:.1f}" for x, y in places - places[0]]
-        values = [offsets[0], *(offset for offset in offsets[1:] for _ in (0, 1))]
         stays = [[t + 0.65, t + 1] for t in range(num_steps - 1)]
         times = [0.0]
         values = [offsets[0]]

@@ -166,10 +166,10 @@ class _Parser:
             if not self._next():
                 raise self._error("the bracket [ is not closed", start)
             place = self._place
-            first = last = self._letter(in_set=True)
+            first = last = self._letter()
             if self._next() == "-" and self._pattern[self._place + 1 : self._place + 2] != "]":
                 self._place += 1
-                last = self._letter(in_set=True)
+                last = self._letter()
             num_letters = ord(last) - ord(first) + 1
             if not 1 <= num_letters <= MAX_LETTERS:
                 raise self._error(
@@ -181,7 +181,7 @@ class _Parser:
             raise self._error("the brackets [] hold no letter", start)
         return frozenset(found)
 
-    def _letter(self, in_set: bool = False) -> str:
+    def _letter(self) -> str:
         """One letter, after a backslash if it is a special character."""
         start = self._place
         is_escaped = self._accept("\\")

@@ -144,17 +144,16 @@ def init_recurrent(layers: nn.RNNBase | LayeredRnn, init: str, forget_bias: floa
                 forget_gate.fill_(forget_bias if kind.startswith("bias_hh") else 0.0)
 
 
-def one_layer(rnn: nn.RNNBase, index: int, suffix: str = "") -> nn.RNNBase:
-    """One layer and direction of a stack as a module of its own, which shares its parameters.
+def one_layer(rnn: nn.RNNBase, index: int) -> nn.RNNBase:
+    """One layer of a stack as a module of its own, which shares its parameters.
 
     Args:
         rnn: nn.RNN, nn.GRU or nn.LSTM.
         index: of the layer, 0 is the lowest.
-        suffix: "_reverse" for the backward direction.
     """
     options = {"nonlinearity": rnn.nonlinearity} if isinstance(rnn, nn.RNN) else {}
-    input_size = getattr(rnn, f"weight_ih_l{index}{suffix}").shape[1]
+    input_size = getattr(rnn, f"weight_ih_l{index}").shape[1]
     layer = type(rnn)(input_size, rnn.hidden_size, batch_first=True, **options)
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-        setattr(layer, f"{name}_l0", getattr(rnn, f"{name}_l{index}{suffix}"))
+        setattr(layer, f"{name}_l0", getattr(rnn, f"{name}_l{index}"))
     return layer

@@ -19,7 +19,7 @@ def test_both_ways_of_the_packing_comparison_are_measured_on_every_batch():
         assert row["ratio"]["median"] == row["packed"]["median"] / row["padded"]["median"]
 
 
-def test_gradient_norms_are_those_of_a_linear_net_that_can_be_solved(monkeypatch):
+def test_gradient_norms_are_those_of_a_linear_net_that_can_be_solved():
     """Without tanh and bias, the input s steps ago meets W_ih once and W_hh s times."""
     T = 5
 

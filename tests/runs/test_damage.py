@@ -442,9 +442,7 @@ def test_no_regular_file_is_given_by_flag(kind, flag, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", ["a file", "a folder", "a link"])
-def test_what_a_crash_left_under_the_name_of_a_temporary_file(
-    kind, ask, healthy, runs, run, tmp_path
-):
+def test_what_a_crash_left_under_the_name_of_a_temporary_file(kind, ask, run, tmp_path):
     outside = tmp_path / "outside"
     outside.write_text("kept")
     make = {"a file": Path.touch, "a folder": Path.mkdir, "a link": lambda p: p.symlink_to(outside)}
@@ -457,7 +455,7 @@ def test_what_a_crash_left_under_the_name_of_a_temporary_file(
     assert len(list(run.glob(".*"))) == (4 if kind == "a folder" else 0)
 
 
-def test_a_save_that_fails_costs_no_checkpoint(ask, runs, run, monkeypatch, capsys):
+def test_a_save_that_fails_costs_no_checkpoint(ask, run, monkeypatch):
     before = {name: (run / name).read_bytes() for name in (LAST, BEFORE)}
     real = os.replace
 
