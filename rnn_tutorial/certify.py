@@ -24,7 +24,6 @@ from rnn_tutorial.proof.certificate import (
 )
 from rnn_tutorial.proof.check import InvalidCertificate, check_certificate
 from rnn_tutorial.proof.explore import NotProved
-from rnn_tutorial.proof.intervals import is_provable
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import check_regular
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checkpoint = load_run(flags.run)
         task, model = load_task(checkpoint), load_model(checkpoint)
         require_machine(task, "a proof", checkpoint.path)
-        if not is_provable(model):
+        if not model.is_provable:
             raise ValueError(f"{str(checkpoint.path)!r}: only {PROVABLE_IN_WORDS} can be certified")
         if flags.check:
             return _check(checkpoint, task, model)

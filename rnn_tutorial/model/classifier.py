@@ -90,7 +90,7 @@ class RnnClsNet(nn.Module):
 
     @property
     def is_plain(self) -> bool:
-        """True for a stacked Elman network without options: the proof supports no other."""
+        """True for a stacked Elman network without options; some code is faster for it."""
         return self.is_stack and type(self.rnn) is nn.RNN
 
     @property
@@ -104,6 +104,11 @@ class RnnClsNet(nn.Module):
             return False
         is_tanh = type(rnn) is not nn.RNN or rnn.nonlinearity == "tanh"
         return is_tanh and rnn.bias and not (rnn.bidirectional or rnn.dropout or rnn.proj_size)
+
+    @property
+    def is_provable(self) -> bool:
+        """True for the networks of PROVABLE_IN_WORDS."""
+        return self.is_stack and type(self.rnn) in (nn.RNN, nn.GRU)
 
     @property
     def has_state(self) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.check import InvalidCertificate, Rule, check_certificate, claimed_hash
-from rnn_tutorial.proof.intervals import MAX_NUMBERS, is_provable
+from rnn_tutorial.proof.intervals import MAX_NUMBERS
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import write_atomically
@@ -71,7 +71,7 @@ def certificate_status(
     The same weights in another network, such as one of ReLU units, are not what was proved.
     Without a machine there is no rule that could be proved.
     """
-    if machine is None or not is_provable(model):
+    if machine is None or not model.is_provable:
         return CertificateStatus.ABSENT
     path, cell = certificate_path(checkpoint.path), model.arguments["cell"]
     try:

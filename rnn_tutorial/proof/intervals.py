@@ -53,11 +53,6 @@ def rounding_bound(num_terms: int, mass: np.ndarray) -> np.ndarray:
     return gamma * _SPARE * mass + 4 * num_terms * 2.0**-126
 
 
-def is_provable(model: RnnClsNet) -> bool:
-    """True for the networks of PROVABLE_IN_WORDS."""
-    return model.is_stack and type(model.rnn) in (nn.RNN, nn.GRU)
-
-
 class IntervalNet:
     """What the network can make of every hidden state in a box, rounding included.
 
@@ -71,7 +66,7 @@ class IntervalNet:
 
     def __init__(self, model: RnnClsNet) -> None:
         rnn, fc = model.rnn, model.fc
-        if not is_provable(model):
+        if not model.is_provable:
             raise ValueError(f"only {PROVABLE_IN_WORDS} can be certified")
         if any(parameter.dtype != torch.float32 for parameter in model.parameters()):
             raise ValueError("only float32 weights can be certified")

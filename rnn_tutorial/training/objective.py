@@ -21,7 +21,7 @@ from rnn_tutorial.data.batches import PackedBatch
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.layers import State, one_layer
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.model_options import PROVABLE_CELLS, PROVABLE_IN_WORDS
+from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 
 
 def changes_the_loss(config: TrainConfig) -> bool:
@@ -118,7 +118,7 @@ class Contraction:
     """
 
     def __init__(self, model: RnnClsNet) -> None:
-        if not (model.is_stack and model.arguments["cell"] in PROVABLE_CELLS):
+        if not model.is_provable:
             raise ValueError(f"the contraction penalty is for {PROVABLE_IN_WORDS}")
         self._fc = model.fc
         self._row_sums = gru_row_sums if isinstance(model.rnn, nn.GRU) else rnn_row_sums

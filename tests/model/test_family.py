@@ -546,7 +546,8 @@ def test_every_other_combination_takes_an_update_and_agrees_on_what_is_plain():
         model = make_digit_model(config)
         cross_entropy(model(x, seq_lengths), torch.tensor([1, 0])).backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
-        assert model.is_plain == config.is_plain
+        for kind in ("is_plain", "is_stack", "is_provable"):
+            assert getattr(model, kind) == getattr(config, kind)
         assert model.arguments.items() >= config.model_options().items()
         worked += 1
     # rnn: 2 nonlinearities, each 2 directions × (1 + 2³) × 4 poolings; gru and lstm half of it
