@@ -14,9 +14,9 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.machines.machine_file import read_machine
 from rnn_tutorial.machines.minimize import minimize, reachable_states
 from rnn_tutorial.machines.regex import machine_of_pattern
+from rnn_tutorial.runs.terminal import shortened
 from rnn_tutorial.settings.recipes import DIGIT_SUM, MACHINE_FILE, PATTERN
 
-_SHOWN_CHARACTERS = 60  # of what is refused
 _NAME_WIDTH = 21
 _OTHERS = """\
 FILE.json            a machine of your own, and
@@ -51,11 +51,12 @@ def describe_machines() -> str:
 def _make(name: str) -> Machine:
     if name in LIBRARY:
         return LIBRARY[name].make()
+    shown = repr(shortened(name, 60))
     if name.startswith(PATTERN):
         try:
             return machine_of_pattern(name.removeprefix(PATTERN))
         except ValueError as error:
-            raise ValueError(f"--task {_shorten(name)}: {error}") from None
+            raise ValueError(f"--task {shown}: {error}") from None
     if name.endswith(MACHINE_FILE):
         try:
             return read_machine(Path(name))
@@ -67,14 +68,8 @@ def _make(name: str) -> Machine:
         near = [PATTERN + name]
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(
-        f"--task {_shorten(name)} is not one of {', '.join(names)}, a FILE.json, or "
-        f"regex:PATTERN{hint}"
+        f"--task {shown} is not one of {', '.join(names)}, a FILE.json, or regex:PATTERN{hint}"
     )
-
-
-def _shorten(name: str) -> str:
-    cut = name[:_SHOWN_CHARACTERS] + "…" if len(name) > _SHOWN_CHARACTERS else name
-    return repr(cut)
 
 
 def _simplify(machine: Machine) -> tuple[Machine, str]:

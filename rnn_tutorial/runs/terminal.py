@@ -28,6 +28,11 @@ def shown(text: object) -> str:
     return _UNSHOWN.sub(lambda match: repr(match[0])[1:-1], str(text))
 
 
+def shortened(text: str, at_most: int = 20) -> str:
+    """The first characters of a text that is refused, and "…" if there are more."""
+    return text[:at_most] + "…" * (len(text) > at_most)
+
+
 def typed(folder: Path) -> str:
     """A folder as a shell takes it; Windows' shells have double quotes in common."""
     if isinstance(folder, PureWindowsPath):

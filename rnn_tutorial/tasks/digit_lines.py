@@ -16,11 +16,11 @@ from itertools import chain
 
 import numpy as np
 
+from rnn_tutorial.runs.terminal import shortened
 from rnn_tutorial.tasks.reading import Questions, read_one_by_one
 
 # By the value of a byte: is it neither a digit nor a separator?
 _IS_OTHER = bytes(byte not in b"0123456789, \t\r\n" for byte in range(256))
-_SHOWN_CHARACTERS = 20  # of a refused token
 
 
 def describe_digits(max_number: int) -> str:
@@ -51,7 +51,7 @@ def parse_sequence(text: str, max_number: int) -> list[int]:
 
 
 def _parse_digit(token: str, max_number: int) -> int:
-    shown = token[:_SHOWN_CHARACTERS] + "…" * (len(token) > _SHOWN_CHARACTERS)
+    shown = shortened(token)
     allowed = f"allowed are 0 to {max_number}, separated by spaces or commas"
     if not re.fullmatch(r"[+-]?[0-9]+", token):
         raise ValueError(f"{shown!r} is not a whole number; {allowed}")

@@ -19,9 +19,9 @@ from itertools import chain
 import numpy as np
 
 from rnn_tutorial.data.examples import Vocabulary, parse_tokens
+from rnn_tutorial.runs.terminal import shortened
 
 _SHOWN_NAMES = 20
-_SHOWN_CHARACTERS = 20  # of a refused token
 ALSO_TYPED = {"*": "×", "−": "-"}  # where the others are on no key, or in a text
 
 
@@ -125,8 +125,7 @@ class NameReader:
                 continue
             tokens = word if self._are_characters else [word]
             if unknown := next((token for token in tokens if token not in self._ids), None):
-                shown = unknown[:_SHOWN_CHARACTERS] + "…" * (len(unknown) > _SHOWN_CHARACTERS)
-                raise ValueError(f"{shown!r} is not one of the tokens {self._allowed}")
+                raise ValueError(f"{shortened(unknown)!r} is not one of the tokens {self._allowed}")
             ids += map(self._ids.__getitem__, tokens)
         return ids
 
