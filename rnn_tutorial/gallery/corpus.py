@@ -144,10 +144,7 @@ def _read_standard_library() -> tuple[list[TextFile], str]:
     for path in sorted(folder.rglob("*.py")):
         name = path.relative_to(folder)
         if (_NO_SOURCE | _GENERATED).isdisjoint(name.parts[:-1]):
-            content = path.read_bytes()
-            encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-            text = io.TextIOWrapper(io.BytesIO(content), encoding).read()  # line ends become \n
-            files.append(TextFile(name.as_posix(), text))
+            files.append(TextFile(name.as_posix(), read_text(path)))
     if not files:
         raise ValueError(
             f"the standard library has no source files in {str(folder)!r}; name a --text_dir"
