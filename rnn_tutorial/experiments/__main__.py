@@ -23,7 +23,7 @@ from rnn_tutorial.measure.training import engine_steps
 from rnn_tutorial.runs.folder import read_json, write_atomically, write_json
 from rnn_tutorial.runs.processes import World, choose_num_threads
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version, describe_machine
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.training.configure import configure
 
@@ -173,4 +173,4 @@ def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -9,7 +9,6 @@ on a machine that does nothing else.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import itertools
@@ -38,6 +37,7 @@ from rnn_tutorial.prediction.prompt import answer_prompt
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint, write_json
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import settings_of
 
@@ -260,10 +260,8 @@ def record_session(*flags: str) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure as the command line says; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m rnn_tutorial.experiments.lesson",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandLineParser(
+        prog="python -m rnn_tutorial.experiments.lesson", description=__doc__
     )
     parser.add_argument("--quick", action="store_true", help="a few rounds; writes nothing")
     flags = parser.parse_args(arguments)
@@ -283,4 +281,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -10,11 +10,9 @@ call an update. Every candidate computes with one thread.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
@@ -28,14 +26,16 @@ from rnn_tutorial.measure.timing import against, print_comparison, timed, update
 from rnn_tutorial.measure.training import SIZES, engine_steps
 from rnn_tutorial.runs.folder import write_json
 from rnn_tutorial.runs.provenance import describe_machine
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.config import TrainConfig
 
 
-def jax_steps(config: TrainConfig, at_once: int = 100) -> Iterator[int]:
-    """Train in JAX, `at_once` updates in one compiled lax.scan; yields the number made."""
+def jax_steps(config: TrainConfig) -> Iterator[int]:
+    """Train in JAX, many updates in one compiled lax.scan; yields the number made."""
     import jax
     import jax.numpy as jnp
 
+    at_once = 100  # updates a call
     N, T, H, L = config.batch_size, config.max_seq_len, config.hidden_dim, config.num_layers
     C = config.max_number + 1
 
@@ -154,7 +154,7 @@ def keras_steps(config: TrainConfig) -> Iterator[int]:
 
 def main() -> int:
     """Measure all candidates on A, B and C."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandLineParser(prog="python -m rnn_tutorial.experiments.peers", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     parser.add_argument("--rounds", type=int, default=9, metavar="N")
     flags = parser.parse_args()
@@ -182,4 +182,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)
