@@ -132,7 +132,8 @@ def compile_training_step(
 def limit_openblas() -> None:
     """Let the products of the engine have as many threads as torch has, unless that is set.
 
-    OpenBLAS reads the variable when SciPy loads it; by itself it takes every core.
+    SciPy's copy of OpenBLAS reads the variable when SciPy is imported; by itself it takes every
+    core. NumPy has a copy of its own, which was loaded before and keeps the threads that it took.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(torch.get_num_threads()))
 
