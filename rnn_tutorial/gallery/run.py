@@ -306,7 +306,7 @@ class GalleryRun:
             return
         self.score, self.figures, self._is_evaluated = score, dict(figures), True
         if self._is_due(self.config.eval_every):
-            self.history.observe(self.config, self.step, score, num_wrong=1)
+            self.history.observe(self.config, self.step, score)
 
     def log(self) -> None:
         """Write and show the metrics that are due; a number that is not finite ends the run."""

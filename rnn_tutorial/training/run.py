@@ -286,7 +286,8 @@ class Run:
         """Take in an evaluation; only those that are due decide about the rest of the run."""
         self.evaluation = evaluation
         if self.evaluation_is_due:
-            self.history.observe(self.config, self.step, evaluation.accuracy, evaluation.num_wrong)
+            is_exact = evaluation.num_wrong == 0
+            self.history.observe(self.config, self.step, evaluation.accuracy, is_exact)
 
     def record_proof(self, attempt: Proof | NotProved) -> None:
         """Take in an attempt to prove the network right, and say why it failed if it did."""

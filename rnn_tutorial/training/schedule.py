@@ -21,7 +21,8 @@ class EvaluationHistory:
     Part of the checkpoint, so that a resumed run decides as an uninterrupted one does.
 
     Args:
-        best_accuracy: highest accuracy so far; below 0 before the first evaluation.
+        best_accuracy: highest score so far, an accuracy or what a task of the gallery is scored by;
+            below all of them before the first evaluation.
         best_step: the step that first had it.
         since_best: evaluations since then.
         exact_streak: latest evaluations in a row without a wrong input.
@@ -41,13 +42,13 @@ class EvaluationHistory:
     exact_step: Count = 0
     proved: bool = False
 
-    def observe(self, config: TrainConfig, step: int, accuracy: float, num_wrong: int) -> None:
-        """Take in the evaluation after `step` updates."""
-        self.exact_streak = 0 if num_wrong else self.exact_streak + 1
-        if num_wrong == 0 and not self.exact_step:
+    def observe(self, config: TrainConfig, step: int, score: float, is_exact: bool = False) -> None:
+        """Take in the evaluation after `step` updates; it is exact if no input was wrong."""
+        self.exact_streak = self.exact_streak + 1 if is_exact else 0
+        if is_exact and not self.exact_step:
             self.exact_step = step
-        if accuracy > self.best_accuracy:
-            self.best_accuracy, self.best_step = accuracy, step
+        if score > self.best_accuracy:
+            self.best_accuracy, self.best_step = score, step
             self.since_best = self.plateau = 0
             return
         self.since_best += 1

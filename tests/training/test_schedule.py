@@ -70,7 +70,7 @@ def test_the_plateau_falls_as_in_pytorch(patience):
     history, dice, rates = EvaluationHistory(), random.Random(patience), set()
     for step in range(100, 10_000, 100):
         accuracy = dice.randrange(20 + step // 500) / 100
-        history.observe(config, step, accuracy, 1)
+        history.observe(config, step, accuracy)
         expected.step(accuracy)
         rates.add(learning_rate(config, step, history))
         assert learning_rate(config, step, history) == pytest.approx(expected.get_last_lr()[0])
@@ -81,9 +81,9 @@ def test_the_warmup_is_not_a_plateau():
     config = TrainConfig(scheduler="plateau", warmup_step=1000, plateau_patience=2)
     history = EvaluationHistory()
     for step in (500, 600, 900, 1000, 1500):
-        history.observe(config, step, 0.1, 1)
+        history.observe(config, step, 0.1)
         assert learning_rate(config, 1500, history) == config.lr
-    history.observe(config, 2000, 0.1, 1)
+    history.observe(config, 2000, 0.1)
     assert learning_rate(config, 2000, history) == config.lr / 2
     assert learning_rate(config, 0, history) == pytest.approx(0.01 * config.lr)
 
@@ -116,7 +116,7 @@ def test_the_history_knows_the_best_and_when_to_stop():
     history = EvaluationHistory()
     seen = []
     for step, accuracy in enumerate([0.1, 0.5, 0.5, 0.4, 0.6, 0.2, 0.6, 0.3], start=1):
-        history.observe(config, step, accuracy, num_wrong=1)
+        history.observe(config, step, accuracy)
         seen.append((history.best_step, history.since_best, history.ends(config)))
     assert seen == [
         (1, 0, False), (2, 0, False), (2, 1, False), (2, 2, False), (5, 0, False), (5, 1, False),
@@ -125,7 +125,7 @@ def test_the_history_knows_the_best_and_when_to_stop():
     assert history.stops_early(config) and not history.stops_early(TrainConfig())
     exact = EvaluationHistory()
     for num_wrong, ends in ((0, False), (1, False), (0, False), (0, True)):
-        exact.observe(config, 1, 1.0 - num_wrong / 10, num_wrong)
+        exact.observe(config, 1, 1.0 - num_wrong / 10, num_wrong == 0)
         assert exact.ends(config) is ends
 
 
@@ -133,6 +133,6 @@ def test_the_contraction_ramps_up_once_nothing_is_wrong():
     config, history = TrainConfig(total_steps=600, contraction=0.5), EvaluationHistory()
     assert contraction_factor(config, 500, history) == 0
     for step, num_wrong in ((100, 3), (200, 0), (300, 1), (400, 0)):
-        history.observe(config, step, 1.0, num_wrong)
+        history.observe(config, step, 1.0, num_wrong == 0)
     factors = [contraction_factor(config, step, history) for step in (200, 250, 300, 599)]
     assert factors == pytest.approx([0, 0.25, 0.5, 0.5])

@@ -131,7 +131,7 @@ def test_the_scheduler_sets_the_rate_of_the_updates(scheduler, engine, tmp_path)
     history = EvaluationHistory()
     for record in metrics:
         if "accuracy" in record:
-            history.observe(config, record["step"], record["accuracy"], record["wrong_inputs"])
+            history.observe(config, record["step"], record["accuracy"], record["wrong_inputs"] == 0)
         assert record["current_lr"] == learning_rate(config, record["step"], history)
     state = load_checkpoint(run / "model_step_12.pt").optimizer
     assert state["param_groups"][0]["lr"] == metrics[-2]["current_lr"]
