@@ -35,7 +35,7 @@ from rnn_tutorial.gallery.comparison import compare, draw, report
 from rnn_tutorial.gallery.pictures import check_picture
 from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
-from rnn_tutorial.gallery.series import FILE, SERIES, SeriesDefaults
+from rnn_tutorial.gallery.series import BATCH_STREAM, FILE, SERIES, SeriesDefaults
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
 from rnn_tutorial.model.classifier import load_weights
@@ -148,7 +148,7 @@ def train(flags: dict[str, Any]) -> int:
         loss_of = pinball_loss if config.loss == "quantile" else squared_error
         with run.recording(model):
             for step in run.steps():
-                generator = np.random.default_rng([config.seed, 2, step])
+                generator = np.random.default_rng([config.seed, BATCH_STREAM, step])
                 drawn = generator.choice(origins, config.batch_size)
                 outputs = model(windows.inputs(drawn, windows.leaked_values))
                 loss = loss_of(outputs, windows.targets(drawn))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.gallery.baselines import forecast_baselines
-from rnn_tutorial.gallery.series import Series
+from rnn_tutorial.gallery.series import SHUFFLE_STREAM, Series
 from rnn_tutorial.model.classifier import evaluating
 
 PARTS = ("train", "validation", "test")
@@ -42,7 +42,8 @@ class Windows:
         # The part of each value: 0 train, 1 validation, 2 test.
         self._part = np.searchsorted([self.train_end, test_start], np.arange(len(series)), "right")
         if config.leak == "shuffle":
-            self._part = np.random.default_rng([config.seed, 1]).permutation(self._part)
+            generator = np.random.default_rng([config.seed, SHUFFLE_STREAM])
+            self._part = generator.permutation(self._part)
         numbers = [len(self.origins(part, config.horizon)) for part in PARTS]
         if numbers[0] < 10 or not all(numbers) or self.train_end < config.period:
             raise ValueError(
