@@ -14,7 +14,7 @@ import train_cls_rnn
 from rnn_tutorial import diagnose
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.experiments import doctor_self_test, tables
-from rnn_tutorial.experiments.doctor_self_test import Case, RunCase, all_cases, run_self_test
+from rnn_tutorial.experiments.doctor_self_test import RunCase, Trial, all_cases, run_self_test
 from rnn_tutorial.runs.folder import read_json
 
 # Learns nothing in 1,100 updates, which take a fraction of a second.
@@ -296,9 +296,9 @@ def test_a_few_faults_are_found_and_runs_are_kept(tmp_path, monkeypatch, capsys)
 def test_a_missed_fault_and_a_false_alarm_make_the_self_test_fail(tmp_path, monkeypatch, capsys):
     fever = Finding("fever", "39 °C", "ill", "rest", "certain")
     cases = {
-        "found": Case("w", "fever", lambda seed: [fever]),
-        "missed": Case("w", "fever", lambda seed: [fever] if seed else []),
-        "false alarm": Case("w", None, lambda seed: [fever]),
+        "found": Trial("w", "fever", lambda seed: [fever]),
+        "missed": Trial("w", "fever", lambda seed: [fever] if seed else []),
+        "false alarm": Trial("w", None, lambda seed: [fever]),
     }
     monkeypatch.setattr(diagnose, "all_cases", lambda: cases)
     path = tmp_path / "doctor.json"

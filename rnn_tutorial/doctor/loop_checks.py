@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from rnn_tutorial.doctor.findings import Finding, Report, rank, user_error
 from rnn_tutorial.doctor.loop_facts import Weight, held_by
 from rnn_tutorial.doctor.loop_findings import found
-from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, Watch
+from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, LoopWatch
 
 _SECOND_TIME = "backward through the graph a second time"  # as PyTorch says it
 _LARGE, _SMALL = 0.3, 1e-6  # norm of an update divided by that of the weights
@@ -46,7 +46,7 @@ def check_step(made: Any) -> Report:
     Raises:
         ValueError: made is something else, the user's code raises, or nothing is trained.
     """
-    watch = Watch(made)
+    watch = LoopWatch(made)
     watch.run()
     if not watch.steps and watch.error is None:
         raise ValueError("--step: the loop ended before its first step")
@@ -75,7 +75,7 @@ def check_step(made: Any) -> Report:
     return Report(rank(findings), looked_at, not_asked)
 
 
-def _check_graph(watch: Watch) -> Iterator[Finding]:
+def _check_graph(watch: LoopWatch) -> Iterator[Finding]:
     """Graphs that are cut off, or outlive their step."""
     last = watch.steps[-1] if watch.error is None else watch.step
     reached = [s.reached for s in (*watch.steps, last) if s.reached < math.inf]
@@ -94,7 +94,7 @@ def _check_graph(watch: Watch) -> Iterator[Finding]:
             yield found("graph-kept", f"the graphs of all {len(old)} steps are in memory")
 
 
-def _check_updates(watch: Watch) -> Iterator[Finding]:
+def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
     """From the loss to its gradient, from the gradient to the update: the first break is named."""
     num_steps, num_backward = len(watch.steps), watch.num_backward
     weights = [weight for weight in watch.weights.values() if len(weight.steps) > 1]
@@ -161,7 +161,7 @@ def _living(kind: type) -> list[Any]:
     return [thing for thing in gc.get_objects() if issubclass(type(thing), kind)]
 
 
-def _check_rates(watch: Watch) -> Iterator[Finding]:
+def _check_rates(watch: LoopWatch) -> Iterator[Finding]:
     """A learning rate that falls to nothing and stays there, and optimizers made anew."""
     all_rates = []
     for first, optimizers in watch.optimizers.items():
@@ -186,7 +186,7 @@ def _check_rates(watch: Watch) -> Iterator[Finding]:
             yield found("learning-rate-vanishes", seen, "certain" if fallen[-1] else "likely")
 
 
-def _check_sizes(watch: Watch) -> Iterator[Finding]:
+def _check_sizes(watch: LoopWatch) -> Iterator[Finding]:
     """Updates that are too small, too large, or in the wrong direction."""
     shares = [math.sqrt(s.update / (s.length or 1)) for s in watch.steps if s.update != 0]
     losses = [step.losses[-1] for step in watch.steps if step.losses]
@@ -215,7 +215,7 @@ def _check_sizes(watch: Watch) -> Iterator[Finding]:
         )
 
 
-def _check_surroundings(watch: Watch) -> Iterator[Finding]:
+def _check_surroundings(watch: LoopWatch) -> Iterator[Finding]:
     """Values, shapes, clipping, modes and batches."""
     bad = [i for i, s in enumerate(watch.steps, 1) if not all(map(math.isfinite, s.losses))]
     if bad:
@@ -247,12 +247,12 @@ def _has_mode(module: nn.Module) -> bool:
     return "BatchNorm" in name or (isinstance(dropout, float) and dropout > 0)
 
 
-def _are_epochs(watch: Watch) -> bool:
+def _are_epochs(watch: LoopWatch) -> bool:
     """True if each call makes several updates, so that equal calls may have different batches."""
     return any(max(step.num_updates.values(), default=0) > 1 for step in watch.steps)
 
 
-def _check_batches(watch: Watch) -> Iterator[Finding]:
+def _check_batches(watch: LoopWatch) -> Iterator[Finding]:
     """The same data in every step, though a fixed set or a loader of one batch is meant so."""
     steps = watch.steps
     if len(steps) < 4 or not all(step.is_repeated for step in steps) or _are_epochs(watch):

@@ -43,7 +43,7 @@ _LOGARITHMS = {"log_softmax", "logsigmoid", "log"}  # of probabilities: a loss i
 _ELEMENTWISE = {"sub", "__sub__", "__rsub__", "rsub", "mul", "__mul__", "__rmul__"}
 
 
-class Watch(TorchFunctionMode):
+class LoopWatch(TorchFunctionMode):
     """Makes the user's steps, see `check_step`, and notes what happens."""
 
     def __init__(self, made: Any) -> None:

@@ -287,7 +287,7 @@ LOOP_CASES: dict[str, tuple[str | None, Callable[[int], Callable[[], Tensor]]]] 
 
 
 @dataclass(frozen=True)
-class Case:
+class Trial:
     """Something to diagnose.
 
     Args:
@@ -303,22 +303,22 @@ class Case:
     trains: RunCase | None = None
 
 
-def all_cases() -> dict[str, Case]:
+def all_cases() -> dict[str, Trial]:
     """Every fault and every healthy thing, by name."""
     cases = {}
     for runs, is_fault in [(RUN_FAULTS, True), (HEALTHY_RUNS, False)]:
         for name, run in runs.items():
             expected = name if is_fault else None
             trains = replace(run, asked_length=None)  # one training serves every question
-            cases[name] = Case(run.describe(), expected, partial(_diagnose_run, run), trains)
+            cases[name] = Trial(run.describe(), expected, partial(_diagnose_run, run), trains)
     for name, (expected, make) in DATA_CASES.items():
-        cases[name] = Case("data", expected, partial(_check_data_of, make))
+        cases[name] = Trial("data", expected, partial(_check_data_of, make))
     for name, (expected, make) in LOOP_CASES.items():
-        cases[name] = Case("loop", expected, lambda seed, make=make: check_step(make(seed))[0])
+        cases[name] = Trial("loop", expected, lambda seed, make=make: check_step(make(seed))[0])
     modules = [(name, name, make) for name, make in MODULE_FAULTS.items()]
     modules += [(name, None, HEALTHY_MODULES[name]) for name in GOOD_MODULES]
     for name, expected, make in modules:
-        cases[name] = Case("module", expected, partial(_check_module_of, make))
+        cases[name] = Trial("module", expected, partial(_check_module_of, make))
     return cases
 
 
@@ -331,7 +331,7 @@ def _check_module_of(make: Callable[[], nn.Module], seed: int) -> list[Finding]:
     return check_module(make(), VOCAB_SIZE, seed=seed).findings
 
 
-def run_self_test(cases: dict[str, Case], num_seeds: int, num_threads: int) -> dict[str, Any]:
+def run_self_test(cases: dict[str, Trial], num_seeds: int, num_threads: int) -> dict[str, Any]:
     """Diagnose every case with every seed; the confusion matrix as plain values."""
     with ThreadPoolExecutor(num_threads) as pool:
         runs = dict.fromkeys(case.trains for case in cases.values() if case.trains)

@@ -95,12 +95,13 @@ def add_train_flags(parser: argparse.ArgumentParser, schema: type[GalleryConfig]
     parser.add_argument(
         "--resume",
         metavar="RUN_DIR",
-        help=f"continue an interrupted run; only --{', --'.join(may_change(schema))} may change",
+        help="continue an interrupted run; only "
+        f"--{', --'.join(changeable_settings(schema))} may change",
     )
     add_config_flags(parser, schema)
 
 
-def may_change(schema: type[GalleryConfig]) -> list[str]:
+def changeable_settings(schema: type[GalleryConfig]) -> list[str]:
     """The settings that may differ when a run is resumed."""
     return [setting.name for setting in fields(schema) if setting.name in RESUME_FLAGS]
 
@@ -146,7 +147,7 @@ def _resumed(schema: type[Config], folder: Path, flags: Mapping[str, Any]) -> Co
     if not is_run_folder(folder):
         raise ValueError(f"--resume {str(folder)!r} is not the folder of a run: no {CONFIG_FILE}")
     config = recorded_config(schema, read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
-    able = may_change(schema)
+    able = changeable_settings(schema)
     for name, value in flags.items():
         recorded = getattr(config, name)
         if value != recorded and name not in able:
