@@ -121,6 +121,7 @@ def execute(notebook: Any, commands: bool = True, seconds: int = _SECONDS) -> No
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed.
+        RuntimeError: a command that starts with "!" did.
     """
     from nbclient import NotebookClient
 
@@ -141,3 +142,5 @@ def execute(notebook: Any, commands: bool = True, seconds: int = _SECONDS) -> No
                     for output in cell.outputs:
                         if "text" in output:  # of a terminal
                             output.text = output.text.replace("\r\n", "\n")
+                            if "Traceback (most recent call last)" in output.text:
+                                raise RuntimeError(f"a command failed: {output.text}")
