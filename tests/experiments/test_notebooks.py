@@ -75,5 +75,5 @@ def test_an_unknown_notebook_is_refused(capsys):
 def test_a_command_that_fails_in_a_cell_is_no_output():
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in ("", '!python -c "1 / 0"')]
-    with pytest.raises(RuntimeError, match="(?s)a command failed: .*ZeroDivisionError"):
+    with pytest.raises(RuntimeError, match=r"(?s)a command failed: .*ZeroDivisionError"):
         execute(notebook, seconds=60)
