@@ -54,7 +54,7 @@ def test_part_1_prints_in_a_kernel_what_the_readme_shows():
     pair = r"^```python\n((?:(?!```).)*)^```$\n\n```text\n(.*?)^```$"
     shown = dict(re.findall(pair, readme, re.MULTILINE | re.DOTALL))
     notebook = make_notebook("part1")
-    execute(notebook, commands=False, seconds=100)
+    execute(notebook, commands=False, seconds=300)
     printed = {
         cell.source + "\n": "".join(output.get("text", "") for output in cell.outputs)
         for cell in notebook.cells

@@ -354,7 +354,7 @@ def in_a_new_process(function, folder, **variables):
         capture_output=True,
         text=True,
         cwd=folder,
-        timeout=120,
+        timeout=500,
     )
     assert done.stderr == ""
     return json.loads(done.stdout.splitlines()[-1])
