@@ -106,7 +106,7 @@ def run_script(start_script):
     return run
 
 
-def wait_until(condition, process=None, seconds=60):
+def wait_until(condition, process=None, seconds=120):
     """Wait for a condition; the test fails if it comes too late, or a process ends before it."""
     deadline = time.monotonic() + seconds
     while not condition():
