@@ -121,18 +121,17 @@ def _longer_sums(results: _Results) -> str:
 
 
 def highlight_directions(results: _Results) -> str:
-    """A row for each network: the share of held-out characters that are labelled right."""
-    kinds = ("keyword", "name", "string", "comment")
+    """A column for each network: the share of held-out characters that are labelled right."""
+    names = ("forward only", "both directions")
     first = results["variants"]["both directions"]["runs"][0]["figures"]
-    guess = ["likeliest class", f"{first['baseline_accuracy']:.1%}", *[""] * 5]
-    rows = [guess]
-    for name in ("forward only", "both directions"):
-        shares = [_median(results, name, f"accuracy_{kind}") for kind in kinds]
-        taken = _median(results, name, "confusion_name_keyword")
-        all_of_them = spread_of(_values(results, name, "accuracy"), "{:.2%}".format)
-        rows.append([name, all_of_them, *(f"{share:.2%}" for share in shares), f"{taken:,.0f}"])
-    header = ["labelled right", "all", *kinds, "names as keywords"]
-    return markdown(header, rows)
+    all_of_them = (f"{_median(results, name, 'accuracy'):.2%}" for name in names)
+    rows = [["all", f"{first['baseline_accuracy']:.1%}", *all_of_them]]
+    for kind in ("keyword", "name", "string", "comment"):
+        shares = (f"{_median(results, name, f'accuracy_{kind}'):.2%}" for name in names)
+        rows.append([kind, "", *shares])
+    taken = (f"{_median(results, name, 'confusion_name_keyword'):,.0f}" for name in names)
+    rows.append(["names as keywords", "", *taken])
+    return markdown(["right", "likeliest class", *names], rows)
 
 
 def highlight_as_trained(results: _Results) -> str:
@@ -145,44 +144,53 @@ def _show_skill(skill: float) -> str:
     return f"{round(skill, 2) + 0.0:.2f}"  # without the sign of a zero
 
 
-_NAIVE = ("persistence", "seasonal_naive")
-_FITTED = ("exponential_smoothing", "autoregression")
-_UNITS = {"sunspots": "", "co2": "ppm", "elnino": "°C", "random_walk": ""}
+_SERIES = {
+    "sunspots": "sunspots",
+    "co2": "CO₂",
+    "elnino": "El Niño",
+    "random_walk": "random walk",
+}
 
 
 def forecast_series(results: _Results) -> str:
-    """A row for each series: the errors of the best naive rule and of the network, its skill."""
-    rows = []
-    for series, unit in _UNITS.items():
-        naive = min(_median(results, series, f"{rule}_mae") for rule in _NAIVE)
-        skill = _show_skill(_median(results, series, "network_skill"))
-        at_least = _show_skill(min(_values(results, series, "network_skill_low")))
-        rows.append(
-            [
-                f"{series}, {unit}" if unit else series,
-                f"{naive:.3g}",
-                spread_of(_values(results, series, "network_mae"), "{:.3g}".format),
-                f"{skill} (≥ {at_least})",
-                *(f"{_median(results, series, f'{rule}_mae'):.3g}" for rule in _FITTED),
-            ]
-        )
-    return markdown(["series", "naive", "LSTM", "skill", "smoothing", "AR"], rows)
+    """A column for each series: the errors of rules and of the network, and its skill."""
+    rules = {
+        "persistence": "persistence_mae",
+        "seasonal": "seasonal_naive_mae",
+        "smoothing": "exponential_smoothing_mae",
+        "AR": "autoregression_mae",
+        "LSTM": "network_mae",
+    }
+    rows = [
+        [name, *(f"{_median(results, series, figure):.3g}" for series in _SERIES)]
+        for name, figure in rules.items()
+    ]
+    errors = {series: _values(results, series, "network_mae") for series in _SERIES}
+    rows.append(["its seeds", *(f"{min(e):.3g} to {max(e):.3g}" for e in errors.values())])
+    rows.append(["skill", *(_show_skill(_median(results, s, "network_skill")) for s in _SERIES)])
+    lowest = (min(_values(results, series, "network_skill_low")) for series in _SERIES)
+    rows.append(["at least", *map(_show_skill, lowest)])
+    return markdown(["", *_SERIES.values()], rows)
 
 
 def forecast_ahead(results: _Results) -> str:
-    """A row for each series: the errors some steps ahead, reading its own answers."""
-    rows = []
-    for series in _UNITS:
+    """A column for each series: the errors some steps ahead, reading its own answers."""
+    columns = []
+    for series in _SERIES:
         best = results["variants"][series]["runs"][0]["figures"]["rolling_best_naive"]
-        steps = _median(results, series, "rolling_steps")
-        naive, *fitted = (
-            f"{_median(results, series, f'rolling_{rule}_mae'):.3g}"
-            for rule in (best.replace(" ", "_"), *_FITTED)
+        rules = (best.replace(" ", "_"), "exponential_smoothing", "autoregression", "network")
+        errors = _values(results, series, "rolling_network_mae")
+        columns.append(
+            [
+                f"{_median(results, series, 'rolling_steps'):.0f}",
+                *(f"{_median(results, series, f'rolling_{rule}_mae'):.3g}" for rule in rules),
+                f"{min(errors):.3g} to {max(errors):.3g}",
+                _show_skill(_median(results, series, "rolling_network_skill")),
+            ]
         )
-        errors = spread_of(_values(results, series, "rolling_network_mae"), "{:.3g}".format)
-        skill = _show_skill(_median(results, series, "rolling_network_skill"))
-        rows.append([f"{series}, {steps:.0f}", naive, errors, skill, *fitted])
-    return markdown(["series, steps", "naive", "LSTM", "skill", "smoothing", "AR"], rows)
+    names = ("steps, up to", "naive rule", "smoothing", "AR")
+    rows = zip((*names, "LSTM", "its seeds", "skill"), *columns, strict=True)
+    return markdown(["", *_SERIES.values()], [*map(list, rows)])
 
 
 def forecast_leaks(results: _Results) -> str:

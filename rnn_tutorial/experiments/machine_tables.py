@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -12,39 +13,50 @@ _Runs = list[dict[str, Any]]
 
 
 def machines(results: dict[str, Any]) -> str:
-    """A row for each machine: seeds proved, seeds right on long sequences, and the proofs."""
+    """A row for each machine: seeds proved, seeds right on long sequences, and updates."""
     rows = []
     for name, variant in results["variants"].items():
         runs = variant["runs"]
-        states = [run["proof"]["abstract_states"] for run in runs if _is_proved(run)]
         rows.append(
             [
                 name,
                 _count(runs, _is_proved),
                 _count(runs, _is_right_at_length),
-                spread_of([run["steps"] for run in runs], "{:,.0f}".format),
-                spread_of(states, "{:,.0f}".format) if states else "–",
+                f"{statistics.median(run['steps'] for run in runs):,.0f}",
             ]
         )
-    return markdown(["machine", "proved", "long", "updates", "states"], rows)
+    return markdown(["machine", "proved", "long", "updates"], rows)
 
 
 def machine_details(results: dict[str, Any]) -> str:
-    """A row for each machine: seeds right on trained lengths, seconds, and the proofs' margins."""
+    """A row for each machine: seeds right on trained lengths, and what the proofs took and gave."""
     rows = []
     for name, variant in results["variants"].items():
         runs = variant["runs"]
-        margins = [run["proof"]["smallest_margin"] for run in runs if _is_proved(run)]
+        proofs = [run["proof"] for run in runs if _is_proved(run)]
+        margins = [proof["smallest_margin"] for proof in proofs]
+        states = [proof["abstract_states"] for proof in proofs]
         rows.append(
             [
                 name,
                 _count(runs, lambda run: run["trained"]["wrong_inputs"] == 0),
                 "all" if runs[0]["trained"]["exact"] else "a sample",
+                spread_of([run["steps"] for run in runs], "{:,.0f}".format),
                 spread_of([run["seconds"] for run in runs], "{:.0f}".format),
+                spread_of(states, "{:,.0f}".format) if states else "–",
                 spread_of(margins, "{:.1f}".format) if margins else "–",
             ]
         )
-    return markdown(["machine", "right when trained", "of inputs", "seconds", "margin"], rows)
+    header = [
+        "machine",
+        "right when trained",
+        "of inputs",
+        "updates",
+        "seconds",
+        "states",
+        "margin",
+    ]
+    return markdown(header, rows)
 
 
 def sampling(results: dict[str, Any]) -> str:

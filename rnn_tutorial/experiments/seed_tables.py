@@ -120,7 +120,7 @@ _KNOWN = 0.8  # of random sequences right modulo p: then a network knows the sum
 def parts(results: Results) -> str:
     """How many seeds of each variant know the sum of five digits modulo 5, or modulo 2."""
     kinds = {
-        "modulo 10": {"5", "2"}, "modulo 5 only": {"5"}, "modulo 2 only": {"2"}, "neither": set(),
+        "both": {"5", "2"}, "only 5": {"5"}, "only 2": {"2"}, "none": set(),
     }  # fmt: skip
 
     def known(run: dict[str, Any]) -> set[str]:
@@ -160,14 +160,13 @@ def proofs(results: Results) -> str:
 
 
 def drift(results: Results) -> str:
-    """What becomes of each network's states: right answers far out, wrong steps, fading errors."""
+    """What becomes of each network's states: right answers far out, fading errors."""
     far = results["times"].index(20)
     columns: dict[str, Callable[[dict[str, Any]], float]] = {
-        "mod 2, %": lambda seed: 100 * seed["modulo_2"][-1],
-        "mod 5, %": lambda seed: 100 * seed["modulo_5"][-1],
-        "wrong steps": lambda seed: seed["wrong_steps"],
-        "99th pct.": lambda seed: seed["farthest"][far],
-        "error left, %": lambda seed: 100 * seed["error_left"],
+        "mod 2": lambda seed: 100 * seed["modulo_2"][-1],
+        "mod 5": lambda seed: 100 * seed["modulo_5"][-1],
+        "99th": lambda seed: seed["farthest"][far],
+        "left": lambda seed: 100 * seed["error_left"],
     }
     cells = [
         [
