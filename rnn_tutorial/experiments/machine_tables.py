@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import SIZES
-from rnn_tutorial.experiments.markdown import markdown, spread_of
+from rnn_tutorial.experiments.markdown import breakable, markdown, spread_of
 
 _Runs = list[dict[str, Any]]
 
@@ -19,7 +19,7 @@ def machines(results: dict[str, Any]) -> str:
         runs = variant["runs"]
         rows.append(
             [
-                name,
+                breakable(name),
                 _count(runs, _is_proved),
                 _count(runs, _is_right_at_length),
                 f"{statistics.median(run['steps'] for run in runs):,.0f}",

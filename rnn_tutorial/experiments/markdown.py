@@ -11,6 +11,11 @@ def spread_of(values: list[float], show: Callable[[float], str]) -> str:
     return f"{show(statistics.median(values))} [{show(min(values))}, {show(max(values))}]"
 
 
+def breakable(name: str) -> str:
+    """A name of several words that a narrow page may break between them."""
+    return name.replace("_", "_<wbr>")
+
+
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A table."""
     lines = [header, ["---"] * len(header), *rows]

@@ -39,6 +39,7 @@ _INSTALL = "python -m pip install -r requirements.txt && "
 _NOT_RUN = re.compile(
     r"pytest|swanlab|my_net|experiments|--resume|predict_cls_rnn\.py$", re.MULTILINE
 )
+_FAILURE = re.compile(r"^Traceback \(most recent call last\)|^[\w.\- ]+: error: ", re.MULTILINE)
 _SECONDS = 3600  # for one cell
 
 
@@ -142,5 +143,5 @@ def execute(notebook: Any, commands: bool = True, seconds: int = _SECONDS) -> No
                     for output in cell.outputs:
                         if "text" in output:  # of a terminal
                             output.text = output.text.replace("\r\n", "\n")
-                            if "Traceback (most recent call last)" in output.text:
+                            if _FAILURE.search(output.text):
                                 raise RuntimeError(f"a command failed: {output.text}")

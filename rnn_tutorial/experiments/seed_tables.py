@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import CLAIMS, EXACT_LENGTH
-from rnn_tutorial.experiments.markdown import markdown, spread_of
+from rnn_tutorial.experiments.markdown import breakable, markdown, spread_of
 
 Results = dict[str, Any]
 Runs = list[dict[str, Any]]
@@ -119,9 +119,7 @@ _KNOWN = 0.8  # of random sequences right modulo p: then a network knows the sum
 
 def parts(results: Results) -> str:
     """How many seeds of each variant know the sum of five digits modulo 5, or modulo 2."""
-    kinds = {
-        "both": {"5", "2"}, "only 5": {"5"}, "only 2": {"2"}, "none": set(),
-    }  # fmt: skip
+    kinds = {"both": {"5", "2"}, "only 5": {"5"}, "only 2": {"2"}, "none": set()}
 
     def known(run: dict[str, Any]) -> set[str]:
         right = run["right_modulo"][str(EXACT_LENGTH)]
@@ -129,7 +127,7 @@ def parts(results: Results) -> str:
 
     rows = [
         [
-            name,
+            breakable(name),
             *(count_of(v["runs"], lambda run, k=kind: known(run) == k) for kind in kinds.values()),
         ]
         for name, v in results["variants"].items()

@@ -72,7 +72,9 @@ def _answer(replies: io.TextIOBase, reply: dict[str, Any]) -> None:
 
 def _exit_after_training(training_pid: int, orphan_seconds: float) -> None:
     """Wait until the training has ended, leave the run time to close, and end this process."""
-    while os.getppid() == training_pid:
+    # On Windows, a virtual environment's Python starts the real one, which is then the parent.
+    parent = training_pid if os.name == "posix" else os.getppid()
+    while os.getppid() == parent:
         time.sleep(1)
     time.sleep(orphan_seconds)
     os._exit(1)

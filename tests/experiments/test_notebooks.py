@@ -72,8 +72,12 @@ def test_an_unknown_notebook_is_refused(capsys):
     assert "'part3' is not one of part1, part2, gallery" in capsys.readouterr().err
 
 
-def test_a_command_that_fails_in_a_cell_is_no_output():
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [('python -c "1 / 0"', "ZeroDivisionError"), ("python predict_cls_rnn.py --beam 3", "--beam")],
+)
+def test_a_command_that_fails_in_a_cell_is_no_output(command, said):
     notebook = nbformat.v4.new_notebook()
-    notebook.cells = [nbformat.v4.new_code_cell(source) for source in ("", '!python -c "1 / 0"')]
-    with pytest.raises(RuntimeError, match=r"(?s)a command failed: .*ZeroDivisionError"):
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in ("", f"!{command}")]
+    with pytest.raises(RuntimeError, match=f"(?s)a command failed: .*{said}"):
         execute(notebook, seconds=60)
