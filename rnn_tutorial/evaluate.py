@@ -1,5 +1,7 @@
 """What a trained network does: on every short input, at great lengths, and as an automaton.
 
+Every short input is scored; then longer ones are searched for a wrong one, and random ones sampled.
+
     python -m rnn_tutorial.evaluate output/solved
     python -m rnn_tutorial.evaluate output/solved --lengths 10 100 10000 --json
     python -m rnn_tutorial.evaluate output/solved --automaton
@@ -30,9 +32,16 @@ from rnn_tutorial.evaluation.lengths import (
     longest_enumerable,
 )
 from rnn_tutorial.evaluation.result import Evaluation
+from rnn_tutorial.evaluation.search import (
+    LONGEST,
+    SearchResult,
+    search_wrong_input,
+    why_unsearchable,
+)
 from rnn_tutorial.experiments.canvas import check_picture
 from rnn_tutorial.experiments.machine_pictures import draw_automaton
 from rnn_tutorial.experiments.plots import draw_accuracy_by_length
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.processes import choose_num_threads
@@ -41,6 +50,7 @@ from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
 
+_SEARCHED = 100  # tokens of the longest inputs that are searched for a wrong one
 MAX_TABLE = 12  # classes of which all confusions are shown
 
 
@@ -64,6 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--num_sequences", type=int, default=1000, metavar="N", help="sample size (%(default)s)"
+    )
+    parser.add_argument(
+        "--search",
+        type=int,
+        metavar="N",
+        help="search for a wrong input of up to N tokens, if no short one is wrong; 0 does not "
+        f"search (default: {_SEARCHED})",
     )
     parser.add_argument(
         "--eval_file", metavar="FILE", help="score these labelled examples (default: the run's own)"
@@ -110,6 +127,10 @@ def _check_flags(flags: argparse.Namespace, given: Sequence[str]) -> None:
         "num_sequences": [flags.num_sequences],
         "lengths": flags.lengths,
     }
+    if flags.search is not None and not 0 <= flags.search <= LONGEST:
+        raise ValueError(f"--search {flags.search} is not a whole number from 0 to {LONGEST:,}")
+    if flags.automaton and "search" in given:
+        raise ValueError("--automaton looks at states and takes no --search")
     for flag in values:
         smallest = min(values[flag], default=1)
         if smallest < 1:
@@ -139,7 +160,13 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
     max_len = flags.max_len or longest_enumerable(num_tokens)
     check_feasible(num_tokens, max_len, flags.lengths, flags.num_sequences)
     model = load_model(checkpoint).eval()
+    why_not = why_unsearchable(model, machine)
+    if flags.search and why_not:
+        raise ValueError(f"--search {flags.search}: {why_not}")
     exact = evaluate(model, machine, 1, max_len, max_enumerated=sys.maxsize, max_examples=20)
+    search = None
+    if not (exact.num_wrong or why_not or flags.search == 0):
+        search = search_wrong_input(model, machine, flags.search or _SEARCHED)
     lengths = tqdm(flags.lengths, leave=False, disable=not sys.stderr.isatty(), unit=" lengths")
     rows = [accuracy_at_length(model, machine, n, flags.num_sequences) for n in lengths]
     if flags.json:
@@ -150,11 +177,12 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
             "num_tokens": num_tokens,
             "trained_lengths": [task.trained_lengths[0], task.trained_lengths[-1]],
             "exact": asdict(exact),
+            "search": search and asdict(search),
             "lengths": [asdict(row) for row in rows],
         }
         print(json.dumps(results))
     else:
-        _print_lengths(checkpoint, task, exact, rows)
+        _print_lengths(checkpoint, task, exact, search, rows)
     if flags.figure:
         draw_accuracy_by_length(
             [row.length for row in rows],
@@ -168,9 +196,13 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
 
 
 def _print_lengths(
-    checkpoint: Checkpoint, task: Task, exact: Evaluation, rows: Sequence[LengthResult]
+    checkpoint: Checkpoint,
+    task: Task,
+    exact: Evaluation,
+    search: SearchResult | None,
+    rows: Sequence[LengthResult],
 ) -> None:
-    """Exact accuracy on short inputs, some wrong ones, and a table of the samples."""
+    """Exact accuracy on short inputs, some wrong ones, what a search found, and the samples."""
     machine = task.machine
     about = f"seed {checkpoint.config.get('seed', '?')}, trained on {task.trained_on}"
     print(shown(f"{checkpoint.path}: {about}"))
@@ -179,13 +211,26 @@ def _print_lengths(
         f"{exact.num_wrong:,} wrong ({exact.elapsed_seconds:.2f} s)"
     )
     for ids in exact.wrong_examples:
-        tokens = " ".join(machine.tokens[token] for token in ids)
-        print(f"  wrong: {tokens} (right is {machine.classes[machine.answer_one(ids)]})")
+        print(_describe_wrong(ids, machine))
     if exact.num_wrong > len(exact.wrong_examples):
         print(f"  … and {exact.num_wrong - len(exact.wrong_examples):,} more")
+    if search:
+        found = "1 wrong" if search.wrong_input else f"0 wrong, margin {search.lowest_margin:.2f}"
+        print(
+            f"Search of {search.num_read:,} inputs up to length {search.max_len}: {found} "
+            f"({search.elapsed_seconds:.2f} s)"
+        )
+        if search.wrong_input:
+            print(_describe_wrong(search.wrong_input, machine))
     print(TABLE_HEAD)
     for row in rows:
         print(row.describe())
+
+
+def _describe_wrong(ids: Sequence[int], machine: Machine) -> str:
+    """An input that is answered wrongly, and its right answer."""
+    tokens = " ".join(machine.tokens[token] for token in ids)
+    return f"  wrong: {tokens} (right is {machine.classes[machine.answer_one(ids)]})"
 
 
 def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:

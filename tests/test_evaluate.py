@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 
+import train_cls_rnn
 from rnn_tutorial import evaluate
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 
@@ -83,6 +84,9 @@ def test_json_comes_with_a_picture_only_if_one_is_asked_for(changed_checkpoint, 
         (["RUN", "--lengths", "5", "1000000"], "--lengths 1000000 with --num_sequences 1000 "),
         (["RUN", "--lengths", "5", "--num_sequences", "200000000"], "--num_sequences 200000000 "),
         (["RUN", "--lengths", "100000000", "--num_sequences", "1"], "--lengths 100000000 "),
+        (["RUN", "--search", "-1"], "--search -1"),
+        (["RUN", "--search", "100000"], "--search 100000"),
+        (["RUN", "--automaton", "--search", "9"], "takes no --search"),
         (["RUN", "--automaton", "--max_len", "2"], "takes no --max_len"),
         (["RUN", "--automaton", "--lengths", "3"], "takes no --lengths"),
         (["RUN", "--automaton", "--num_sequences", "3"], "takes no --num_sequences"),
@@ -107,6 +111,50 @@ def test_a_picture_that_cannot_be_written_is_said_after_the_results(
     sentence, printed = refusal(capsys, trained_folder / "output", *flags)
     assert f"the picture '{tmp_path}/x.png' cannot be written" in sentence
     assert "All 10 inputs up to length 1" in printed
+
+
+def train_parity(folder, *flags):
+    """Train a network, unless flags are in the way until it is right; returns its run's folder."""
+    settings = ("--max_number", 1, "--min_seq_len", 1, "--max_seq_len", 6, "--hidden_dim", 8)
+    schedule = ("--total_steps", 1500, "--lr", 0.01, "--batch_size", 32)
+    arguments = (*settings, *schedule, "--device", "cpu", "--tracker", "disabled", *flags)
+    assert train_cls_rnn.main([str(a) for a in (*arguments, "--save_dir", folder)]) == 0
+    return str(folder / "baseline")
+
+
+def test_a_search_says_what_it_found(tmp_path, capsys):
+    flags = [train_parity(tmp_path), "--max_len", "6", "--lengths", "6"]
+    capsys.readouterr()
+    assert evaluate.main([*flags, "--json"]) == 0
+    search = json.loads(capsys.readouterr().out)["search"]
+    assert evaluate.main(flags) == 0
+    text = capsys.readouterr().out
+    found = f"Search of {search['num_read']:,} inputs up to length {search['max_len']}: "
+    if search["wrong_input"]:
+        tokens = " ".join(map(str, search["wrong_input"]))
+        right = sum(search["wrong_input"]) % 2
+        assert f"{found}1 wrong (" in text and f"\n  wrong: {tokens} (right is {right})\n" in text
+    else:
+        assert f"{found}0 wrong, margin {search['lowest_margin']:.2f} (" in text
+    assert evaluate.main([*flags, "--search", "7"]) == 0
+    assert "inputs up to length 7: 0 wrong, margin " in capsys.readouterr().out
+    assert evaluate.main([*flags, "--search", "0"]) == 0
+    assert "Search" not in capsys.readouterr().out
+
+
+def test_a_network_without_a_state_is_not_searched(tmp_path, capsys):
+    flags = [
+        train_parity(tmp_path, "--pooling", "mean", "--total_steps", 9),
+        "--max_len",
+        "3",
+        "--lengths",
+        "3",
+    ]
+    capsys.readouterr()
+    assert evaluate.main(flags) == 0
+    assert "Search" not in capsys.readouterr().out
+    sentence, printed = refusal(capsys, *flags, "--search", 5)
+    assert "--search 5: only a recurrent network of one direction" in sentence and not printed
 
 
 @pytest.mark.parametrize("flags", [[], ["--automaton"]])

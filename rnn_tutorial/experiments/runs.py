@@ -50,7 +50,8 @@ def run_once(
         The figures, plain values: accuracy and wrong inputs are those of the trained lengths up to
         EXACT_LENGTH, `trained` those of all trained lengths, the curve is that of the accuracy
         while training, and random sequences are those of the longest trained length and of the
-        lengths asked for. `proof` is that of the training, or of `certify`; None if none was tried.
+        lengths asked for. `search` is what `evaluate` found among longer inputs; None if a short
+        one is wrong. `proof` is that of the training, or of `certify`; None if none was tried.
 
     Raises:
         RuntimeError: a command failed.
@@ -99,6 +100,7 @@ def run_once(
         "num_sequences": sampled[longest]["num_random"],
         "right_at_length": {str(length): sampled[length]["right_random"] for length in lengths},
         "right_modulo": {str(length): row["right_modulo"] for length, row in sampled.items()},
+        "search": examined["search"],
         "curve": {
             name: [row[name] for row in metrics if "accuracy" in row]
             for name in ("step", "accuracy")

@@ -51,7 +51,7 @@ def launches(monkeypatch, tmp_path):
         asked = arguments[arguments.index("--lengths") + 1 :] if "--lengths" in arguments else ()
         exact = {"accuracy_by_length": {"1": 0.5, "2": 0.9, "3": 0.999}}
         rows = [{"length": int(length), **row} for length in asked]
-        answer = {"exact": exact, "lengths": rows, "proved": True, "num_tokens": 10}
+        answer = {"exact": exact, "search": None, "lengths": rows, "proved": True, "num_tokens": 10}
         return json.dumps(answer | {"is_right": True, "period_shares": {"2": 1.0}, "table": []})
 
     monkeypatch.setattr(runs, "_launch", launch)

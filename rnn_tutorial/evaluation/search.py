@@ -1,0 +1,124 @@
+"""Search for a wrong input where a sample finds none: stay with the inputs nearest to a mistake.
+
+How near an answer is to a mistake is its margin: the score of the right class minus the highest of
+the others. Of all sequences of one length that end in the same state of the machine, those with
+the lowest margins are kept and extended by every token: a beam search.
+
+Shapes: P sequences kept, V tokens, N = P·V sequences read, S vectors of a state (see
+model/steps.py), H hidden, C classes, T steps.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnn_tutorial.evaluation.scorer import Scorer
+from rnn_tutorial.machines.machine import Machine
+from rnn_tutorial.model.classifier import RnnClsNet, evaluating
+from rnn_tutorial.model.steps import empty_state, extend_by_every_token
+
+LONGEST = 10_000
+_WIDTH = 1000  # sequences kept of each length, of all states of the machine together
+_MOST_READ = 2_000_000  # of one length: bounds the memory
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Args:
+        wrong_input: the token ids of the first input that is answered wrongly; empty if there was
+            none.
+        max_len: tokens of the longest inputs that were read.
+        num_read: inputs that were read.
+        lowest_margin: of the answers to them all; None if one is wrong.
+        elapsed_seconds: of the search.
+    """
+
+    wrong_input: list[int]
+    max_len: int
+    num_read: int
+    lowest_margin: float | None
+    elapsed_seconds: float
+
+
+def why_unsearchable(model: RnnClsNet, machine: Machine) -> str:
+    """Why the inputs of a network cannot be searched; "" if they can."""
+    if not model.has_state:
+        return "only a recurrent network of one direction, read at its last step, can be searched"
+    num_states, num_tokens = machine.num_states, len(machine.tokens)
+    if max(_WIDTH, num_states) * num_tokens > _MOST_READ:
+        return f"{num_states:,} states and {num_tokens:,} tokens are too many to search"
+    return ""
+
+
+@torch.no_grad()
+def search_wrong_input(
+    model: RnnClsNet, machine: Machine, max_len: int, width: int = _WIDTH
+) -> SearchResult:
+    """Search the inputs of up to max_len tokens for one that is answered wrongly.
+
+    Args:
+        model, machine: those that `why_unsearchable` has nothing against.
+        width: sequences that are kept of each length, but at least one for each state.
+    """
+    started = time.perf_counter()
+    num_tokens = len(machine.tokens)
+    quota = max(1, width // machine.num_states)
+    sequences = np.empty((1, 0), np.int64)  # (P, T)
+    places = np.zeros(1, np.int64)  # the machine's states, (P,)
+    wrong_input: list[int] = []
+    num_read, lowest = 0, math.inf
+    with evaluating(model):
+        scorer, state = Scorer(model), empty_state(model)  # (S, P, H)
+        for _ in range(max_len):
+            state = extend_by_every_token(model, state)  # (S, N, H)
+            places = machine.step(places[:, None], np.arange(num_tokens)).ravel()
+            margins = _margins(model.fc(state[-1]), machine.output(places))
+            num_read, lowest = num_read + len(margins), min(lowest, margins.min())
+            kept = _lowest_of_each(margins, places, quota)
+            sequences = np.hstack([sequences[kept // num_tokens], kept[:, None] % num_tokens])
+            places, state = places[kept], state[:, torch.from_numpy(kept).to(state.device)]
+            suspects = sequences[margins[kept] <= 0]
+            if wrong_input := _first_wrong(scorer, machine, suspects):
+                break
+    seconds = time.perf_counter() - started
+    lowest_margin = None if wrong_input else float(lowest)
+    return SearchResult(wrong_input, sequences.shape[1], num_read, lowest_margin, seconds)
+
+
+def _margins(scores: Tensor, labels: np.ndarray) -> np.ndarray:
+    """The score of each label minus the highest of the others, (N,), of scores (N, C).
+
+    Where a score is NaN, the margin is minus infinity.
+    """
+    at_labels = torch.from_numpy(labels).to(scores.device)[:, None]
+    others = scores.scatter(1, at_labels, -math.inf).amax(dim=1)
+    margins = scores.gather(1, at_labels)[:, 0] - others
+    return margins.nan_to_num(nan=-math.inf).cpu().numpy()
+
+
+def _lowest_of_each(values: np.ndarray, groups: np.ndarray, quota: int) -> np.ndarray:
+    """The indices of the lowest values of each group, at most `quota` of each."""
+    order = np.lexsort((values, groups))
+    ordered = groups[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    return order[rank < quota]
+
+
+def _first_wrong(scorer: Scorer, machine: Machine, sequences: np.ndarray) -> list[int]:
+    """The first of some sequences, (N, T), that is answered wrongly when it is read as a whole.
+
+    (As in every other command: read another way, a margin near 0 may be rounded to the other side.)
+    """
+    flat = sequences.ravel(), np.full(len(sequences), sequences.shape[1])
+    if not len(sequences):
+        return []
+    wrong = np.flatnonzero(~scorer.is_right(*flat, machine.answer(*flat)))
+    return sequences[wrong[0]].tolist() if len(wrong) else []
