@@ -36,7 +36,7 @@ class LengthResult:
         right_modulo: for each p between 1 and C that divides C, how many of the sample are right
             modulo p, if the answer is a sum: a network may know whether a sum is even, and no more.
         low, high: 95 % Wilson interval of the accuracy on random sequences.
-        num_adversarial, right_adversarial: one token repeated, and the first and the last token in
+        num_hard, right_hard: one token repeated, and the first and the last token in
             turn.
     """
 
@@ -46,8 +46,8 @@ class LengthResult:
     right_modulo: dict[int, int]
     low: float
     high: float
-    num_adversarial: int
-    right_adversarial: int
+    num_hard: int
+    right_hard: int
 
     def describe(self) -> str:
         """A row for the table whose head is TABLE_HEAD."""
@@ -58,14 +58,14 @@ class LengthResult:
         return (
             f"{self.length:>6,}  {self.right_random:>6,}/{self.num_random:,}  "
             f"[{self.low:.4f}, {self.high:.4f}]  "
-            f"{self.right_adversarial:>4}/{self.num_adversarial}{partly_right}"
+            f"{self.right_hard:>4}/{self.num_hard}{partly_right}"
         )
 
 
-TABLE_HEAD = "length   random right  95 % interval      adversarial right"
+TABLE_HEAD = "length   random right  95 % interval      hard cases right"
 
 
-def adversarial_sequences(length: int, num_tokens: int) -> np.ndarray:
+def hard_sequences(length: int, num_tokens: int) -> np.ndarray:
     """Each token (or 1,000 of them) repeated, then the first and the last in turn: ids, (R, T)."""
     last = num_tokens - 1
     repeated = np.linspace(0, last, min(num_tokens, _MAX_REPEATED))
@@ -79,12 +79,12 @@ def adversarial_sequences(length: int, num_tokens: int) -> np.ndarray:
 def accuracy_at_length(
     model: RnnClsNet, machine: Machine, length: int, num_sequences: int = 1000
 ) -> LengthResult:
-    """Accuracy on a sample that is the same for every network, and on adversarial sequences.
+    """Accuracy on a sample that is the same for every network, and on hard sequences.
 
     An answer is wrong, modulo every number, if a score is NaN.
     """
     sample = _draw_sample(machine, length, num_sequences)
-    adversarial = adversarial_sequences(length, len(machine.tokens))
+    hard = hard_sequences(length, len(machine.tokens))
 
     scorer = Scorer(model)
     flat = sample.ravel(), np.full(num_sequences, length)
@@ -94,12 +94,10 @@ def accuracy_at_length(
     parts = [p for p in machine.moduli if p < len(machine.classes)]
     right_modulo = {p: int((errors % p == 0).sum()) for p in parts}
     low, high = wilson_interval(right, num_sequences)
-    num_adversarial = len(adversarial)
-    flat = adversarial.ravel(), np.full(num_adversarial, length)
-    right_adversarial = int(scorer.is_right(*flat, machine.answer(*flat)).sum())
-    return LengthResult(
-        length, num_sequences, right, right_modulo, low, high, num_adversarial, right_adversarial
-    )
+    num_hard = len(hard)
+    flat = hard.ravel(), np.full(num_hard, length)
+    right_hard = int(scorer.is_right(*flat, machine.answer(*flat)).sum())
+    return LengthResult(length, num_sequences, right, right_modulo, low, high, num_hard, right_hard)
 
 
 def _draw_sample(machine: Machine, length: int, num_sequences: int) -> np.ndarray:
@@ -133,8 +131,8 @@ def check_feasible(
         raise ValueError(f"--max_len {max_len} has more than a billion inputs, too many to score")
     if num_tokens == 1 and max_len > _LONGEST_ENUMERATED:
         raise ValueError(f"--max_len {max_len} with one token: allowed are {_LONGEST_ENUMERATED:,}")
-    longest, num_adversarial = max(lengths), min(num_tokens, _MAX_REPEATED) + 2
-    tokens = longest * max(num_sequences, num_adversarial)
+    longest, num_hard = max(lengths), min(num_tokens, _MAX_REPEATED) + 2
+    tokens = longest * max(num_sequences, num_hard)
     if tokens > _MAX_TOKENS:
         raise ValueError(
             f"--lengths {longest} with --num_sequences {num_sequences} scores {tokens:,} "

@@ -205,6 +205,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "transformer-rnn-time": update_time("rnn"),
     "transformer-time": update_time("Transformer, two layers"),
     "solved-exact": count(is_exact),
+    "solved-found": count(lambda run: bool(run["search"]["wrong_input"])),
     "solved-first": first_exact,
     "drift": drift,
     "drift-seeds": lambda r: str(len(r["networks"]["GRU"]["seeds"])),

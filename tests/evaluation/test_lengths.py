@@ -6,7 +6,7 @@ from hand_built import make_adder, make_parity_net
 
 from rnn_tutorial.evaluation.lengths import (
     accuracy_at_length,
-    adversarial_sequences,
+    hard_sequences,
     longest_enumerable,
 )
 from rnn_tutorial.machines.digit_sum import SumModulo
@@ -17,7 +17,7 @@ from rnn_tutorial.model.classifier import RnnClsNet
 @pytest.mark.parametrize("length", [1, 2, 7, 1000])
 def test_a_net_that_is_right_is_right_at_every_length(length):
     result = accuracy_at_length(make_parity_net(), SumModulo(1), length, num_sequences=50)
-    assert (result.right_random, result.right_adversarial) == (50, result.num_adversarial)
+    assert (result.right_random, result.right_hard) == (50, result.num_hard)
     assert result.low == pytest.approx(0.929, abs=1e-3) and result.high == 1
 
 
@@ -29,9 +29,9 @@ def test_counts_are_those_of_the_model_one_by_one():
     assert result == again and 0 < result.right_random < 100
     right = [
         model.predict(digits.tolist()).item() == digits.sum() % 10
-        for digits in adversarial_sequences(6, 10)
+        for digits in hard_sequences(6, 10)
     ]
-    assert result.right_adversarial == sum(right) and result.num_adversarial == 12
+    assert result.right_hard == sum(right) and result.num_hard == 12
 
 
 @pytest.mark.parametrize("shift", [5, 2])
@@ -50,8 +50,8 @@ def test_scores_that_are_nan_are_wrong_modulo_everything():
     assert (result.right_random, result.right_modulo) == (0, {2: 0, 5: 0})
 
 
-def test_adversarial_sequences():
-    assert adversarial_sequences(3, 3).tolist() == [
+def test_hard_sequences():
+    assert hard_sequences(3, 3).tolist() == [
         [0, 0, 0], [1, 1, 1], [2, 2, 2], [0, 2, 0], [2, 0, 2],
     ]  # fmt: skip
 
