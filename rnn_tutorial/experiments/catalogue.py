@@ -118,7 +118,7 @@ EXPERIMENTS = {
     ),
     "certified": Experiment(
         "How many seeds can be proved right at every length?",
-        {"certified": ("--recipe", "certified")},
+        {"certified": _CERTIFIED},
         certify=True,
     ),
     "fresh": Experiment(
@@ -126,6 +126,10 @@ EXPERIMENTS = {
         {"solved": _SOLVED},
         first_seed=1000,
         max_seeds=50,
+    ),
+    "search": Experiment(
+        "Does a search find a wrong input where a sample finds none?",
+        {"solved": _SOLVED, "certified": _CERTIFIED},
     ),
     "machines": Experiment(
         "Which machines are learned until they are proved?",

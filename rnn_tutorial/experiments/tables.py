@@ -205,7 +205,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "transformer-rnn-time": update_time("rnn"),
     "transformer-time": update_time("Transformer, two layers"),
     "solved-exact": count(is_exact),
-    "solved-found": count(lambda run: bool(run["search"]["wrong_input"])),
     "solved-first": first_exact,
     "drift": drift,
     "drift-seeds": lambda r: str(len(r["networks"]["GRU"]["seeds"])),
@@ -230,6 +229,10 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sampling": sampling,
     "smallest": smallest,
     "deeper": deeper,
+    **{
+        f"search-{name}": count(lambda run: bool(run["search"]["wrong_input"]), name)
+        for name in ("solved", "certified")
+    },
     "fresh-right": count(lambda run: right_at(1000)(run) == 1),
     "benchmark-baseline": lambda r: (
         f"{r['training']['step']['A']['compiled']['speedup']['median']:.0f}"
