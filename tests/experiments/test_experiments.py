@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from conftest import REPOSITORY
 
-from rnn_tutorial.experiments import __main__, runs, seed_tables, tables
+from rnn_tutorial.experiments import __main__, kept, runs, seed_tables, tables
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, Experiment
 from rnn_tutorial.experiments.seed_tables import show_tenths
 from rnn_tutorial.runs.folder import read_json
@@ -36,7 +36,7 @@ def launches(monkeypatch, tmp_path):
 
     def launch(*arguments, ok=(0,), variables=None):
         launched.append((arguments, (variables or {}).get("OPENBLAS_CORETYPE")))
-        if arguments[0] == "train_cls_rnn.py":
+        if arguments[0] == kept.TRAIN_SCRIPT:
             run = tmp_path / arguments[arguments.index("--save_dir") + 1] / "run"
             run.mkdir(parents=True)
             config = {"min_seq_len": 2, "max_seq_len": 10, "stop_when_proved": False}
@@ -54,7 +54,8 @@ def launches(monkeypatch, tmp_path):
         answer = {"exact": exact, "lengths": rows, "proved": True, "num_tokens": 10}
         return json.dumps(answer | {"is_right": True, "period_shares": {"2": 1.0}, "table": []})
 
-    monkeypatch.setattr(runs, "_launch", launch)
+    for module in (kept, runs):
+        monkeypatch.setattr(module, "launch", launch)
     return launched
 
 
@@ -77,8 +78,8 @@ def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_pat
     assert len(launches) == 6
     runs.run_once(("--lr", "0.1"), 0, False, environment={"OPENBLAS_CORETYPE": "Haswell"})
     assert len(launches) == 8 and launches[6][1] == "Haswell"
-    for kept in (tmp_path / "output").rglob("figures.json"):
-        kept.unlink()
+    for figures_file in (tmp_path / "output").rglob("figures.json"):
+        figures_file.unlink()
     certified = runs.run_once(("--lr", "0.1"), 0, certify=True)
     assert certified["automaton"] == {"is_right": True, "period_shares": {"2": 1.0}}
     assert len(launches) == 12
