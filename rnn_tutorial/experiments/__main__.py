@@ -39,7 +39,7 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
 
     A run that several experiments contain is made once.
     """
-    work, places = {}, {}
+    work, wanted = {}, {}
     short = ("--total_steps", "20", "--warmup_step", "5") if quick else ()
     at_most = 3 if quick else None
     variants = {name: dict([*EXPERIMENTS[name].variants.items()][:at_most]) for name in names}
@@ -48,25 +48,22 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
         lengths = experiment.lengths[:1] if quick else experiment.lengths
         settings = (experiment.certify, lengths, experiment.environment)
         for variant, flags in variants[name].items():
-            for seed in experiment.seeds(variant, num_seeds):
-                job = ((*flags, *short), seed, *settings)
-                work[repr(job)] = partial(run_once, *job)
-                places[name, variant, seed] = repr(job)
+            seeds = experiment.seeds(variant, num_seeds)
+            runs = [((*flags, *short), seed, *settings) for seed in seeds]
+            wanted[name, variant] = [*map(repr, runs)]
+            work |= {repr(run): partial(run_once, *run) for run in runs}
     made = make_all(work, jobs)
     for name in names:
         experiment = EXPERIMENTS[name]
-        seeds = min(num_seeds, experiment.max_seeds)
-        command = f"python -m rnn_tutorial.experiments run {name} --num_seeds {seeds}"
+        asked = f"run {name} --num_seeds {min(num_seeds, experiment.max_seeds)}"
+        command = f"python -m rnn_tutorial.experiments {asked}"
         variables = {**os.environ, **experiment.environment}
         content = {
             **result_head(command, experiment.question, jobs, variables=variables),
             "variants": {
                 variant: {
                     "flags": " ".join(flags),
-                    "runs": [
-                        made[places[name, variant, seed]]
-                        for seed in experiment.seeds(variant, num_seeds)
-                    ],
+                    "runs": [made[key] for key in wanted[name, variant]],
                 }
                 for variant, flags in variants[name].items()
             },

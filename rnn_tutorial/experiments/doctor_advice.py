@@ -11,7 +11,6 @@ experiment goes on where it was. Then `python -m rnn_tutorial.experiments render
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import statistics
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.markdown import markdown
 from rnn_tutorial.experiments.run_faults import RUN_FAULTS, RunCase, train_case
-from rnn_tutorial.runs.folder import write_json
+from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 RESULT = RESULTS / "doctor_advice.json"
@@ -138,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := sorted(set(flags.names) - set(FAULTS)):
         parser.error(f"no such finding: {unknown[0]!r}; choose from {', '.join(FAULTS)}")
     torch.set_num_threads(1)
-    rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() else {}
+    rows = read_json(RESULT)["rows"] if RESULT.exists() else {}
     for seed, name in itertools.product(range(NUM_SEEDS), flags.names or FAULTS):
         row = rows.setdefault(name, {"flags": "", "seeds": {}})
         row["flags"], row["seeds"][str(seed)] = FAULTS[name].describe(), follow(name, seed)

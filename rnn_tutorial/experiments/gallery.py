@@ -29,6 +29,7 @@ from rnn_tutorial.runs.folder import RESULT_FILE, read_json, write_json
 from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
+_MODULE = "rnn_tutorial.gallery."  # and the task
 CODE = tuple(
     f"rnn_tutorial/{folder}" for folder in ("settings", "runs", "model", "training", "gallery")
 )
@@ -176,11 +177,11 @@ def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:
     run = _run(task, variant, seed)
     if figures := kept(run.parent):
         return figures
-    seconds = train(run, *_module(task), "train", *variant.flags, "--seed", str(seed))
+    seconds = train(run, _MODULE + task, "train", *variant.flags, "--seed", str(seed))
     result = read_json(run / RESULT_FILE)
 
     def evaluate(asked: Sequence[str]) -> dict[str, Any]:
-        return json.loads(launch(*_module(task), "evaluate", "--run", str(run), *asked, "--json"))
+        return json.loads(launch(_MODULE + task, "evaluate", "--run", str(run), *asked, "--json"))
 
     names = ("steps", "model_parameters", "weights_hash")
     figures = {
@@ -199,17 +200,12 @@ def _run(task: str, variant: Variant, seed: int) -> Path:
     return run_folder(*asked, code_version(CODE)) / "run"
 
 
-def _module(task: str) -> tuple[str, str]:
-    """What Python runs as the command of a task."""
-    return "-m", f"rnn_tutorial.gallery.{task}"
-
-
 def _answer(task: str, variant: Variant) -> dict[str, str]:
     """The command and what the network of seed 0 prints, or nothing if it is not asked."""
     if not variant.asked:
         return {}
     run = str(_run(task, variant, 0))
-    answer = launch(*_module(task), *variant.asked, "--run", run)
+    answer = launch(_MODULE + task, *variant.asked, "--run", run)
     return {"asked": shlex.join([task, *variant.asked]), "answer": answer}
 
 

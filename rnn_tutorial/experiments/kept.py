@@ -31,7 +31,6 @@ from rnn_tutorial.runs.provenance import (
 )
 
 RESULTS = REPOSITORY / "rnn_tutorial" / "results"  # the result files, which are committed
-TRAIN_SCRIPT = str(REPOSITORY / "train_cls_rnn.py")
 _RUNS = Path("output", "experiments")
 _FIGURES_FILE = "figures.json"
 
@@ -39,22 +38,17 @@ Key, Made = TypeVar("Key"), TypeVar("Made")
 
 
 def run_folder(*determined_by: Any, variables: Mapping[str, str] = os.environ) -> Path:
-    """The folder of a run, whether it is there or not.
-
-    Args:
-        determined_by: plain values that determine the run, such as flags, seed and code version.
-        variables: those of the environment that it runs in.
-    """
+    """The folder of a run, there or not, by plain values such as flags, seed and code version."""
     threads = [variables.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")]
     key = json.dumps([*determined_by, versions(variables), threads])
     return _RUNS / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def kept(folder: Path) -> dict[str, Any] | None:
-    """The figures of a finished run; None if there is none, and then the folder is removed, too."""
+    """The figures of a finished run, or None; what is left of a killed one is removed."""
     if (folder / _FIGURES_FILE).exists():
         return read_json(folder / _FIGURES_FILE)
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(folder, ignore_errors=True)
     return None
 
 
@@ -65,46 +59,37 @@ def keep(folder: Path, figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def flags_of(run: Path) -> tuple[str, ...]:
-    """Flags of a training into this folder: on the CPU, followed by no tracker."""
+    """Flags of a training into this folder, on the CPU and without a tracker."""
     place = ("--save_dir", str(run.parent), "--run_name", run.name)
     return ("--tracker", "disabled", "--device", "cpu", *place)
 
 
 def train(run: Path, *command: str, variables: Mapping[str, str] = os.environ) -> float:
-    """Train by a command into a folder; returns the seconds from its start to its exit."""
+    """Train into a folder by what `launch` takes; returns the seconds from start to exit."""
     started = time.perf_counter()
     launch(*command, *flags_of(run), variables=variables)
     return time.perf_counter() - started
 
 
 def launch(
+    program: str,
     *arguments: str,
     ok: Sequence[int] = (0,),
     variables: Mapping[str, str] = os.environ,
-    folder: str | Path | None = None,
+    folder: str | None = None,
 ) -> str:
-    """Run Python on a script or module; returns what it prints.
-
-    Args:
-        arguments: of Python.
-        ok: exit statuses that are no failure.
-        variables: those of the environment.
-        folder: where it runs; None is the current one.
+    """Run a script of the project, such as train_cls_rnn.py, or a module; returns what it prints.
 
     Raises:
-        RuntimeError: it failed, or printed nothing.
+        RuntimeError: its exit status is not one of `ok`, or it printed nothing.
     """
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        check=False,
-        cwd=folder,
-        env={**variables, "PYTHONUTF8": "1"},
-        encoding="utf-8",
-    )
+    is_script = program.endswith(".py")
+    command = [sys.executable, *([REPOSITORY / program] if is_script else ["-m", program])]
+    how = {"cwd": folder, "env": {**variables, "PYTHONUTF8": "1"}, "encoding": "utf-8"}
+    done = subprocess.run([*command, *arguments], capture_output=True, check=False, **how)
     # A crash has the status of a proof that was not found; but it prints nothing.
     if done.returncode not in ok or not done.stdout:
-        raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()}")
+        raise RuntimeError(f"{' '.join([program, *arguments])} failed: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -112,11 +97,6 @@ def make_all(
     work: Mapping[Key, Callable[[], Made]], jobs: int, code: Sequence[str] = TRAINING_CODE
 ) -> dict[Key, Made]:
     """Make everything, so many at a time, with a progress bar; a failure cancels what waits.
-
-    Args:
-        work: what is made, by any name.
-        jobs: at a time.
-        code: what it depends on, as for `code_version`.
 
     Raises:
         RuntimeError: the code was changed meanwhile.
@@ -142,15 +122,7 @@ def result_head(
     code: Sequence[str] = TRAINING_CODE,
     variables: Mapping[str, str] = os.environ,
 ) -> dict[str, Any]:
-    """What a result file begins with: how the runs were made, by which code, on which machine.
-
-    Args:
-        command: that wrote the file.
-        question: what is answered.
-        jobs: runs at a time.
-        code: what the runs depend on.
-        variables: those of the environment that they were made in.
-    """
+    """What a result file begins with: how the runs were made, by which code, on which machine."""
     return {
         "command": command,
         "question": question,

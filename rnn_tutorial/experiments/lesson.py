@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from rnn_tutorial.experiments.kept import RESULTS, TRAIN_SCRIPT, launch
+from rnn_tutorial.experiments.kept import RESULTS, launch
 from rnn_tutorial.measure.timing import spread, timed, updates
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.prompt import answer_prompt
@@ -232,11 +232,11 @@ def record_session(*flags: str) -> dict[str, Any]:
             return launch(*arguments, folder=folder, variables=environment).splitlines()
 
         started = time.perf_counter()
-        training = run(TRAIN_SCRIPT, "--recipe", "solved", *flags)
+        training = run("train_cls_rnn.py", "--recipe", "solved", *flags)
         seconds = time.perf_counter() - started
         _, script, *asked = shlex.split(FIRST)
-        first = run(str(REPOSITORY / script), *asked)
-        lines = run("-m", *EVALUATION.split()[2:])
+        first = run(script, *asked)
+        lines = run(*EVALUATION.split()[2:])
         checkpoint = load_checkpoint(find_checkpoint(str(Path(folder, "output"))))
     # As it is named for a person who trained in the current folder.
     predictor = Predictor(replace(checkpoint, path=checkpoint.path.relative_to(folder)))

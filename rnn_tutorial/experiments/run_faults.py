@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from rnn_tutorial.experiments.kept import TRAIN_SCRIPT, flags_of, keep, kept, launch, run_folder
+from rnn_tutorial.experiments.kept import flags_of, keep, kept, launch, run_folder
 from rnn_tutorial.model.classifier import make_model
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, new_run_id, write_json
@@ -106,7 +106,7 @@ def train_case(case: RunCase, seed: int) -> Path:
     if case.scale != 1 or case.shift:
         _begin_with_spoiled_weights(flags, case)
         flags = ["--resume", str(run)]
-    launch(TRAIN_SCRIPT, *flags, ok=(0, 1))  # 1 is a divergence
+    launch("train_cls_rnn.py", *flags, ok=(0, 1))  # 1 is a divergence
     keep(run.parent, {"run": case.describe(), "seed": seed})
     return run
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, LENGTHS
-from rnn_tutorial.experiments.kept import TRAIN_SCRIPT, keep, kept, launch, run_folder, train
+from rnn_tutorial.experiments.kept import keep, kept, launch, run_folder, train
 from rnn_tutorial.runs.folder import METRICS_FILE, RESULT_FILE, read_json
 from rnn_tutorial.runs.provenance import code_version
 
@@ -51,14 +51,14 @@ def run_once(
     if figures := kept(folder):
         return figures
     run = folder / "run"
-    command = (TRAIN_SCRIPT, *flags, "--seed", str(seed), "--save_every", "0")
+    command = ("train_cls_rnn.py", *flags, "--seed", str(seed), "--save_every", "0")
     seconds = train(run, *command, variables=variables)
     result = read_json(run / RESULT_FILE)
     metrics = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
     longest = result["config"]["max_seq_len"]
     examined = json.loads(
         launch(
-            *("-m", "rnn_tutorial.evaluate", str(run), "--max_len", str(EXACT_LENGTH), "--json"),
+            *("rnn_tutorial.evaluate", str(run), "--max_len", str(EXACT_LENGTH), "--json"),
             *("--lengths", *map(str, dict.fromkeys([longest, *lengths]))),
         )
     )
@@ -88,12 +88,8 @@ def run_once(
         },
     }
     if certify:
-        figures["proof"] = json.loads(
-            launch("-m", "rnn_tutorial.certify", str(run), "--json", ok=(0, 1))
-        )
-        automaton = json.loads(
-            launch("-m", "rnn_tutorial.evaluate", str(run), "--automaton", "--json")
-        )
+        figures["proof"] = json.loads(launch("rnn_tutorial.certify", str(run), "--json", ok=(0, 1)))
+        automaton = json.loads(launch("rnn_tutorial.evaluate", str(run), "--automaton", "--json"))
         figures["automaton"] = {name: automaton[name] for name in ("is_right", "period_shares")}
     return keep(folder, figures)
 

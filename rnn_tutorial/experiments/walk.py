@@ -17,7 +17,7 @@ import torch
 
 from rnn_tutorial.evaluation.automaton import Automaton, find_automaton
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.experiments.kept import RESULTS, TRAIN_SCRIPT, keep, kept, run_folder, train
+from rnn_tutorial.experiments.kept import RESULTS, keep, kept, run_folder, train
 from rnn_tutorial.experiments.machine_places import remainder_places
 from rnn_tutorial.machines.choose import find_machine
 from rnn_tutorial.machines.digit_sum import SumModulo, label
@@ -105,7 +105,7 @@ def train_or_load(*flags: str) -> RnnClsNet:
     """The network that train_cls_rnn.py trains with these flags; an earlier, equal run is kept."""
     run = run_folder(flags, code_version()) / "run"
     if not kept(run.parent):
-        keep(run.parent, {"seconds": train(run, TRAIN_SCRIPT, *flags)})
+        keep(run.parent, {"seconds": train(run, "train_cls_rnn.py", *flags)})
     return load_model(load_run(str(run))).eval()
 
 

@@ -36,7 +36,7 @@ def launches(monkeypatch, tmp_path):
 
     def launch(*arguments, ok=(0,), variables=None):
         launched.append((arguments, (variables or {}).get("OPENBLAS_CORETYPE")))
-        if arguments[0] == kept.TRAIN_SCRIPT:
+        if arguments[0] == "train_cls_rnn.py":
             run = tmp_path / arguments[arguments.index("--save_dir") + 1] / "run"
             run.mkdir(parents=True)
             config = {"min_seq_len": 2, "max_seq_len": 10, "stop_when_proved": False}

@@ -1,5 +1,6 @@
 """What experiments share: kept runs, many of them at a time, commands that fail."""
 
+import json
 import os
 import time
 from functools import partial
@@ -58,12 +59,15 @@ def test_runs_of_changing_code_are_refused(monkeypatch):
         make_all({"one": dict}, jobs=1)
 
 
-def test_a_command_that_fails_or_says_nothing_is_named():
-    assert launch("-c", "import os; print(os.environ['A'])", variables={"A": "é"}) == "é\n"
-    assert launch("-c", "print(1); exit(1)", ok=(0, 1)) == "1\n"
-    for code, said in (("print(1); exit(2)", "exit"), ("raise KeyError('why')", "why")):
-        with pytest.raises(RuntimeError, match=rf"^-c .*{said}"):
-            launch("-c", code, ok=(0, 1))
+def test_a_command_that_fails_or_says_nothing_is_named(tmp_path):
+    (tmp_path / "é.json").write_text('["é"]', encoding="utf-8")
+    assert json.loads(launch("json.tool", "é.json", folder=tmp_path)) == ["é"]
+    script = tmp_path / "script.py"
+    script.write_text("import sys; sys.argv[2] and print(sys.argv[2]); sys.exit(int(sys.argv[1]))")
+    assert launch(str(script), "1", "proof", ok=(0, 1)) == "proof\n"
+    for status, printed in (("2", "proof"), ("1", "")):
+        with pytest.raises(RuntimeError, match=f"script.py {status} {printed} failed: "):
+            launch(str(script), status, printed, ok=(0, 1))
 
 
 def test_a_result_file_begins_with_where_it_comes_from():
