@@ -13,8 +13,9 @@ from conftest import REPOSITORY, TRAIN_QUICKLY
 import train_cls_rnn
 from rnn_tutorial import diagnose
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.experiments import doctor_self_test, tables
-from rnn_tutorial.experiments.doctor_self_test import RunCase, Trial, all_cases, run_self_test
+from rnn_tutorial.experiments import doctor_self_test, run_faults, tables
+from rnn_tutorial.experiments.doctor_self_test import Trial, all_cases, run_self_test
+from rnn_tutorial.experiments.run_faults import RunCase
 from rnn_tutorial.runs.folder import read_json
 
 # Learns nothing in 1,100 updates, which take a fraction of a second.
@@ -288,8 +289,8 @@ def test_a_few_faults_are_found_and_runs_are_kept(tmp_path, monkeypatch, capsys)
     result = json.loads((tmp_path / "doctor.json").read_text())
     assert result["rows"]["saturated-units"]["found"] == {"saturated-units": 1}
     assert result["rows"]["healthy"]["found"] == result["rows"]["asked"]["found"] == {}
-    assert len(list(tmp_path.glob("output/doctor/*"))) == 2  # one run serves both
-    monkeypatch.setattr(doctor_self_test.subprocess, "run", None)  # nothing is trained again
+    assert len(list(tmp_path.glob("output/experiments/*"))) == 2  # one run serves both
+    monkeypatch.setattr(run_faults, "launch", None)  # nothing is trained again
     assert diagnose.main(["--self_test", "--num_seeds", "1", "--json", "doctor.json"]) == 0
 
 

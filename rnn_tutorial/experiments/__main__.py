@@ -6,23 +6,23 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from rnn_tutorial.experiments import __doc__ as package_doc
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS
 from rnn_tutorial.experiments.figures import render_figures
+from rnn_tutorial.experiments.kept import RESULTS, make_all, result_head
 from rnn_tutorial.experiments.notebooks import NOTEBOOKS, write_notebook
 from rnn_tutorial.experiments.runs import run_once
-from rnn_tutorial.experiments.tables import RESULTS, render
+from rnn_tutorial.experiments.tables import render
 from rnn_tutorial.measure.timing import spread, timed, updates
 from rnn_tutorial.measure.training import engine_steps
 from rnn_tutorial.runs.folder import read_json, write_atomically, write_json
 from rnn_tutorial.runs.processes import World, choose_num_threads
-from rnn_tutorial.runs.provenance import REPOSITORY, code_version, describe_machine
+from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.training.configure import configure
@@ -39,48 +39,31 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
 
     A run that several experiments contain is made once.
     """
-    version = code_version()
-    runs: dict[str, Future] = {}
-    places = {}
+    work, wanted = {}, {}
     short = ("--total_steps", "20", "--warmup_step", "5") if quick else ()
     at_most = 3 if quick else None
     variants = {name: dict([*EXPERIMENTS[name].variants.items()][:at_most]) for name in names}
-    with ThreadPoolExecutor(jobs) as pool:
-        for name in names:
-            for variant, flags in variants[name].items():
-                experiment = EXPERIMENTS[name]
-                for seed in experiment.seeds(variant, num_seeds):
-                    lengths = experiment.lengths[:1] if quick else experiment.lengths
-                    settings = (experiment.certify, lengths, experiment.environment)
-                    job = ((*flags, *short), seed, *settings)
-                    if repr(job) not in runs:
-                        runs[repr(job)] = pool.submit(run_once, *job)
-                    places[name, variant, seed] = runs[repr(job)]
-        try:
-            for done in tqdm(as_completed(runs.values()), total=len(runs), unit=" runs"):
-                done.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    if version != code_version():
-        raise RuntimeError("the code was changed while the experiments ran; run them again")
-    figures = {place: run.result() for place, run in places.items()}
+    for name in names:
+        experiment = EXPERIMENTS[name]
+        lengths = experiment.lengths[:1] if quick else experiment.lengths
+        settings = (experiment.certify, lengths, experiment.environment)
+        for variant, flags in variants[name].items():
+            seeds = experiment.seeds(variant, num_seeds)
+            runs = [((*flags, *short), seed, *settings) for seed in seeds]
+            wanted[name, variant] = [*map(repr, runs)]
+            work |= {repr(run): partial(run_once, *run) for run in runs}
+    made = make_all(work, jobs)
     for name in names:
         experiment = EXPERIMENTS[name]
         asked = f"run {name} --num_seeds {min(num_seeds, experiment.max_seeds)}"
+        command = f"python -m rnn_tutorial.experiments {asked}"
+        variables = {**os.environ, **experiment.environment}
         content = {
-            "command": f"python -m rnn_tutorial.experiments {asked}",
-            "question": experiment.question,
-            "code_version": version,
-            "jobs": jobs,
-            **describe_machine({**os.environ, **experiment.environment}),
+            **result_head(command, experiment.question, jobs, variables=variables),
             "variants": {
                 variant: {
                     "flags": " ".join(flags),
-                    "runs": [
-                        figures[name, variant, seed]
-                        for seed in experiment.seeds(variant, num_seeds)
-                    ],
+                    "runs": [made[key] for key in wanted[name, variant]],
                 }
                 for variant, flags in variants[name].items()
             },
@@ -88,8 +71,8 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
         folder = Path("output", "quick_results") if quick else RESULTS
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f"{name}.json", content)
-        if experiment.timed and not quick:
-            time_updates([name])
+    if not quick:
+        time_updates([name for name in names if EXPERIMENTS[name].timed])
 
 
 def time_updates(names: Sequence[str]) -> None:

@@ -9,15 +9,15 @@ matplotlib is imported only when something is drawn.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.runs.folder import check_place
+from rnn_tutorial.gallery import pictures
 
 # Each colour on light and on dark pages. The first eight are those of Okabe and Ito (Color
 # Universal Design, 2008), some made darker or lighter to stand out from the page.
@@ -130,11 +130,8 @@ def _style() -> dict[str, Any]:
     }
 
 
-def check_picture(path: Path) -> None:
-    """Raise ValueError if no picture can have this path, before the work that it shows."""
-    if path.suffix.lower() not in PICTURES:
-        raise ValueError(f"--figure {str(path)!r} does not end in one of {', '.join(PICTURES)}")
-    check_place(path, "--figure")
+# Raises ValueError for a path that no picture of this module can have.
+check_picture = partial(pictures.check_picture, endings=PICTURES)
 
 
 def save(figure: Any, path: Path, edit: Callable[[str], str] = str, bottom: float = 0) -> None:
@@ -153,19 +150,16 @@ def save(figure: Any, path: Path, edit: Callable[[str], str] = str, bottom: floa
     from matplotlib import pyplot
 
     figure.tight_layout(rect=(0, bottom, 1, 1))
-    kind = path.suffix.lower().lstrip(".")
-    date = {"svg": "Date", "pdf": "CreationDate"}.get(kind)
-    dated = {"metadata": {date: None}} if date else {}
-    picture = io.BytesIO()
+    ending = path.suffix.lower()
+    date = {".svg": "Date", ".pdf": "CreationDate"}.get(ending)
+    options = {"metadata": {date: None}} if date else {}
+    if ending == ".svg":
+        options["edit"] = lambda svg: edit(_with_any_font(svg.decode())).encode()
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is not a regular file")
         with matplotlib.rc_context({"svg.hashsalt": path.name}):
-            figure.savefig(picture, format=kind, dpi=110, **dated)
-        content = picture.getvalue()
-        if kind == "svg":
-            content = edit(_with_any_font(content.decode())).encode()
-        path.write_bytes(content)
+            pictures.save_picture(figure, path, dpi=110, **options)
     except OSError as error:
         raise ValueError(
             f"the picture {str(path)!r} cannot be written: {error.strerror or error}"

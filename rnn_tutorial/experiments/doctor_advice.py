@@ -4,31 +4,29 @@
     python -m rnn_tutorial.experiments.doctor_advice too-much-dropout      some of them
 
 Advice that begins with flags is followed to the letter: they are added to those of the run. Runs
-are kept under output/doctor, and the result file is written after each seed, so a stopped
+are kept, and the result file is written after each seed, so a stopped
 experiment goes on where it was. Then `python -m rnn_tutorial.experiments render` writes the table.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import statistics
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from rnn_tutorial.doctor.evidence import Evidence, read_evidence
 from rnn_tutorial.doctor.run_checks import check_run
-from rnn_tutorial.experiments.doctor_self_test import RunCase, train_case
+from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.markdown import markdown
-from rnn_tutorial.runs.folder import write_json
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.experiments.run_faults import RUN_FAULTS, RunCase, train_case
+from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
-RESULT = Path(__file__).parent.parent / "results" / "doctor_advice.json"
+RESULT = RESULTS / "doctor_advice.json"
 COMMAND = "python -m rnn_tutorial.experiments.doctor_advice"
 NUM_SEEDS = 5
 _SUM = (
@@ -69,10 +67,7 @@ FAULTS = {
     "vanishing-gradient": RunCase(f"{_SUM} --max_seq_len 20 --total_steps 2000"),
     "gradient-always-clipped": RunCase(f"{_SUM} --max_grad_norm 1e-7 --optimizer sgd --lr 0.3"),
     "missing-short-lengths": RunCase(f"{_SUM} --min_seq_len 4 --max_seq_len 4"),
-    "loss-spikes": RunCase(
-        "--recipe solved --total_steps 3000 --lr 0.2 --max_grad_norm 0 --weight_decay 0.1 "
-        "--embed_noise 0 --log_every 5"
-    ),
+    "loss-spikes": RUN_FAULTS["loss-spikes"],
     "oscillating-loss": RunCase(
         "--recipe solved --total_steps 3000 --lr 0.03 --scheduler constant --max_grad_norm 0 "
         "--eval_every 25"
@@ -142,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := sorted(set(flags.names) - set(FAULTS)):
         parser.error(f"no such finding: {unknown[0]!r}; choose from {', '.join(FAULTS)}")
     torch.set_num_threads(1)
-    rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() else {}
+    rows = read_json(RESULT)["rows"] if RESULT.exists() else {}
     for seed, name in itertools.product(range(NUM_SEEDS), flags.names or FAULTS):
         row = rows.setdefault(name, {"flags": "", "seeds": {}})
         row["flags"], row["seeds"][str(seed)] = FAULTS[name].describe(), follow(name, seed)
@@ -153,4 +148,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -4,18 +4,16 @@
     python -m rnn_tutorial.experiments.doctor_judge --area loops   one, in the same result file
 
 One half of the cases of each area was set aside before the checks were written. Runs are trained,
-and kept under output/doctor. Writes results/doctor_cases.json; then
+and kept. Writes results/doctor_cases.json; then
 `python -m rnn_tutorial.experiments render` writes the table.
 """
 
 from __future__ import annotations
 
 import gc
-import hashlib
 import importlib
 import importlib.util
 import statistics
-import sys
 import tempfile
 import time
 import warnings
@@ -32,14 +30,16 @@ from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.experiments.doctor_cases.cases import ERROR, Case
-from rnn_tutorial.experiments.doctor_self_test import CACHE, RunCase, train_case
+from rnn_tutorial.experiments.kept import RESULTS, run_folder
 from rnn_tutorial.experiments.markdown import markdown
+from rnn_tutorial.experiments.run_faults import RunCase, train_case
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import code_version, describe_machine
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
-RESULT = Path(__file__).parent.parent / "results" / "doctor_cases.json"
+RESULT = RESULTS / "doctor_cases.json"
+_CASES = "rnn_tutorial/experiments/doctor_cases"
 AREAS = ("loops", "modules", "data", "runs")
 HALVES = ("open", "held")
 
@@ -86,7 +86,7 @@ def _make(case: Case, folder: Path) -> Any:
         return case.make(folder)
     if case.area == "runs":
         # The flags name the files, and kept runs are found by their flags.
-        folder = CACHE / "files" / hashlib.sha256(case.name.encode()).hexdigest()[:16]
+        folder = run_folder("files", case.name, code_version((_CASES,)))
         folder.mkdir(parents=True, exist_ok=True)
         run = RunCase(**case.make(folder))
         return train_case(run, seed=0), run.asked_length
@@ -183,4 +183,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,31 +1,22 @@
 """Faults put into healthy training on purpose, to see what the doctor says of each.
 
 A fault of a run is a recipe spoiled by a flag or by its first weights; a fault of code is the code
-as people write it. Every case is tried with several seeds. A finished run is kept under
-output/doctor, named by its flags and the code that determines it.
+as people write it. Every case is tried with several seeds.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import random
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
-from tqdm import tqdm
 
 from rnn_tutorial.data.batches import Sample, pad_and_tensor
 from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
@@ -35,148 +26,11 @@ from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
+from rnn_tutorial.experiments.kept import make_all
 from rnn_tutorial.experiments.module_faults import HEALTHY_MODULES, MODULE_FAULTS, VOCAB_SIZE
-from rnn_tutorial.model.classifier import make_model
-from rnn_tutorial.runs.checkpoint import save_checkpoint
-from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, new_run_id, write_json
-from rnn_tutorial.runs.provenance import REPOSITORY, code_version
-from rnn_tutorial.runs.terminal import CommandLineParser
-from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.flags import add_config_flags
-from rnn_tutorial.settings.recipes import settings_of
-from rnn_tutorial.tasks.choose import make_task
-from rnn_tutorial.training.optimizer import make_optimizer
-from rnn_tutorial.training.schedule import EvaluationHistory
+from rnn_tutorial.experiments.run_faults import HEALTHY_RUNS, RUN_FAULTS, RunCase, train_case
 
-CACHE = Path("output", "doctor")
-_DONE_FILE = "done"
 GOOD_MODULES = ("RnnClsNet", "a GRU", "an LSTM")  # of HEALTHY_MODULES; the tests try all of them
-
-
-@dataclass(frozen=True)
-class RunCase:
-    """A training run to diagnose.
-
-    Args:
-        flags: of train_cls_rnn.py.
-        scale: factor on the first recurrent weights; 1 leaves them as they are.
-        shift: added to the first recurrent biases.
-        asked_length: for `read_evidence`.
-    """
-
-    flags: str
-    scale: float = 1.0
-    shift: float = 0.0
-    asked_length: int | None = None
-
-    def describe(self) -> str:
-        """The flags, and what else was changed."""
-        parts = [self.flags]
-        if self.scale != 1:
-            parts.append(f"first recurrent weights × {self.scale:g}")
-        if self.shift:
-            parts.append(f"first biases {self.shift:+g}")
-        if self.asked_length:
-            parts.append(f"diagnosed with --length {self.asked_length}")
-        return "; ".join(parts)
-
-
-_SHORT = "--recipe solved --total_steps 2000"
-_FAR = (
-    "--recipe solved --total_steps 1600 --hidden_dim 64 --batch_size 64 --init default "
-    "--weight_decay 0 --embed_noise 0 --min_seq_len 30 --max_seq_len 30"
-)
-_GATED = "--min_seq_len 1 --hidden_dim 48 --batch_size 64 --lr 0.01 --min_lr 0 --total_steps 3000"
-
-HEALTHY_RUNS = {
-    "solved": RunCase("--recipe solved"),
-    "solved, asked for length 1000": RunCase("--recipe solved", asked_length=1000),
-    "sota_warmup": RunCase("--recipe sota_warmup"),
-    "GRU": RunCase(f"--cell gru {_GATED}"),
-    "LSTM": RunCase(f"--cell lstm {_GATED}"),
-}
-
-# By the name of the expected finding.
-RUN_FAULTS = {
-    "not-finite-loss": RunCase(f"{_SHORT} --lr 10"),
-    "missing-warmup": RunCase(
-        "--recipe solved --total_steps 2500 --hidden_dim 32 --num_layers 8 --batch_size 64 "
-        "--weight_decay 0 --embed_noise 0 --max_grad_norm 0 --warmup_step 0 --lr 0.01"
-    ),
-    "learning-rate-too-high": RunCase(f"{_SHORT} --lr 3"),
-    "learning-rate-too-low": RunCase(f"{_SHORT} --lr 1e-5"),
-    "saturated-units": RunCase(f"{_SHORT} --lr 0.0005", scale=300),
-    "dead-units": RunCase(
-        "--nonlinearity relu --min_seq_len 1 --hidden_dim 32 --batch_size 64 --total_steps 1600",
-        shift=-10,
-    ),
-    "exploding-gradient": RunCase(f"{_FAR} --lr 0.0003", scale=8),
-    "gradient-always-clipped": RunCase(f"{_SHORT} --max_grad_norm 1e-6"),
-    "vanishing-gradient": RunCase(f"{_FAR} --lr 0.001"),
-    "missing-short-lengths": RunCase(f"{_SHORT} --min_seq_len 2"),
-    "oscillating-loss": RunCase(
-        "--recipe solved --total_steps 5000 --lr 0.03 --scheduler constant --max_grad_norm 0 "
-        "--eval_every 25"
-    ),
-    "loss-spikes": RunCase(
-        "--recipe solved --total_steps 3000 --lr 0.2 --max_grad_norm 0 --weight_decay 0.1 "
-        "--embed_noise 0 --log_every 5"
-    ),
-    "gradient-never-clipped": RunCase(f"{_SHORT} --max_grad_norm 1000"),
-    "unstable-at-length": RunCase(f"{_SHORT} --weight_decay 0 --embed_noise 0", asked_length=1000),
-}
-
-
-def train_case(case: RunCase, seed: int) -> Path:
-    """The folder of the case's run, trained now unless an earlier, equal run is kept."""
-    key = json.dumps([case.flags, case.scale, case.shift, seed, code_version()])
-    parent = CACHE / hashlib.sha256(key.encode()).hexdigest()[:16]
-    folder = parent / "run"
-    if (parent / _DONE_FILE).exists():
-        return folder
-    shutil.rmtree(parent, ignore_errors=True)  # of a run that was killed
-    flags = [
-        *case.flags.split(),
-        *("--seed", str(seed), "--tracker", "disabled", "--device", "cpu", "--save_every", "0"),
-        *("--save_dir", str(parent), "--run_name", "run"),
-    ]
-    if case.scale != 1 or case.shift:
-        _begin_with_spoiled_weights(flags, case)
-        flags = ["--resume", str(folder)]
-    command = [sys.executable, str(REPOSITORY / "train_cls_rnn.py"), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode > 1 or not folder.is_dir():  # 1 is a divergence
-        raise RuntimeError(f"train_cls_rnn.py {' '.join(flags)} failed: {done.stderr.strip()}")
-    (parent / _DONE_FILE).touch()
-    return folder
-
-
-def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
-    """Write a run before its first update, with worse recurrent weights."""
-    parser = CommandLineParser()
-    add_config_flags(parser)
-    config = TrainConfig(**settings_of(vars(parser.parse_args(flags))))
-    task = make_task(config)
-    model = make_model(config, len(task.tokens), len(task.classes))
-    with torch.no_grad():
-        for name, parameter in model.rnn.named_parameters():
-            parameter.mul_(case.scale if "weight" in name else 1)
-            parameter.add_(case.shift if "bias" in name else 0)
-    folder, run_id = claim_run_folder(config.save_dir, config.run_name), new_run_id()
-    write_json(folder / CONFIG_FILE, {"run_id": run_id, **asdict(config)})
-    save_checkpoint(
-        folder,
-        0,
-        task=task.record,
-        model=model.arguments,
-        weights=model.state_dict(),
-        config=asdict(config),
-        run_id=run_id,
-        optimizer=make_optimizer(model.parameters(), config).state_dict(),
-        evaluation=asdict(task.evaluate(model)),
-        history=asdict(EvaluationHistory()),
-        elapsed_seconds=0.0,
-    )
 
 
 def _diagnose_run(case: RunCase, seed: int) -> list[Finding]:
@@ -331,18 +185,11 @@ def _check_module_of(make: Callable[[], nn.Module], seed: int) -> list[Finding]:
     return check_module(make(), VOCAB_SIZE, seed=seed).findings
 
 
-def run_self_test(cases: dict[str, Trial], num_seeds: int, num_threads: int) -> dict[str, Any]:
+def run_self_test(cases: dict[str, Trial], num_seeds: int, jobs: int) -> dict[str, Any]:
     """Diagnose every case with every seed; the confusion matrix as plain values."""
-    with ThreadPoolExecutor(num_threads) as pool:
-        runs = dict.fromkeys(case.trains for case in cases.values() if case.trains)
-        jobs = [pool.submit(train_case, run, seed) for run in runs for seed in range(num_seeds)]
-        bar = {"total": len(jobs), "unit": " runs", "disable": not sys.stderr.isatty()}
-        try:
-            for job in tqdm(as_completed(jobs), **bar):
-                job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    runs = dict.fromkeys(case.trains for case in cases.values() if case.trains)
+    needed = itertools.product(runs, range(num_seeds))
+    make_all({job: partial(train_case, *job) for job in needed}, jobs)
     # All runs are trained now, and nothing below runs beside other threads.
     rows = {}
     for name, case in cases.items():

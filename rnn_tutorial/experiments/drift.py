@@ -2,7 +2,7 @@
 
     python -m rnn_tutorial.experiments.drift     train, read, write results/drift.json
 
-It trains what is not in output/drift yet: four networks with three seeds each, some minutes. Then
+It trains what is not kept yet: four networks with three seeds each, some minutes. Then
 `python -m rnn_tutorial.experiments render` draws. A *place* is the mean state of one remainder and
 one last digit, over sequences of the trained lengths. Shapes: N sequences, T digits, S vectors of a
 state (see model/steps.py), H hidden.
@@ -10,22 +10,20 @@ state (see model/steps.py), H hidden.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnn_tutorial.experiments.tables import RESULTS
-from rnn_tutorial.experiments.walk import train_or_load
+from rnn_tutorial.experiments.kept import RESULTS
+from rnn_tutorial.experiments.walk import LONGEST, train_or_load
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.steps import advance, empty_state
 from rnn_tutorial.runs.folder import write_json
+from rnn_tutorial.runs.terminal import run_command
 
 DRIFT = RESULTS / "drift.json"
-RUNS = Path("output", "drift")
 NETWORKS = {
     "one layer": ("--recipe", "solved"),
     "two layers": ("--recipe", "solved", "--num_layers", "2"),
@@ -36,7 +34,6 @@ TIMES = (3, 5, 7, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
 SHOWN_TIMES = (5, 20, 1000)  # of the figure
 NUM_SEEDS, NUM_SEQUENCES, NUM_POINTS = 3, 300, 150
 MODULUS = 10
-_TRAINED = 5  # the longest trained length
 _NUM_SHORT = 6000  # sequences that the places are found from
 _ERROR = 0.01  # of the distance between neighbouring places
 _FADING = 10  # digits over which an error is followed
@@ -63,7 +60,7 @@ class Places:
     """
 
     def __init__(self, model: RnnClsNet) -> None:
-        ids = draw_digits(1, _NUM_SHORT, _TRAINED)
+        ids = draw_digits(1, _NUM_SHORT, LONGEST)
         hidden = torch.stack([state[-1] for state in read(model, ids)], dim=1)  # (N, T, H)
         used = slice(2, None)
         key = (ids.cumsum(dim=1) % MODULUS * MODULUS + ids)[:, used].flatten()
@@ -128,8 +125,8 @@ def measure(model: RnnClsNet) -> dict[str, Any]:
         if t in SHOWN_TIMES:
             seen = (hidden[:NUM_POINTS] - places.middle) @ places.fifths[:, :2] / places.unit
             points[str(t)] = [[round(value, 3) for value in point] for point in seen.tolist()]
-    steps = torch.stack(answers, dim=1).diff(dim=1)[:, _TRAINED:]
-    is_wrong = (steps - ids[:, 1 + _TRAINED :]) % MODULUS != 0
+    steps = torch.stack(answers, dim=1).diff(dim=1)[:, LONGEST:]
+    is_wrong = (steps - ids[:, 1 + LONGEST :]) % MODULUS != 0
     found["wrong_steps"] = 1000 * is_wrong.double().mean().item()
     found["error_left"] = _median_size(follow_error(model, places))
     if model.rnn.num_layers == 2:
@@ -151,14 +148,14 @@ def follow_error(model: RnnClsNet, places: Places, part: int | slice = slice(Non
     Returns:
         The error of the top layer after the last digit, relative to its first size, (N, H).
     """
-    ids = draw_digits(3, NUM_SEQUENCES, _TRAINED + _FADING)
-    *_, state = read(model, ids[:, :_TRAINED])
+    ids = draw_digits(3, NUM_SEQUENCES, LONGEST + _FADING)
+    *_, state = read(model, ids[:, :LONGEST])
     error = torch.randn(state.shape, generator=torch.Generator().manual_seed(4))
     size = _ERROR * places.unit
     error *= size / error.norm(dim=2, keepdim=True)
     disturbed = state.clone()
     disturbed[part] += error[part]
-    rest = ids[:, _TRAINED:]
+    rest = ids[:, LONGEST:]
     *_, plain = read(model, rest, state)
     *_, other = read(model, rest, disturbed)
     return (other[-1] - plain[-1]) / size
@@ -203,8 +200,7 @@ def main() -> int:
     for name, flags in NETWORKS.items():
         seeds = []
         for seed in range(NUM_SEEDS):
-            folder = RUNS / f"{name.replace(' ', '_')}-{seed}"
-            seeds.append(measure(train_or_load(folder, [*flags, "--seed", str(seed)])))
+            seeds.append(measure(train_or_load(*flags, "--seed", str(seed))))
             for key in ("points", "remainders_modulo_5") if seed else ():
                 del seeds[-1][key]  # one seed is drawn
         networks[name] = {"flags": " ".join(flags), "seeds": seeds}
@@ -214,4 +210,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

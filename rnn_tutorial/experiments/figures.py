@@ -27,6 +27,7 @@ from rnn_tutorial.experiments.catalogue import ALIKE, CLAIMS, EXACT_LENGTH, STAB
 from rnn_tutorial.experiments.cell_diagrams import draw_gru_cell, draw_lstm_cell
 from rnn_tutorial.experiments.diagrams import draw_output_and_h_n, draw_packing, draw_recurrence
 from rnn_tutorial.experiments.gallery_figures import draw_forecast, draw_highlight, draw_text
+from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.plots import draw_growth
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
@@ -44,7 +45,6 @@ from rnn_tutorial.experiments.state_figures import (
     draw_places,
     draw_walk,
 )
-from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.experiments.unrolled import draw_jacobians, draw_unrolled
 from rnn_tutorial.measure.growth import GROWTH
 from rnn_tutorial.runs.folder import read_json

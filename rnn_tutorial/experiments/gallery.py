@@ -2,33 +2,34 @@
 
     python -m rnn_tutorial.experiments.gallery highlight forecast --jobs 2
 
-A finished run is kept under output/experiments by what determines it (flags, code, libraries), so a
-killed experiment goes on where it was.
+A finished run is kept (see kept.py), so a killed experiment goes on where it was.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from rnn_tutorial.experiments.tables import RESULTS
+from rnn_tutorial.experiments.kept import (
+    RESULTS,
+    keep,
+    kept,
+    launch,
+    make_all,
+    result_head,
+    run_folder,
+    train,
+)
 from rnn_tutorial.runs.folder import RESULT_FILE, read_json, write_json
-from rnn_tutorial.runs.provenance import code_version, describe_machine, versions
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.provenance import code_version
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
-CACHE = Path("output", "experiments")
+_MODULE = "rnn_tutorial.gallery."  # and the task
 CODE = tuple(
     f"rnn_tutorial/{folder}" for folder in ("settings", "runs", "model", "training", "gallery")
 )
@@ -68,6 +69,7 @@ class GalleryExperiment:
     variants: dict[str, Variant]
 
 
+SERIES = {"sunspots": "sunspots", "co2": "CO₂", "elnino": "El Niño", "random_walk": "random walk"}
 _HORIZONS = {"sunspots": "11", "co2": "26", "elnino": "12", "random_walk": "5"}
 
 
@@ -142,7 +144,7 @@ GALLERY = {
     "forecast": GalleryExperiment(
         "forecast",
         "Does a recurrent network forecast better than rules that need no training?",
-        {series: _forecast(series) for series in _HORIZONS}
+        {series: _forecast(series) for series in SERIES}
         | {
             f"{series}, {cell}": _forecast(series, "--cell", cell)
             for series in ("sunspots", "co2")
@@ -172,22 +174,14 @@ def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:
     Raises:
         RuntimeError: a command failed.
     """
-    folder = _folder(task, variant, seed)
-    kept = folder / "figures.json"
-    if kept.exists():
-        return read_json(kept)
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    started = time.perf_counter()
-    _launch(
-        *(task, "train", *variant.flags, "--seed", str(seed), "--tracker", "disabled"),
-        *("--device", "cpu", "--save_dir", str(folder), "--run_name", "run"),
-    )
-    seconds = time.perf_counter() - started
-    run = folder / "run"
+    run = _run(task, variant, seed)
+    if figures := kept(run.parent):
+        return figures
+    seconds = train(run, _MODULE + task, "train", *variant.flags, "--seed", str(seed))
     result = read_json(run / RESULT_FILE)
 
     def evaluate(asked: Sequence[str]) -> dict[str, Any]:
-        return json.loads(_launch(task, "evaluate", "--run", str(run), *asked, "--json"))
+        return json.loads(launch(_MODULE + task, "evaluate", "--run", str(run), *asked, "--json"))
 
     names = ("steps", "model_parameters", "weights_hash")
     figures = {
@@ -197,39 +191,22 @@ def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:
         "figures": evaluate(variant.evaluate),
         "also": {" ".join(asked): evaluate(asked) for asked in variant.also},
     }
-    write_json(kept, figures)
-    return figures
+    return keep(run.parent, figures)
 
 
-def _folder(task: str, variant: Variant, seed: int) -> Path:
-    """Where a network and its figures are kept: named by what determines them."""
-    key = [
-        task,
-        variant.flags,
-        variant.evaluate,
-        variant.also,
-        seed,
-        code_version(CODE),
-        versions(),
-    ]
-    return CACHE / f"{task}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"
+def _run(task: str, variant: Variant, seed: int) -> Path:
+    """Where a network is kept."""
+    asked = (task, variant.flags, variant.evaluate, variant.also, seed)
+    return run_folder(*asked, code_version(CODE)) / "run"
 
 
 def _answer(task: str, variant: Variant) -> dict[str, str]:
     """The command and what the network of seed 0 prints, or nothing if it is not asked."""
     if not variant.asked:
         return {}
-    run = _folder(task, variant, 0) / "run"
-    asked = shlex.join([task, *variant.asked])
-    return {"asked": asked, "answer": _launch(task, *variant.asked, "--run", str(run))}
-
-
-def _launch(task: str, *arguments: str) -> str:
-    command = [sys.executable, "-m", f"rnn_tutorial.gallery.{task}", *arguments]
-    done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
-    if done.returncode:
-        raise RuntimeError(f"{task} {' '.join(arguments)} failed: {done.stderr.strip()}")
-    return done.stdout
+    run = str(_run(task, variant, 0))
+    answer = launch(_MODULE + task, *variant.asked, "--run", run)
+    return {"asked": shlex.join([task, *variant.asked]), "answer": answer}
 
 
 def run_experiment(name: str, jobs: int, num_seeds: int | None = None) -> dict[str, Any]:
@@ -240,32 +217,21 @@ def run_experiment(name: str, jobs: int, num_seeds: int | None = None) -> dict[s
         jobs: runs at a time.
         num_seeds: at most so many of each variant; None makes all.
     """
-    experiment, version = GALLERY[name], code_version(CODE)
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = {
-            (variant_name, seed): pool.submit(run_once, experiment.task, variant, seed)
-            for variant_name, variant in experiment.variants.items()
-            for seed in range(min(variant.num_seeds, num_seeds or variant.num_seeds))
-        }
-        try:
-            for run in tqdm(futures.values(), unit=" runs"):
-                run.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    if version != code_version(CODE):
-        raise RuntimeError("the code was changed while the experiment ran; run it again")
+    experiment = GALLERY[name]
+    work = {
+        (variant_name, seed): partial(run_once, experiment.task, variant, seed)
+        for variant_name, variant in experiment.variants.items()
+        for seed in range(min(variant.num_seeds, num_seeds or variant.num_seeds))
+    }
+    made = make_all(work, jobs, CODE)
+    command = f"python -m rnn_tutorial.experiments.gallery {name}"
     return {
-        "command": f"python -m rnn_tutorial.experiments.gallery {name}",
-        "question": experiment.question,
-        "code_version": version,
-        "jobs": jobs,
-        **describe_machine(),
+        **result_head(command, experiment.question, jobs, CODE),
         "variants": {
             variant_name: {
                 "flags": " ".join(variant.flags),
                 "evaluate": " ".join(variant.evaluate),
-                "runs": [run.result() for (of, _), run in futures.items() if of == variant_name],
+                "runs": [run for (of, _), run in made.items() if of == variant_name],
                 **_answer(experiment.task, variant),
             }
             for variant_name, variant in experiment.variants.items()
@@ -299,4 +265,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

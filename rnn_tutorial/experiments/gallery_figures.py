@@ -17,6 +17,7 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
+from rnn_tutorial.experiments.gallery import SERIES
 from rnn_tutorial.experiments.result_figures import runs_of
 
 
@@ -73,13 +74,10 @@ def draw_highlight(path: Path) -> None:
     save(figure, path)
 
 
-_SERIES = {"sunspots": "sunspots", "co2": "CO₂", "elnino": "El Niño", "random_walk": "random walk"}
-
-
 def draw_forecast(path: Path) -> None:
     """Error one step ahead, relative to the best naive rule: what is left of 1 is better."""
     figure, axes = new_figure(3.6)
-    for row, series in enumerate(reversed(_SERIES)):
+    for row, series in enumerate(reversed(SERIES)):
         figures = [run["figures"] for run in runs_of("forecast", series)]
         for rule, colour, marker, shift in (
             ("exponential_smoothing", GREEN, "^", -0.15),
@@ -94,7 +92,7 @@ def draw_forecast(path: Path) -> None:
             )  # fmt: skip
     axes.axvline(1, **CHANCE_LINE)
     axes.text(0.985, 3.6, "best naive rule", color=MUTED, ha="right", va="center")
-    axes.set_yticks(range(len(_SERIES)), reversed(_SERIES.values()))
+    axes.set_yticks(range(len(SERIES)), reversed(SERIES.values()))
     axes.set(xlim=(0.3, 1.1), ylim=(-0.5, 3.9), xlabel="error one step ahead (naive rule: 1)")
     axes.grid(axis="x")
     handles, labels = axes.get_legend_handles_labels()

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
-from typing import Any
 
+from rnn_tutorial.experiments.gallery import SERIES
 from rnn_tutorial.experiments.markdown import markdown, spread_of
+from rnn_tutorial.experiments.seed_tables import Results, Table
 from rnn_tutorial.gallery.text_measures import TEMPERATURES
 
-_Results = dict[str, Any]
 
-
-def _values(results: _Results, variant: str, name: str) -> list[float]:
+def _values(results: Results, variant: str, name: str) -> list[float]:
     """A figure of `evaluate`, of each seed."""
     return [run["figures"][name] for run in results["variants"][variant]["runs"]]
 
 
-def _median(results: _Results, variant: str, name: str) -> float:
+def _median(results: Results, variant: str, name: str) -> float:
     return statistics.median(_values(results, variant, name))
 
 
-def text_compressors(results: _Results) -> str:
+def text_compressors(results: Results) -> str:
     """A row for each compressor: bits per character of the held-out text."""
     rivals = {
         "gzip": "gzip",
@@ -41,7 +39,7 @@ def text_compressors(results: _Results) -> str:
     return markdown(["compressor", "bits per character"], rows)
 
 
-def text_cells(results: _Results) -> str:
+def text_cells(results: Results) -> str:
     """A row for each way to train with few updates: bits per character, and how long it took."""
     rows = []
     for name, variant in results["variants"].items():
@@ -60,7 +58,7 @@ def text_cells(results: _Results) -> str:
     return markdown(["network", "parameters", "updates", "bits per character", "minutes"], rows)
 
 
-def text_parsed(results: _Results) -> str:
+def text_parsed(results: Results) -> str:
     """A row for each temperature: functions that end; which of them, of their lines, are Python."""
     rows = []
     for temperature in TEMPERATURES:
@@ -78,7 +76,7 @@ def text_parsed(results: _Results) -> str:
     return markdown(["temperature", "ended", "functions", "lines"], rows)
 
 
-def addition_variants(results: _Results) -> str:
+def addition_variants(results: Results) -> str:
     """A row for each way to train: wrong answers among all sums, and seeds without any."""
     rows = []
     for name, variant in results["variants"].items():
@@ -88,10 +86,10 @@ def addition_variants(results: _Results) -> str:
     return markdown(["trained with", "wrong of 1,000,000", "seeds with none wrong"], rows)
 
 
-def _answer_of(name: str) -> Callable[[_Results], str]:
+def _answer_of(name: str) -> Table:
     """The command as it was typed, and what the network of seed 0 printed."""
 
-    def shown(results: _Results) -> str:
+    def shown(results: Results) -> str:
         variant = results["variants"][name]
         command = f"$ python -m rnn_tutorial.gallery.{variant['asked']}"
         return f"```text\n{command}\n{variant['answer'].rstrip()}\n```"
@@ -99,28 +97,28 @@ def _answer_of(name: str) -> Callable[[_Results], str]:
     return shown
 
 
-def _minutes(variant: str, form: str) -> Callable[[_Results], str]:
+def _minutes(variant: str, form: str) -> Table:
     """What a training took from start to exit, the median, within a sentence."""
 
-    def minutes(results: _Results) -> str:
+    def minutes(results: Results) -> str:
         seconds = [run["seconds"] for run in results["variants"][variant]["runs"]]
         return form.format(statistics.median(seconds) / 60)
 
     return minutes
 
 
-def _wrong(results: _Results) -> list[int]:
+def _wrong(results: Results) -> list[int]:
     """Wrong answers of the million, of each seed."""
     return [run["figures"]["wrong"] for run in results["variants"]["all of it"]["runs"]]
 
 
-def _longer_sums(results: _Results) -> str:
+def _longer_sums(results: Results) -> str:
     """Wrong answers of 10,000 sums of four digits, the median."""
     runs = results["variants"]["all of it"]["runs"]
     return f"{statistics.median(run['also']['--digits 4']['wrong'] for run in runs):,.0f}"
 
 
-def highlight_directions(results: _Results) -> str:
+def highlight_directions(results: Results) -> str:
     """A column for each network: the share of held-out characters that are labelled right."""
     names = ("forward only", "both directions")
     first = results["variants"]["both directions"]["runs"][0]["figures"]
@@ -134,7 +132,7 @@ def highlight_directions(results: _Results) -> str:
     return markdown(["right", "likeliest class", *names], rows)
 
 
-def highlight_as_trained(results: _Results) -> str:
+def highlight_as_trained(results: Results) -> str:
     """The share labelled right if no more is read at once than in training, within a sentence."""
     runs = results["variants"]["both directions"]["runs"]
     return f"{statistics.median(run['also']['--window 128']['accuracy'] for run in runs):.2%}"
@@ -144,15 +142,7 @@ def _show_skill(skill: float) -> str:
     return f"{round(skill, 2) + 0.0:.2f}"  # without the sign of a zero
 
 
-_SERIES = {
-    "sunspots": "sunspots",
-    "co2": "CO₂",
-    "elnino": "El Niño",
-    "random_walk": "random walk",
-}
-
-
-def forecast_series(results: _Results) -> str:
+def forecast_series(results: Results) -> str:
     """A column for each series: the errors of rules and of the network, and its skill."""
     rules = {
         "persistence": "persistence_mae",
@@ -162,21 +152,21 @@ def forecast_series(results: _Results) -> str:
         "LSTM": "network_mae",
     }
     rows = [
-        [name, *(f"{_median(results, series, figure):.3g}" for series in _SERIES)]
+        [name, *(f"{_median(results, series, figure):.3g}" for series in SERIES)]
         for name, figure in rules.items()
     ]
-    errors = {series: _values(results, series, "network_mae") for series in _SERIES}
+    errors = {series: _values(results, series, "network_mae") for series in SERIES}
     rows.append(["its seeds", *(f"{min(e):.3g} to {max(e):.3g}" for e in errors.values())])
-    rows.append(["skill", *(_show_skill(_median(results, s, "network_skill")) for s in _SERIES)])
-    lowest = (min(_values(results, series, "network_skill_low")) for series in _SERIES)
+    rows.append(["skill", *(_show_skill(_median(results, s, "network_skill")) for s in SERIES)])
+    lowest = (min(_values(results, series, "network_skill_low")) for series in SERIES)
     rows.append(["at least", *map(_show_skill, lowest)])
-    return markdown(["", *_SERIES.values()], rows)
+    return markdown(["", *SERIES.values()], rows)
 
 
-def forecast_ahead(results: _Results) -> str:
+def forecast_ahead(results: Results) -> str:
     """A column for each series: the errors some steps ahead, reading its own answers."""
     columns = []
-    for series in _SERIES:
+    for series in SERIES:
         best = results["variants"][series]["runs"][0]["figures"]["rolling_best_naive"]
         rules = (best.replace(" ", "_"), "exponential_smoothing", "autoregression", "network")
         errors = _values(results, series, "rolling_network_mae")
@@ -190,10 +180,10 @@ def forecast_ahead(results: _Results) -> str:
         )
     names = ("steps, up to", "naive rule", "smoothing", "AR")
     rows = zip((*names, "LSTM", "its seeds", "skill"), *columns, strict=True)
-    return markdown(["", *_SERIES.values()], [*map(list, rows)])
+    return markdown(["", *SERIES.values()], [*map(list, rows)])
 
 
-def forecast_leaks(results: _Results) -> str:
+def forecast_leaks(results: Results) -> str:
     """A row for each mistake: the skill that the wrong evaluation shows."""
     rows = []
     for leak in ("none", "scaling", "shuffle", "target", "target, in use"):
@@ -206,7 +196,7 @@ def forecast_leaks(results: _Results) -> str:
     return markdown(["mistake", "sunspots: “skill”", "random walk: “skill”"], rows)
 
 
-def forecast_cells(results: _Results) -> str:
+def forecast_cells(results: Results) -> str:
     """A row for each cell: the error on two series."""
     names = {"RNN": ", rnn", "GRU": ", gru", "LSTM": ""}
     rows = [
@@ -222,12 +212,12 @@ def forecast_cells(results: _Results) -> str:
     return markdown(["cell", "sunspots", "CO₂, ppm"], rows)
 
 
-def _figure(variant: str, name: str, form: str) -> Callable[[_Results], str]:
+def _figure(variant: str, name: str, form: str) -> Table:
     """A median over seeds, within a sentence."""
     return lambda results: form.format(_median(results, variant, name))
 
 
-GALLERY_TABLES: dict[str, Callable[[_Results], str]] = {
+GALLERY_TABLES: dict[str, Table] = {
     "text-compressors": text_compressors,
     "text_cells": text_cells,
     "text-parsed": text_parsed,

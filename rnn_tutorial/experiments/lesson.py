@@ -15,8 +15,6 @@ import itertools
 import os
 import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from rnn_tutorial.experiments.tables import RESULTS
+from rnn_tutorial.experiments.kept import RESULTS, launch
 from rnn_tutorial.measure.timing import spread, timed, updates
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.prompt import answer_prompt
@@ -227,25 +225,18 @@ EVALUATION = (
 def record_session(*flags: str) -> dict[str, Any]:
     """Train as the README says, from start to exit, ask, and evaluate."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SWANLAB")}
-    environment |= {"PYTHONUTF8": "1", "PYTHONPATH": str(REPOSITORY)}
+    environment["PYTHONPATH"] = str(REPOSITORY)
     with tempfile.TemporaryDirectory() as folder:
 
         def run(*arguments: str) -> list[str]:
-            return subprocess.run(
-                [sys.executable, *arguments],
-                cwd=folder,
-                env=environment,
-                check=True,
-                stdout=subprocess.PIPE,
-                encoding="utf-8",
-            ).stdout.splitlines()
+            return launch(*arguments, folder=folder, variables=environment).splitlines()
 
         started = time.perf_counter()
-        training = run(str(REPOSITORY / "train_cls_rnn.py"), "--recipe", "solved", *flags)
+        training = run("train_cls_rnn.py", "--recipe", "solved", *flags)
         seconds = time.perf_counter() - started
         _, script, *asked = shlex.split(FIRST)
-        first = run(str(REPOSITORY / script), *asked)
-        lines = run("-m", *EVALUATION.split()[2:])
+        first = run(script, *asked)
+        lines = run(*EVALUATION.split()[2:])
         checkpoint = load_checkpoint(find_checkpoint(str(Path(folder, "output"))))
     # As it is named for a person who trained in the current folder.
     predictor = Predictor(replace(checkpoint, path=checkpoint.path.relative_to(folder)))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import SIZES
 from rnn_tutorial.experiments.markdown import breakable, markdown, spread_of
-
-_Runs = list[dict[str, Any]]
+from rnn_tutorial.experiments.seed_tables import count_of
 
 
 def machines(results: dict[str, Any]) -> str:
@@ -20,8 +18,8 @@ def machines(results: dict[str, Any]) -> str:
         rows.append(
             [
                 breakable(name),
-                _count(runs, _is_proved),
-                _count(runs, _is_right_at_length),
+                count_of(runs, _is_proved),
+                count_of(runs, _is_right_at_length),
                 f"{statistics.median(run['steps'] for run in runs):,.0f}",
             ]
         )
@@ -39,7 +37,7 @@ def machine_details(results: dict[str, Any]) -> str:
         rows.append(
             [
                 name,
-                _count(runs, lambda run: run["trained"]["wrong_inputs"] == 0),
+                count_of(runs, lambda run: run["trained"]["wrong_inputs"] == 0),
                 "all" if runs[0]["trained"]["exact"] else "a sample",
                 spread_of([run["steps"] for run in runs], "{:,.0f}".format),
                 spread_of([run["seconds"] for run in runs], "{:.0f}".format),
@@ -67,7 +65,7 @@ def sampling(results: dict[str, Any]) -> str:
     rows = []
     for name in names:
         by_way = [results["variants"][f"{name}, {way}"]["runs"] for way in ways]
-        counts = [_count(runs, _is_proved) for runs in by_way]
+        counts = [count_of(runs, _is_proved) for runs in by_way]
         steps = [spread_of([run["steps"] for run in runs], "{:,.0f}".format) for runs in by_way]
         rows.append([name, *counts, *steps])
     return markdown(header, rows)
@@ -87,7 +85,7 @@ def deeper(results: dict[str, Any]) -> str:
 def _proved_table(results: dict[str, Any], kinds: list[str]) -> str:
     variants = results["variants"]
     rows = [
-        [name, *(_count(variants[f"{name}, {kind}"]["runs"], _is_proved) for kind in kinds)]
+        [name, *(count_of(variants[f"{name}, {kind}"]["runs"], _is_proved) for kind in kinds)]
         for name in dict.fromkeys(variant.rpartition(", ")[0] for variant in variants)
     ]
     return markdown(["machine", *kinds], rows)
@@ -100,7 +98,3 @@ def _is_proved(run: dict[str, Any]) -> bool:
 def _is_right_at_length(run: dict[str, Any]) -> bool:
     """True if all sampled sequences, of 500, 501 and 1,000 tokens, are answered right."""
     return set(run["right_at_length"].values()) == {run["num_sequences"]}
-
-
-def _count(runs: _Runs, holds: Callable[[dict[str, Any]], bool]) -> str:
-    return f"{sum(map(holds, runs))}/{len(runs)}"

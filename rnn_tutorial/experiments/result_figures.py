@@ -20,8 +20,8 @@ from rnn_tutorial.experiments.canvas import (
 )
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
 from rnn_tutorial.experiments.diagrams import write
+from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.seed_tables import Runs, right_at
-from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.runs.folder import read_json
 

@@ -1,28 +1,18 @@
-"""One run of an experiment: train, evaluate and prove by the commands that a reader types.
-
-A finished run is kept under output/experiments by what determines it (flags, code, libraries,
-variables), so a killed experiment goes on where it was, and a change measures anew.
-"""
+"""One run of an experiment: train, evaluate and prove by the commands that a reader types."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, LENGTHS
-from rnn_tutorial.runs.folder import METRICS_FILE, RESULT_FILE, read_json, write_json
-from rnn_tutorial.runs.provenance import code_version, versions
+from rnn_tutorial.experiments.kept import keep, kept, launch, run_folder, train
+from rnn_tutorial.runs.folder import METRICS_FILE, RESULT_FILE, read_json
+from rnn_tutorial.runs.provenance import code_version
 
-CACHE = Path("output", "experiments")
 # What the figures of a run depend on, beside the code that trains.
 _MEASURING = (
     *("rnn_tutorial/runs", "rnn_tutorial/proof", "rnn_tutorial/evaluate.py"),
@@ -57,26 +47,19 @@ def run_once(
         RuntimeError: a command failed.
     """
     variables = {**os.environ, **(environment or {})}
-    folder = _kept_in([*flags, seed, certify, EXACT_LENGTH, *lengths], variables)
-    figures_file = folder / "figures.json"
-    if figures_file.exists():
-        return read_json(figures_file)
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    started = time.perf_counter()
-    _launch(
-        *("train_cls_rnn.py", *flags, "--seed", str(seed), "--tracker", "disabled"),
-        *("--device", "cpu", "--save_every", "0"),
-        *("--save_dir", str(folder), "--run_name", "run"),
-        variables=variables,
-    )
-    seconds = time.perf_counter() - started
+    asked = (flags, seed, certify, EXACT_LENGTH, lengths)
+    folder = run_folder(*asked, code_version(), code_version(_MEASURING), variables=variables)
+    if figures := kept(folder):
+        return figures
     run = folder / "run"
+    command = ("train_cls_rnn.py", *flags, "--seed", str(seed), "--save_every", "0")
+    seconds = train(run, *command, variables=variables)
     result = read_json(run / RESULT_FILE)
     metrics = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
     longest = result["config"]["max_seq_len"]
     examined = json.loads(
-        _launch(
-            *("-m", "rnn_tutorial.evaluate", str(run), "--max_len", str(EXACT_LENGTH), "--json"),
+        launch(
+            *("rnn_tutorial.evaluate", str(run), "--max_len", str(EXACT_LENGTH), "--json"),
             *("--lengths", *map(str, dict.fromkeys([longest, *lengths]))),
         )
     )
@@ -107,15 +90,10 @@ def run_once(
         },
     }
     if certify:
-        figures["proof"] = json.loads(
-            _launch("-m", "rnn_tutorial.certify", str(run), "--json", ok=(0, 1))
-        )
-        automaton = json.loads(
-            _launch("-m", "rnn_tutorial.evaluate", str(run), "--automaton", "--json")
-        )
+        figures["proof"] = json.loads(launch("rnn_tutorial.certify", str(run), "--json", ok=(0, 1)))
+        automaton = json.loads(launch("rnn_tutorial.evaluate", str(run), "--automaton", "--json"))
         figures["automaton"] = {name: automaton[name] for name in ("is_right", "period_shares")}
-    write_json(figures_file, figures)
-    return figures
+    return keep(folder, figures)
 
 
 def _proof_of(result: dict[str, Any]) -> dict[str, Any] | None:
@@ -123,13 +101,6 @@ def _proof_of(result: dict[str, Any]) -> dict[str, Any] | None:
     if not result["config"]["stop_when_proved"]:
         return None
     return {"proved": result["proof"] is not None, **(result["proof"] or {})}
-
-
-def _kept_in(asked: list[Any], variables: Mapping[str, str]) -> Path:
-    """The folder of a run: the same only for the same run of the same code."""
-    threads = [variables.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")]
-    key = [*asked, code_version(), code_version(_MEASURING), versions(variables), threads]
-    return CACHE / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
 
 
 def _exact_in_training_range(examined: dict[str, Any], config: dict[str, Any]) -> tuple[float, int]:
@@ -143,17 +114,3 @@ def _exact_in_training_range(examined: dict[str, Any], config: dict[str, Any]) -
     num_tokens = examined["num_tokens"]
     num_wrong = sum(round((1 - a) * num_tokens**length) for length, a in by_length.items())
     return statistics.mean(by_length.values()), num_wrong
-
-
-def _launch(
-    *arguments: str, ok: Sequence[int] = (0,), variables: Mapping[str, str] | None = None
-) -> str:
-    """Run Python on a script or module of this repository; returns what it prints."""
-    command = [sys.executable, *arguments]
-    variables = {**(os.environ if variables is None else variables), "PYTHONUTF8": "1"}
-    done = subprocess.run(
-        command, capture_output=True, check=False, env=variables, encoding="utf-8"
-    )
-    if done.returncode not in ok or not done.stdout:
-        raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr.strip()}")
-    return done.stdout

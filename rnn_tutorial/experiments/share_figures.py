@@ -16,9 +16,9 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
+from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.result_figures import CHANCE, runs_of
 from rnn_tutorial.experiments.seed_tables import right_at
-from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.runs.folder import read_json
 
 

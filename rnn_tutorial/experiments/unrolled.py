@@ -9,7 +9,6 @@ or 2 H of an LSTM), H hidden.
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,10 @@ from rnn_tutorial.experiments.canvas import (
     save,
 )
 from rnn_tutorial.experiments.diagrams import arrow, blank, box, write
+from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.lesson import EMBED_DIM, make_nets
-from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.terminal import run_command
 
 JACOBIANS = RESULTS / "jacobians.json"
 NUM_STEPS, NUM_SEEDS = 50, 3
@@ -165,4 +165,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -2,18 +2,14 @@
 
     python -m rnn_tutorial.experiments.walk     train, visit states, write results/states.json
 
-It trains what is not in output/states yet: the recipes solved, sota_warmup and certified, and
+It trains what is not kept yet: the recipes solved, sota_warmup and certified, and
 certified for two other machines; a minute or two. Then `python -m rnn_tutorial.experiments render`
 draws. Shapes: P states, H hidden.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,22 +17,22 @@ import torch
 
 from rnn_tutorial.evaluation.automaton import Automaton, find_automaton
 from rnn_tutorial.evaluation.scorer import Scorer
+from rnn_tutorial.experiments.kept import RESULTS, keep, kept, run_folder, train
 from rnn_tutorial.experiments.machine_places import remainder_places
-from rnn_tutorial.experiments.tables import RESULTS
 from rnn_tutorial.machines.choose import find_machine
 from rnn_tutorial.machines.digit_sum import SumModulo, label
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
-from rnn_tutorial.runs.folder import RESULT_FILE, read_json, write_json
-from rnn_tutorial.runs.provenance import REPOSITORY
+from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.saved_run import load_run
+from rnn_tutorial.runs.terminal import run_command
 
 STATES = RESULTS / "states.json"
-RUNS = Path("output", "states")
 WALKERS = ("solved", "sota_warmup")
 MACHINES = {"certified": None, "tomita_3": "tomita_3", "cycle_navigation": "cycle_navigation"}
 NUM_DIGITS = 18  # of the walk
-_TRAINED = 5  # lengths of the visited sequences
+LONGEST = 5  # of the trained lengths
 _NUM_POINTS = 500  # of a figure
 _RIDGE = 1e-2
 
@@ -63,7 +59,7 @@ def follow(model: RnnClsNet, digits: np.ndarray) -> dict[str, Any]:
     """A view of states after short sequences, and the way of the state while digits are read."""
     scorer = Scorer(model)
     generator = np.random.default_rng(0)
-    lengths = generator.integers(1, _TRAINED + 1, 2000)
+    lengths = generator.integers(1, LONGEST + 1, 2000)
     ids = generator.integers(0, 10, lengths.sum())
     remainders = np.array([label(row, 9) for row in np.split(ids, np.cumsum(lengths)[:-1])])
     hidden = scorer.final_states(ids, lengths)[-1].numpy().astype(np.float64)
@@ -105,13 +101,12 @@ def _keep(automaton: Automaton) -> dict[str, Any]:
     }
 
 
-def train_or_load(folder: Path, flags: Sequence[str]) -> RnnClsNet:
-    """The network of a run's folder; it is trained with these flags if it is not there yet."""
-    if not (folder / RESULT_FILE).exists():
-        command = [sys.executable, REPOSITORY / "train_cls_rnn.py", *flags, "--tracker", "disabled"]
-        where = ["--device", "cpu", "--save_dir", folder.parent, "--run_name", folder.name]
-        subprocess.run([*command, *where], check=True)
-    return load_model(load_run(str(folder))).eval()
+def train_or_load(*flags: str) -> RnnClsNet:
+    """The network that train_cls_rnn.py trains with these flags; an earlier, equal run is kept."""
+    run = run_folder(flags, code_version()) / "run"
+    if not kept(run.parent):
+        keep(run.parent, {"seconds": train(run, "train_cls_rnn.py", *flags)})
+    return load_model(load_run(str(run))).eval()
 
 
 def main() -> int:
@@ -120,15 +115,12 @@ def main() -> int:
     digits = walk_digits()
     automata = {}
     for name, task in MACHINES.items():
-        flags = ["--recipe", "certified", *(["--task", task] if task else [])]
-        model = train_or_load(RUNS / name, flags)
+        model = train_or_load("--recipe", "certified", *(["--task", task] if task else []))
         automata[name] = _keep(find_automaton(model, machine_of(name)))
     results = {
         "command": "python -m rnn_tutorial.experiments.walk",
         "digits": digits.tolist(),
-        "walks": {
-            name: follow(train_or_load(RUNS / name, ["--recipe", name]), digits) for name in WALKERS
-        },
+        "walks": {name: follow(train_or_load("--recipe", name), digits) for name in WALKERS},
         "automata": automata,
     }
     write_json(STATES, results)
@@ -136,4 +128,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

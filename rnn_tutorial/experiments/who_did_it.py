@@ -13,12 +13,11 @@ committed; the command reproduces them byte for byte.
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnn_tutorial.runs.folder import write_atomically
-from rnn_tutorial.runs.terminal import CommandLineParser
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 TRAIN_FILE, EVAL_FILE = "who_did_it.train.tsv", "who_did_it.eval.tsv"
 _NUM_TRAIN, _NUM_EVAL = 600, 200
@@ -75,4 +74,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from conftest import REPOSITORY
 
-from rnn_tutorial.experiments import __main__, runs, seed_tables, tables
+from rnn_tutorial.experiments import __main__, kept, runs, seed_tables, tables
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, Experiment
 from rnn_tutorial.experiments.seed_tables import show_tenths
 from rnn_tutorial.runs.folder import read_json
@@ -54,7 +54,8 @@ def launches(monkeypatch, tmp_path):
         answer = {"exact": exact, "search": None, "lengths": rows, "proved": True, "num_tokens": 10}
         return json.dumps(answer | {"is_right": True, "period_shares": {"2": 1.0}, "table": []})
 
-    monkeypatch.setattr(runs, "_launch", launch)
+    for module in (kept, runs):
+        monkeypatch.setattr(module, "launch", launch)
     return launched
 
 
@@ -77,8 +78,8 @@ def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_pat
     assert len(launches) == 6
     runs.run_once(("--lr", "0.1"), 0, False, environment={"OPENBLAS_CORETYPE": "Haswell"})
     assert len(launches) == 8 and launches[6][1] == "Haswell"
-    for kept in (tmp_path / "output").rglob("figures.json"):
-        kept.unlink()
+    for figures_file in (tmp_path / "output").rglob("figures.json"):
+        figures_file.unlink()
     certified = runs.run_once(("--lr", "0.1"), 0, certify=True)
     assert certified["automaton"] == {"is_right": True, "period_shares": {"2": 1.0}}
     assert len(launches) == 12

@@ -1,30 +1,33 @@
 """The experiments of the gallery: a run is made once, by commands; results are the catalogue's."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from rnn_tutorial.experiments import gallery
+from rnn_tutorial.experiments import gallery, kept
 from rnn_tutorial.experiments.gallery import GALLERY, GalleryExperiment, Variant
 from rnn_tutorial.experiments.gallery_tables import GALLERY_TABLES
-from rnn_tutorial.experiments.tables import RESULTS
+from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.runs.folder import read_json
 
 
 def test_a_run_is_made_once_and_its_figures_are_kept(tmp_path, monkeypatch):
     launched = []
 
-    def launch(task, *arguments):
+    def launch(module, *arguments, **options):
         launched.append(arguments)
+        assert module == "rnn_tutorial.gallery.text"
         if arguments[0] == "train":
-            run = gallery.Path(arguments[arguments.index("--save_dir") + 1], "run")
+            run = Path(arguments[arguments.index("--save_dir") + 1], "run")
             run.mkdir(parents=True)
             result = {"steps": 7, "model_parameters": 8, "weights_hash": "f00"}
             (run / "result.json").write_text(json.dumps(result))
         return json.dumps({"score": 0.5 if "--far" in arguments else 1.0})
 
-    monkeypatch.setattr(gallery, "CACHE", tmp_path)
-    monkeypatch.setattr(gallery, "_launch", launch)
+    monkeypatch.chdir(tmp_path)
+    for module in (gallery, kept):
+        monkeypatch.setattr(module, "launch", launch)
     variant = Variant(("--lr", "1"), num_seeds=2, also=(("--far",),), asked=("ask", "why"))
     monkeypatch.setitem(GALLERY, "some", GalleryExperiment("text", "?", {"one": variant}))
     content = gallery.run_experiment("some", jobs=2)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rnn_tutorial.experiments import lesson
-from rnn_tutorial.experiments.tables import RESULTS
+from rnn_tutorial.experiments.kept import RESULTS
 
 
 def test_both_ways_of_the_packing_comparison_are_measured_on_every_batch():

@@ -1,0 +1,132 @@
+"""What every experiment does around its measurement: keep runs, make many at a time, say how.
+
+A finished run is kept in a folder under output/experiments that is named by what determines it:
+flags, code, libraries, variables. So a killed experiment goes on where it was, and what has changed
+is measured anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.provenance import (
+    REPOSITORY,
+    TRAINING_CODE,
+    code_version,
+    describe_machine,
+    versions,
+)
+
+RESULTS = REPOSITORY / "rnn_tutorial" / "results"  # the result files, which are committed
+_RUNS = Path("output", "experiments")
+_FIGURES_FILE = "figures.json"
+
+Key, Made = TypeVar("Key"), TypeVar("Made")
+
+
+def run_folder(*determined_by: Any, variables: Mapping[str, str] = os.environ) -> Path:
+    """The folder of a run, there or not, by plain values such as flags, seed and code version."""
+    threads = [variables.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")]
+    key = json.dumps([*determined_by, versions(variables), threads])
+    return _RUNS / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def kept(folder: Path) -> dict[str, Any] | None:
+    """The figures of a finished run, or None; what is left of a killed one is removed."""
+    if (folder / _FIGURES_FILE).exists():
+        return read_json(folder / _FIGURES_FILE)
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def keep(folder: Path, figures: dict[str, Any]) -> dict[str, Any]:
+    """Call a run finished, and return its figures."""
+    write_json(folder / _FIGURES_FILE, figures)
+    return figures
+
+
+def flags_of(run: Path) -> tuple[str, ...]:
+    """Flags of a training into this folder, on the CPU and without a tracker."""
+    place = ("--save_dir", str(run.parent), "--run_name", run.name)
+    return ("--tracker", "disabled", "--device", "cpu", *place)
+
+
+def train(run: Path, *command: str, variables: Mapping[str, str] = os.environ) -> float:
+    """Train into a folder by what `launch` takes; returns the seconds from start to exit."""
+    started = time.perf_counter()
+    launch(*command, *flags_of(run), variables=variables)
+    return time.perf_counter() - started
+
+
+def launch(
+    program: str,
+    *arguments: str,
+    ok: Sequence[int] = (0,),
+    variables: Mapping[str, str] = os.environ,
+    folder: str | None = None,
+) -> str:
+    """Run a script of the project, such as train_cls_rnn.py, or a module; returns what it prints.
+
+    Raises:
+        RuntimeError: its exit status is not one of `ok`, or it printed nothing.
+    """
+    is_script = program.endswith(".py")
+    command = [sys.executable, *([REPOSITORY / program] if is_script else ["-m", program])]
+    how = {"cwd": folder, "env": {**variables, "PYTHONUTF8": "1"}, "encoding": "utf-8"}
+    done = subprocess.run([*command, *arguments], capture_output=True, check=False, **how)
+    # A crash has the status of a proof that was not found; but it prints nothing.
+    if done.returncode not in ok or not done.stdout:
+        raise RuntimeError(f"{' '.join([program, *arguments])} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def make_all(
+    work: Mapping[Key, Callable[[], Made]], jobs: int, code: Sequence[str] = TRAINING_CODE
+) -> dict[Key, Made]:
+    """Make everything, so many at a time, with a progress bar; a failure cancels what waits.
+
+    Raises:
+        RuntimeError: the code was changed meanwhile.
+    """
+    version = code_version(code)
+    with ThreadPoolExecutor(jobs) as pool:
+        made = {key: pool.submit(make) for key, make in work.items()}
+        try:
+            for done in tqdm(as_completed(made.values()), total=len(made), unit=" runs"):
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if version != code_version(code):
+        raise RuntimeError("the code was changed while the experiment ran; run it again")
+    return {key: done.result() for key, done in made.items()}
+
+
+def result_head(
+    command: str,
+    question: str,
+    jobs: int,
+    code: Sequence[str] = TRAINING_CODE,
+    variables: Mapping[str, str] = os.environ,
+) -> dict[str, Any]:
+    """What a result file begins with: how the runs were made, by which code, on which machine."""
+    return {
+        "command": command,
+        "question": question,
+        "code_version": code_version(code),
+        "jobs": jobs,
+        **describe_machine(variables),
+    }
