@@ -10,7 +10,7 @@ state (see model/steps.py), H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from rnn_tutorial.experiments.walk import LONGEST, train_or_load
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.steps import advance, empty_state
 from rnn_tutorial.runs.folder import write_json
-from rnn_tutorial.runs.terminal import run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 DRIFT = RESULTS / "drift.json"
 NETWORKS = {
@@ -193,8 +193,10 @@ def _keeping_gate(model: RnnClsNet) -> dict[str, float]:
     }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Train, read and write."""
+    command = "python -m rnn_tutorial.experiments.drift"
+    CommandLineParser(prog=command, description=__doc__).parse_args(arguments)
     torch.set_num_threads(1)
     networks = {}
     for name, flags in NETWORKS.items():
@@ -204,7 +206,6 @@ def main() -> int:
             for key in ("points", "remainders_modulo_5") if seed else ():
                 del seeds[-1][key]  # one seed is drawn
         networks[name] = {"flags": " ".join(flags), "seeds": seeds}
-    command = "python -m rnn_tutorial.experiments.drift"
     write_json(DRIFT, {"command": command, "times": TIMES, "networks": networks})
     return 0
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import statistics
 
 from rnn_tutorial.experiments.gallery import SERIES
+from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.markdown import markdown, spread_of
 from rnn_tutorial.experiments.seed_tables import Results, Table
 from rnn_tutorial.gallery.text_measures import TEMPERATURES
+from rnn_tutorial.runs.folder import read_json
 
 
 def _values(results: Results, variant: str, name: str) -> list[float]:
@@ -78,8 +80,9 @@ def text_parsed(results: Results) -> str:
 
 def addition_variants(results: Results) -> str:
     """A row for each way to train: wrong answers among all sums, and seeds without any."""
+    whole = read_json(RESULTS / "addition.json")["variants"]
     rows = []
-    for name, variant in results["variants"].items():
+    for name, variant in {**whole, **results["variants"]}.items():
         wrong = [run["figures"]["wrong"] for run in variant["runs"]]
         none_wrong = f"{sum(count == 0 for count in wrong)}/{len(wrong)}"
         rows.append([name, spread_of(wrong, "{:,.0f}".format), none_wrong])

@@ -9,7 +9,7 @@ or 2 H of an LSTM), H hidden.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from rnn_tutorial.experiments.diagrams import arrow, blank, box, write
 from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.lesson import EMBED_DIM, make_nets
 from rnn_tutorial.runs.folder import read_json, write_json
-from rnn_tutorial.runs.terminal import run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
+COMMAND = "python -m rnn_tutorial.experiments.unrolled"
 JACOBIANS = RESULTS / "jacobians.json"
 NUM_STEPS, NUM_SEEDS = 50, 3
 _SHOWN = 8  # powers of ten, up and down
@@ -79,8 +80,7 @@ def measure() -> dict[str, Any]:
         by_seed = [jacobian_norms(make_net, seed, NUM_STEPS) for seed in range(NUM_SEEDS)]
         medians = map(statistics.median, zip(*by_seed, strict=True))
         nets[name] = [float(f"{norm:.3g}") for norm in medians]
-    command = "python -m rnn_tutorial.experiments.unrolled"
-    return {"command": command, "num_seeds": NUM_SEEDS, "nets": nets}
+    return {"command": COMMAND, "num_seeds": NUM_SEEDS, "nets": nets}
 
 
 # ---- picture ----
@@ -157,8 +157,9 @@ def _rounded(power: float) -> str:
     return f"{mantissa} · 10{str(int(exponent)).translate(digits)}"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write the result file."""
+    CommandLineParser(prog=COMMAND, description=__doc__).parse_args(arguments)
     torch.set_num_threads(1)
     write_json(JACOBIANS, measure())
     return 0

@@ -9,6 +9,7 @@ draws. Shapes: P states, H hidden.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -26,7 +27,7 @@ from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.saved_run import load_run
-from rnn_tutorial.runs.terminal import run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 STATES = RESULTS / "states.json"
 WALKERS = ("solved", "sota_warmup")
@@ -109,8 +110,10 @@ def train_or_load(*flags: str) -> RnnClsNet:
     return load_model(load_run(str(run))).eval()
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Train, visit and write."""
+    command = "python -m rnn_tutorial.experiments.walk"
+    CommandLineParser(prog=command, description=__doc__).parse_args(arguments)
     torch.set_num_threads(1)
     digits = walk_digits()
     automata = {}
@@ -118,7 +121,7 @@ def main() -> int:
         model = train_or_load("--recipe", "certified", *(["--task", task] if task else []))
         automata[name] = _keep(find_automaton(model, machine_of(name)))
     results = {
-        "command": "python -m rnn_tutorial.experiments.walk",
+        "command": command,
         "digits": digits.tolist(),
         "walks": {name: follow(train_or_load("--recipe", name), digits) for name in WALKERS},
         "automata": automata,
