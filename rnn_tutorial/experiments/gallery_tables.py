@@ -41,6 +41,12 @@ def text_compressors(results: Results) -> str:
     return markdown(["compressor", "bits per character"], rows)
 
 
+def _text_ahead(results: Results) -> str:
+    """By how much the compressed file is smaller than that of the best rival, untaught."""
+    best = min(_median(results, "LSTM", f"{name}_bits") for name in ("gzip", "xz", "bz2"))
+    return f"{1 - _median(results, 'LSTM', 'compressed_bits') / best:.1%}"
+
+
 def text_cells(results: Results) -> str:
     """A row for each way to train with few updates: bits per character, and how long it took."""
     rows = []
@@ -223,6 +229,7 @@ def _figure(variant: str, name: str, form: str) -> Table:
 GALLERY_TABLES: dict[str, Table] = {
     "text-compressors": text_compressors,
     "text_cells": text_cells,
+    "text-ahead": _text_ahead,
     "text-parsed": text_parsed,
     "text-minutes": _minutes("LSTM", "{:.0f}"),
     "text-characters": _figure("LSTM", "characters", "{:,.0f}"),
