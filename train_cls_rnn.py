@@ -36,7 +36,7 @@ from rnn_tutorial.tasks.task import Task
 from rnn_tutorial.training.configure import configure, prepare_torch
 from rnn_tutorial.training.engines import make_engine
 from rnn_tutorial.training.optimizer import make_optimizer
-from rnn_tutorial.training.report import finish, prediction_hint, print_opening, resume_hint
+from rnn_tutorial.training.report import finish, prediction_hint, print_opening
 from rnn_tutorial.training.run import Run
 
 PROGRAM = "train_cls_rnn.py"
@@ -97,7 +97,7 @@ def train(
             # `update` in training/update.py does; with --engine autograd it is that function.
             losses, grad_norm = engine(steps, run.learning_rates(steps), batches, run.must_stop)
             run.record_updates(losses, grad_norm, batches)
-            if run.evaluation_is_due or run.checkpoint_is_due:
+            if run.needs_evaluation:  # when it is due, and for a checkpoint
                 # The main process evaluates; the others receive its result.
                 run.record_evaluation(run.world.from_main(lambda: task.evaluate(model)))
             if run.proof_is_due:  # with --stop_when_proved, if nothing was wrong
@@ -160,14 +160,14 @@ def exit_on_failure(run: Run) -> Iterator[None]:
     try:
         yield
     except (OSError, ImportError) as error:
-        fail(run.world, 1, f"{error}; {resume_hint(run.folder)}")
+        fail(run.world, 1, f"{error}; {run.resume_hint}")
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
-            fail(run.world, 1, f"there is not enough memory; {resume_hint(run.folder)}")
+            fail(run.world, 1, f"there is not enough memory; {run.resume_hint}")
         if run.world.size == 1:
             raise
         reason = str(error).partition("\n")[0]
-        fail(run.world, 1, f"another process was lost ({reason}); {resume_hint(run.folder)}")
+        fail(run.world, 1, f"another process was lost ({reason}); {run.resume_hint}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
