@@ -27,7 +27,12 @@ from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import Proof, attempt_proof
 from rnn_tutorial.runs.processes import World, find_world, join_world
-from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
+from rnn_tutorial.runs.terminal import (
+    CommandLineParser,
+    print_error,
+    shown,
+    spare_the_garbage_collector,
+)
 from rnn_tutorial.settings.config import RESUME_FLAGS
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.recipes import describe_recipes
@@ -179,7 +184,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def fail(world: World, status: int, sentence: object) -> NoReturn:
     """Print why, once for all processes, and exit."""
     if world.is_main:
-        print(f"{PROGRAM}: error: {shown(sentence)}", file=sys.stderr)
+        print_error(PROGRAM, sentence)
     else:
         time.sleep(10)  # the launcher ends all processes with the first: that is to be the main one
     sys.exit(status)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +11,12 @@ from typing import Any
 import torch
 
 from rnn_tutorial.gallery.settings import GalleryConfig, add_train_flags
-from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
+from rnn_tutorial.runs.terminal import (
+    CommandLineParser,
+    exit_quietly,
+    print_error,
+    spare_the_garbage_collector,
+)
 
 
 def make_parser(task: str, doc: str, schema: type[GalleryConfig]) -> tuple[Any, Any]:
@@ -58,19 +61,16 @@ def execute(
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has all letters
     flags = vars(parser.parse_args(arguments))
     command = flags.pop("command")
-    try:
-        status = functions[command](flags)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
-        return 2
-    except (MemoryError, torch.OutOfMemoryError):
-        print(f"{parser.prog}: error: there is not enough memory", file=sys.stderr)
-        return 1
+    with exit_quietly(if_unread=0):
+        try:
+            status = functions[command](flags)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:  # an OSError, and for exit_quietly to handle
+            raise
+        except (ValueError, OSError) as error:
+            print_error(parser.prog, error)
+            return 2
+        except (MemoryError, torch.OutOfMemoryError):
+            print_error(parser.prog, "there is not enough memory")
+            return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import gc
 import os
 import re
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from types import FrameType
 from typing import Any, NoReturn
@@ -63,20 +64,38 @@ def spare_the_garbage_collector() -> None:
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """Run a command and exit with its status; no traceback if its reader leaves or Ctrl-C ends it.
+    """Run a command and exit with its status."""
+    with exit_quietly(if_unread=1):
+        status = main()
+        if sys.stdout:  # None is one that is closed
+            sys.stdout.flush()
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def exit_quietly(if_unread: int) -> Iterator[None]:
+    """End without a traceback on Ctrl-C, and with a status if the reader of the output leaves.
 
     A reader such as `head` closes the pipe when it has seen enough.
     """
     try:
-        status = main()
-        if sys.stdout:  # None is one that is closed
-            sys.stdout.flush()
+        yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        status = 1
+        discard_output()
+        sys.exit(if_unread)
     except KeyboardInterrupt:
-        status = 128 + signal.SIGINT
-    sys.exit(status)
+        sys.exit(128 + signal.SIGINT)
+
+
+def discard_output() -> None:
+    """Let what Python flushes when it ends go nowhere, because it cannot be written."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_error(program: str, reason: object) -> None:
+    """Say in one line on stderr why a program ends."""
+    print(f"{program}: error: {shown(reason)}", file=sys.stderr)
 
 
 def say(sentence: str) -> None:

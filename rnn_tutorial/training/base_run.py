@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -186,6 +187,12 @@ class BaseRun:
             f"Run {shown(self.folder)} ({start}), seed {config.seed}, device {config.device}, "
             f"{describe_threads(config.num_threads)}{ending}"
         )
+
+    def print_stop(self) -> int:
+        """Say how to go on after Ctrl-C or SIGTERM; returns the exit status."""
+        if self.world.is_main:
+            print(f"Stopped after {self.step:,} updates; {self.resume_hint}")
+        return 128 + (self.stop.signum or signal.SIGTERM)
 
     @contextlib.contextmanager
     def recording(self, model: nn.Module) -> Iterator[None]:

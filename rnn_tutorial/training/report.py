@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -43,9 +42,7 @@ def finish(run: Run, model: RnnClsNet) -> int:
             report_divergence(run)
         return 1
     if not run.is_over:
-        if is_main:
-            print(f"Stopped after {run.step:,} updates; {run.resume_hint}")
-        return 128 + (run.stop.signum or signal.SIGTERM)
+        return run.print_stop()
     if is_main:
         write_result(run, model, elapsed_seconds)
         print_summary(run, model, elapsed_seconds)
