@@ -41,7 +41,7 @@ from rnn_tutorial.runs.folder import CONFIG_FILE, RESULT_FILE, read_json
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import last_good_checkpoint
 from rnn_tutorial.runs.schema import Positive, Size
-from rnn_tutorial.runs.terminal import discard_output, print_error
+from rnn_tutorial.runs.terminal import print_error
 from rnn_tutorial.training.base_run import BaseRun
 from rnn_tutorial.training.schedule import EvaluationHistory
 
@@ -121,7 +121,6 @@ class GalleryRun(BaseRun):
         self.release()
         if isinstance(error, OSError):  # a full disk, or nobody reads the output any more
             print_error(self.program, f"{error}; {self.resume_hint}")
-            discard_output()
             raise SystemExit(1) from error
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -81,20 +81,25 @@ def exit_quietly(if_unread: int) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        discard_output()
+        _flush_or_discard()
         sys.exit(if_unread)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 
 
-def discard_output() -> None:
-    """Let what Python flushes when it ends go nowhere, because it cannot be written."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _flush_or_discard() -> None:
+    """Write what is left of the output; if that fails, let Python's own try at its end succeed."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(program: str, reason: object) -> None:
-    """Say in one line on stderr why a program ends."""
+    """Say in one line on stderr why a program ends, after what it has printed so far."""
+    _flush_or_discard()
     print(f"{program}: error: {shown(reason)}", file=sys.stderr)
 
 
