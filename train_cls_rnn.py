@@ -102,7 +102,7 @@ def train(
             # `update` in training/update.py does; with --engine autograd it is that function.
             losses, grad_norm = engine(steps, run.learning_rates(steps), batches, run.must_stop)
             run.record_updates(losses, grad_norm, batches)
-            if run.needs_evaluation:  # when it is due, and for a checkpoint
+            if run.needs_evaluation:  # one is due, or a checkpoint, which holds one
                 # The main process evaluates; the others receive its result.
                 run.record_evaluation(run.world.from_main(lambda: task.evaluate(model)))
             if run.proof_is_due:  # with --stop_when_proved, if nothing was wrong

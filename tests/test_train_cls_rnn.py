@@ -421,11 +421,11 @@ def test_a_reader_that_leaves_gets_one_line_about_how_to_resume(
     start_script, script_environment, tmp_path
 ):
     environment = script_environment | {"PYTHONUNBUFFERED": ""}  # as for most users: it is off
-    process = start_script("train_cls_rnn.py", *TRAIN_LONGER, cwd=tmp_path, env=environment)
-    process.stdout.readline()
-    process.stdout.close()
-    (sentence,) = process.stderr.read().splitlines()
-    assert process.wait(timeout=60) == 1
+    with start_script("train_cls_rnn.py", *TRAIN_LONGER, cwd=tmp_path, env=environment) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        (sentence,) = process.stderr.read().splitlines()
+        assert process.wait(timeout=60) == 1
     assert sentence.endswith(
         "Broken pipe; go on with: python train_cls_rnn.py --resume output/baseline"
     )

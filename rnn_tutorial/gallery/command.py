@@ -13,7 +13,6 @@ import torch
 from rnn_tutorial.gallery.settings import GalleryConfig, add_train_flags
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,
-    exit_quietly,
     print_error,
     spare_the_garbage_collector,
 )
@@ -61,16 +60,15 @@ def execute(
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has all letters
     flags = vars(parser.parse_args(arguments))
     command = flags.pop("command")
-    with exit_quietly(if_unread=0):
-        try:
-            status = functions[command](flags)
-            sys.stdout.flush()
-            return status
-        except BrokenPipeError:  # an OSError, and for exit_quietly to handle
-            raise
-        except (ValueError, OSError) as error:
-            print_error(parser.prog, error)
-            return 2
-        except (MemoryError, torch.OutOfMemoryError):
-            print_error(parser.prog, "there is not enough memory")
-            return 1
+    try:
+        status = functions[command](flags)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # an OSError, and for run_command to handle
+        raise
+    except (ValueError, OSError) as error:
+        print_error(parser.prog, error)
+        return 2
+    except (MemoryError, torch.OutOfMemoryError):
+        print_error(parser.prog, "there is not enough memory")
+        return 1

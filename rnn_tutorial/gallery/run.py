@@ -39,7 +39,7 @@ from rnn_tutorial.gallery.settings import GalleryConfig
 from rnn_tutorial.model.classifier import count_parameters
 from rnn_tutorial.runs.folder import CONFIG_FILE, RESULT_FILE, read_json
 from rnn_tutorial.runs.processes import World
-from rnn_tutorial.runs.saved_run import last_good_checkpoint
+from rnn_tutorial.runs.saved_run import last_good
 from rnn_tutorial.runs.schema import Positive, Size
 from rnn_tutorial.runs.terminal import print_error
 from rnn_tutorial.training.base_run import BaseRun
@@ -98,7 +98,7 @@ class GalleryRun(BaseRun):
         recorded = read_json(self.folder / CONFIG_FILE)
         if recorded.get("task") != self.task or not isinstance(recorded.get("run_id"), str):
             raise ValueError(f"{str(self.folder)!r} is not a run of {self.task!r}")
-        checkpoint, self.damage = last_good_checkpoint(
+        checkpoint, self.damage = last_good(
             self.folder, lambda path: load_gallery_checkpoint(path, self.task)
         )
         if checkpoint and checkpoint.run_id != recorded["run_id"]:
@@ -133,17 +133,15 @@ class GalleryRun(BaseRun):
             ValueError: the checkpoint does not fit the model or the optimizer.
         """
         self._load(model, optimizer)
-        checkpoint, carried = self._checkpoint, {}
-        if checkpoint is not None:
+        if checkpoint := self._checkpoint:
             torch.set_rng_state(checkpoint.random_state["cpu"])
             if "gpu" in checkpoint.random_state and self.config.device.startswith("cuda"):
                 torch.cuda.set_rng_state(checkpoint.random_state["gpu"], self.config.device)
             self.score, self.figures = checkpoint.score, checkpoint.figures
-            carried = checkpoint.carried
             self.is_finished = self.is_over and os.path.lexists(self.folder / RESULT_FILE)
         if not self.is_finished:
             self._write_config(task=self.task)
-        return carried
+        return checkpoint.carried if checkpoint else {}
 
     # ---- the loop ----
 

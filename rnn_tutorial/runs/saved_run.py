@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 
 from rnn_tutorial.runs.archive import DamagedArchive, weights_hash
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
@@ -27,8 +27,6 @@ from rnn_tutorial.runs.folder import (
 from rnn_tutorial.runs.schema import Count, Positive, Share, Size, check_record
 from rnn_tutorial.settings.config import TrainConfig, config_from_dict, may_change, with_added
 from rnn_tutorial.settings.fields import as_flag
-
-_AnyCheckpoint = TypeVar("_AnyCheckpoint")
 
 
 class _Identity(TypedDict, total=False):
@@ -118,23 +116,16 @@ def find_resume_point(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in (*(folder / name for name in (METRICS_FILE, BEST_FILE)), *checkpoints(folder)):
         if os.path.lexists(path):
             check_regular(path)
-    checkpoint, damage = last_good_checkpoint(folder, load_checkpoint)
+    checkpoint, damage = last_good(folder, load_checkpoint)
     if checkpoint is not None:
         check_belongs(checkpoint)
     return checkpoint, damage
 
 
-def last_good_checkpoint(
-    folder: Path, load: Callable[[Path], _AnyCheckpoint]
-) -> tuple[_AnyCheckpoint | None, list[str]]:
-    """The last checkpoint of a run that is not damaged, and what is wrong with each one after it.
+def last_good(folder: Path, load: Callable[[Path], Any]) -> tuple[Any, list[str]]:
+    """The last checkpoint that `load` finds undamaged, and what is wrong with each one after it.
 
-    Args:
-        folder: of the run.
-        load: raises DamagedArchive if a file is damaged.
-
-    Raises:
-        ValueError: all of them are damaged, or `load` refuses one for another reason.
+    None if there are no checkpoints; ValueError if all are damaged or `load` refuses one.
     """
     damage = []
     for path in checkpoints(folder):

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PureWindowsPath
 from types import FrameType
 from typing import Any, NoReturn
@@ -63,28 +63,21 @@ def spare_the_garbage_collector() -> None:
     atexit.register(gc.freeze)
 
 
-def run_command(main: Callable[[], int]) -> NoReturn:
-    """Run a command and exit with its status."""
-    with exit_quietly(if_unread=1):
+def run_command(main: Callable[[], int], if_unread: int = 1) -> NoReturn:
+    """Run a command and exit with its status; no traceback if its reader leaves or Ctrl-C ends it.
+
+    A reader such as `head` closes the pipe when it has seen enough; the status is `if_unread` then.
+    """
+    try:
         status = main()
         if sys.stdout:  # None is one that is closed
             sys.stdout.flush()
-    sys.exit(status)
-
-
-@contextlib.contextmanager
-def exit_quietly(if_unread: int) -> Iterator[None]:
-    """End without a traceback on Ctrl-C, and with a status if the reader of the output leaves.
-
-    A reader such as `head` closes the pipe when it has seen enough.
-    """
-    try:
-        yield
     except BrokenPipeError:
         _flush_or_discard()
-        sys.exit(if_unread)
+        status = if_unread
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        status = 128 + signal.SIGINT
+    sys.exit(status)
 
 
 def _flush_or_discard() -> None:

@@ -41,6 +41,9 @@ from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 class BaseRun:
     """A run, new or resumed; it never calls the model.
 
+    Of a resumed run, `_read_folder` of the subclass finds the checkpoint to go on from, and returns
+    the identity that the run has, or None.
+
     Args:
         config: every setting, none of them "auto".
         resume: the folder of the run to go on with; None makes a new one.
@@ -98,18 +101,13 @@ class BaseRun:
         if self._lock is not None:
             self._lock.release()
 
-    def _read_folder(self) -> str | None:
-        """Find the checkpoint to go on from; returns the identity of the run, if it has one."""
-        raise NotImplementedError
-
     def _load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Go on from the checkpoint, if there is one; ValueError if it does not fit."""
-        checkpoint = self._checkpoint
-        if checkpoint is not None:
+        if checkpoint := self._checkpoint:
             load_weights(model, checkpoint.weights, checkpoint.path)
         if self.world.is_main:
             remove_leftovers(self.folder)
-        if checkpoint is not None and not self.is_finished:
+        if checkpoint and not self.is_finished:
             path = repr(str(checkpoint.path))
             load_state(optimizer, checkpoint.optimizer, path)
             self.step, self._seconds_before = checkpoint.step, checkpoint.elapsed_seconds
