@@ -30,6 +30,7 @@ from rnn_tutorial.runs.processes import describe_threads
 from rnn_tutorial.runs.saved_run import load_checked
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,
+    print_error,
     run_command,
     shown,
     spare_the_garbage_collector,
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.input is not None:
             return answer_once(predictor, flags.input, flags.json)
     except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
+        print_error(parser.prog, error)
         return 2
 
     if sys.stdin.isatty():

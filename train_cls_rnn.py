@@ -27,7 +27,12 @@ from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import Proof, attempt_proof
 from rnn_tutorial.runs.processes import World, find_world, join_world
-from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
+from rnn_tutorial.runs.terminal import (
+    CommandLineParser,
+    print_error,
+    shown,
+    spare_the_garbage_collector,
+)
 from rnn_tutorial.settings.config import RESUME_FLAGS
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.recipes import describe_recipes
@@ -36,7 +41,7 @@ from rnn_tutorial.tasks.task import Task
 from rnn_tutorial.training.configure import configure, prepare_torch
 from rnn_tutorial.training.engines import make_engine
 from rnn_tutorial.training.optimizer import make_optimizer
-from rnn_tutorial.training.report import finish, prediction_hint, print_opening, resume_hint
+from rnn_tutorial.training.report import finish, prediction_hint, print_opening
 from rnn_tutorial.training.run import Run
 
 PROGRAM = "train_cls_rnn.py"
@@ -97,7 +102,7 @@ def train(
             # `update` in training/update.py does; with --engine autograd it is that function.
             losses, grad_norm = engine(steps, run.learning_rates(steps), batches, run.must_stop)
             run.record_updates(losses, grad_norm, batches)
-            if run.evaluation_is_due or run.checkpoint_is_due:
+            if run.needs_evaluation:  # one is due, or a checkpoint, which holds one
                 # The main process evaluates; the others receive its result.
                 run.record_evaluation(run.world.from_main(lambda: task.evaluate(model)))
             if run.proof_is_due:  # with --stop_when_proved, if nothing was wrong
@@ -160,14 +165,14 @@ def exit_on_failure(run: Run) -> Iterator[None]:
     try:
         yield
     except (OSError, ImportError) as error:
-        fail(run.world, 1, f"{error}; {resume_hint(run.folder)}")
+        fail(run.world, 1, f"{error}; {run.resume_hint}")
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
-            fail(run.world, 1, f"there is not enough memory; {resume_hint(run.folder)}")
+            fail(run.world, 1, f"there is not enough memory; {run.resume_hint}")
         if run.world.size == 1:
             raise
         reason = str(error).partition("\n")[0]
-        fail(run.world, 1, f"another process was lost ({reason}); {resume_hint(run.folder)}")
+        fail(run.world, 1, f"another process was lost ({reason}); {run.resume_hint}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -179,7 +184,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def fail(world: World, status: int, sentence: object) -> NoReturn:
     """Print why, once for all processes, and exit."""
     if world.is_main:
-        print(f"{PROGRAM}: error: {shown(sentence)}", file=sys.stderr)
+        print_error(PROGRAM, sentence)
     else:
         time.sleep(10)  # the launcher ends all processes with the first: that is to be the main one
     sys.exit(status)

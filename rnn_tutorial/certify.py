@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 
@@ -28,7 +27,7 @@ from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import check_regular
 from rnn_tutorial.runs.saved_run import load_run
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
+from rnn_tutorial.runs.terminal import CommandLineParser, print_error, run_command, shown
 from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # an OSError, and for run_command to handle
         raise
     except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
+        print_error(parser.prog, error)
         return 2
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -26,7 +25,7 @@ from rnn_tutorial.model.classifier import RnnClsNet, count_parameters, load_mode
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import check_place, write_atomically
 from rnn_tutorial.runs.saved_run import load_run
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
+from rnn_tutorial.runs.terminal import CommandLineParser, print_error, run_command, shown
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.reading import ALSO_TYPED
 from rnn_tutorial.tasks.task import Task, require_machine
@@ -58,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         write_atomically(path, text)
     except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
+        print_error(parser.prog, error)
         return 2
     print(f"Wrote {shown(path)}. Open it in a browser.")
     return 0

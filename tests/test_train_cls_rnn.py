@@ -417,6 +417,20 @@ def test_a_signal_saves_says_how_to_resume_and_resumes_to_the_same_bits(
     assert without_speed(read_metrics(run)) == without_speed(read_metrics(uninterrupted))
 
 
+def test_a_reader_that_leaves_gets_one_line_about_how_to_resume(
+    start_script, script_environment, tmp_path
+):
+    environment = script_environment | {"PYTHONUNBUFFERED": ""}  # as for most users: it is off
+    with start_script("train_cls_rnn.py", *TRAIN_LONGER, cwd=tmp_path, env=environment) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        (sentence,) = process.stderr.read().splitlines()
+        assert process.wait(timeout=60) == 1
+    assert sentence.endswith(
+        "Broken pipe; go on with: python train_cls_rnn.py --resume output/baseline"
+    )
+
+
 def test_resuming_a_finished_run_changes_nothing(trained_folder, tmp_path):
     run = Path(shutil.copytree(trained_folder / "output" / "baseline", tmp_path / "run"))
     before = {path.name: path.read_bytes() for path in run.iterdir()}

@@ -17,7 +17,6 @@ C classes (units of the target and END), K width of the beam.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -40,7 +39,7 @@ from rnn_tutorial.gallery.sums import NUM_SUMS, choose_pairs
 from rnn_tutorial.gallery.translator import Translator, score_answers
 from rnn_tutorial.model.classifier import evaluating, load_weights
 from rnn_tutorial.model.layers import CELLS
-from rnn_tutorial.runs.terminal import say, shown
+from rnn_tutorial.runs.terminal import run_command, say, shown
 from rnn_tutorial.settings.fields import as_flag, setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
@@ -289,4 +288,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main, if_unread=0)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +11,11 @@ from typing import Any
 import torch
 
 from rnn_tutorial.gallery.settings import GalleryConfig, add_train_flags
-from rnn_tutorial.runs.terminal import CommandLineParser, shown, spare_the_garbage_collector
+from rnn_tutorial.runs.terminal import (
+    CommandLineParser,
+    print_error,
+    spare_the_garbage_collector,
+)
 
 
 def make_parser(task: str, doc: str, schema: type[GalleryConfig]) -> tuple[Any, Any]:
@@ -62,15 +64,11 @@ def execute(
         status = functions[command](flags)
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return 130
+    except BrokenPipeError:  # an OSError, and for run_command to handle
+        raise
     except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {shown(error)}", file=sys.stderr)
+        print_error(parser.prog, error)
         return 2
     except (MemoryError, torch.OutOfMemoryError):
-        print(f"{parser.prog}: error: there is not enough memory", file=sys.stderr)
+        print_error(parser.prog, "there is not enough memory")
         return 1

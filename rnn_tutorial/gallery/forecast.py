@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,6 +39,7 @@ from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
 from rnn_tutorial.model.classifier import load_weights
 from rnn_tutorial.model.layers import CELLS
+from rnn_tutorial.runs.terminal import run_command
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
@@ -296,4 +296,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main, if_unread=0)

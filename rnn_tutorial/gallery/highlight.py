@@ -63,7 +63,7 @@ from rnn_tutorial.gallery.source_classes import (
 from rnn_tutorial.gallery.source_windows import RandomWindows, Reader
 from rnn_tutorial.model.classifier import load_weights
 from rnn_tutorial.model.layers import CELLS
-from rnn_tutorial.runs.terminal import say, shown
+from rnn_tutorial.runs.terminal import run_command, say, shown
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
@@ -292,4 +292,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main, if_unread=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -32,8 +31,7 @@ def finish(run: GalleryRun, model: nn.Module, lines: Sequence[str] = (), ask: st
         )
         return 1
     if not run.is_over:
-        print(f"Stopped after {run.step:,} updates; {run.resume_hint}")
-        return 128 + (run.stop.signum or signal.SIGTERM)
+        return run.print_stop()
     if run.is_finished:
         print(f"Run {shown(run.folder)} is finished.")
     else:

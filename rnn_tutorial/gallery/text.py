@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +47,7 @@ from rnn_tutorial.gallery.text_measures import (
 from rnn_tutorial.gallery.text_sampling import SampleSettings, continue_text
 from rnn_tutorial.model.classifier import count_parameters, evaluating, load_weights
 from rnn_tutorial.model.layers import CELLS
+from rnn_tutorial.runs.terminal import run_command
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.training.optimizer import make_optimizer
@@ -287,4 +287,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main, if_unread=0)

@@ -31,12 +31,7 @@ from rnn_tutorial.runs.archive import (
     load_plain,
     save_archive,
 )
-from rnn_tutorial.runs.folder import (
-    BEST_FILE,
-    checkpoint_path,
-    read_file,
-    step_in_name,
-)
+from rnn_tutorial.runs.folder import checkpoint_path, read_file, step_in_name
 from rnn_tutorial.runs.schema import Count, Positive, Size, build
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.fields import check_bounds
@@ -105,9 +100,9 @@ class Checkpoint:
     elapsed_seconds: Positive = 0.0
 
 
-def save_checkpoint(folder: Path, step: int, is_best: bool = False, **content: Any) -> Path:
-    """Write the checkpoint of a step, or the best one; the keywords are fields of Checkpoint."""
-    path = folder / BEST_FILE if is_best else checkpoint_path(folder, step)
+def save_checkpoint(folder: Path, step: int, **content: Any) -> Path:
+    """Write the checkpoint of a step; the keywords are fields of Checkpoint."""
+    path = checkpoint_path(folder, step)
     save_archive(path, {"format": FORMAT, "step": step, **content})
     return path
 

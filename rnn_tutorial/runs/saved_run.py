@@ -6,7 +6,7 @@ Whoever asks, evaluates, proves, diagnoses or resumes a run reads it here.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -116,15 +116,23 @@ def find_resume_point(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in (*(folder / name for name in (METRICS_FILE, BEST_FILE)), *checkpoints(folder)):
         if os.path.lexists(path):
             check_regular(path)
+    checkpoint, damage = last_good(folder, load_checkpoint)
+    if checkpoint is not None:
+        check_belongs(checkpoint)
+    return checkpoint, damage
+
+
+def last_good(folder: Path, load: Callable[[Path], Any]) -> tuple[Any, list[str]]:
+    """The last checkpoint that `load` finds undamaged, and what is wrong with each one after it.
+
+    None if there are no checkpoints; ValueError if all are damaged or `load` refuses one.
+    """
     damage = []
     for path in checkpoints(folder):
         try:
-            checkpoint = load_checkpoint(path)
+            return load(path), damage
         except DamagedArchive as error:
             damage.append(str(error))
-            continue
-        check_belongs(checkpoint)
-        return checkpoint, damage
     if damage:
         raise ValueError(f"{damage[0]}; there is no good checkpoint to go on from")
     return None, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import gc
 import os
 import re
@@ -62,21 +63,37 @@ def spare_the_garbage_collector() -> None:
     atexit.register(gc.freeze)
 
 
-def run_command(main: Callable[[], int]) -> NoReturn:
+def run_command(main: Callable[[], int], if_unread: int = 1) -> NoReturn:
     """Run a command and exit with its status; no traceback if its reader leaves or Ctrl-C ends it.
 
-    A reader such as `head` closes the pipe when it has seen enough.
+    A reader such as `head` closes the pipe when it has seen enough; the status is `if_unread` then.
     """
     try:
         status = main()
         if sys.stdout:  # None is one that is closed
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        status = 1
+        _flush_or_discard()
+        status = if_unread
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     sys.exit(status)
+
+
+def _flush_or_discard() -> None:
+    """Write what is left of the output; if that fails, let Python's own try at its end succeed."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_error(program: str, reason: object) -> None:
+    """Say in one line on stderr why a program ends, after what it has printed so far."""
+    _flush_or_discard()
+    print(f"{program}: error: {shown(reason)}", file=sys.stderr)
 
 
 def say(sentence: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,6 @@ from rnn_tutorial.runs.folder import (
     latest_checkpoint,
     write_json,
 )
-from rnn_tutorial.runs.processes import describe_threads
 from rnn_tutorial.runs.provenance import versions
 from rnn_tutorial.runs.terminal import shown, typed
 from rnn_tutorial.training.run import Run
@@ -29,18 +27,10 @@ def print_opening(run: Run, model: RnnClsNet) -> None:
     if not run.world.is_main:
         return
     config = run.config
-    threads = describe_threads(config.num_threads)
-    start = f"resumed at step {run.step:,}" if run.step else "new run"
     engine = config.engine
     if engine == "autograd" and (reason := unsupported_reason("compiled", config, run.world)):
         engine += f" (compiled would be faster, but {reason})"
-    for sentence in run.damage:
-        before = "its start" if run.step == 0 else f"step {run.step:,}"
-        print(f"{shown(sentence)}; the run goes on from {before}")
-    print(
-        f"Run {shown(run.folder)} ({start}), seed {config.seed}, device {config.device}, "
-        f"{threads}, engine {engine}"
-    )
+    run.print_start(f", engine {engine}")
     print(f"Model of {count_parameters(model):,} parameters; {run.task.introduce()}")
 
 
@@ -52,9 +42,7 @@ def finish(run: Run, model: RnnClsNet) -> int:
             report_divergence(run)
         return 1
     if not run.is_over:
-        if is_main:
-            print(f"Stopped after {run.step:,} updates; {resume_hint(run.folder)}")
-        return 128 + (run.stop.signum or signal.SIGTERM)
+        return run.print_stop()
     if is_main:
         write_result(run, model, elapsed_seconds)
         print_summary(run, model, elapsed_seconds)
@@ -127,8 +115,3 @@ def report_divergence(run: Run) -> None:
 def prediction_hint(folder: Path) -> str:
     """The command that asks a trained network."""
     return f"Ask it: python predict_cls_rnn.py --save_dir {shown(typed(folder))}"
-
-
-def resume_hint(folder: Path) -> str:
-    """The command that resumes a run."""
-    return f"go on with: python train_cls_rnn.py --resume {shown(typed(folder))}"

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,106 +19,48 @@ from torch import Tensor
 
 from rnn_tutorial.data.batches import Batches, padding_share
 from rnn_tutorial.evaluation.result import Evaluation, recorded_evaluation
-from rnn_tutorial.model.classifier import RnnClsNet, count_parameters, load_weights
+from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.certificate import certificate_path, save_certificate
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import Proof
-from rnn_tutorial.runs.checkpoint import save_checkpoint
-from rnn_tutorial.runs.folder import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    MetricsFile,
-    checkpoint_path,
-    claim_run_folder,
-    new_run_id,
-    remove_leftovers,
-    write_json,
-)
-from rnn_tutorial.runs.lock import FolderLock
+from rnn_tutorial.runs.checkpoint import FORMAT
+from rnn_tutorial.runs.folder import METRICS_FILE, checkpoint_path
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config, read_metrics, read_result
-from rnn_tutorial.runs.schema import build
-from rnn_tutorial.runs.terminal import Progress, StopSignals, say, shown
-from rnn_tutorial.runs.tracking import Tracker, start_tracker
+from rnn_tutorial.runs.terminal import say, shown
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.task import Task
-from rnn_tutorial.training.optimizer import load_state, update_ratio
-from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
+from rnn_tutorial.training.base_run import BaseRun
+from rnn_tutorial.training.optimizer import update_ratio
+from rnn_tutorial.training.schedule import learning_rate
 
 
-class Run:
-    """A run, new or resumed.
+class Run(BaseRun):
+    """A run of train_cls_rnn.py, new or resumed; its configuration has the name of its folder.
 
     Args:
-        config: every setting, none of them "auto".
-        task: what is learned.
-        world: the processes of the training; rank 0 alone writes and prints.
-        resume: the folder of the run to go on with; None makes a new one.
+        task: what is learned; the others as in BaseRun.
 
     Attributes:
-        config: with the name that the folder got.
-        folder: of the run.
-        run_id: its identity, which config.json and every checkpoint record, and which stays the
-            same when it is resumed. A run that has none, because it was begun before runs had
-            one, gets it when it is resumed.
-        step: updates made so far.
         evaluation: the latest, or None.
         proof: that the network is right for every length; None as long as there is none.
         proof_failure: why the latest attempt to prove it failed; "" before the first.
-        history: what the evaluations have shown.
         padding_shares: of the logged batches.
-        diverged: True if a loss or a gradient was not a finite number.
-        stop: the signal that asked for the end, if one came.
-        damage: of each checkpoint that is damaged, and was passed over for one before it, what is
-            wrong with it.
-        is_finished: True if an earlier process has brought the run to its end.
-
-    Raises:
-        ValueError: the folder cannot be made, another process trains the run, its files are damaged
-            or do not fit together, or its checkpoint is of another task.
     """
 
     def __init__(self, config: TrainConfig, task: Task, world: World, resume: str | None) -> None:
-        if resume:
-            self.folder = Path(resume)
-        else:
-            self.folder = world.from_main(
-                lambda: claim_run_folder(config.save_dir, config.run_name)
-            )
-            config = replace(config, run_name=self.folder.name)
-        self.config, self.task, self.world = config, task, world
-        self.step, self._is_resumed = 0, resume is not None
+        self.task = task
         self.evaluation: Evaluation | None = None
         self.proof: Proof | None = None
         self.proof_failure = ""
-        self.history = EvaluationHistory()
         self.padding_shares: list[float] = []
-        self.stop = StopSignals()
-        self._tracker = Tracker()
-        self._stopping = self.diverged = False
-        self._seconds_before = 0.0  # of training, in earlier processes
-        self._started = time.perf_counter()
         self._steps_since_log, self._seconds_since_log = 0, 0.0
-        self._checkpoint, self.damage, self.is_finished = None, [], False
-        self._lock: FolderLock | None = None
-        world.from_main(self._take_lock)
-        try:
-            recorded = self._read_folder() if resume else None
-        except BaseException:
-            self.release()
-            raise
-        self.run_id: str = world.from_main(lambda: recorded or new_run_id())
-
-    def _take_lock(self) -> None:
-        self._lock = FolderLock(self.folder)
-
-    def release(self) -> None:
-        """Let another process train the run."""
-        if self._lock is not None:
-            self._lock.release()
+        super().__init__(config, resume, world)
+        if not resume:
+            self.config = replace(config, run_name=self.folder.name)
+        self.tracked_name = self.config.run_name
 
     def _read_folder(self) -> str | None:
-        """Find out where the run stands; returns its identity, if it has one."""
         run_id, _ = read_config(self.folder)
         checkpoint, self.damage = find_resume_point(self.folder)
         if os.path.lexists(self.folder / METRICS_FILE):
@@ -141,61 +82,18 @@ class Run:
 
         The configuration is recorded then; OSError if that is not possible.
         """
-        checkpoint = self._checkpoint
-        if checkpoint is not None:
-            load_weights(model, checkpoint.weights, checkpoint.path)
-        if self.world.is_main:
-            remove_leftovers(self.folder)
+        self._load(model, optimizer)
         if self.is_finished:
             return
-        if checkpoint is not None:
-            shown = repr(str(checkpoint.path))
-            load_state(optimizer, checkpoint.optimizer, shown)
-            self.step, self._seconds_before = checkpoint.step, checkpoint.elapsed_seconds
-            self.evaluation = recorded_evaluation(checkpoint)
-            self.history = build(
-                EvaluationHistory, checkpoint.history, f"{shown} is damaged: history"
-            )
-        if self.world.is_main:
-            write_json(self.folder / CONFIG_FILE, {"run_id": self.run_id, **asdict(self.config)})
-
-    @property
-    def elapsed_seconds(self) -> float:
-        """Seconds of training so far, those before an interruption included."""
-        return self._seconds_before + time.perf_counter() - self._started
+        if self._checkpoint is not None:
+            self.evaluation = recorded_evaluation(self._checkpoint)
+        self._write_config()
 
     # ---- the loop ----
 
-    @contextlib.contextmanager
-    def recording(self, model: RnnClsNet) -> Iterator[None]:
-        """While the loop runs: Ctrl-C is an orderly stop, and rank 0 records and shows progress.
-
-        A loss that is not a finite number ends the loop here.
-        """
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self.stop)
-            if self.world.is_main:
-                self._tracker = start_tracker(
-                    self.config.tracker,
-                    run_name=self.config.run_name,
-                    config=asdict(self.config) | {"model_parameters": count_parameters(model)},
-                    run_id=self.run_id,
-                    is_resumed=self._is_resumed,
-                    say=say,
-                )
-                stack.callback(self._tracker.end)
-                self._metrics_file = stack.enter_context(
-                    contextlib.closing(MetricsFile(self.folder, self.step))
-                )
-                self._progress = stack.enter_context(
-                    contextlib.closing(Progress(self.step, self.config.total_steps))
-                )
-            with contextlib.suppress(_Diverged):
-                yield
-
     def close(self) -> None:
         """Wait until SwanLab has saved its records, after everything else is done and said."""
-        with self.stop if self._stopping else contextlib.nullcontext():
+        with self.stop if self._is_stopping else contextlib.nullcontext():
             self._tracker.finish()
 
     def spans(self) -> Iterator[range]:
@@ -203,7 +101,7 @@ class Run:
 
         Fewer may be made: the next span begins where `record_updates` says that the last one ended.
         """
-        while not (self.is_over or self._stopping):
+        while not (self.is_over or self._is_stopping):
             self._span_started = time.perf_counter()
             yield range(self.step, self._next_due())
 
@@ -232,16 +130,13 @@ class Run:
             batches: K of them or more.
         """
         self._grad_norm = grad_norm.item()  # waits for a GPU
-        self._stopping = self.world.any(self.stop.signum is not None, self.config.device)
+        self._is_stopping = self.world.any(self.stop.signum is not None, self.config.device)
         self._seconds_since_log += time.perf_counter() - self._span_started
         self._steps_since_log += len(losses)
         bad = (~losses.isfinite()).nonzero()
         if len(bad) or not math.isfinite(self._grad_norm):
-            self.diverged = True
             self.step += int(bad[0]) + 1 if len(bad) else len(losses)
-            if self.world.is_main:
-                self._metrics_file.write(self.step, {"loss": None})
-            raise _Diverged
+            self._diverge()
         self.step += len(losses)
         self._loss = losses[-1].item()
         self._padding_share = padding_share(batches.seq_lengths[len(losses) - 1])
@@ -254,33 +149,13 @@ class Run:
     @property
     def is_over(self) -> bool:
         """True if all updates are made, or the evaluations say that no more are needed."""
-        return self.step == self.config.total_steps or self.history.ends(self.config)
-
-    @property
-    def evaluation_is_due(self) -> bool:
-        """True if an evaluation is due."""
-        is_last = self.step == self.config.total_steps
-        return is_last or is_multiple(self.step, self.config.eval_every)
+        return super().is_over or self.history.ends(self.config)
 
     @property
     def proof_is_due(self) -> bool:
         """True if a proof is to be tried: the evaluation that was due found nothing wrong."""
         is_wanted = self.config.stop_when_proved and self.evaluation_is_due
         return is_wanted and self.evaluation.num_wrong == 0
-
-    @property
-    def checkpoint_is_due(self) -> bool:
-        """True if a checkpoint is due, which holds an evaluation too."""
-        return self._is_saved_by_step or self._is_best
-
-    @property
-    def _is_saved_by_step(self) -> bool:
-        is_due = is_multiple(self.step, self.config.save_every)
-        return is_due or self.is_over or self._stopping
-
-    @property
-    def _is_best(self) -> bool:
-        return self.config.early_stopping_patience > 0 and self.history.best_step == self.step
 
     def record_evaluation(self, evaluation: Evaluation) -> None:
         """Take in an evaluation; only those that are due decide about the rest of the run."""
@@ -324,9 +199,9 @@ class Run:
         if not self.world.is_main:
             return
         metrics: dict[str, Any] = {}
-        if self.step == 1 or is_multiple(self.step, self.config.log_every) or self.is_over:
+        if self._log_is_due:
             metrics["loss"] = self._loss
-            metrics["current_lr"] = learning_rate(self.config, self.step, self.history)
+            metrics["current_lr"] = self.learning_rate
             metrics["grad_norm"] = self._grad_norm
             metrics["padding_share"] = self._padding_share
             metrics["update_ratio"] = update_ratio(optimizer, self._last_rate)
@@ -341,11 +216,7 @@ class Run:
             if self.evaluation.balanced_accuracy is not None:
                 metrics["balanced_accuracy"] = self.evaluation.balanced_accuracy
             metrics["accuracy_by_length"] = self.evaluation.accuracy_by_length
-        if metrics:
-            self._metrics_file.write(self.step, metrics)
-            numbers = {k: v for k, v in metrics.items() if not isinstance(v, dict)}
-            self._tracker.log(numbers, self.step)
-            self._progress.report(metrics)
+        self._record(metrics)
 
     def print_lines(self, sentences: Sequence[str]) -> None:
         """Print lines, above the progress bar if there is one."""
@@ -356,8 +227,9 @@ class Run:
         """Write the checkpoints that are due."""
         if not self.world.is_main:
             return
-        self._metrics_file.sync()  # a checkpoint is never ahead of them
         content = {
+            "format": FORMAT,
+            "step": self.step,
             "task": self.task.record,
             "model": model.arguments,
             "weights": model.state_dict(),
@@ -368,18 +240,5 @@ class Run:
             "history": asdict(self.history),
             "elapsed_seconds": self.elapsed_seconds,
         }
-        if self._is_best:
-            save_checkpoint(self.folder, self.step, is_best=True, **content)
-        # The best and the certificate are written first: a later checkpoint says that they exist.
-        self._save_proof(content["weights"])
-        if self._is_saved_by_step:
-            save_checkpoint(self.folder, self.step, **content)
-
-
-class _Diverged(Exception):
-    """A loss or a gradient is not a finite number."""
-
-
-def is_multiple(step: int, every: int) -> bool:
-    """True if the step is a multiple of `every`; never if that is 0."""
-    return every > 0 and step % every == 0
+        self._save_proof(content["weights"])  # first: a later checkpoint says that it exists
+        self._save(content)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from rnn_tutorial.gallery import run as gallery_run
 from rnn_tutorial.gallery.checkpoint import find_run
 from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.runs.saved_run import load_run
+from rnn_tutorial.training import base_run
 from rnn_tutorial.training.optimizer import make_optimizer
 
 QUICK = {"total_steps": 30, "warmup_step": 0, "save_every": 10, "eval_every": 5, "log_every": 10}
@@ -119,7 +119,7 @@ def test_the_tracker_gets_numbers_at_every_log_and_evaluation(tmp_path, monkeypa
 
         finish = end
 
-    monkeypatch.setattr(gallery_run, "start_tracker", lambda *choice, **options: Recorder())
+    monkeypatch.setattr(base_run, "start_tracker", lambda *choice, **options: Recorder())
     run, _, _ = train(tmp_path)
     assert list(logged) == [1, 5, 10, 15, 20, 25, 30]
     assert logged[1].keys() >= {"loss", "current_lr", "grad_norm"}
@@ -129,7 +129,7 @@ def test_the_tracker_gets_numbers_at_every_log_and_evaluation(tmp_path, monkeypa
 def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch, capsys):
     whole, _, _ = train(tmp_path)
     before = {path.name: path.read_bytes() for path in whole.folder.iterdir()}
-    monkeypatch.delattr(gallery_run, "start_tracker")  # who calls it fails
+    monkeypatch.delattr(base_run, "start_tracker")  # who calls it fails
     again, status, _ = train(tmp_path, resume=str(whole.folder), tracker="local")
     assert status == 0 and "is finished" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in again.folder.iterdir()} == before

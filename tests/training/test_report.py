@@ -9,14 +9,20 @@ from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.choose import make_task
-from rnn_tutorial.training.report import prediction_hint, print_summary, resume_hint
+from rnn_tutorial.training.report import prediction_hint, print_summary
 from rnn_tutorial.training.run import Run
 
 
-@pytest.mark.parametrize("hint", [prediction_hint, resume_hint])
-def test_a_hint_can_be_typed_on_windows_too(hint):
-    assert hint(PureWindowsPath(r"output\solved")).endswith(" output/solved")
-    assert hint(PureWindowsPath(r"C:\my runs\solved")).endswith(' "C:/my runs/solved"')
+@pytest.mark.parametrize(
+    ("folder", "as_typed"),
+    [(r"output\solved", " output/solved"), (r"C:\my runs\solved", ' "C:/my runs/solved"')],
+)
+def test_a_hint_can_be_typed_on_windows_too(folder, as_typed, tmp_path):
+    config = TrainConfig(save_dir=str(tmp_path))
+    run = Run(config, make_task(config), World(), resume=None)
+    run.folder = PureWindowsPath(folder)
+    assert run.resume_hint.endswith(as_typed)
+    assert prediction_hint(run.folder).endswith(as_typed)
 
 
 @pytest.mark.parametrize(
