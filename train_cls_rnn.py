@@ -30,6 +30,7 @@ from rnn_tutorial.runs.processes import World, find_world, join_world
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,
     print_error,
+    run_command,
     shown,
     spare_the_garbage_collector,
 )
@@ -192,4 +193,4 @@ def fail(world: World, status: int, sentence: object) -> NoReturn:
 
 if __name__ == "__main__":
     spare_the_garbage_collector()
-    sys.exit(main())
+    run_command(main)

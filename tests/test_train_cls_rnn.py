@@ -5,13 +5,15 @@ import math
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TRAIN_QUICKLY, kill_when, make_digit_model, run_here, wait_until
+from conftest import REPOSITORY, TRAIN_QUICKLY, kill_when, make_digit_model, run_here, wait_until
 
 import train_cls_rnn
 from rnn_tutorial.data.streams import SeqSumModDataset
@@ -415,6 +417,17 @@ def test_a_signal_saves_says_how_to_resume_and_resumes_to_the_same_bits(
     assert run_here("train_cls_rnn.py", "--resume", run, cwd=tmp_path).returncode == 0
     assert_same_bits(final_weights(run, 1500), final_weights(uninterrupted, 1500))
     assert without_speed(read_metrics(run)) == without_speed(read_metrics(uninterrupted))
+
+
+def test_a_closed_standard_output_does_not_keep_it_from_training(script_environment, tmp_path):
+    flags = ("--total_steps", "20", "--tracker", "disabled", "--save_dir", str(tmp_path))
+    command = [sys.executable, str(REPOSITORY / "train_cls_rnn.py"), *flags]
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    done = subprocess.run(
+        shell, env=script_environment, stderr=subprocess.PIPE, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "baseline" / "model_step_20.pt").exists()
 
 
 def test_a_reader_that_leaves_gets_one_line_about_how_to_resume(

@@ -62,7 +62,8 @@ def execute(
     command = flags.pop("command")
     try:
         status = functions[command](flags)
-        sys.stdout.flush()
+        if sys.stdout:  # None is one that is closed
+            sys.stdout.flush()
         return status
     except BrokenPipeError:  # an OSError, and for run_command to handle
         raise

@@ -98,8 +98,9 @@ def print_error(program: str, reason: object) -> None:
 
 def say(sentence: str) -> None:
     """Print a line at once, above the progress bar if one is shown."""
-    tqdm.write(sentence)
-    sys.stdout.flush()
+    if sys.stdout:
+        tqdm.write(sentence)
+        sys.stdout.flush()
 
 
 class Progress:
@@ -123,7 +124,7 @@ class Progress:
         self._step, self._total_steps = first_step, total_steps
         self._figures: dict[str, str] = {}
         self._bar = None
-        if sys.stdout.isatty():
+        if sys.stdout and sys.stdout.isatty():
             self._bar = tqdm(
                 initial=first_step,
                 total=total_steps,
