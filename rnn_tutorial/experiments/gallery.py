@@ -82,7 +82,7 @@ _LONGER_SUMS = (("--digits", "4"),)
 
 
 def _addition(*flags: str) -> Variant:
-    return Variant(flags, also=_LONGER_SUMS)
+    return Variant(flags, num_seeds=2, also=_LONGER_SUMS)
 
 
 GALLERY = {
