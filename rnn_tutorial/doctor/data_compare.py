@@ -16,7 +16,7 @@ from itertools import permutations
 import numpy as np
 
 from rnn_tutorial.doctor.data_findings import found
-from rnn_tutorial.doctor.data_pairs import bag_of, guess, labels_of, skill_of
+from rnn_tutorial.doctor.data_pairs import SHIFTS, bag_of, guess, labels_of, skill_of
 from rnn_tutorial.doctor.data_rows import MIN_REPEATED, NUM_ROWS, Rows
 from rnn_tutorial.doctor.findings import Finding
 
@@ -108,8 +108,7 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
     table = np.zeros((number, number))
     np.add.at(table, (guesses[asked], y[asked]), 1)
     ways = {"with the classes exchanged": table.max(1).sum() / table.sum()}
-    for shift in (1, -1, 2, -2):
-        words = f"with the label {abs(shift)} {'later' if shift > 0 else 'earlier'}"
+    for shift, words in SHIFTS.items():
         ways[words] = (guesses == np.roll(y, -shift))[asked].mean()
     best = max(ways, key=ways.get)
     seen = f"{agreed:.0%} of the evaluation labels are those that training gives"
