@@ -72,8 +72,6 @@ def check_data(
 def _not_asked(tables: list[Rows]) -> list[str]:
     """What the rows, or what was given with them, do not allow to look for."""
     t, has_evaluation = tables[0], len(tables) > 1
-    times = Counter(t.inputs)
-    num_repeated = sum(count for count in times.values() if count > 1)
     reasons = {
         "evaluation against training: no evaluation data were given": not has_evaluation,
         "the largest token: --vocab_size was not given": t.has_tokens
@@ -82,7 +80,7 @@ def _not_asked(tables: list[Rows]) -> list[str]:
         "tokens: the inputs are real numbers": not t.has_tokens,
         "classes: the targets are not one class for each row": not t.has_classes,
         f"classes: {len(t)} rows are too few": len(t) < MIN_ROWS,
-        "contradicting labels: few inputs occur twice": num_repeated < MIN_REPEATED,
+        "contradicting labels: few inputs occur twice": t.num_repeated < MIN_REPEATED,
         "rows that overlap, such as windows of one text: only whole rows are compared": (
             has_evaluation
         ),
@@ -172,18 +170,17 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
     number = len(t)
     if number < MIN_ROWS:
         return
-    inputs, samples = Counter(t.inputs), [*zip(t.inputs, t.labels, strict=True)]
+    samples = [*zip(t.inputs, t.labels, strict=True)]
     different = len(set(samples))
-    most, count = inputs.most_common(1)[0]
+    most, count = t.times.most_common(1)[0]
     alone = Counter(row[0] for row in t.inputs if len({*row}) == 1).most_common(1)
     if different > 1 and (count >= 0.9 * number or (alone and alone[0][1] >= 0.9 * number)):
-        is_told = data_pairs.share_wrong(t.inputs, t.y) == 0  # unary numbers are inputs too
-        if not is_told:
+        if data_pairs.share_wrong(t.inputs, t.y) != 0:  # unary numbers are inputs too
             seen = f"{count / number:.0%} of the inputs are {str(most)[:60]}"
             yield found("constant-inputs", seen + ", others hold the same token" * (count < number))
         return
     is_few = min(number, t.promised) >= max(4 * different, 2 * MIN_REPEATED)
-    if is_few and data_pairs.chance_of_two(inputs) > 20 * data_pairs.chance_of_equal(t):
+    if is_few and data_pairs.chance_of_two(t.times) > 20 * data_pairs.chance_of_equal(t):
         seen = f"{t.promised:,} rows are promised; of {number:,}, only {different:,} are different"
         is_possible = t.is_file or number < 10 * different
         yield found("repeated-samples", seen, "possible" if is_possible else "certain")

@@ -60,9 +60,8 @@ def small_evaluation(num_samples: int, interval: str) -> Finding:
 
 def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     """Evaluation rows that occur in training, few rows, and rows of other lengths."""
-    times = Counter(t.inputs)
-    by_chance = sum(times[x] > 1 for x in t.inputs) / len(t)
-    shared = sum(x in times for x in e.inputs) / len(e)
+    by_chance = t.num_repeated / len(t)
+    shared = sum(x in t.times for x in e.inputs) / len(e)
     if len(e) >= MIN_REPEATED and shared - by_chance >= _LEAKED:
         seen = f"{shared:.0%} of the evaluation samples occur in training"
         yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")

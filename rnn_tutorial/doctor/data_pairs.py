@@ -55,7 +55,7 @@ def chance_of_equal(t: Rows) -> float:
 
     Among three inputs or fewer every place looks fixed, so places are not told apart.
     """
-    if len(set(t.inputs)) < 4:
+    if len(t.times) < 4:
         return chance_of_two(t.tokens) ** min(map(len, t.inputs))
     by_length = defaultdict(list)
     for row in t.inputs:

@@ -66,6 +66,8 @@ class Rows:
         if self.padding[1] and not self.has_lengths:
             pairs = zip(self.read, self.padding[1], strict=True)
             self.inputs = [row[: len(row) - tail] for row, tail in pairs]
+        self.times = Counter(self.inputs)
+        self.num_repeated = sum(count for count in self.times.values() if count > 1)
         self.tokens = Counter(chain.from_iterable(self.inputs))
         is_whole = self.has_classes and "whole" in self.label_kinds and not self.not_finite
         self.labels = [*map(int, self.targets)] if is_whole else self.targets
