@@ -41,41 +41,48 @@ from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import code_version, versions
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
-# What can be diagnosed, as the user names it, and what each further flag belongs to.
-SUBJECTS = {
-    "run": "RUN", "module": "--module", "data": "--data", "step": "--step",
-    "self_test": "--self_test",
-}  # fmt: skip
-BELONGS_TO = {
-    "length": "run", "eval": "run", "vocab_size": "module data", "padding_id": "module data",
-    "num_features": "module", "time_major": "module", "lengths": "module",
-    "no_lengths": "module", "call": "module", "evaluation": "data", "num_seeds": "self_test",
-    "jobs": "self_test",
-}  # fmt: skip
+# What can be diagnosed: a flag names it, or nothing names a run.
+SUBJECTS = ("run", "module", "data", "step", "self_test")
 _NUM_SEEDS = 5
+FLAGS = [  # name, the subjects that it belongs to, what it takes, and what it is
+    ("eval", "run", "FILE", "the examples that such a file is evaluated on"),
+    ("length", "run", "N", "the run must give right answers at this length"),
+    ("module", "", "PATH:NAME", "check this nn.Module, or the one that a function returns"),
+    ("vocab_size", "module data", "V", "number of tokens that the module knows"),
+    ("num_features", "module", "F", "the module reads vectors of F real numbers"),
+    ("padding_id", "module data", "P", "what stands behind the end of a row of tokens"),
+    ("time_major", "module", "", "the module takes (T, N), not (N, T)"),
+    ("lengths", "module", "", "the module takes (x, lengths); by default it is found out"),
+    ("no_lengths", "module", "", "the module takes x alone; all rows have one length"),
+    ("call", "module", "PATH:NAME", "a function of (module, x, lengths) that returns its scores"),
+    ("data", "", "PATH:NAME", "check its samples or batches (x, lengths, targets)"),
+    ("evaluation", "data", "PATH:NAME", "evaluation data to compare with --data"),
+    ("step", "", "PATH:NAME", "check the training step that a function returns"),
+    ("self_test", "", "", "try the doctor on every fault that it knows"),
+    ("num_seeds", "self_test", "N", f"of the self-test (default: {_NUM_SEEDS})"),
+    ("jobs", "self_test", "N", "runs of it at a time (default: one per core)"),
+]
 
 
 def _self_test(flags: Any) -> int:
     """Try every fault, and write or print the confusion matrix; returns the exit status."""
     num_seeds = flags.num_seeds or _NUM_SEEDS
-    result = run_self_test(all_cases(), num_seeds, flags.jobs or os.cpu_count())
-    command = f"python -m rnn_tutorial.diagnose --self_test --num_seeds {num_seeds}"
     result = {
-        "command": command, "code_version": code_version(), "versions": versions(), **result,
-    }  # fmt: skip
+        "command": f"python -m rnn_tutorial.diagnose --self_test --num_seeds {num_seeds}",
+        "code_version": code_version(),
+        "versions": versions(),
+        **run_self_test(all_cases(), num_seeds, flags.jobs or os.cpu_count()),
+    }
     if isinstance(flags.json, str):
         write_json(Path(flags.json), result)
-    status = 0
-    for name, row in result["rows"].items():
-        is_right = is_as_expected(row, num_seeds)
-        status = status if is_right else 1
-        if flags.json is not True:
-            found = ", ".join(f"{finding} {n}/{num_seeds}" for finding, n in row["found"].items())
-            mark = "ok " if is_right else "BAD"
-            print(f"{mark} {name} ({row['what']}) -> {found or 'no finding'}")
+    are_right = {name: is_as_expected(row, num_seeds) for name, row in result["rows"].items()}
+    for name, row in result["rows"].items() if flags.json is not True else ():
+        found = ", ".join(f"{finding} {n}/{num_seeds}" for finding, n in row["found"].items())
+        mark = "ok " if are_right[name] else "BAD"
+        print(f"{mark} {name} ({row['what']}) -> {found or 'no finding'}")
     if flags.json is True:
         print(json.dumps(result))
-    return status
+    return 0 if all(are_right.values()) else 1
 
 
 def _check_code(subject: str, flags: Any) -> Report:
@@ -111,17 +118,16 @@ def _check_module(flags: Any) -> Report:
 
 def _subject(flags: Any) -> str:
     """What is to be diagnosed; ValueError if that is not one thing, or a flag does not fit it."""
-    given = [name for name in SUBJECTS if getattr(flags, name) not in (None, False)]
+    given = [name for name in SUBJECTS if getattr(flags, name) is not None]
     if isinstance(flags.json, str) and not given:
         flags.run, flags.json, given = flags.json, True, ["run"]  # argparse took RUN for FILE
     if len(given) != 1:
         raise ValueError("give one of RUN, --module, --data, --step and --self_test")
-    for name, owner in BELONGS_TO.items():
+    for name, owners, _, _ in FLAGS:
         value = getattr(flags, name)
-        if value is not None and given[0] not in owner.split():
-            owners = " or ".join(SUBJECTS[subject] for subject in owner.split())
-            typed = name if value is True else f"{name} {value}"
-            raise ValueError(f"--{typed} goes with {owners} only")
+        if owners and value is not None and given[0] not in owners.split():
+            words = " or ".join(f"--{owner}" for owner in owners.split()).replace("--run", "RUN")
+            raise ValueError(f"--{name}{f' {value}' * (value is not True)} goes with {words} only")
         if isinstance(value, int) and value < 1 and name != "padding_id":
             raise ValueError(f"--{name} {value} must be a whole number of at least 1")
     if isinstance(flags.json, str) and given[0] != "self_test":
@@ -133,29 +139,14 @@ def _subject(flags: Any) -> str:
 
 
 def _add_flags(parser: CommandLineParser) -> None:
-    add = parser.add_argument
     run_help = "a run's folder, a folder of runs, a checkpoint, or a file of labelled examples"
-    add("run", nargs="?", metavar="RUN", help=run_help)
-    add("--eval", metavar="FILE", help="the examples that such a file is evaluated on")
-    add("--length", type=int, metavar="N", help="the run must give right answers at this length")
-    place = "PATH:NAME"
-    add("--module", metavar=place, help="check this nn.Module, or the one that a function returns")
-    add("--vocab_size", type=int, metavar="V", help="number of tokens that the module knows")
-    add("--num_features", type=int, metavar="F", help="the module reads vectors of F real numbers")
-    add("--padding_id", type=int, metavar="P", help="what stands behind the end of a row of tokens")
-    flag = {"action": "store_true", "default": None}
-    add("--time_major", **flag, help="the module takes (T, N), not (N, T)")
-    add("--lengths", **flag, help="the module takes (x, lengths); by default it is found out")
-    add("--no_lengths", **flag, help="the module takes x alone; all rows have one length")
-    add("--call", metavar=place, help="a function of (module, x, lengths) that returns its scores")
-    add("--data", metavar=place, help="check its samples or batches (x, lengths, targets)")
-    add("--evaluation", metavar=place, help="evaluation data to compare with --data")
-    add("--step", metavar=place, help="check the training step that a function returns")
-    add("--self_test", action="store_true", help="try the doctor on every fault that it knows")
-    add("--num_seeds", type=int, metavar="N", help=f"of the self-test (default: {_NUM_SEEDS})")
-    add("--jobs", type=int, metavar="N", help="runs of it at a time (default: one per core)")
+    parser.add_argument("run", nargs="?", metavar="RUN", help=run_help)
+    for name, _, takes, text in FLAGS:
+        kind = {"metavar": takes} if takes else {"action": "store_true", "default": None}
+        kind |= {"type": int} if len(takes) == 1 else {}
+        parser.add_argument(f"--{name}", **kind, help=text)
     json_help = "print JSON, or write it to FILE (--self_test only)"
-    add("--json", nargs="?", const=True, metavar="FILE", help=json_help)
+    parser.add_argument("--json", nargs="?", const=True, metavar="FILE", help=json_help)
 
 
 def _check_run(flags: Any) -> Report:

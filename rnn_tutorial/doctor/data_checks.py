@@ -23,7 +23,7 @@ from rnn_tutorial.data.examples import Examples
 from rnn_tutorial.doctor import data_pairs
 from rnn_tutorial.doctor.data_compare import COMPARISONS, check_near_equal
 from rnn_tutorial.doctor.data_findings import found
-from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Rows, read_rows
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Rows, numbered, read_rows
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
@@ -43,8 +43,7 @@ def check_data(
         training: the path or the examples of a label file, or what gives single rows or batches,
             `(x, lengths, targets)` or `(x, targets)`; it may be endless.
         evaluation: the same, or None.
-        vocab_size: number of tokens, or None if nobody knows.
-        padding_id: stands behind the end of a row, or None.
+        vocab_size, padding_id: see `Rows`.
 
     Raises:
         ValueError: data of another form, or none, or code of the user's that fails.
@@ -54,29 +53,25 @@ def check_data(
     if evaluation is not None:
         tables.append(read_rows(evaluation, "evaluation", vocab_size, padding_id))
     findings = [finding for table in tables for finding in _check_form(table)]
-    if all(finding.name != "mismatched-rows" for finding in findings):
-        checks = (_check_repetition, _check_classes, _check_unsplit, _check_order)
-        for check in (*checks, data_pairs.check_pairs, data_pairs.check_leaks):
+    if not any(table.mismatch for table in tables):
+        for check in CHECKS:
             findings += check(t)
-        if evaluation is not None:
-            for compare in COMPARISONS:
-                findings += compare(*tables)
+        for compare in COMPARISONS if evaluation is not None else ():
+            findings += compare(*tables)
     looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
     looked_at += [
         "types, shapes, ranges and lengths; classes, repetition, and order by class",
         "whether labels belong to their inputs, or to those one or two places away or in reverse",
         "whether a token, a place or the length gives the label away",
-        *["evaluation against training: rows, lengths, tokens, classes, labels"]
-        * (len(tables) - 1),
     ]
+    if evaluation is not None:
+        looked_at.append("evaluation against training: rows, lengths, tokens, classes, labels")
     return Report(rank(findings), looked_at, _not_asked(tables))
 
 
 def _not_asked(tables: list[Rows]) -> list[str]:
     """What the rows, or what was given with them, do not allow to look for."""
     t, has_evaluation = tables[0], len(tables) > 1
-    times = Counter(t.inputs)
-    num_repeated = sum(count for count in times.values() if count > 1)
     reasons = {
         "evaluation against training: no evaluation data were given": not has_evaluation,
         "the largest token: --vocab_size was not given": t.has_tokens
@@ -85,7 +80,7 @@ def _not_asked(tables: list[Rows]) -> list[str]:
         "tokens: the inputs are real numbers": not t.has_tokens,
         "classes: the targets are not one class for each row": not t.has_classes,
         f"classes: {len(t)} rows are too few": len(t) < MIN_ROWS,
-        "contradicting labels: few inputs occur twice": num_repeated < MIN_REPEATED,
+        "contradicting labels: few inputs occur twice": t.num_repeated < MIN_REPEATED,
         "rows that overlap, such as windows of one text: only whole rows are compared": (
             has_evaluation
         ),
@@ -175,27 +170,24 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
     number = len(t)
     if number < MIN_ROWS:
         return
-    inputs, samples = Counter(t.inputs), [*zip(t.inputs, t.labels, strict=True)]
+    samples = [*zip(t.inputs, t.labels, strict=True)]
     different = len(set(samples))
-    most, count = inputs.most_common(1)[0]
+    most, count = t.times.most_common(1)[0]
     alone = Counter(row[0] for row in t.inputs if len({*row}) == 1).most_common(1)
     if different > 1 and (count >= 0.9 * number or (alone and alone[0][1] >= 0.9 * number)):
-        is_told = data_pairs.share_wrong(t.inputs, t.y) == 0  # unary numbers are inputs too
-        if not is_told:
+        if data_pairs.share_wrong(t.inputs, t.y) != 0:  # unary numbers are inputs too
             seen = f"{count / number:.0%} of the inputs are {str(most)[:60]}"
             yield found("constant-inputs", seen + ", others hold the same token" * (count < number))
         return
-    equal = sum((times / number) ** 2 for times in inputs.values())
     is_few = min(number, t.promised) >= max(4 * different, 2 * MIN_REPEATED)
-    if is_few and equal > 20 * data_pairs.chance_of_equal(t):
+    if is_few and data_pairs.chance_of_two(t.times) > 20 * data_pairs.chance_of_equal(t):
         seen = f"{t.promised:,} rows are promised; of {number:,}, only {different:,} are different"
         is_possible = t.is_file or number < 10 * different
         yield found("repeated-samples", seen, "possible" if is_possible else "certain")
     # Two workers that draw the same stream give every batch twice: half of the rows equal the one
     # a batch before. Chance repeats at every distance alike; an epoch over few rows repeats all.
     half = 0 if t.is_file else number // 2
-    ids: dict[Any, int] = {}
-    numbers = np.array([ids.setdefault(sample, len(ids)) for sample in samples])
+    numbers = numbered(samples)
     shares = [(numbers[lag:] == numbers[:-lag]).mean() for lag in range(1, half + 1)]
     usual = float(np.median(shares)) if half >= MIN_REPEATED else 1.0
     lag = next((lag for lag, share in enumerate(shares, 1) if share - usual >= _TWICE), None)
@@ -250,7 +242,14 @@ def _check_order(t: Rows) -> Iterator[Finding]:
     """Runs of equal labels far longer than chance makes them."""
     if t.has_classes and len(t) >= 2 * MIN_ROWS and len(t.names) > 1:
         changes = int((t.y[1:] != t.y[:-1]).sum())
-        chance = (len(t) - 1) * (1 - sum((count / len(t)) ** 2 for count in t.counts.values()))
+        chance = (len(t) - 1) * (1 - data_pairs.chance_of_two(t.counts))
         if changes <= 0.2 * chance:
             seen = f"the label changes {changes:,} times; in random order about {chance:,.0f} times"
             yield found("sorted-by-class", seen, "likely" if t.is_batched else "possible")
+
+
+# What training data are asked, whatever their form.
+CHECKS = (
+    _check_repetition, _check_classes, _check_unsplit, _check_order, data_pairs.check_pairs,
+    data_pairs.check_leaks,
+)  # fmt: skip

@@ -16,7 +16,7 @@ from itertools import permutations
 import numpy as np
 
 from rnn_tutorial.doctor.data_findings import found
-from rnn_tutorial.doctor.data_pairs import bag_of, guess, labels_of, skill_of
+from rnn_tutorial.doctor.data_pairs import SHIFTS, bag_of, guess, labels_of, skill_of
 from rnn_tutorial.doctor.data_rows import MIN_REPEATED, NUM_ROWS, Rows
 from rnn_tutorial.doctor.findings import Finding
 
@@ -60,9 +60,8 @@ def small_evaluation(num_samples: int, interval: str) -> Finding:
 
 def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     """Evaluation rows that occur in training, few rows, and rows of other lengths."""
-    times = Counter(t.inputs)
-    by_chance = sum(times[x] > 1 for x in t.inputs) / len(t)
-    shared = sum(x in times for x in e.inputs) / len(e)
+    by_chance = t.num_repeated / len(t)
+    shared = sum(x in t.times for x in e.inputs) / len(e)
     if len(e) >= MIN_REPEATED and shared - by_chance >= _LEAKED:
         seen = f"{shared:.0%} of the evaluation samples occur in training"
         yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
@@ -108,8 +107,7 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
     table = np.zeros((number, number))
     np.add.at(table, (guesses[asked], y[asked]), 1)
     ways = {"with the classes exchanged": table.max(1).sum() / table.sum()}
-    for shift in (1, -1, 2, -2):
-        words = f"with the label {abs(shift)} {'later' if shift > 0 else 'earlier'}"
+    for shift, words in SHIFTS.items():
         ways[words] = (guesses == np.roll(y, -shift))[asked].mean()
     best = max(ways, key=ways.get)
     seen = f"{agreed:.0%} of the evaluation labels are those that training gives"

@@ -8,24 +8,29 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 
 from rnn_tutorial.doctor.data_findings import found
-from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Row, Rows
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Row, Rows, numbered
 from rnn_tutorial.doctor.findings import Finding
 
 _CONTRADICTED = 0.1  # share of repeated inputs whose label is not their most frequent one
 _SURE = 4.0  # standard deviations beyond chance
 _MAX_SCORES = 10**7  # pairs of a row and a token, times classes, in some 0.2 s
 
+SHIFTS = {
+    1: "with the label 1 later", -1: "with the label 1 earlier",
+    2: "with the label 2 later", -2: "with the label 2 earlier",
+}  # fmt: skip
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
 def labels_of(keys: Iterable[Hashable], y: np.ndarray) -> dict[Hashable, Counter[int]]:
     """How often each label occurs with each key."""
     counts: dict[Hashable, Counter[int]] = defaultdict(Counter)
+    keys = keys.tolist() if isinstance(keys, np.ndarray) else keys
     for key, label in zip(keys, y.tolist(), strict=True):
         counts[key][label] += 1
     return counts
@@ -40,23 +45,24 @@ def share_wrong(inputs: Sequence[Hashable], y: np.ndarray) -> float | None:
     return 1 - sum(max(labels.values()) for labels in repeated) / total
 
 
+def chance_of_two(counts: Counter[Hashable]) -> float:
+    """How often two draws are the same."""
+    return sum(count**2 for count in counts.values()) / counts.total() ** 2
+
+
 def chance_of_equal(t: Rows) -> float:
     """How often two inputs were equal if each token depended on its place alone.
 
     Among three inputs or fewer every place looks fixed, so places are not told apart.
     """
-    if len(set(t.inputs)) < 4:
-        pooled = sum((times / t.tokens.total()) ** 2 for times in t.tokens.values())
-        return pooled ** min(map(len, t.inputs))
+    if len(t.times) < 4:
+        return chance_of_two(t.tokens) ** min(map(len, t.inputs))
     by_length = defaultdict(list)
     for row in t.inputs:
         by_length[len(row)].append(row)
     return sum(
-        math.prod(
-            sum((times / len(rows)) ** 2 for times in Counter(column).values())
-            for column in zip(*rows, strict=True)
-        )
-        * (len(rows) / len(t)) ** 2
+        (len(rows) / len(t)) ** 2
+        * math.prod(chance_of_two(Counter(column)) for column in zip(*rows, strict=True))
         for rows in by_length.values()
     )
 
@@ -68,10 +74,8 @@ def check_pairs(t: Rows) -> Iterator[Finding]:
     """Equal inputs must have equal labels; other pairs of inputs and labels may do better."""
     if not t.has_classes or len(t.names) < 2:
         return
-    ids: dict[Row, int] = {}
-    x = np.array([ids.setdefault(row, len(ids)) for row in t.inputs])  # (N,)
-    others = _other_pairs(t)
-    wrong = share_wrong(x.tolist(), t.y)
+    x, others = numbered(t.inputs), _other_pairs(t)  # (N,)
+    wrong = share_wrong(x, t.y)
     if wrong is None or wrong < _CONTRADICTED:
         bag, everyone = bag_of(t.inputs), np.arange(len(t))
         if t.has_tokens and (skill := skill_of(bag, everyone, t.y)) is not None and skill < 0.05:
@@ -84,17 +88,17 @@ def check_pairs(t: Rows) -> Iterator[Finding]:
     seen = f"{wrong:.0%} of the labels of repeated inputs differ from the most frequent one"
     for first, last in [(0, 4), (0, 2), (2, 4), (0, 1), (3, 4)]:  # a line may be lost on the way
         start, stop = len(t) * first // 4, len(t) * last // 4
-        wrong_here = share_wrong(x[start:stop].tolist(), t.y[start:stop])
+        wrong_here = share_wrong(x[start:stop], t.y[start:stop])
         for words, (i, j) in others.items():
             inside = (i >= start) & (i < stop)
-            remaining = share_wrong(x[i[inside]].tolist(), t.y[j[inside]])
+            remaining = share_wrong(x[i[inside]], t.y[j[inside]])
             if wrong_here and remaining is not None and remaining < wrong_here / 4:
                 yield found("shifted-labels", f"{seen}; {words} it is {remaining:.0%}")
                 return
     generator = np.random.default_rng(0)
     batches = np.array(t.batches) * t.is_batched  # labels are shuffled within each
     orders = [np.lexsort((generator.random(len(t)), batches)) for _ in range(12)]
-    shuffled = [share_wrong(x.tolist(), t.y[order]) for order in orders]
+    shuffled = [share_wrong(x, t.y[order]) for order in orders]
     usual, spread = float(np.mean(shuffled)), float(np.std(shuffled))
     if spread <= usual / 20 and wrong > 0.9 * usual:
         why = f"{seen}; with shuffled labels it is {usual:.0%}"
@@ -102,14 +106,14 @@ def check_pairs(t: Rows) -> Iterator[Finding]:
         yield found("contradicting-labels", why, sure)
         return
     # Noise and chance give an input many labels, two rules give it two, or one in each half.
-    often = [labels for labels in labels_of(x.tolist(), t.y).values() if labels.total() >= 6]
+    often = [labels for labels in labels_of(x, t.y).values() if labels.total() >= 6]
     are_two = [
         sum(count for _, count in labels.most_common(2)) >= 0.95 * labels.total()
         and labels.most_common(2)[-1][1] in range(math.ceil(labels.total() / 5), labels.total())
         for labels in often
     ]
     half = len(t) // 2
-    halves = [share_wrong(x[part].tolist(), t.y[part]) for part in (slice(half), slice(half, None))]
+    halves = [share_wrong(x[part], t.y[part]) for part in (slice(half), slice(half, None))]
     is_split = all(share is not None and share < wrong / 4 for share in halves)
     if is_split or (len(t.names) > 2 and len(often) >= MIN_ROWS and np.mean(are_two) >= 0.5):
         why = "each half agrees with itself" if is_split else "most such inputs have two labels"
@@ -120,8 +124,7 @@ def _other_pairs(t: Rows) -> dict[str, Pairs]:
     """Other ways to pair input i with label j, in words, without those that copy tokens."""
     place = np.arange(len(t))
     pairs = {}
-    for shift in (1, -1, 2, -2):
-        words = f"with the label {abs(shift)} {'later' if shift > 0 else 'earlier'}"
+    for shift, words in SHIFTS.items():
         inside = (place + shift >= 0) & (place + shift < len(t))
         pairs[words] = (place[inside], place[inside] + shift)
     if t.is_batched:
@@ -148,10 +151,9 @@ def _copies(t: Rows, i: np.ndarray, j: np.ndarray) -> bool:
 
 def bag_of(inputs: Sequence[Row]) -> Pairs:
     """Each row and token in it, as numbers, (M,) and (M,)."""
-    ids: dict[Hashable, int] = {}
-    pairs = [(i, ids.setdefault(v, len(ids))) for i, row in enumerate(inputs) for v in {*row}]
-    rows, tokens = np.array(pairs, np.int64).reshape(-1, 2).T
-    return rows, tokens
+    sets = [{*row} for row in inputs]
+    rows = np.repeat(np.arange(len(sets)), [*map(len, sets)])
+    return rows, numbered(chain.from_iterable(sets))
 
 
 def guess(bag: Pairs, y: np.ndarray, is_known: np.ndarray) -> np.ndarray:

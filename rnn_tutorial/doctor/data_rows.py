@@ -9,7 +9,6 @@ import contextlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
@@ -29,101 +28,53 @@ Row = tuple[Hashable, ...]
 
 @dataclass
 class Rows:
-    """Labelled rows, what was noticed of their form, and the facts that several checks need.
+    """Labelled rows, what was noticed of their form, and the facts that several checks need."""
 
-    Args:
-        name: "training" or "evaluation".
-        vocab_size: number of tokens, or None if nobody knows.
-        padding_id: stands behind the end of a row, or None.
-        is_file: they are the lines of a label file, which training shuffles.
-        padded: a tuple of tokens for each row, padding included; a step of features is its bytes.
-        lengths: number of steps that count.
-        targets: a class for each row; a tuple if each step has a label.
-        batches: the number of the batch of each row.
-        input_kinds: "int", "bool", "whole" and "real" (floats), "text", "features", "turned".
-        label_kinds: the same, and "int32", "column" (N, 1), "one-hot", "steps".
-        not_finite: what has NaN or infinite values.
-        sizes: the mean size of the real numbers in each row of features.
-        mismatch: shapes that do not fit each other, in words.
-        has_lengths, is_batched, is_all: they were given; in batches; to the end.
-        promised: number of rows that len() tells, or 0.
-    """
-
-    name: str
-    vocab_size: int | None = None
-    padding_id: int | None = None
-    is_file: bool = False
-    padded: list[Row] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    targets: list[Hashable] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
+    name: str  # "training" or "evaluation"
+    vocab_size: int | None = None  # number of tokens, or None if nobody knows
+    padding_id: int | None = None  # stands behind the end of a row, or None
+    is_file: bool = False  # they are the lines of a label file, which training shuffles
+    padded: list[Row] = field(default_factory=list)  # a step of features is its bytes
+    lengths: list[int] = field(default_factory=list)  # number of steps that count
+    targets: list[Hashable] = field(default_factory=list)  # tuples if each step has a label
+    batches: list[int] = field(default_factory=list)  # the number of the batch of each row
+    # "int", "bool", "whole" and "real" (floats), "text"; of inputs also "features", "turned"; of
+    # labels also "int32", "column" (N, 1), "one-hot", "steps"
     input_kinds: set[str] = field(default_factory=set)
     label_kinds: set[str] = field(default_factory=set)
-    not_finite: set[str] = field(default_factory=set)
-    sizes: list[float] = field(default_factory=list)
-    mismatch: str = ""
-    has_lengths: bool = True
+    not_finite: set[str] = field(default_factory=set)  # what has NaN or infinite values
+    sizes: list[float] = field(default_factory=list)  # mean size of the numbers in each row
+    mismatch: str = ""  # shapes that do not fit each other, in words
+    has_lengths: bool = True  # they were given
     is_batched: bool = False
-    is_all: bool = True
-    promised: int = 0
+    is_all: bool = True  # the data were read to the end
+    promised: int = 0  # number of rows that len() tells
 
     def __len__(self) -> int:
         return len(self.padded)
 
-    @property
-    def has_tokens(self) -> bool:
-        return not self.input_kinds & {"real", "features"}
-
-    @property
-    def has_classes(self) -> bool:
-        return not self.label_kinds & {"real", "steps"} and not self.mismatch
-
-    @cached_property
-    def labels(self) -> list[Hashable]:
-        """The targets; whole numbers as such."""
+    def gather(self) -> Rows:
+        """Set what follows from the rows, once all are read."""
+        self.has_tokens = not self.input_kinds & {"real", "features"}
+        self.has_classes = not self.label_kinds & {"real", "steps"} and not self.mismatch
+        if self.has_tokens and "whole" in self.input_kinds:
+            self.padded = [tuple(map(int, row)) for row in self.padded]
+        pairs = zip(self.padded, self.lengths, strict=True)
+        self.read = [row[: max(0, n)] for row, n in pairs]  # what the network reads of each row
+        # The same without padding that nobody told it of.
+        self.padding, self.inputs = self.find_padding(self.padded), self.read
+        if self.padding[1] and not self.has_lengths:
+            pairs = zip(self.read, self.padding[1], strict=True)
+            self.inputs = [row[: len(row) - tail] for row, tail in pairs]
+        self.times = Counter(self.inputs)
+        self.num_repeated = sum(count for count in self.times.values() if count > 1)
+        self.tokens = Counter(chain.from_iterable(self.inputs))
         is_whole = self.has_classes and "whole" in self.label_kinds and not self.not_finite
-        return [int(label) for label in self.targets] if is_whole else self.targets
-
-    @cached_property
-    def counts(self) -> Counter[Hashable]:
-        """How often each class occurs, in the order of their numbers, in which they come."""
-        return Counter(self.labels)
-
-    @property
-    def names(self) -> list[Hashable]:
-        return list(self.counts)
-
-    @cached_property
-    def y(self) -> np.ndarray:
-        """The labels as numbers of their names, (N,)."""
-        numbers = {name: i for i, name in enumerate(self.names)}
-        return np.array([numbers[label] for label in self.labels], np.int64)
-
-    @property
-    def majority(self) -> float:
-        return max(self.counts.values()) / len(self)
-
-    @cached_property
-    def padding(self) -> tuple[Hashable, list[int]]:
-        """What rows end in, and how often it stands there, (N,); see `find_padding`."""
-        return self.find_padding(self.padded)
-
-    @cached_property
-    def read(self) -> list[Row]:
-        """What the network reads of each row."""
-        return [row[: max(0, n)] for row, n in zip(self.padded, self.lengths, strict=True)]
-
-    @cached_property
-    def inputs(self) -> list[Row]:
-        """What it reads, without padding that nobody told it of."""
-        tails = self.padding[1]
-        if not tails or self.has_lengths:
-            return self.read
-        return [row[: len(row) - tail] for row, tail in zip(self.read, tails, strict=True)]
-
-    @cached_property
-    def tokens(self) -> Counter[Hashable]:
-        return Counter(chain.from_iterable(self.inputs))
+        self.labels = [*map(int, self.targets)] if is_whole else self.targets
+        self.counts = Counter(self.labels)  # of each class, in the order in which they come
+        self.names, self.y = list(self.counts), numbered(self.labels)  # y: places in names, (N,)
+        self.majority = max(self.counts.values(), default=0) / max(1, len(self))
+        return self
 
     def find_padding(self, rows: Sequence[Row]) -> tuple[Hashable, list[int]]:
         """The value that ends rows of one size, and how often it does; (None, []) if none does.
@@ -149,6 +100,12 @@ class Rows:
         return (value, tails) if is_padding else (None, [])
 
 
+def numbered(things: Iterable[Hashable]) -> np.ndarray:
+    """Numbers for things, in the order in which they first come, int64, (N,)."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(thing, len(numbers)) for thing in things], np.int64)
+
+
 def is_label_file(path: str) -> bool:
     """True for a file that ends in .tsv or .txt, or that begins with a line `label<TAB>tokens`."""
     if not Path(path).is_file():
@@ -172,7 +129,7 @@ def read_rows(
         rows.padded, rows.targets, rows.is_file = [*map(tuple, data.tokens)], data.labels, True
         rows.lengths, rows.batches = [*map(len, rows.padded)], [*range(len(data))]
         rows.input_kinds, rows.promised = {"text"}, len(data)
-        return rows
+        return rows.gather()
     with contextlib.suppress(TypeError, ValueError, AttributeError, NotImplementedError):
         rows.promised = len(getattr(data, "dataset", data))
     for number, item in enumerate(_items(data, name)):
@@ -193,9 +150,7 @@ def read_rows(
         raise ValueError(f"the {name} data are empty; at least one row is needed")
     if rows.is_batched and not hasattr(data, "dataset"):
         rows.promised = len(rows) if rows.promised else 0  # it was the number of batches
-    if "whole" in rows.input_kinds and not rows.input_kinds & {"real", "features"}:
-        rows.padded = [tuple(map(int, row)) for row in rows.padded]
-    return rows
+    return rows.gather()
 
 
 def _items(data: Iterable[Any], name: str) -> Iterator[Any]:

@@ -26,7 +26,6 @@ from rnn_tutorial.evaluation.result import recorded_evaluation
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
 from rnn_tutorial.model.transformer import TransformerLayers
-from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import METRICS_FILE, find_checkpoint, is_run_folder, latest_checkpoint
 from rnn_tutorial.runs.saved_run import load_checked, read_config, read_metrics
 from rnn_tutorial.settings.config import TrainConfig
@@ -42,85 +41,60 @@ MAX_LENGTH = 100_000  # the longest that may be asked: 160 MB of sequences, read
 _BATCH_SIZE, _MAX_STEPS = 64, 200  # sequences that the states are looked at with; their longest
 
 
-@dataclass(frozen=True)
-class Files:
-    """What the files of a run on labelled examples show."""
-
-    label_shares: Sequence[float]  # how frequent each class is in training
-    findings: Sequence[Finding]
-
-
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Evidence:
-    """What is known about a run.
+    """What is known about a run: what was read, and the facts that follow from it."""
 
-    Args:
-        config: the settings by name.
-        metrics: the lines of metrics.jsonl, at least one.
-        task: what it learned, or None if its files are gone and no checkpoint describes them.
-        model: the last network, or None if none was saved.
-        evaluation: the fields of the last Evaluation, or None.
-        asked_length: a length at which the answers must be right too, or None.
-        files: what the run's files show, or None if it has none or they are gone.
-    """
+    config: Mapping[str, Any]  # the settings by name
+    metrics: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl, at least one
+    task: Task | None  # None if its files are gone and no checkpoint describes them
+    model: RnnClsNet | None = None  # the last network, or None if none was saved
+    evaluation: Mapping[str, Any] | None = None  # the fields of the last Evaluation
+    asked_length: int | None = None  # at which the answers must be right too
+    files: tuple[Sequence[float], Sequence[Finding]] | None = None  # see `read_files`
 
-    config: Mapping[str, Any]
-    metrics: Sequence[Mapping[str, Any]]
-    task: Task | None
-    model: RnnClsNet | None = None
-    evaluation: Mapping[str, Any] | None = None
-    asked_length: int | None = None
-    files: Files | None = None
-
-    @property
-    def steps(self) -> int:
-        """Number of updates made."""
-        return self.metrics[-1]["step"]
+    def __post_init__(self) -> None:
+        self.steps = self.metrics[-1]["step"]  # number of updates made
+        # Does a rule label sequences of any length?
+        self.has_rule = self.task is not None and self.task.machine is not None
+        self.accuracies = [line["accuracy"] for line in self.metrics if "accuracy" in line]
+        # The mean of the logged losses in each tenth of the run; fewer parts of a short one.
+        losses = self.of("loss")
+        count = min(10, len(losses))
+        edges = [len(losses) * i // max(1, count) for i in range(count + 1)]
+        self.loss_by_part = [statistics.fmean(losses[a:b]) for a, b in itertools.pairwise(edges)]
+        self.final_loss = self.loss_by_part[-1] if losses else math.inf
+        self.label_shares = self._label_shares()
+        self.chance_loss = guessing_loss(self.label_shares)  # of a network that only guesses
+        # Accuracy rescaled: 0 for always naming the most frequent class, 1 for all right.
+        chance = max(self.label_shares)
+        above = self.accuracies[-1] - chance if self.accuracies else 0.0
+        self.skill = max(0.0, above / max(1 - chance, 1e-9))
+        self.has_learned = self.skill >= LEARNED
+        # A run with fewer updates is not called a failure.
+        self.enough_steps = ENOUGH_STEPS + self.config["warmup_step"]
+        is_judged = bool(self.accuracies) and self.steps >= self.enough_steps
+        self.failed_to_learn = is_judged and not self.has_learned
+        # Is the loss of training far below guessing, whatever evaluation says?
+        is_guessing = bool(self.files and self.accuracies) and self.skill < 0.15
+        share = FITS_MORE if is_guessing else FITS
+        self.fits_training = self.final_loss < share * self.chance_loss
+        # It learned neither its training examples nor others.
+        self.is_stuck = self.failed_to_learn and not self.fits_training
 
     def of(self, name: str) -> list[float]:
         """The values of a metric in the lines with a finite loss, in order."""
         lines = (line for line in self.metrics if line.get("loss") is not None)
         return [line[name] for line in lines if line.get(name) is not None]
 
-    @property
-    def accuracies(self) -> list[float]:
-        """The accuracy at each evaluation, in order."""
-        return [line["accuracy"] for line in self.metrics if "accuracy" in line]
-
-    @property
-    def final_loss(self) -> float:
-        """Mean of the last tenth of the logged losses."""
-        return self.loss_by_part[-1]
-
-    @property
-    def loss_by_part(self) -> list[float]:
-        """Mean of the logged losses in each tenth of the run; fewer parts of a short one."""
-        losses = self.of("loss")
-        count = min(10, len(losses))
-        edges = [len(losses) * i // count for i in range(count + 1)]
-        return [statistics.fmean(losses[a:b]) for a, b in itertools.pairwise(edges)]
-
-    @property
-    def fits_training(self) -> bool:
-        """True if the loss of training is far below guessing, whatever evaluation says."""
-        share = self.final_loss / self.chance_loss
-        is_guessing = bool(self.files and self.accuracies) and self.skill < 0.15
-        return share < FITS or (is_guessing and share < FITS_MORE)
-
-    @property
-    def is_stuck(self) -> bool:
-        """True if it had enough updates and learned neither its training examples nor others."""
-        return self.failed_to_learn and not self.fits_training
-
-    @property
-    def label_shares(self) -> Sequence[float]:
+    def _label_shares(self) -> Sequence[float]:
         """How frequent each class is in training: equally, if a rule labels random sequences.
 
         If the files are gone, the labels of the last evaluation are counted instead, or else the
         first loss tells their number: that of a network before its training is about ln C.
         """
         if self.files:
-            return self.files.label_shares
+            return self.files[0]
         if by_label := (self.evaluation or {}).get("answers_by_label"):
             counts = [sum(answers.values()) for answers in by_label.values()]
             return [count / sum(counts) for count in counts]
@@ -128,33 +102,6 @@ class Evidence:
         guessed = max(2, round(math.exp(min(first_loss, 10.0))))
         num_classes = len(self.task.classes) if self.task else guessed
         return [1 / num_classes] * num_classes
-
-    @property
-    def chance_loss(self) -> float:
-        """The loss of a network that only guesses."""
-        return guessing_loss(self.label_shares)
-
-    @property
-    def skill(self) -> float:
-        """Accuracy rescaled: 0 for always naming the most frequent class, 1 for all right."""
-        chance = max(self.label_shares)
-        return max(0.0, (self.accuracies[-1] - chance) / max(1 - chance, 1e-9))
-
-    @property
-    def enough_steps(self) -> int:
-        """Updates needed before a run that has not learned can be called a failure."""
-        return ENOUGH_STEPS + self.config["warmup_step"]
-
-    @property
-    def has_learned(self) -> bool:
-        """True if the last evaluation says so."""
-        return bool(self.accuracies) and self.skill >= LEARNED
-
-    @property
-    def failed_to_learn(self) -> bool:
-        """True if it had enough updates, and the last evaluation says that it did not learn."""
-        enough = self.steps >= self.enough_steps
-        return bool(self.accuracies) and enough and not self.has_learned
 
     @cached_property
     def states(self) -> StateSummary | None:
@@ -228,7 +175,13 @@ def read_evidence(
             f"--length {asked_length} is too long to try; allowed is up to {MAX_LENGTH:,}; "
             "python -m rnn_tutorial.certify proves what holds at every length"
         )
-    metrics = _logged_metrics(folder, checkpoint)
+    path = folder / METRICS_FILE
+    if not os.path.lexists(path):
+        raise ValueError(f"{str(path)!r} is missing: there is nothing to diagnose before training")
+    metrics = read_metrics(folder, checkpoint)
+    if not metrics:
+        so_far = f" up to step {checkpoint.step}" if checkpoint else ""
+        raise ValueError(f"{str(path)!r} is empty{so_far}: there is nothing to diagnose yet")
     if with_network and not checkpoint and (path := latest_checkpoint(folder)):
         checkpoint = load_checked(path)
         read_metrics(folder, checkpoint)
@@ -256,8 +209,11 @@ def read_task(config: TrainConfig) -> Task | None:
         return None
 
 
-def read_files(task: Task | None) -> Files | None:
-    """Look at a run's examples; None if it has none, or they are gone."""
+def read_files(task: Task | None) -> tuple[Sequence[float], Sequence[Finding]] | None:
+    """How frequent each class is in a run's examples, and what is wrong with them.
+
+    None if it has none, or they are gone.
+    """
     if task is None or task.machine is not None:
         return None
     try:
@@ -266,16 +222,4 @@ def read_files(task: Task | None) -> Files | None:
         return None
     # Training shuffles the lines, so their order is no fault.
     findings = [f for f in check_data(*split).findings if f.name != "sorted-by-class"]
-    return Files([*label_shares(split[0]).values()], findings)
-
-
-def _logged_metrics(folder: Path, checkpoint: Checkpoint | None) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, up to a checkpoint if one is named; ValueError without any."""
-    path = folder / METRICS_FILE
-    if not os.path.lexists(path):
-        raise ValueError(f"{str(path)!r} is missing: there is nothing to diagnose before training")
-    metrics = read_metrics(folder, checkpoint)
-    if not metrics:
-        before = f" up to step {checkpoint.step}" if checkpoint else ""
-        raise ValueError(f"{str(path)!r} is empty{before}: there is nothing to diagnose yet")
-    return metrics
+    return [*label_shares(split[0]).values()], findings

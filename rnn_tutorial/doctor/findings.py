@@ -21,43 +21,28 @@ import torch
 from rnn_tutorial.runs.terminal import shown
 
 CONFIDENCES = ("certain", "likely", "possible")  # the surest first
+_PARAGRAPH = re.compile(r"^(\S+): (.+)\n  (.+)(?:\n  explains: (.+))?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with a training run, a module, data or a training loop.
+    """One thing that is wrong with a training run, a module, data or a training loop."""
 
-    Args:
-        name: of the fault, in kebab-case: "vanishing-gradient".
-        seen: what was measured, with the number.
-        meaning: what follows from it.
-        advice: what to try: a flag, or a change of the code.
-        confidence: one of CONFIDENCES.
-        lesson: the section that teaches it, as "README.md#8-packing".
-        explains: names of findings that follow from this one, or patterns such as "leaking-*".
-    """
-
-    name: str
-    seen: str
-    meaning: str
-    advice: str
-    confidence: str = "certain"
-    lesson: str = ""
-    explains: tuple[str, ...] = ()
+    name: str  # of the fault, in kebab-case: "vanishing-gradient"
+    seen: str  # what was measured, with the number
+    meaning: str  # what follows from it
+    advice: str  # what to try: a flag, or a change of the code
+    confidence: str = "certain"  # one of CONFIDENCES
+    lesson: str = ""  # the section that teaches it, as "README.md#8-packing"
+    explains: tuple[str, ...] = ()  # names of what follows from it, or patterns as "leaking-*"
 
 
 class Report(NamedTuple):
-    """What a check returns.
+    """What a check returns; `describe(*report)` is its text."""
 
-    Attributes:
-        findings: as `rank` leaves them; `describe(*report)` is its text.
-        looked_at: what was looked at, a phrase each: "the gradients of 12 tensors".
-        not_asked: what was not, and why: "the largest token: needs --vocab_size".
-    """
-
-    findings: list[Finding]
-    looked_at: list[str]
-    not_asked: list[str]
+    findings: list[Finding]  # as `rank` leaves them
+    looked_at: list[str]  # a phrase each: "the gradients of 12 tensors"
+    not_asked: list[str]  # what was not looked at, and why: "the largest token: needs --vocab_size"
 
 
 class FindingTable:
@@ -75,18 +60,13 @@ class FindingTable:
 
     def __init__(self, text: str) -> None:
         self._findings: dict[str, Finding] = {}
-        lesson = ""
-        for line in text.strip().replace("\n    ", " ").splitlines():
-            if line.startswith("["):
-                lesson = line.strip("[]")
-            elif not line.startswith(" "):
-                name, _, meaning = line.partition(": ")
-                self._findings[name] = Finding(name, "", meaning, "", lesson=lesson)
-            elif line.startswith("  explains: "):
-                explains = tuple(line.removeprefix("  explains: ").split(", "))
-                self._findings[name] = replace(self._findings[name], explains=explains)
-            else:
-                self._findings[name] = replace(self._findings[name], advice=line.strip())
+        for section in text.replace("\n    ", " ").split("\n[")[1:]:
+            lesson, _, paragraphs = section.partition("]")
+            for name, meaning, advice, explains in _PARAGRAPH.findall(paragraphs):
+                patterns = tuple(explains.split(", ")) if explains else ()
+                self._findings[name] = Finding(
+                    name, "", meaning, advice, lesson=lesson, explains=patterns
+                )
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._findings.values())
@@ -106,45 +86,38 @@ def rank(findings: Iterable[Finding]) -> list[Finding]:
     A cause hides what follows from it only if it is at least as sure: a possible cause never hides
     a likely finding.
     """
+
+    def is_hidden(finding: Finding, cause: Finding) -> bool:
+        is_named = any(fnmatchcase(finding.name, pattern) for pattern in cause.explains)
+        return is_named and place(cause) <= place(finding)
+
+    def place(finding: Finding) -> int:
+        return CONFIDENCES.index(finding.confidence)
+
     kept: list[Finding] = []
-    for finding in sorted(findings, key=_place):
-        is_known = any(finding.name == other.name for other in kept)
-        if is_known or any(_is_explained(finding, cause) for cause in kept):
+    for finding in sorted(findings, key=place):
+        if any(finding.name == other.name or is_hidden(finding, other) for other in kept):
             continue  # of two that explain each other, the first stays
-        kept = [other for other in kept if not _is_explained(other, finding)]
-        kept.append(finding)
+        kept = [*(other for other in kept if not is_hidden(other, finding)), finding]
     return kept
-
-
-def _place(finding: Finding) -> int:
-    return CONFIDENCES.index(finding.confidence)
-
-
-def _is_explained(finding: Finding, cause: Finding) -> bool:
-    is_named = any(fnmatchcase(finding.name, pattern) for pattern in cause.explains)
-    return is_named and _place(cause) <= _place(finding)
 
 
 def describe(
     findings: Sequence[Finding], looked_at: Sequence[str] = (), not_asked: Sequence[str] = ()
 ) -> str:
     """A report for a person: a paragraph for each finding, or what was looked at without one."""
-    if findings:
-        return "\n".join(map(_paragraph, findings))
-    lines = ["No findings."]
-    for words, things in (("Looked at", looked_at), ("Not asked", not_asked)):
-        lines += [f"{words}:"] if things else []
-        lines += [f"  {shown(thing)}" for thing in things]
-    return "\n".join(lines)
-
-
-def _paragraph(finding: Finding) -> str:
-    return (
+    paragraphs = [
         f"{finding.name} ({finding.confidence})\n"
         f"  seen: {shown(finding.seen)}\n"
         f"  means: {finding.meaning}\n"
         f"  try: {shown(finding.advice)}" + f"\n  see: {finding.lesson}" * bool(finding.lesson)
-    )
+        for finding in findings
+    ]
+    lines = paragraphs or ["No findings."]
+    for words, things in (("Looked at", looked_at), ("Not asked", not_asked)):
+        if things and not paragraphs:
+            lines += [f"{words}:", *(f"  {shown(thing)}" for thing in things)]
+    return "\n".join(lines)
 
 
 def user_error(error: BaseException) -> ValueError:

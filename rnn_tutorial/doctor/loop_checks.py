@@ -65,11 +65,10 @@ def check_step(made: Any) -> Report:
         f"modules: {len(watch.modes)}, their training mode; shapes in the loss",
     ]
     not_asked = ["the data themselves (--data), the network (--module)"]
-    batches = "whether all updates see one batch"
-    if _are_epochs(watch):
-        not_asked.append(f"{batches}: a call makes several updates")
+    if _makes_epochs(watch):
+        not_asked.append("whether all updates see one batch: a call makes several updates")
     else:
-        looked_at.append(batches)
+        looked_at.append("whether all updates see one batch")
     if watch.is_cut_short or num_steps < 16:
         not_asked.append(f"what needs more than {num_steps} steps to be seen")
     return Report(rank(findings), looked_at, not_asked)
@@ -139,9 +138,8 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
     if never:
         shapes = ", ".join(str(tuple(w.tensor.shape)) for w in never[:3])
         seen = f"{len(never)} of {len(given)} parameters with a gradient never moved: {shapes}"
-        yield found(
-            "parameters-never-moved", seen, "likely" if _has_optimizer(never) else "certain"
-        )
+        sure = "likely" if _has_optimizer(never) else "certain"
+        yield found("parameters-never-moved", seen, sure)
     mixed = [w for w in moved if w.num_mixed >= max(2, w.num_updates / 2)]
     if mixed:
         seen = f"{len(mixed)} of {len(moved)} parameters are updated by old and new gradients"
@@ -153,8 +151,8 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
 
 def _has_optimizer(weights: Sequence[Weight]) -> bool:
     """True if there is an optimizer that holds one of them, though it made no step."""
-    ids = {id(weight.tensor) for weight in weights}
-    return any(id(tensor) in ids for each in _living(Optimizer) for tensor in held_by(each))
+    held = {id(tensor) for optimizer in _living(Optimizer) for tensor in held_by(optimizer)}
+    return any(id(weight.tensor) in held for weight in weights)
 
 
 def _living(kind: type) -> list[Any]:
@@ -210,9 +208,8 @@ def _check_sizes(watch: LoopWatch) -> Iterator[Finding]:
         yield found("negated-loss", seen, "likely")
     if sum(share >= _LARGE for share in shares) >= 2 and not usual <= losses[0]:
         seen = f"updates of up to {largest:.1g} of the norm of the weights; {change}"
-        yield found(
-            "update-too-large", seen, "certain" if not usual < 3 * abs(losses[0]) else "likely"
-        )
+        sure = "certain" if not usual < 3 * abs(losses[0]) else "likely"
+        yield found("update-too-large", seen, sure)
 
 
 def _check_surroundings(watch: LoopWatch) -> Iterator[Finding]:
@@ -221,9 +218,10 @@ def _check_surroundings(watch: LoopWatch) -> Iterator[Finding]:
     if bad:
         seen = f"the loss is {watch.steps[bad[0] - 1].losses[-1]} in step {bad[0]}"
         yield found("not-finite-loss", seen)
-    for what, is_loss in sorted(watch.broadcasts.items(), key=lambda item: -item[1])[:1]:
+    if watch.broadcasts:  # one in a loss function rather than another
+        what = max(watch.broadcasts, key=watch.broadcasts.get)
         seen = f"{what} and compares every pair of their elements"
-        yield found("broadcast-loss", seen, "certain" if is_loss else "likely")
+        yield found("broadcast-loss", seen, "certain" if watch.broadcasts[what] else "likely")
     without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
     if without and watch.num_backward:
         seen = f"{len(without[0])} times there was no new gradient when it was clipped"
@@ -247,7 +245,7 @@ def _has_mode(module: nn.Module) -> bool:
     return "BatchNorm" in name or (isinstance(dropout, float) and dropout > 0)
 
 
-def _are_epochs(watch: LoopWatch) -> bool:
+def _makes_epochs(watch: LoopWatch) -> bool:
     """True if each call makes several updates, so that equal calls may have different batches."""
     return any(max(step.num_updates.values(), default=0) > 1 for step in watch.steps)
 
@@ -255,7 +253,7 @@ def _are_epochs(watch: LoopWatch) -> bool:
 def _check_batches(watch: LoopWatch) -> Iterator[Finding]:
     """The same data in every step, though a fixed set or a loader of one batch is meant so."""
     steps = watch.steps
-    if len(steps) < 4 or not all(step.is_repeated for step in steps) or _are_epochs(watch):
+    if len(steps) < 4 or not all(step.is_repeated for step in steps) or _makes_epochs(watch):
         return
     first, is_fixed = steps[0].inputs, all(step.places == steps[0].places for step in steps)
     is_part = 2 * sum(t.nbytes for t in first) < max(t.untyped_storage().nbytes() for t in first)

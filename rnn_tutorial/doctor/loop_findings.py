@@ -26,6 +26,12 @@ negated-loss: training makes the loss larger instead of smaller
   explains: not-finite-loss, update-too-large
 optimizer-rebuilt: its memory (momentum, the averages of Adam) is lost each time
   make the optimizer once, before the loop
+broadcast-loss: each prediction is compared with every target: the network learns their mean
+  give both the same shape: prediction.squeeze(1), or target.unsqueeze(1)
+evaluation-mode-in-training: dropout is off, and batch normalisation uses old statistics
+  call model.train() before training, and again after each evaluation
+same-batch: the network sees one batch only, and learns it by heart
+  create the iterator, or seed the generator, once before the loop: next(iter(loader)) starts over
 [README_next.md#five-improvements]
 update-too-small: at this pace nothing changes within a training
   raise the learning rate, to 1e-3 with Adam; clip to a norm of about 1
@@ -42,14 +48,6 @@ clipping-without-effect: there is no gradient yet, or it was used already: nothi
 not-finite-loss: after a NaN no further step can learn
   use torch.autograd.set_detect_anomaly(True); add 1e-8 inside a root, a logarithm, a division
   explains: loss-detached
-[README.md#9-the-whole-program]
-broadcast-loss: each prediction is compared with every target: the network learns their mean
-  give both the same shape: prediction.squeeze(1), or target.unsqueeze(1)
-evaluation-mode-in-training: dropout is off, and batch normalisation uses old statistics
-  call model.train() before training, and again after each evaluation
-[README.md#9-the-whole-program]
-same-batch: the network sees one batch only, and learns it by heart
-  create the iterator, or seed the generator, once before the loop: next(iter(loader)) starts over
 [README.md#10-backpropagation-through-time]
 graph-kept: memory grows with each step, though no later loss needs these graphs
   keep loss.item(), or output.detach(), in sums and lists for the log

@@ -186,12 +186,10 @@ class LoopWatch(TorchFunctionMode):
 
     def _note_sign(self, value: Tensor, wanted: int) -> None:
         """When backward comes: is it to make this value smaller (1) or larger (-1)?"""
-
-        def note(slope: Tensor) -> None:
-            self.signs.add(wanted * (int((slope > 0).any()) - int((slope < 0).any())))
-
         if value.requires_grad and not value.is_leaf:
-            value.register_hook(note)
+            value.register_hook(
+                lambda g: self.signs.add(wanted * (int((g > 0).any()) - int((g < 0).any())))
+            )
 
     def _note_shapes(self, name: str, a: Tensor, b: Tensor, is_loss: bool) -> None:
         """A column against a row makes a table: meant between two views of one, else a slip."""
@@ -240,11 +238,19 @@ class LoopWatch(TorchFunctionMode):
 
     def _differentiating(self, is_backward: bool, function: Callable) -> Callable:
         def seen(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            reached = self._before_backward(tensors_in([tensors]))
+            self._settle()
+            roots = tensors_in([tensors])
+            self.num_backward += 1
+            self.num_without_graph += all(root.grad_fn is None for root in roots)
+            self.step.losses += [root.detach().double().mean().item() for root in roots]
+            reached = self._walk(roots, is_backward=True)
+            for weight in self.weights.values():
+                weight.expect_gradient(self._has_stepped or self._is_stepping)
+            self._has_stepped = False
             result = function(tensors, *args, **kwargs)
-            asked = tensors_in([kwargs.get("inputs", args[0] if args else ())])
             made = [(weight, weight.tensor.grad) for weight in reached]
             if not is_backward:
+                asked = tensors_in([kwargs.get("inputs", args[0] if args else ())])
                 made = [(self.weights.get(id(t)), g) for t, g in zip(asked, result, strict=False)]
             for weight, gradient in made:
                 if weight is not None and is_nonzero(gradient):
@@ -252,17 +258,6 @@ class LoopWatch(TorchFunctionMode):
             return result
 
         return seen
-
-    def _before_backward(self, roots: list[Tensor]) -> list[Weight]:
-        self._settle()
-        self.num_backward += 1
-        self.num_without_graph += all(root.grad_fn is None for root in roots)
-        self.step.losses += [root.detach().double().mean().item() for root in roots]
-        reached = self._walk(roots, is_backward=True)
-        for weight in self.weights.values():
-            weight.expect_gradient(self._has_stepped or self._is_stepping)
-        self._has_stepped = False
-        return reached
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
         self._settle()

@@ -1,6 +1,6 @@
 """Random sequences for a classifier: padded, without padding, and one at a time.
 
-Shapes: N batch, T time, F features. Batches are ids, (N, T), also of modules that take vectors.
+Shapes: N batch, T time. Batches are ids, (N, T), also of modules that take vectors.
 """
 
 from __future__ import annotations
@@ -15,29 +15,20 @@ EXTRA_COLUMNS = 3  # of padding
 
 
 class Batches:
-    """A batch of random sequences, and others made of it.
-
-    Args:
-        token_ids: the ids that are tokens, at least two.
-        padding_id: the id in the padding.
-        lengths: of the sequences.
-        seed: of the tokens.
+    """A batch of random sequences, once it is drawn, and others made of it.
 
     Attributes:
-        tokens: random tokens, none of them padding, int64, (N, T).
-        lengths: int64, (N,).
+        token_ids, padding_id: the ids that are tokens, at least two, and the one in the padding.
+        tokens, lengths: random tokens, int64, (N, T), and how many count in each row, int64, (N,).
     """
 
-    def __init__(
-        self, token_ids: Sequence[int], padding_id: int, lengths: Sequence[int], seed: int
-    ) -> None:
-        self.token_ids, self.padding_id = token_ids, padding_id
-        self.draw(lengths, seed)
+    def __init__(self, token_ids: Sequence[int], padding_id: int, seed: int) -> None:
+        self.token_ids, self.padding_id, self.seed = token_ids, padding_id, seed
 
-    def draw(self, lengths: Sequence[int], seed: int) -> None:
+    def draw(self, lengths: Sequence[int]) -> None:
         """Draw tokens for rows of these lengths."""
         self.lengths = torch.tensor(lengths)
-        size, generator = (len(lengths), max(lengths)), torch.Generator().manual_seed(seed)
+        size, generator = (len(lengths), max(lengths)), torch.Generator().manual_seed(self.seed)
         drawn = torch.randint(len(self.token_ids), size, generator=generator)
         drawn[:, 0] = torch.arange(len(drawn)) % len(self.token_ids)  # rows differ, and
         drawn[self.lengths.argmax(), -1] = len(self.token_ids) - 1  # the largest id occurs
@@ -48,10 +39,7 @@ class Batches:
     ) -> tuple[Tensor, Tensor]:
         """The batch, padded: ids, (N, T + extra), and lengths, (N,).
 
-        Args:
-            tokens: other tokens, (N, T).
-            extra: columns of padding beyond the longest row.
-            filler: what is in the padding instead of padding_id.
+        With other tokens, (N, T), more columns of padding, or something else in the padding.
         """
         filler = self.padding_id if filler is None else filler
         x = nn.functional.pad(self.tokens if tokens is None else tokens, (0, extra), value=filler)

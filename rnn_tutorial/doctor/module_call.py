@@ -1,6 +1,6 @@
 """How a module is called, and what it answers: the conventions of other people's classifiers.
 
-Shapes: N batch, T time, F features, C classes.
+Shapes: N batch, T time, C classes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,24 @@ import torch
 from torch import Tensor, nn
 
 Call = Callable[[nn.Module, Tensor, Tensor], object]  # module, x, lengths -> scores
+Way = tuple[str, bool, Call]  # in words; is the module told, or can find, what is padding; the call
+# By what is in an argument's name: the forms that it may have, a word for each, and how it is made
+# of the valid steps, bool, (N, T), and the lengths, (N,).
+_FORMS: dict[str, dict[str, Callable[[Tensor, Tensor], Any]]] = {
+    "mask.*(pad|ignore)|(pad|ignore).*mask": {
+        "True in the padding": lambda valid, n: ~valid,
+        "0/1": lambda valid, n: (~valid).long(),
+    },
+    "mask": {
+        "mask": lambda valid, n: valid,
+        "0/1": lambda valid, n: valid.long(),
+        "0./1.": lambda valid, n: valid.to(torch.get_default_dtype()),
+    },
+    "len|size|num_steps|n_steps": {
+        "lengths": lambda valid, n: n,
+        "list": lambda valid, n: n.tolist(),
+    },
+}
 
 
 class ModuleRaised(Exception):
@@ -40,7 +58,7 @@ class CannotCall(Exception):
 
 def ways_to_call(
     module: nn.Module, time_major: bool, lengths: bool | None, padding_is_known: bool
-) -> Iterator[tuple[str, bool, Call]]:
+) -> Iterator[Way]:
     """The conventions that may be meant, the most likely first.
 
     Args:
@@ -48,9 +66,6 @@ def ways_to_call(
         time_major: x is (T, N); a mask may be too.
         lengths: True if forward must get the lengths, False if it takes x alone, None if unknown.
         padding_is_known: the module may find the padding by an id that the user gave.
-
-    Yields:
-        What it looks like, whether the module is told (or can find) what is padding, and the call.
     """
     try:
         parameters = list(inspect.signature(module.forward).parameters.values())
@@ -61,10 +76,13 @@ def ways_to_call(
         del parameters[0]  # x
     parameters = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     required = [p.name for p in parameters if p.default is inspect.Parameter.empty]
-    told = {p.name: kind for p in parameters if (kind := _kind_of(p.name))}
+    told = {}
+    for p in parameters:
+        forms = [f for part, f in _FORMS.items() if re.search(part, p.name.lower())]
+        told |= {p.name: forms[0].items()} if forms else {}
     if lengths is not False:
         if told and set(required) <= set(told):
-            for values in itertools.product(*(_FORMS[kind] for kind in told.values())):
+            for values in itertools.product(*told.values()):
                 yield from _by_name(dict(zip(told, values, strict=True)), time_major)
         elif len(required) == 1 or is_open or (lengths and parameters):
             yield "forward(x, lengths)", True, lambda module, x, n: module(x, n)
@@ -72,30 +90,7 @@ def ways_to_call(
         yield "forward(x)", padding_is_known, lambda module, x, _: module(x)
 
 
-def _kind_of(name: str) -> str:
-    """What a parameter of forward is by its name: "lengths", a "mask", its opposite, or ""."""
-    name = name.lower()
-    if "mask" in name:
-        return "padding" if re.search("pad|ignore", name) else "mask"
-    return "lengths" if re.search("len|size|num_steps|n_steps", name) else ""
-
-
-# Each kind of argument, as it may be written: a word for it, and its value made of x and lengths.
-_FORMS: dict[str, list[tuple[str, Callable[[Tensor, Tensor], Any]]]] = {
-    "lengths": [("lengths", lambda valid, n: n), ("list", lambda valid, n: n.tolist())],
-    "mask": [
-        ("mask", lambda valid, n: valid),
-        ("0/1", lambda valid, n: valid.long()),
-        ("0./1.", lambda valid, n: valid.to(torch.get_default_dtype())),
-    ],
-    "padding": [
-        ("True in the padding", lambda valid, n: ~valid),
-        ("0/1", lambda valid, n: (~valid).long()),
-    ],
-}
-
-
-def _by_name(values: dict[str, tuple], time_major: bool) -> Iterator[tuple[str, bool, Call]]:
+def _by_name(values: dict[str, tuple], time_major: bool) -> Iterator[Way]:
     """Calls with lengths or masks by the names of the parameters."""
     has_mask = any("lengths" not in word and word != "list" for word, _ in values.values())
     for is_transposed in (False, True) if time_major and has_mask else (False,):

@@ -61,7 +61,7 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
     if not isinstance(module, nn.Module):
         raise ValueError(f"module is of type {type(module).__name__}; allowed is an nn.Module")
     module = getattr(module, "_orig_mod", module)  # of torch.compile
-    findings = [*module_weights.check_dropout(module), *module_weights.check_frozen(module)]
+    findings = [*module_weights.check_layers(module)]
     looked_at, not_asked = [f"{sum(1 for _ in module.parameters())} parameters, as they are"], []
     with undisturbed():
         try:
@@ -96,32 +96,29 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
 
 def _check_padding_idx(probe: Probe) -> Iterator[Finding]:
     """The row of padding_idx is never trained: if it belongs to a token, that token is lost."""
+    sure = "likely" if probe.padding_is_told else "possible"
     for name, part in probe.module.named_modules():
         if isinstance(part, nn.Embedding) and (idx := part.padding_idx) in probe.token_ids:
             seen = f"{name} has padding_idx={idx}, a token; the padding is {probe.padding_id}"
-            sure = "likely" if probe.padding_is_told else "possible"
             yield found("wrong-padding-idx", seen, sure, idx=idx, padding_id=probe.padding_id)
 
 
 @torch.no_grad()
 def _check_repeatability(probe: Probe) -> Iterator[Finding]:
-    """The same batch twice, another between: in evaluation mode the scores must be the same."""
+    """The same batch twice, another between: the scores are the same, and so is the batch."""
     first, again = probe.scores_around_others()
     if not torch.equal(first, again):
         seen = "the same batch gets other scores after another batch"
         yield found("state-kept-between-batches", seen)
-    elif not torch.equal(first, probe.scores(*probe.batch(), other_seed=1).nan_to_num()):
-        if shapes := module_weights.drawn_weights(probe):
-            seen = f"each call of forward draws random weights of shape {shapes[0]}"
-            yield found("unregistered-parameters", seen, advice=module_weights.ANEW)
-        else:
+        return
+    if not torch.equal(first, probe.scores(*probe.batch(), other_seed=1).nan_to_num()):
+        shapes = module_weights.drawn_weights(probe)
+        if not shapes:
             seen = "after module.eval() the scores of one batch still depend on the random state"
             yield found("dropout-in-evaluation", seen)
-
-
-@torch.no_grad()
-def _check_inputs(probe: Probe) -> Iterator[Finding]:
-    """The call does not change the batch."""
+            return
+        seen = f"each call of forward draws random weights of shape {shapes[0]}"
+        yield found("unregistered-parameters", seen, advice=module_weights.ANEW)
     probe.scores(*probe.batch())
     if probe.modified:
         seen = f"the call changes {' and '.join(probe.modified)} in place"
@@ -130,19 +127,9 @@ def _check_inputs(probe: Probe) -> Iterator[Finding]:
 
 # The most basic first.
 CHECKS = (
-    _check_padding_idx,
-    module_rows.check_axes,
-    module_weights.check_registration,
-    _check_repeatability,
-    _check_inputs,
-    module_scores.check_finiteness,
-    module_weights.check_sharing,
-    module_scores.check_saturation,
-    module_scores.check_symmetry,
-    module_scores.check_range,
-    module_rows.check_rows_and_padding,
-    module_rows.check_backward_direction,
-    module_scores.check_training_mode,
-    module_time.check_time_axis,
-    module_time.check_gradients,
-)
+    _check_padding_idx, module_rows.check_axes, module_weights.check_registration,
+    _check_repeatability, module_scores.check_finiteness, module_weights.check_sharing,
+    module_scores.check_saturation, module_scores.check_symmetry, module_scores.check_range,
+    module_rows.check_rows_and_padding, module_rows.check_backward_direction,
+    module_scores.check_training_mode, module_time.check_time_axis, module_time.check_gradients,
+)  # fmt: skip

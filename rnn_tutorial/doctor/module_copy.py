@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -54,18 +54,16 @@ class NoDropout(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class Roundings(TorchDispatchMode):
-    """Notes whether numbers are rounded to less than float64: half a network may be in float32."""
+class Results(TorchDispatchMode):
+    """Shows each operation and its result to a function."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[Any, Any], None]) -> None:
         super().__init__()
-        self.found: set[torch.dtype] = set()
+        self._look = look
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
         result = func(*args, **(kwargs or {}))
-        is_low = isinstance(result, Tensor) and result.dtype in (torch.float32, torch.float16)
-        if is_low and (result.frac().nan_to_num() != 0).any():  # masks and lengths are exact
-            self.found.add(result.dtype)
+        self._look(func, result)
         return result
 
 
@@ -94,10 +92,13 @@ def copied(module: nn.Module) -> nn.Module:
     for part in module.modules():
         kept += [t for t in vars(part).values() if isinstance(t, Tensor) and not t.is_leaf]
     memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in kept}
-    for part in module.modules():
-        for value in vars(part).values():
-            if not _is_copyable(value, dict(memo)):
-                memo[id(value)] = value  # a lock, a logger, an open file: both use the same
+    plain = (Tensor, nn.Module, str, int, float, dict, list, tuple, type(None))
+    values = [value for part in module.modules() for value in vars(part).values()]
+    for value in [value for value in values if not isinstance(value, plain)]:
+        try:
+            copy.deepcopy(value, dict(memo))
+        except Exception:
+            memo[id(value)] = value  # a lock, a logger, an open file: both use the same
     try:
         made = copy.deepcopy(module, memo)
     except Exception as error:
@@ -109,16 +110,6 @@ def copied(module: nn.Module) -> nn.Module:
     return made
 
 
-def _is_copyable(value: Any, memo: dict[int, Any]) -> bool:
-    if isinstance(value, (Tensor, nn.Module, str, int, float, dict, list, tuple, type(None))):
-        return True
-    try:
-        copy.deepcopy(value, memo)
-    except Exception:
-        return False
-    return True
-
-
 def token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:
     """The embedding that most likely is that of tokens, not of positions or segments."""
     found = [part for part in module.modules() if isinstance(part, nn.Embedding)]
@@ -127,21 +118,16 @@ def token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:
 
 
 @contextmanager
-def hooked(
-    module: nn.Module, kinds: tuple[type, ...], hook: Callable, before: bool = False
-) -> Iterator[None]:
-    """Every part of these kinds calls the hook with (part, args, kwargs) and its result.
+def hooked(parts: Iterable[nn.Module], hook: Callable, before: bool = False) -> Iterator[None]:
+    """Each of the parts calls the hook with (part, args, kwargs) and its result.
 
     With `before`, the hook is called before the part, without a result.
     """
     register = "register_forward_pre_hook" if before else "register_forward_hook"
-    parts = [part for part in module.modules() if isinstance(part, kinds)]
-    handles = [getattr(part, register)(hook, with_kwargs=True) for part in parts]
-    try:
+    with ExitStack() as hooks:
+        for part in parts:
+            hooks.callback(getattr(part, register)(hook, with_kwargs=True).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def weights_like(scores: Tensor) -> Tensor:

@@ -12,26 +12,11 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from rnn_tutorial.doctor import module_call, module_copy
 from rnn_tutorial.doctor.findings import user_error
 from rnn_tutorial.doctor.module_batches import LENGTHS, Batches
-from rnn_tutorial.doctor.module_call import (
-    Call,
-    CannotCall,
-    ModuleRaised,
-    WrongShape,
-    numbers_in,
-    scores_of,
-    ways_to_call,
-    widths_in,
-)
-from rnn_tutorial.doctor.module_copy import (
-    NoDropout,
-    Roundings,
-    copied,
-    seed_all,
-    token_embedding,
-    weights_like,
-)
+from rnn_tutorial.doctor.module_call import Call, CannotCall, ModuleRaised, Way, WrongShape
+from rnn_tutorial.doctor.module_copy import copied, token_embedding, weights_like
 
 MADE_TOKENS = 12  # different vectors that sequences of real-valued features are made of
 
@@ -55,15 +40,6 @@ class Probe(Batches):
         call: how to call a module with other conventions: a function of (module, x, lengths).
         seed: of the random tokens and of everything random in the module.
 
-    Attributes:
-        original, module: the module itself, never called, and the copy.
-        way: how it is called, in words.
-        is_padded: False if all sequences have one length.
-        knows_padding: True if forward is told, or can know, where the padding begins.
-        padding_is_told: True if the padding's id was given, so that it is no token.
-        rounding: how exact the scores are, relative to the largest.
-        tolerance: a difference in scores below this part of the largest score is rounding.
-
     Raises:
         CannotCall: no convention fits.
     """
@@ -86,6 +62,7 @@ class Probe(Batches):
             if value is not None and value < (name == "num_features"):
                 raise ValueError(f"{name} {value} is too small")
         self._table: Tensor | None = None
+        # What was given as padding is no token.
         self.padding_is_told = padding_id is not None or num_features is not None
         if num_features is not None:
             padding_id = vocab_size = MADE_TOKENS
@@ -101,78 +78,82 @@ class Probe(Batches):
             token_ids = [0, 1]  # one of them stands in the padding too: the lengths tell them
         if len(token_ids) < 2:
             raise ValueError(f"vocab_size {vocab_size} leaves no two tokens besides the padding")
-        self.is_padded = lengths is not False
-        sizes = LENGTHS if self.is_padded else (max(LENGTHS),) * len(LENGTHS)
-        super().__init__(token_ids, padding_id, sizes, seed)
-        self.original, self._with_dropout, self.dtype = module, True, torch.float32
-        self._set_precision(set())
-        self.time_major, self._seed, self._vocab_size = time_major, seed, vocab_size
+        super().__init__(token_ids, padding_id, seed)
+        self.original, self._with_dropout = module, True
+        self.is_padded = lengths is not False  # else all sequences have one length
+        self.time_major, self._vocab_size = time_major, vocab_size
+        self._set_precision(torch.float32)
+        self.draw(LENGTHS if self.is_padded else (max(LENGTHS),) * len(LENGTHS))
         padding_is_known = self.padding_is_told and num_features is None
-        ways = ways_to_call(module, time_major, lengths, padding_is_known)
-        self._settle(module, [("call", True, call)] if call else list(ways))
+        ways = [("call", True, call)] if call else None
+        self._settle(
+            ways or [*module_call.ways_to_call(module, time_major, lengths, padding_is_known)]
+        )
 
-    def _settle(self, module: nn.Module, ways: list[tuple[str, bool, Call]]) -> None:
+    def _settle(self, ways: list[Way]) -> None:
         """Find out how the module is called, and in which numbers it computes most exactly."""
-        tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
-        self._dtypes = list(dict.fromkeys([torch.float64, *(t.dtype for t in tensors[:1])]))
-        usual = [self.batch()]
-        tried = {}
+        usual, tried = [self.batch()], {}
         for way in ways:
-            tried[way] = self._tries(module, way, usual)
-            if tried[way][0] == 0:
+            tried[way] = self._try(way, usual)
+            if tried[way] is None:
                 return
-        fitting = [way for way in ways if tried[way][0] == 1]
+        errors = " ".join(map(str, tried.values()))
+        fitting = [way for way in ways if isinstance(tried[way], WrongShape)]
         if not fitting:  # only for some batches?
-            sizes = numbers_in(module, " ".join(error for _, error in tried.values()))
-            rare = list(self.rare_batches(sizes))
-            fitting = [way for way in ways if self._tries(module, way, rare)[0] < 2]
-        if not fitting and not self.is_padded and self._finds_width(module, ways, tried):
-            return
+            rare = [*self.rare_batches(module_call.numbers_in(self.original, errors))]
+            fitting = [way for way in ways if not isinstance(self._try(way, rare), ModuleRaised)]
+        if not fitting and not self.is_padded:  # only for one number of steps?
+            for width in module_call.widths_in(self.original, errors, self.tokens.shape[1]):
+                self.draw((width,) * (len(LENGTHS) + (width == len(LENGTHS))))
+                if any(self._try(way, [self.batch()]) is None for way in ways):
+                    return
         if not fitting:
-            said = "; ".join(f"{way[0]} raised {error}" for way, (_, error) in tried.items())
+            said = "; ".join(f"{way[0]} raised {error}" for way, error in tried.items())
             raise CannotCall(said or "forward needs other arguments than x, lengths and masks")
-        self._tries(module, fitting[0], usual)  # computes, or else says why not
+        self._try(fitting[0], usual)  # computes, or else says why not
 
-    def _tries(
-        self, module: nn.Module, way: tuple[str, bool, Call], batches: list
-    ) -> tuple[int, str]:
+    def _try(self, way: Way, batches: list) -> ModuleRaised | WrongShape | None:
         """Copy the module in the most exact numbers with which it scores one of the batches.
 
-        Returns:
-            0 if it does, 1 if it answers with something else, 2 if it raises; and its last error.
+        Returns what it raised where it does not: the last error, or the first wrong shape.
         """
         self.way, self.knows_padding, self._call = way
-        error = ""
-        for dtype in self._dtypes:
-            self.dtype = dtype
-            try:
-                self.module = copied(module).to("cpu", dtype).eval()
-            except NotImplementedError as raised:  # of tensors without data
-                return 2, str(raised)
-            for batch in batches:
-                try:
-                    with Roundings() as roundings:
-                        self.scores(*batch)
-                    self._set_precision(roundings.found)
-                    return 0, ""
-                except WrongShape as wrong:
-                    return 1, str(wrong)
-                except ModuleRaised as raised:
-                    error = str(raised)
-        return 2, error
+        tensors = (*self.original.parameters(), *self.original.buffers())
+        own = [t.dtype for t in tensors if t.is_floating_point()][:1]
+        error, rounded = None, set()
 
-    def _set_precision(self, rounded_to: set[torch.dtype]) -> None:
-        self.rounding = max(torch.finfo(dtype).eps for dtype in (self.dtype, *rounded_to))
+        def look(_: object, result: object) -> None:
+            is_low = isinstance(result, Tensor) and result.dtype in (torch.float32, torch.float16)
+            if is_low and (result.frac().nan_to_num() != 0).any():  # masks and lengths are exact
+                rounded.add(result.dtype)  # half a network may be in float32
+
+        for dtype in dict.fromkeys([torch.float64, *own]):
+            self._set_precision(dtype)
+            try:
+                self.module = copied(self.original).to("cpu", dtype).eval()
+            except NotImplementedError as raised:  # of tensors without data
+                return ModuleRaised(str(raised))
+            for batch in batches:
+                rounded.clear()
+                try:
+                    with module_copy.Results(look):
+                        self.scores(*batch)
+                    self._set_precision(dtype, *rounded)
+                    return None
+                except WrongShape as wrong:
+                    return wrong
+                except ModuleRaised as raised:
+                    error = raised
+        return error
+
+    def _set_precision(self, dtype: torch.dtype, *rounded_to: torch.dtype) -> None:
+        """How exact the scores are, and which difference is rounding, relative to the largest."""
+        self.dtype = dtype
+        self.rounding = max(torch.finfo(each).eps for each in (dtype, *rounded_to))
         self.tolerance = self.rounding**0.5  # half of the digits
 
-    def _finds_width(self, module: nn.Module, ways: list, tried: dict) -> bool:
-        """Whether there is one number of steps that the module insists on; the batch gets it."""
-        given = self.tokens.shape[1]
-        for width in widths_in(module, " ".join(error for _, error in tried.values()), given):
-            self.draw((width,) * (len(LENGTHS) + (width == len(LENGTHS))), self._seed)
-            if any(self._tries(module, way, [self.batch()])[0] == 0 for way in ways):
-                return True
-        return False
+    def parts(self, *kinds: type) -> list[nn.Module]:
+        return [part for part in self.module.modules() if isinstance(part, kinds)]
 
     def embedding(self) -> nn.Embedding | None:
         return token_embedding(self.module, self._vocab_size)
@@ -228,15 +209,12 @@ class Probe(Batches):
     def trained(self) -> Probe:
         """The same after three updates of its parameters towards random scores."""
         other = self._copy()
-        parameters = [p for p in other.module.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(other.module.parameters(), lr=0.1)
         for _ in range(3):
             scores = other.scores(*other.batch())
-            loss = ((scores - weights_like(scores)) ** 2).mean()
-            slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
-            with torch.no_grad():
-                for parameter, slope in zip(parameters, slopes, strict=True):
-                    if slope is not None:
-                        parameter.sub_(slope.to_dense(), alpha=0.1)
+            optimizer.zero_grad()
+            ((scores - weights_like(scores)) ** 2).mean().backward()
+            optimizer.step()
         return other
 
     def scores(
@@ -255,30 +233,30 @@ class Probe(Batches):
             WrongShape: the result is not of shape (N, C).
         """
         given = x.T if self.time_major else x
-        if self._table is None:
-            given = given.clone()
-        else:
+        if self._table is not None:
             given = self._table[given].to(self.dtype)
             if watch is not None:
                 watch.append(given.requires_grad_())
-                given = given.clone()
-        given_lengths = lengths.clone()
-        before = [given.detach().clone(), given_lengths.clone()]
-        seed_all(self._seed + other_seed)
+        arguments = {"x": given.clone(), "seq_lengths": lengths.clone()}
+        before = [argument.detach().clone() for argument in arguments.values()]
+        module_copy.seed_all(self.seed + other_seed)
         default_dtype = torch.get_default_dtype()
         torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in forward
         try:
-            with warnings.catch_warnings(), nullcontext() if self._with_dropout else NoDropout():
+            with (
+                warnings.catch_warnings(),
+                nullcontext() if self._with_dropout else module_copy.NoDropout(),
+            ):
                 warnings.simplefilter("ignore")
-                result = self._call(self.module, given, given_lengths)
+                result = self._call(self.module, *arguments.values())
         except Exception as error:
             batch = f"{len(x)} rows of lengths {lengths.tolist()} padded to {x.shape[1]} columns"
             raise ModuleRaised(f"{user_error(error)}; on {batch}") from error
         finally:
             torch.set_default_dtype(default_dtype)
-        arguments = zip(("x", "seq_lengths"), before, (given, given_lengths), strict=True)
-        self.modified = [name for name, old, new in arguments if not torch.equal(old, new)]
-        return scores_of(result, len(x))
+        pairs = zip(arguments.items(), before, strict=True)
+        self.modified = [name for (name, new), old in pairs if not torch.equal(old, new)]
+        return module_call.scores_of(result, len(x))
 
     def scores_around_others(self) -> tuple[Tensor, Tensor]:
         """The scores of one batch before and after those of another one; 0 in place of NaN."""
@@ -292,11 +270,13 @@ class Probe(Batches):
 
     def are_equal(self, scores: Tensor, others: Tensor) -> Tensor:
         """Whether rows of scores are the same but for rounding, (N,)."""
-        return (scores - others).abs().amax(-1) <= self.tolerance * self._scale(scores)
+        return self._difference(scores, others) <= self.tolerance
 
     def are_touched(self, scores: Tensor, others: Tensor) -> Tensor:
         """Whether rows of scores differ by more than the last digits, (N,)."""
-        return (scores - others).abs().amax(-1) > 16 * self.rounding * self._scale(scores)
+        return self._difference(scores, others) > 16 * self.rounding
 
-    def _scale(self, scores: Tensor) -> float:
-        return max(float(scores.detach().abs().max()), torch.finfo(self.dtype).tiny)
+    def _difference(self, scores: Tensor, others: Tensor) -> Tensor:
+        """The largest difference in each row, relative to the largest score, (N,)."""
+        scale = max(float(scores.detach().abs().max()), torch.finfo(self.dtype).tiny)
+        return (scores - others).abs().amax(-1) / scale

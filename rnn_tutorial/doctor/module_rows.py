@@ -43,8 +43,8 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
         given = next(iter((*args, *kwargs.values())), None)
         look(type(part).__name__, given, getattr(part, "self_attn", part).batch_first)
 
-    kinds = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer)
-    with hooked(probe.module, kinds, hook, before=True):
+    parts = probe.parts(nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer)
+    with hooked(parts, hook, before=True):
         try:
             probe.scores(x, lengths)
         except (ModuleRaised, WrongShape) as error:
@@ -80,14 +80,23 @@ def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:
     differs_by_id = not all(probe.are_equal(batch, other).all() for other in others)
     is_right_permuted = probe.are_equal(permuted, alone[mixed]).all()
     if not (is_right.all() and is_right_permuted) or differs_wider:
+        seen = f"{int((~is_right).sum())} of {len(is_right)} rows score differently than alone"
+        if differs_by_id:  # without a clear mark: what the scores depend on, they should not
+            seen += "; another id in the padding changes the scores"
+            unclear = found("padding-leak", seen)
+        elif differs_wider:
+            seen += "; more columns of padding change the scores, the ids in them do not"
+            unclear = found("padding-counted", seen)
+        else:
+            seen = "rows in another order get other scores" if is_right.all() else seen
+            unclear = found("batch-of-one-differs", seen)
         causes = itertools.chain(
             _find_order(probe, batch, alone),
             _find_lengths(probe, batch),
             _find_influence(probe, batch),
             _find_last_step(probe, is_right),
-            _find_padding(is_right, differs_by_id, differs_wider),
         )
-        cause = next(causes)
+        cause = next(causes, unclear)
         if cause.name in OF_PADDING and not probe.knows_padding:
             condition = f"{cause.advice}; right as it is if your sequences all have one length"
             cause = replace(cause, advice=condition, confidence="likely")
@@ -143,8 +152,7 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
     if not others.any():
         return
     seen = f"{int(others.any(dim=1).sum())} of {size} rows change the scores of other rows"
-    norms = nn.modules.batchnorm._BatchNorm
-    if any(isinstance(p, norms) and p.running_mean is None for p in probe.module.modules()):
+    if any(part.running_mean is None for part in probe.parts(nn.modules.batchnorm._BatchNorm)):
         yield found("batch-statistics", f"{seen}; batch normalisation keeps no running statistics")
     rows = torch.arange(size)
     for joined in range(2, 9):  # is (joined, N, H) cut into rows by view?
@@ -165,48 +173,28 @@ def _find_last_step(probe: Probe, is_right: Tensor) -> Iterator[Finding]:
     is_full = probe.lengths == probe.lengths.max()
     for _, reaches, of_state, is_packed in _recurrent_gradients(probe):
         steps = reaches.any(dim=2)  # (N, T)
-        place = ""
         if of_state and not is_packed:
-            place = "the final state is taken of a network that ran over the padding"
+            seen = "the final state is taken of a network that ran over the padding"
         elif steps.any() and not steps[:, :-1].any():
-            place = f"of the network's {steps.shape[1]} steps only the last column is read"
-        if place:
-            full, short = (int((is_right & rows).sum()) for rows in (is_full, ~is_full))
-            yield found(
-                "last-step-of-padding",
-                f"{place}; {full} of {int(is_full.sum())} rows of full length score as they do "
-                f"alone, and {short} of {int((~is_full).sum())} shorter ones",
-            )
-
-
-def _find_padding(is_right: Tensor, differs_by_id: bool, differs_wider: bool) -> Iterator[Finding]:
-    """Mistakes without a clear mark: what the scores depend on, they should not."""
-    seen = f"{int((~is_right).sum())} of {len(is_right)} rows score differently than alone"
-    if differs_by_id:
-        yield found("padding-leak", f"{seen}; another id in the padding changes the scores")
-    elif differs_wider:
-        seen += "; more columns of padding change the scores, the ids in them do not"
-        yield found("padding-counted", seen)
-    else:
-        seen = "rows in another order get other scores" if is_right.all() else seen
-        yield found("batch-of-one-differs", seen)
+            seen = f"of the network's {steps.shape[1]} steps only the last column is read"
+        else:
+            continue
+        full, short = (int((is_right & rows).sum()) for rows in (is_full, ~is_full))
+        seen += f"; {full} of {int(is_full.sum())} rows of full length score as they do alone"
+        seen += f", and {short} of {int((~is_full).sum())} shorter ones"
+        yield found("last-step-of-padding", seen)
 
 
 def _recurrent_gradients(probe: Probe) -> Iterator[tuple[nn.RNNBase, Tensor, bool, bool]]:
     """Which of a recurrent layer's results the scores are made of: where gradients arrive.
 
-    Yields:
-        For each recurrent layer whose result gets a gradient: itself; which steps of its output
-        get one, bool, (N, T, H); whether its final state gets one; whether its input was packed.
+    Yields each layer whose result gets a gradient, which steps of its output get one, bool,
+    (N, T, H), whether its final state gets one, and whether its input was packed.
     """
-    results: list[tuple[nn.RNNBase, object, object]] = []
-
-    def keep(part: nn.Module, args: tuple, kwargs: dict, result: tuple) -> None:
-        results.append((part, *result))
-
-    with hooked(probe.module, (nn.RNNBase,), keep):
+    calls: list[tuple] = []  # the part, its arguments and its result
+    with hooked(probe.parts(nn.RNNBase), lambda *call: calls.append(call)):
         weighted = probe.weighted_sum(*probe.batch())
-    for part, output, state in results:
+    for part, _, _, (output, state) in calls:
         is_packed = isinstance(output, PackedSequence)
         data = output.data if is_packed else output
         final = state[0] if isinstance(state, tuple) else state

@@ -106,10 +106,8 @@ def check_symmetry(probe: Probe) -> Iterator[Finding]:
     parameters = dict(trained.module.named_parameters())
     for name, dim in equal:
         if _is_constant(parameters[name], dim, trained.tolerance):
-            seen = (
-                f"all {('rows', 'columns')[dim]} of {name} are equal, and after three updates too"
-            )
-            yield found("symmetric-weights", seen, "likely")
+            seen = f"all {('rows', 'columns')[dim]} of {name} are equal"
+            yield found("symmetric-weights", f"{seen}, and after three updates too", "likely")
             return
 
 
@@ -154,13 +152,12 @@ def _check_memory(probe: Probe) -> Iterator[Finding]:
     training, batch = probe.training(), probe.batch()
     buffers = {name: buffer.clone() for name, buffer in training.module.named_buffers()}
     first, again = training.scores_around_others()
-    if torch.equal(first, again):
-        return
-    for name, buffer in training.module.named_buffers():
-        buffer.copy_(buffers.get(name, buffer))
-    is_in_buffers = torch.equal(first, training.scores(*batch).nan_to_num())
-    seen = "in training mode, the same batch gets other scores after another batch"
-    yield found("state-kept-between-batches", seen, "likely" if is_in_buffers else "certain")
+    if not torch.equal(first, again):
+        for name, buffer in training.module.named_buffers():
+            buffer.copy_(buffers.get(name, buffer))
+        is_in_buffers = torch.equal(first, training.scores(*batch).nan_to_num())
+        seen = "in training mode, the same batch gets other scores after another batch"
+        yield found("state-kept-between-batches", seen, "likely" if is_in_buffers else "certain")
 
 
 def _check_statistics(probe: Probe) -> Iterator[Finding]:

@@ -5,15 +5,15 @@ Part of `module_checks`. Shapes: N batch, T time, C classes.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_copy import weights_like
+from rnn_tutorial.doctor.module_copy import hooked, weights_like
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
@@ -27,7 +27,9 @@ def check_time_axis(probe: Probe) -> Iterator[Finding]:
     steps = probe.tokens.shape[1]
     ignored = _ignored_steps(probe)
     if not ignored:
-        if steps > 1 and _is_order_ignored(probe):
+        x, lengths = probe.full_batch()
+        scores, backwards = probe.scores(x, lengths), probe.scores(x.flip(1), lengths)
+        if steps > 1 and probe.are_equal(scores, backwards).all():
             yield found("order-ignored", "every sequence scores the same read backwards", "likely")
         return
     others = (probe.refreshed(0), probe.refreshed(1, noise=0.5))
@@ -54,13 +56,6 @@ def _ignored_steps(probe: Probe) -> list[int]:
         if not probe.are_touched(scores, probe.scores(changed, lengths)).any():
             ignored.append(step)
     return ignored
-
-
-@torch.no_grad()
-def _is_order_ignored(probe: Probe) -> bool:
-    x, lengths = probe.full_batch()
-    backwards = probe.scores(x.flip(1), lengths)
-    return bool(probe.are_equal(probe.scores(x, lengths), backwards).all())
 
 
 def check_gradients(probe: Probe) -> Iterator[Finding]:
@@ -99,23 +94,17 @@ def _steps_with_gradient(probe: Probe) -> list[bool]:
     """For each step: does the vector of a token get a gradient there? Empty if that is unknown."""
     vectors: list[Tensor] = []  # that the module is given, or that come out of its embedding
     (x, lengths), embedding = probe.full_batch(), probe.embedding()
-    with contextlib.ExitStack() as stack:
-        if embedding is not None:
-            hook = embedding.register_forward_hook(lambda *call: vectors.append(call[-1]))
-            stack.callback(hook.remove)
+    with hooked([embedding] if embedding else [], lambda *call: vectors.append(call[-1])):
         weighted = probe.weighted_sum(x, lengths, watch=vectors)
     if not (vectors and all(vector.requires_grad for vector in vectors)):
         return []
     gradients = _gradients(weighted, vectors)
     if len(vectors) == x.shape[1]:  # one call for each step
         return [gradient is not None and bool(gradient.any()) for gradient in gradients]
-    if (
-        len(vectors) > 1
-        or gradients[0] is None
-        or vectors[0].shape[:-1] not in (x.shape, x.T.shape)
-    ):
+    size = vectors[0].shape[:-1]
+    if len(vectors) > 1 or gradients[0] is None or size not in (x.shape, x.T.shape):
         return []
-    return (gradients[0] != 0).any(-1).any(0 if vectors[0].shape[:-1] == x.shape else 1).tolist()
+    return (gradients[0] != 0).any(-1).any(0 if size == x.shape else 1).tolist()
 
 
 def _check_slopes(
@@ -131,22 +120,20 @@ def _check_slopes(
         parameter, gradient = parameters[name], gradients[name]
         direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         direction = (direction / direction.norm()).to(parameter)
-        for part in probe.module.modules():  # the row of padding_idx has no gradient on purpose
-            if isinstance(part, nn.Embedding) and part.weight is parameter:
-                direction[[] if part.padding_idx is None else part.padding_idx] = 0
+        for part in probe.parts(nn.Embedding):  # the row of padding_idx has no gradient on purpose
+            if part.weight is parameter and part.padding_idx is not None:
+                direction[part.padding_idx] = 0
         has_gradient = gradient is not None and bool(gradient.any())
-        moved = (_scores_moved(probe, parameter, direction, size) for size in FAR_SIZES)
-        if not has_gradient and all(torch.equal(a, b) for a, b in itertools.pairwise(moved)):
+        moved = partial(_scores_moved, probe, parameter, direction)
+        far = map(moved, FAR_SIZES)
+        if not has_gradient and all(torch.equal(a, b) for a, b in itertools.pairwise(far)):
             unused.append(name)
         elif gradient is None:  # no way leads there; without a slope either, if it is rounded
             cut.append(name)
         elif probe.rounding == torch.finfo(torch.float64).eps:
             slope = float((gradient * direction).sum())
             # Two sizes of step, because one may straddle a kink of ReLU.
-            if all(
-                _contradicts(slope, probe, parameter, direction, size)
-                for size in (FD_STEP, FD_STEP / 10)
-            ):
+            if all(_contradicts(slope, moved, size) for size in (FD_STEP, FD_STEP / 10)):
                 (wrong if has_gradient else cut).append(name)
     if unused and probe.tokens.shape[1] > 1:  # a single step uses no recurrent weights
         yield found("unused-parameters", f"{_some(unused)} change no score and get no gradient")
@@ -157,22 +144,20 @@ def _check_slopes(
         yield found("gradient-wrong", seen)
 
 
+@torch.no_grad()
 def _scores_moved(probe: Probe, parameter: nn.Parameter, direction: Tensor, size: float) -> Tensor:
     """The scores with a parameter moved so far in a direction, (N, C)."""
     kept = parameter.detach().clone()
-    with torch.no_grad():
-        try:
-            parameter.add_(direction, alpha=size)
-            return probe.scores(*probe.batch())
-        finally:
-            parameter.copy_(kept)
+    try:
+        parameter.add_(direction, alpha=size)
+        return probe.scores(*probe.batch())
+    finally:
+        parameter.copy_(kept)
 
 
-def _contradicts(
-    slope: float, probe: Probe, parameter: nn.Parameter, direction: Tensor, size: float
-) -> bool:
+def _contradicts(slope: float, moved: Callable[[float], Tensor], size: float) -> bool:
     """Whether the central difference, (f(p + εv) - f(p - εv)) / 2ε, is another slope."""
-    above, below = (_scores_moved(probe, parameter, direction, s) for s in (size, -size))
+    above, below = moved(size), moved(-size)
     weights = weights_like(above)
     measured = float(((above - below) * weights).sum()) / (2 * size)
     rounding = float((above * weights).abs().sum()) * 1e-14 / size

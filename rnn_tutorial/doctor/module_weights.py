@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
-from rnn_tutorial.doctor.module_copy import CELLS, hooked, loose_tensors
+from rnn_tutorial.doctor.module_copy import CELLS, Results, hooked, loose_tensors
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
@@ -78,55 +77,43 @@ def check_registration(probe: Probe) -> Iterator[Finding]:
         yield found("unregistered-parameters", seen, "likely", advice=advice)
 
 
-class _Draws(TorchDispatchMode):
-    """Notes the shapes of the random numbers that are drawn, apart from dropout's."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
-        result = func(*args, **(kwargs or {}))
-        is_dropout = "bernoulli" in str(func) or "dropout" in str(func)
-        if torch.Tag.nondeterministic_seeded in func.tags and not is_dropout and result.ndim > 1:
-            self.shapes.append(tuple(result.shape))
-        return result
-
-
 def drawn_weights(probe: Probe) -> list[tuple[int, ...]]:
     """Shapes of random numbers that each call draws, whatever the batch: not dropout or noise."""
     x, lengths = probe.full_batch()
-    drawn = []
-    for num_rows in (4, len(lengths)):
-        draws = _Draws()
-        draws.shapes = []
-        with draws, contextlib.suppress(ModuleRaised, WrongShape):  # of batches of another size
+    drawn: dict[int, list[tuple[int, ...]]] = {4: [], len(lengths): []}
+    for num_rows, shapes in drawn.items():
+
+        def look(func: object, result: object, shapes: list = shapes) -> None:
+            is_dropout = "bernoulli" in str(func) or "dropout" in str(func)
+            is_random = torch.Tag.nondeterministic_seeded in func.tags and not is_dropout
+            shapes += [tuple(result.shape)] if is_random and result.ndim > 1 else []
+
+        with Results(look), contextlib.suppress(ModuleRaised, WrongShape):  # of other sizes
             probe.scores(x[:num_rows], lengths[:num_rows])
-        drawn.append(draws.shapes)
-    return [shape for shape in drawn[0] if shape in drawn[1]]
+    return [shape for shape in drawn[4] if shape in drawn[len(lengths)]]
 
 
-def check_dropout(module: nn.Module) -> Iterator[Finding]:
-    """nn.RNN's dropout acts between its layers, and a single layer has nothing between."""
-    for name, part in module.named_modules():
+def check_layers(module: nn.Module) -> Iterator[Finding]:
+    """Dropout of a single recurrent layer, and weights that may not change."""
+    for name, part in module.named_modules():  # the dropout of nn.RNN acts between its layers
         if isinstance(part, nn.RNNBase) and part.dropout > 0 and part.num_layers == 1:
             seen = f"{name or 'the module'} has dropout={part.dropout} and num_layers=1"
             yield found("dropout-with-one-layer", seen)
-
-
-def check_frozen(module: nn.Module) -> Iterator[Finding]:
-    """Weights that still have their first values and may not change."""
-    parameters = [p for p in module.parameters() if p.ndim > 1]
-    weights = [
-        (f"{name}.{key}" if name else key, part, p)
+    number = sum(p.ndim > 1 for p in module.parameters())
+    frozen = [
+        (f"{name}.{key}".strip("."), part, p)
         for name, part in module.named_modules()
         for key, p in part.named_parameters(recurse=False)
         if p.ndim > 1 and not p.requires_grad
     ]
-    if weights and len(weights) == len(parameters):
+    if frozen and len(frozen) == number:
         yield found("frozen-parameters", "requires_grad is False for every weight")
         return
-    weights = [w for w in weights if isinstance(w[1], (nn.Linear, *CELLS, nn.Conv1d))]
-    if weights:
-        is_fresh = all(_is_fresh(part, p) for _, part, p in weights)
-        names = ", ".join(name for name, _, _ in weights[:4])
-        seen = f"requires_grad is False for {names} ({len(weights)} of {len(parameters)} weights)"
+    frozen = [each for each in frozen if isinstance(each[1], (nn.Linear, *CELLS, nn.Conv1d))]
+    if frozen:
+        is_fresh = all(_is_fresh(part, p) for _, part, p in frozen)
+        names = ", ".join(name for name, _, _ in frozen[:4])
+        seen = f"requires_grad is False for {names} ({len(frozen)} of {number} weights)"
         seen += ", which have PyTorch's first random values" * is_fresh
         yield found("frozen-parameters", seen, "likely" if is_fresh else "possible")
 
@@ -144,27 +131,22 @@ def check_sharing(probe: Probe) -> Iterator[Finding]:
     for name, part in probe.module.named_modules(remove_duplicate=False):
         if any(True for _ in part.parameters()) and not isinstance(part, nn.Embedding):
             names[part].append(name)
-    for places in names.values():
-        if len(places) > 1:
-            parents = {name.rpartition(".")[0] for name in places}
-            kinds = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
-            parent = probe.module.get_submodule(min(parents))
-            sure = "likely" if len(parents) == 1 and isinstance(parent, kinds) else "possible"
-            yield found("layer-shared", f"{', '.join(places[:4])} are one object", sure)
-            return
+    for places in [places for places in names.values() if len(places) > 1][:1]:
+        parents = {name.rpartition(".")[0] for name in places}
+        kinds = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
+        is_list = isinstance(probe.module.get_submodule(min(parents)), kinds)
+        sure = "likely" if len(parents) == 1 and is_list else "possible"
+        yield found("layer-shared", f"{', '.join(places[:4])} are one object", sure)
+        return
     x, lengths = probe.full_batch()
-    kinds = (nn.RNNBase, nn.TransformerEncoderLayer, nn.MultiheadAttention)
-    counts: dict[int, Counter[nn.Module]] = {7: Counter(), 5: Counter()}
-    for steps, count in counts.items():  # a loop over time calls less often where there is less
-
-        def look(part: nn.Module, *_: object, count: Counter[nn.Module] = count) -> None:
-            count[part] += 1
-
-        # Sequences of another length may not fit.
-        with contextlib.suppress(ModuleRaised, WrongShape), hooked(probe.module, kinds, look):
+    parts = probe.parts(nn.RNNBase, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+    calls: dict[int, list[nn.Module]] = {7: [], 5: []}
+    for steps, called in calls.items():  # a loop over time calls less often where there is less
+        hook = hooked(parts, lambda part, *_, called=called: called.append(part))
+        with contextlib.suppress(ModuleRaised, WrongShape), hook:  # another length may not fit
             probe.scores(x[:, :steps], lengths.clamp(max=steps))
-    for part, times in counts[7].items():
-        if times == counts[5][part] > 1:
+    for part, times in Counter(calls[7]).items():
+        if times == calls[5].count(part) > 1:
             seen = f"one {type(part).__name__} is called {times} times"
             yield found("layer-shared", seen, "likely")
             return

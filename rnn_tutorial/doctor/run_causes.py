@@ -6,8 +6,7 @@ Part of `run_checks`.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, Evidence
 from rnn_tutorial.doctor.findings import Finding
@@ -32,6 +31,16 @@ MANY_SATURATED = 0.9  # share of the states; recipes that learn end with 0.3 to 
 MANY_IDLE = 0.5  # share of the units
 FAR = 10  # steps; over fewer, length alone cannot make a gradient vanish
 VANISHED, EXPLODED = 1e-3, 1e3  # gradient at an early step, relative to the last
+# What is seen of a finding in the settings alone.
+IN_SETTINGS = {
+    "network-too-small": "--hidden_dim {hidden_dim} --embed_dim {embed_dim}, {num_classes} classes",
+    "too-much-dropout": "--dropout {dropout:g} leaves {kept:.0%} of the values",
+    "too-much-weight-decay": "{optimizer}, --lr {lr:g} --weight_decay {weight_decay:g}",
+    "too-much-noise": "--embed_noise {embed_noise:g}; embeddings begin with a size of 1",
+    "truncated-too-short": "--bptt_steps {bptt_steps} for sequences of up to {max_seq_len}",
+    "shut-gates": "--forget_bias {bias:g}: forget gates begin at {gate}",
+    "batch-too-small": "--batch_size {batch_size}, --lr {lr:g}",
+}
 
 
 def find_divergence(e: Evidence) -> Iterator[Finding]:
@@ -44,77 +53,47 @@ def find_divergence(e: Evidence) -> Iterator[Finding]:
 
 def find_settings(e: Evidence) -> Iterator[Finding]:
     """What the configuration alone says of a run that did not learn."""
-    if not e.is_stuck:
-        return
     c, num_classes = e.config, len(e.label_shares)
     hidden_dim, longest = c["hidden_dim"] * (1 + c["bidirectional"]), c["max_seq_len"]
     # Decoupled decay is scaled by the learning rate; one that is too high is another finding.
     scale = min(c["lr"], USUAL_RATE["adamw"]) if c["optimizer"] == "adamw" else 1.0
     decay, is_flat = c["weight_decay"] * scale, e.final_loss > AT_CHANCE * e.chance_loss
     bias = c["forget_bias"] if c["cell"] == "lstm" else 0.0
-    rows = [  # name, is it found, is it likely, what is seen
-        (
-            "network-too-small",
-            min(hidden_dim, c["embed_dim"] + 1) <= FEW_UNITS < num_classes,
-            hidden_dim <= FEW_UNITS,
-            f"--hidden_dim {c['hidden_dim']} --embed_dim {c['embed_dim']}, {num_classes} classes",
-        ),
-        (
-            "too-much-dropout",
-            c["dropout"] >= MUCH_DROPOUT,
-            True,
-            f"--dropout {c['dropout']:g} leaves {1 - c['dropout']:.0%} of the values",
-        ),
-        (
-            "too-much-weight-decay",
-            decay >= MUCH_DECAY,
-            is_flat or decay >= 10 * MUCH_DECAY,
-            f"{c['optimizer']}, --lr {c['lr']:g} --weight_decay {c['weight_decay']:g}",
-        ),
-        (
-            "too-much-noise",
-            c["embed_noise"] >= MUCH_NOISE,
-            True,
-            f"--embed_noise {c['embed_noise']:g}; embeddings begin with a size of 1",
-        ),
-        (
-            "truncated-too-short",
-            0 < c["bptt_steps"] < longest,
-            2 * c["bptt_steps"] <= longest,
-            f"--bptt_steps {c['bptt_steps']} for sequences of up to {longest}",
-        ),
-        (
-            "shut-gates",
-            abs(bias) >= SHUT,
-            bias < 0,
-            f"--forget_bias {bias:g}: forget gates begin at {int(bias > 0)}",
-        ),
-        (
-            "batch-too-small",
-            c["batch_size"] * c["accumulate_steps"] <= FEW_ROWS,
-            True,
-            f"--batch_size {c['batch_size']}, --lr {c['lr']:g}",
-        ),
+    width = min(hidden_dim, c["embed_dim"] + 1)
+    rows = [  # name, is it found, is it likely
+        ("network-too-small", width <= FEW_UNITS < num_classes, hidden_dim <= FEW_UNITS),
+        ("too-much-dropout", c["dropout"] >= MUCH_DROPOUT, True),
+        ("too-much-weight-decay", decay >= MUCH_DECAY, is_flat or decay >= 10 * MUCH_DECAY),
+        ("too-much-noise", c["embed_noise"] >= MUCH_NOISE, True),
+        ("truncated-too-short", 0 < c["bptt_steps"] < longest, 2 * c["bptt_steps"] <= longest),
+        ("shut-gates", abs(bias) >= SHUT, bias < 0),
+        ("batch-too-small", c["batch_size"] * c["accumulate_steps"] <= FEW_ROWS, True),
     ]
-    short = " --min_seq_len 1" if c["min_seq_len"] > 1 and _has_rule(e) else ""
-    for name, is_found, is_likely, seen in rows:
-        if is_found:
-            sure = "likely" if is_likely else "possible"
-            yield found(name, f"{seen}, {_outcome(e)}", sure, short=short)
+    made = {
+        "num_classes": num_classes,
+        "kept": 1 - c["dropout"],
+        "bias": bias,
+        "gate": int(bias > 0),
+    }
+    short = " --min_seq_len 1" if c["min_seq_len"] > 1 and e.has_rule else ""
+    for name, is_found, is_likely in rows:
+        if is_found and e.is_stuck:
+            seen = f"{IN_SETTINGS[name].format(**c, **made)}, {_outcome(e)}"
+            yield found(name, seen, "likely" if is_likely else "possible", short=short)
 
 
 def find_schedule(e: Evidence) -> Iterator[Finding]:
     """Where the learning rate was when, and whether the run ended too early."""
     c, outcome = e.config, _outcome(e)
-    is_judged = e.steps >= ENOUGH_STEPS and e.accuracies and not e.has_learned
-    if is_judged and 2 * c["warmup_step"] >= e.steps:
+    is_worse = e.accuracies and not e.has_learned
+    if is_worse and e.steps >= ENOUGH_STEPS and 2 * c["warmup_step"] >= e.steps:
         seen = f"--warmup_step {c['warmup_step']:,} of {e.steps:,} updates made; the learning rate"
         seen += f" came to {max(e.of('current_lr'), default=0):.2g} of {c['lr']:g}"
         warmup = max(1, min(e.steps, c["total_steps"]) // 10)
         yield found("warmup-too-long", seen, "likely", warmup=warmup)
     patience, best = c["early_stopping_patience"], max(e.accuracies, default=0.0)
     since_best = len(e.accuracies) - 1 - e.accuracies.index(best) if e.accuracies else 0
-    if 0 < patience <= since_best and e.steps < c["total_steps"] and not e.has_learned:
+    if is_worse and 0 < patience <= since_best and e.steps < c["total_steps"]:
         seen = f"--early_stopping_patience {patience} ended the run after {e.steps:,} of "
         seen += f"{c['total_steps']:,} updates, {outcome}"
         yield found("stopped-too-early", seen, "likely")
@@ -130,9 +109,9 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
         schedule = slower.get(c["scheduler"], "--scheduler constant")
         sure = "likely" if 4 * low[0] < e.steps else "possible"
         yield found("learning-rate-falls-too-early", seen, sure, schedule=schedule)
-    parts, is_over = e.loss_by_part, e.steps >= c["total_steps"]
+    parts = e.loss_by_part
     fell = parts[-1 - len(parts) // 4] - parts[-1] if parts else 0.0
-    is_unfinished = is_over and e.accuracies and not e.has_learned and e.steps < e.enough_steps
+    is_unfinished = is_worse and c["total_steps"] <= e.steps < e.enough_steps
     if (e.is_stuck or is_unfinished) and fell > STILL_FALLING * e.chance_loss:
         seen = f"over the last fifth of {e.steps:,} updates the loss fell by {fell:.2f}, {outcome}"
         rate = e.metrics[-1].get("current_lr", c["lr"])
@@ -167,34 +146,30 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
     is_deep = c["num_layers"] > 1 or c["cell"] == "transformer"
     if is_deep and not c["warmup_step"] and first >= FAST_UPDATE:
         seen = f"{c['num_layers']} layers, no warmup; update 1 moved the weights by {first:.1%}"
-        yield found(
-            "missing-warmup",
-            f"{seen}, {outcome}",
-            "possible" if rate >= large else "likely",
-            warmup=max(1, c["total_steps"] // 10),
-            rate=_rate_flags(c, min(c["lr"], usual)),
-        )
+        sure = "possible" if rate >= large else "likely"
+        flags = {"warmup": max(1, c["total_steps"] // 10), "rate": _rate(e, min(c["lr"], usual))}
+        yield found("missing-warmup", f"{seen}, {outcome}", sure, **flags)
     peak = max(ratios, default=1.0)
     if peak < SLOW_UPDATE or rate <= SMALL_RATE[c["optimizer"]]:
         moved = f"; no logged update moved the weights by more than {peak:.1e} of their size"
         seen = f"{of_rate}{moved if ratios else ''}, {outcome}"
-        flags = _rate_flags(c, usual * (1 - c["momentum"]))
+        flags = _rate(e, usual * (1 - c["momentum"]))
         yield found("learning-rate-too-low", seen, "likely", rate=flags)
 
 
 def find_bad_states(e: Evidence) -> Iterator[Finding]:
     if not e.is_stuck or not e.states:
         return
-    c, outcome = e.config, _outcome(e)
+    c, outcome, states = e.config, _outcome(e), e.states
     is_plain = c["cell"] == "rnn" and c["nonlinearity"] == "tanh"
-    if e.states.saturated >= MANY_SATURATED:
-        seen = f"{e.states.saturated:.0%} of the hidden states are beyond ±{SATURATED}, {outcome}"
+    if states.saturated >= MANY_SATURATED:
+        seen = f"{states.saturated:.0%} of the hidden states are beyond ±{SATURATED}, {outcome}"
         yield found("saturated-units", seen, "likely")
-    if e.states.idle >= MANY_IDLE:
-        seen = f"{e.states.idle:.0%} of the hidden units have one value at every step, {outcome}"
+    if states.idle >= MANY_IDLE:
+        seen = f"{states.idle:.0%} of the hidden units have one value at every step, {outcome}"
         flags = "--nonlinearity tanh" if c["nonlinearity"] == "relu" else "--init orthogonal"
         yield found("dead-units", seen, "likely", flags=flags)
-    norms = e.states.gradient_norms
+    norms = states.gradient_norms
     last = max(norms[-1], 1e-30)
     if (growth := max(norms) / last) >= EXPLODED:
         seen = f"the gradient at an early step is {growth:.1e} times the last step's, {outcome}"
@@ -207,15 +182,10 @@ def find_bad_states(e: Evidence) -> Iterator[Finding]:
 
 def find_missing_lengths(e: Evidence) -> Iterator[Finding]:
     shortest = e.config["min_seq_len"]
-    if shortest > 1 and _has_rule(e) and (e.failed_to_learn or is_unstable(e)):
+    if shortest > 1 and e.has_rule and (e.failed_to_learn or is_unstable(e)):
         seen = f"the shortest training sequence has {shortest} tokens, {_outcome(e)}"
         sure = "likely" if e.accuracies and e.skill < 1 - AT_CHANCE else "possible"
         yield found("missing-short-lengths", seen, sure)
-
-
-def _has_rule(e: Evidence) -> bool:
-    """True if a rule labels sequences of any length."""
-    return e.task is not None and e.task.machine is not None
 
 
 def is_unstable(e: Evidence) -> bool:
@@ -234,14 +204,14 @@ def _outcome(e: Evidence) -> str:
 def lower_rate(e: Evidence, divisor: int = 10) -> str:
     """The flags for a learning rate so many times lower, or for a usual one if that is lower."""
     usual = USUAL_RATE[e.config["optimizer"]] * (1 - min(e.config["momentum"], 0.9))
-    return _rate_flags(e.config, min(e.config["lr"] / divisor, usual))
+    return _rate(e, min(e.config["lr"] / divisor, usual))
 
 
-def _rate_flags(config: Mapping[str, Any], rate: float) -> str:
+def _rate(e: Evidence, rate: float) -> str:
     """The flags for a learning rate, which min_lr may not exceed."""
     rate = float(f"{rate:.2g}")
-    falls = config["scheduler"] != "constant"
-    return f"--lr {rate:g}" + (" --min_lr 0" if falls and rate < config["min_lr"] else "")
+    falls = e.config["scheduler"] != "constant"
+    return f"--lr {rate:g}" + (" --min_lr 0" if falls and rate < e.config["min_lr"] else "")
 
 
 # What a run that did not learn is asked.

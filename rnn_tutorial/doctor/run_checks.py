@@ -47,41 +47,40 @@ def find_clipping(e: Evidence) -> Iterator[Finding]:
         return
     share, median = sum(norm > threshold for norm in norms) / len(norms), statistics.median(norms)
     if share >= ALWAYS:
-        seen = (
-            f"{share:.0%} of the logged gradient norms exceed {threshold:g} (median {median:.2g})"
-        )
+        seen = f"{share:.0%} of the logged gradient norms exceed {threshold:g}"
         sure = "possible" if e.is_stuck and threshold > TIGHT else "certain"
-        yield found("gradient-always-clipped", seen, sure, norm=_round(10 * median))
+        flags = {"norm": float(f"{10 * median:.1g}")}
+        yield found("gradient-always-clipped", f"{seen} (median {median:.2g})", sure, **flags)
     if threshold >= NEVER * max(norms) and not e.failed_to_learn:
-        seen = (
-            f"--max_grad_norm {threshold:g}, and no logged gradient norm exceeds {max(norms):.2g}"
-        )
-        yield found("gradient-never-clipped", seen, norm=_round(max(norms)))
+        seen = f"--max_grad_norm {threshold:g}, and no logged gradient norm exceeds"
+        flags = {"norm": float(f"{max(norms):.1g}")}
+        yield found("gradient-never-clipped", f"{seen} {max(norms):.2g}", **flags)
 
 
 def find_mismatch(e: Evidence) -> Iterator[Finding]:
     """Training went well, evaluation did not: is it other classes, or learning by heart?"""
-    known = {finding.name for finding in e.files.findings} if e.files else set()
     by_heart = e.final_loss < BY_HEART * e.chance_loss and e.accuracies and e.skill < TRANSFERRED
     is_worse = by_heart or (e.failed_to_learn and e.fits_training)
-    if not (e.files and is_worse and e.steps >= ENOUGH_STEPS) or known & OTHER_EVALUATION:
+    if not (e.files and is_worse and e.steps >= ENOUGH_STEPS):
+        return
+    if any(finding.name in OTHER_EVALUATION for finding in e.files[1]):
         return
     by_label = (e.evaluation or {}).get("answers_by_label") or {}
-    favourite = {label: max(a, key=a.get) for label, a in by_label.items() if a}
-    sure = sum(max(a.values()) for a in by_label.values() if a)
-    total = sum(sum(a.values()) for a in by_label.values())
-    wrong = {label: answer for label, answer in favourite.items() if label != answer}
-    is_renamed = len(set(favourite.values())) == len(favourite) and sure > AT_CHANCE * total
-    if wrong and is_renamed:
-        label, answer = next(iter(wrong.items()))
-        seen = f"{sure / total:.0%} of the answers are right if {label!r} is called {answer!r}"
-        yield found("evaluation-labels-wrong", f"{seen} and so on", "likely")
+    by_label = {label: answers for label, answers in by_label.items() if answers}
+    favourite = {label: max(answers, key=answers.get) for label, answers in by_label.items()}
+    sure = sum(max(answers.values()) for answers in by_label.values())
+    total = sum(sum(answers.values()) for answers in by_label.values())
+    wrong = [(label, answer) for label, answer in favourite.items() if label != answer]
+    if wrong and len({*favourite.values()}) == len(favourite) and sure > AT_CHANCE * total:
+        seen = f"{sure / total:.0%} of the answers are right if {wrong[0][0]!r} is called"
+        yield found("evaluation-labels-wrong", f"{seen} {wrong[0][1]!r} and so on", "likely")
     seen = f"the training loss ends at {e.final_loss:.2g} (guessing: {e.chance_loss:.2g}), and "
     seen += f"{e.accuracies[-1]:.0%} of the answers in evaluation are right (guessing: "
     yield found("overfitting", f"{seen}{max(e.label_shares):.0%})", "likely")
 
 
 def find_jumps(e: Evidence) -> Iterator[Finding]:
+    """Accuracies that fall, and losses above those before by far more than they usually vary."""
     if e.failed_to_learn:
         return
     late = e.accuracies[len(e.accuracies) // 2 :]
@@ -91,71 +90,55 @@ def find_jumps(e: Evidence) -> Iterator[Finding]:
         seen = f"in the second half of training the accuracy fell {num_swings} times by more than "
         seen += f"{SWING:.0%} from one evaluation to the next, once by {max(drops):.0%}"
         yield found("oscillating-loss", seen, "likely", rate=lower_rate(e, 3))
-    losses = e.of("loss")
-    jumps = [_jump(losses[i - BEFORE : i], losses[i]) for i in range(BEFORE, len(losses))]
+    losses, jumps = e.of("loss"), []
+    for i in range(BEFORE, len(losses)):
+        median = statistics.median(losses[i - BEFORE : i])
+        usual = statistics.median(abs(loss - median) for loss in losses[i - BEFORE : i])
+        jumps.append(losses[i] - median - 5 * usual)
     if num_spikes := sum(jump > SPIKE * e.chance_loss for jump in jumps):
         seen = f"{num_spikes} of {len(losses)} logged losses jump above the {BEFORE} before them, "
         seen += f"one by {max(jumps):.2f}"
         yield found("loss-spikes", seen, "likely", rate=lower_rate(e, 3))
 
 
-def find_small_evaluation(e: Evidence) -> Iterator[Finding]:
+def find_uncertain_results(e: Evidence) -> Iterator[Finding]:
+    """An evaluation of few samples, and states that do not last."""
     if e.evaluation and not e.evaluation["exact"]:
         low, high = e.evaluation["low"], e.evaluation["high"]
         if high - low >= WIDE_INTERVAL:
             yield small_evaluation(e.evaluation["num_inputs"], f"[{low:.0%}, {high:.0%}]")
-
-
-def find_unstable_states(e: Evidence) -> Iterator[Finding]:
     if is_unstable(e):
         shown = ", ".join(f"{margin:.1f} at {n} ({right:.0%})" for n, right, margin in e.margins)
         seen = f"smallest margin of the right answer (and accuracy) over {LONG_SEQUENCES} sequences"
-        yield found(
-            "unstable-at-length", f"{seen}: {shown}; trained up to {e.config['max_seq_len']}"
-        )
-
-
-def _jump(before: list[float], loss: float) -> float:
-    """How far a loss lies above those before it, beyond five times their usual deviation."""
-    median = statistics.median(before)
-    return loss - median - 5 * statistics.median(abs(x - median) for x in before)
-
-
-def _round(value: float) -> float:
-    """One significant digit."""
-    return float(f"{value:.1g}")
+        seen += f": {shown}; trained up to {e.config['max_seq_len']}"
+        yield found("unstable-at-length", seen)
 
 
 # What every run is asked.
-OTHERS = (find_mismatch, find_jumps, find_clipping, find_small_evaluation, find_unstable_states)
+OTHERS = (find_mismatch, find_jumps, find_clipping, find_uncertain_results)
 _NO_CAUSE = {"small-evaluation", "shared-stream", "gradient-never-clipped"}
 
 
-def check_run(evidence: Evidence) -> Report:
+def check_run(e: Evidence) -> Report:
     """The findings of a run, those of the files that it learned from among them."""
-    of_data = [*evidence.files.findings] if evidence.files else []
-    findings = rank([*of_data, *(f for check in (*CAUSES, *OTHERS) for f in check(evidence))])
-    if evidence.failed_to_learn and all(finding.name in _NO_CAUSE for finding in findings):
-        is_chance = evidence.final_loss >= AT_CHANCE * evidence.chance_loss
-        seen = f"loss after {evidence.steps:,} updates: {evidence.final_loss:.3f}; guessing: "
-        seen += (
-            f"{evidence.chance_loss:.3f}; {evidence.accuracies[-1]:.0%} of the answers are right"
-        )
+    of_data = e.files[1] if e.files else []
+    findings = rank([*of_data, *(f for check in (*CAUSES, *OTHERS) for f in check(e))])
+    if e.failed_to_learn and all(finding.name in _NO_CAUSE for finding in findings):
+        seen = f"loss after {e.steps:,} updates: {e.final_loss:.3f}; guessing: "
+        seen += f"{e.chance_loss:.3f}; {e.accuracies[-1]:.0%} of the answers are right"
+        is_chance = e.final_loss >= AT_CHANCE * e.chance_loss
         findings.append(found("loss-at-chance" if is_chance else "learned-little", seen))
-    looked_at = [
-        f"settings, and {len(evidence.metrics)} lines of metrics up to update {evidence.steps:,}",
-        *(["states and gradients of the last network"] if evidence.model else []),
-        *(["the files that it learned from"] if evidence.files else []),
-    ]
+    looked_at = [f"settings, and {len(e.metrics)} lines of metrics up to update {e.steps:,}"]
+    looked_at += ["states and gradients of the last network"] if e.model else []
+    looked_at += ["the files that it learned from"] if e.files else []
     not_asked = []
-    if not (evidence.has_learned or evidence.failed_to_learn):
+    if not (e.has_learned or e.failed_to_learn):
         not_asked.append(
-            f"whether it learns: after {evidence.steps:,} updates that says little; a run is "
-            f"judged by its evaluation after {evidence.enough_steps:,} updates or more"
+            f"whether it learns: after {e.steps:,} updates that says little; a run is "
+            f"judged by its evaluation after {e.enough_steps:,} updates or more"
         )
-    if not evidence.model:
-        not_asked.append("the network: there is no checkpoint")
-    if not evidence.asked_length:
+    not_asked += [] if e.model else ["the network: there is no checkpoint"]
+    if not e.asked_length:
         not_asked.append("longer sequences than those of training: --length N")
     return Report(findings, looked_at, not_asked)
 

@@ -5,13 +5,13 @@ Shapes: N sequences, T steps, E embedding, H units of all layers and directions 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from rnn_tutorial.doctor.module_copy import hooked
 from rnn_tutorial.model.classifier import RnnClsNet
 
 SATURATED = 0.97  # |tanh| beyond which its derivative 1 - h² is below 6 %
@@ -22,17 +22,12 @@ _IDLE = 1e-4  # a unit that varies less over sequences and steps carries no info
 class StateSummary:
     """What one batch of sequences of equal length shows.
 
-    Args:
-        gradient_norms: 2-norm of the gradient of a sequence's loss with respect to the embedding
-            of each of its T tokens, mean over the sequences.
-        saturated: share of |h| above SATURATED, over all units, steps and sequences of a tanh
-            network; 0 for other networks.
-        idle: share of the units whose h is the same at all steps of all sequences.
+    A norm is that of the gradient of a sequence's loss with respect to the embedding of a token.
     """
 
-    gradient_norms: list[float]
-    saturated: float
-    idle: float
+    gradient_norms: list[float]  # at each of the T steps, mean over the sequences
+    saturated: float  # share of |h| above SATURATED, if a tanh network, over all units and steps
+    idle: float  # share of the units whose h is the same at all steps of all sequences
 
 
 def summarize_states(model: RnnClsNet, x: Tensor, targets: Tensor) -> StateSummary:
@@ -44,13 +39,11 @@ def summarize_states(model: RnnClsNet, x: Tensor, targets: Tensor) -> StateSumma
         targets: classes, (N,).
     """
     size, embedded, outputs = (x.shape[1], len(x), -1), [], []  # packed data has all steps first
-    with ExitStack() as hooks:
-        hook = model.embedding.register_forward_hook(lambda *call: embedded.append(call[-1]))
-        hooks.callback(hook.remove)
-        for layer in model.rnn.modules():
-            if isinstance(layer, nn.RNNBase):
-                hook = layer.register_forward_hook(lambda *call: outputs.append(call[-1][0].data))
-                hooks.callback(hook.remove)
+    layers = [layer for layer in model.rnn.modules() if isinstance(layer, nn.RNNBase)]
+    with (
+        hooked([model.embedding], lambda *call: embedded.append(call[-1])),
+        hooked(layers, lambda *call: outputs.append(call[-1][0].data)),
+    ):
         scores = model(x, torch.full((len(x),), x.shape[1]))
     # The sum, not the mean, so that each sequence gets the gradient of its loss alone.
     loss = cross_entropy(scores, targets, reduction="sum")

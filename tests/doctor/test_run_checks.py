@@ -238,6 +238,10 @@ def test_a_run_that_learned_has_no_findings():
     assert names(make()) == []
 
 
+def test_a_run_that_diverges_at_once_is_diagnosed():
+    assert names(make((None,), (), steps=1)) == ["not-finite-loss"]
+
+
 @pytest.mark.parametrize("options", [{"ratios": (None,)}, {"states": None}])
 def test_what_is_not_known_is_not_held_against_a_run(options):
     assert names(make(**options)) == []
