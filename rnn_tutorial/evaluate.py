@@ -50,7 +50,7 @@ from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
 
-_SEARCHED = 100  # tokens of the longest inputs that are searched for a wrong one
+_SEARCHED = 100  # tokens: the search goes up to this length
 MAX_TABLE = 12  # classes of which all confusions are shown
 
 
@@ -215,7 +215,8 @@ def _print_lengths(
     if exact.num_wrong > len(exact.wrong_examples):
         print(f"  … and {exact.num_wrong - len(exact.wrong_examples):,} more")
     if search:
-        found = "1 wrong" if search.wrong_input else f"0 wrong, margin {search.lowest_margin:.2f}"
+        margin = search.lowest_margin
+        found = "a wrong one" if search.wrong_input else f"none wrong, lowest margin {margin:.2f}"
         print(
             f"Search of {search.num_read:,} inputs up to length {search.max_len}: {found} "
             f"({search.elapsed_seconds:.2f} s)"

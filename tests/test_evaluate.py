@@ -133,11 +133,13 @@ def test_a_search_says_what_it_found(tmp_path, capsys):
     if search["wrong_input"]:
         tokens = " ".join(map(str, search["wrong_input"]))
         right = sum(search["wrong_input"]) % 2
-        assert f"{found}1 wrong (" in text and f"\n  wrong: {tokens} (right is {right})\n" in text
+        assert (
+            f"{found}a wrong one (" in text and f"\n  wrong: {tokens} (right is {right})\n" in text
+        )
     else:
-        assert f"{found}0 wrong, margin {search['lowest_margin']:.2f} (" in text
+        assert f"{found}none wrong, lowest margin {search['lowest_margin']:.2f} (" in text
     assert evaluate.main([*flags, "--search", "7"]) == 0
-    assert "inputs up to length 7: 0 wrong, margin " in capsys.readouterr().out
+    assert "inputs up to length 7: none wrong, lowest margin " in capsys.readouterr().out
     assert evaluate.main([*flags, "--search", "0"]) == 0
     assert "Search" not in capsys.readouterr().out
 

@@ -1,8 +1,8 @@
 """Search for a wrong input where a sample finds none: stay with the inputs nearest to a mistake.
 
 How near an answer is to a mistake is its margin: the score of the right class minus the highest of
-the others. Of all sequences of one length that end in the same state of the machine, those with
-the lowest margins are kept and extended by every token: a beam search.
+the others. Of the sequences read of one length that end in the same state of the machine, those
+with the lowest margins are kept and extended by every token: a beam search.
 
 Shapes: P sequences kept, V tokens, N = P·V sequences read, S vectors of a state (see
 model/steps.py), H hidden, C classes, T steps.
@@ -33,11 +33,11 @@ class SearchResult:
     """What a search found.
 
     Args:
-        wrong_input: the token ids of the first input that is answered wrongly; empty if there was
-            none.
+        wrong_input: the token ids of a wrongly answered input, the first that was found; empty if
+            none was.
         max_len: tokens of the longest inputs that were read.
         num_read: inputs that were read.
-        lowest_margin: of the answers to them all; None if one is wrong.
+        lowest_margin: of the answers to all of them; None if a wrong one was found.
         elapsed_seconds: of the search.
     """
 
@@ -72,19 +72,20 @@ def search_wrong_input(
     num_tokens = len(machine.tokens)
     quota = max(1, width // machine.num_states)
     sequences = np.empty((1, 0), np.int64)  # (P, T)
-    places = np.zeros(1, np.int64)  # the machine's states, (P,)
+    machine_states = np.zeros(1, np.int64)  # (P,)
     wrong_input: list[int] = []
     num_read, lowest = 0, math.inf
     with evaluating(model):
         scorer, state = Scorer(model), empty_state(model)  # (S, P, H)
         for _ in range(max_len):
             state = extend_by_every_token(model, state)  # (S, N, H)
-            places = machine.step(places[:, None], np.arange(num_tokens)).ravel()
-            margins = _margins(model.fc(state[-1]), machine.output(places))
+            machine_states = machine.step(machine_states[:, None], np.arange(num_tokens)).ravel()
+            margins = _margins(model.fc(state[-1]), machine.output(machine_states))
             num_read, lowest = num_read + len(margins), min(lowest, margins.min())
-            kept = _lowest_of_each(margins, places, quota)
+            kept = _lowest_of_each(margins, machine_states, quota)
             sequences = np.hstack([sequences[kept // num_tokens], kept[:, None] % num_tokens])
-            places, state = places[kept], state[:, torch.from_numpy(kept).to(state.device)]
+            machine_states = machine_states[kept]
+            state = state[:, torch.from_numpy(kept).to(state.device)]
             suspects = sequences[margins[kept] <= 0]
             if wrong_input := _first_wrong(scorer, machine, suspects):
                 break

@@ -134,10 +134,10 @@ GALLERY = {
         {
             "written from the first digit on": _addition("--no-reversed"),
             "without attention": _addition("--no-attention"),
-            "half of the teacher": _addition("--teacher_forcing", "0.5"),
-            "without a teacher": _addition("--teacher_forcing", "0"),
+            "half the teaching": _addition("--teacher_forcing", "0.5"),
+            "no teaching": _addition("--teacher_forcing", "0"),
             "neither decay nor noise": _addition("--weight_decay", "0", "--embed_noise", "0"),
-            "uniform sums": _addition("--short_share", "0"),
+            "short sums as rare as they are": _addition("--short_share", "0"),
             **{f"{n:,} pairs": _addition("--num_pairs", str(n)) for n in (5_000, 10_000, 20_000)},
         },
     ),

@@ -1,4 +1,4 @@
-"""What every experiment does around its measurement: keep runs, make many at a time, say how.
+"""What every experiment does around its measurement: keep runs, make many, record how.
 
 A finished run is kept in a folder under output/experiments that is named by what determines it:
 flags, code, libraries, variables. So a killed experiment goes on where it was, and what has changed
@@ -38,14 +38,20 @@ Key, Made = TypeVar("Key"), TypeVar("Made")
 
 
 def run_folder(*determined_by: Any, variables: Mapping[str, str] = os.environ) -> Path:
-    """The folder of a run, there or not, by plain values such as flags, seed and code version."""
+    """Where a run belongs, whether or not it exists yet.
+
+    Args:
+        determined_by: plain values such as flags, seed and code version. Versions of libraries and
+            the number of threads are added.
+        variables: of its environment.
+    """
     threads = [variables.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")]
     key = json.dumps([*determined_by, versions(variables), threads])
     return _RUNS / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def kept(folder: Path) -> dict[str, Any] | None:
-    """The figures of a finished run, or None; what is left of a killed one is removed."""
+    """The figures of a finished run; otherwise None, and what a killed one has left is deleted."""
     if (folder / _FIGURES_FILE).exists():
         return read_json(folder / _FIGURES_FILE)
     shutil.rmtree(folder, ignore_errors=True)
@@ -65,7 +71,7 @@ def flags_of(run: Path) -> tuple[str, ...]:
 
 
 def train(run: Path, *command: str, variables: Mapping[str, str] = os.environ) -> float:
-    """Train into a folder by what `launch` takes; returns the seconds from start to exit."""
+    """Launch a training into this folder; returns the seconds from start to exit."""
     started = time.perf_counter()
     launch(*command, *flags_of(run), variables=variables)
     return time.perf_counter() - started
@@ -79,6 +85,11 @@ def launch(
     folder: str | None = None,
 ) -> str:
     """Run a script of the project, such as train_cls_rnn.py, or a module; returns what it prints.
+
+    Args:
+        ok: exit statuses that are no failure.
+        variables: its environment.
+        folder: the working directory; None is this process's own.
 
     Raises:
         RuntimeError: its exit status is not one of `ok`, or it printed nothing.
@@ -96,7 +107,7 @@ def launch(
 def make_all(
     work: Mapping[Key, Callable[[], Made]], jobs: int, code: Sequence[str] = TRAINING_CODE
 ) -> dict[Key, Made]:
-    """Make everything, so many at a time, with a progress bar; a failure cancels what waits.
+    """Make everything, `jobs` at a time, with a progress bar; a failure cancels what waits.
 
     Raises:
         RuntimeError: the code was changed meanwhile.

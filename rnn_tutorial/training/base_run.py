@@ -41,8 +41,8 @@ from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 class BaseRun:
     """A run, new or resumed; it never calls the model.
 
-    Of a resumed run, `_read_folder` of the subclass finds the checkpoint to go on from, and returns
-    the identity that the run has, or None.
+    For a resumed run, `_read_folder` of the subclass, called here, sets `_checkpoint` to the one to
+    go on from, and returns the identity that the run has, or None.
 
     Args:
         config: every setting, none of them "auto".
@@ -54,13 +54,12 @@ class BaseRun:
         run_id: its identity, which config.json and every checkpoint record, and which stays the
             same when it is resumed. A run that has none, because it was begun before runs had
             one, gets it when it is resumed.
-        tracked_name: that in SwanLab.
+        tracked_name: the name of the run in SwanLab.
         step: updates made so far.
         history: what the evaluations have shown.
         diverged: True if a loss, a gradient or a score was not a finite number.
-        stop: the signal that asked for the end, if one came.
-        damage: of each checkpoint that is damaged, and was passed over for one before it, what is
-            wrong with it.
+        stop: knows the signal that asked for the end, if one came.
+        damage: a sentence for each damaged checkpoint that was passed over for one before it.
         is_finished: True if an earlier process has brought the run to its end.
 
     Raises:
@@ -132,7 +131,7 @@ class BaseRun:
 
     @property
     def resume_hint(self) -> str:
-        """The command that resumes the run."""
+        """What to do to resume the run: the command, in words that follow a semicolon."""
         return f"go on with: {self.train_command} --resume {shown(typed(self.folder))}"
 
     # ---- what is due after an update ----
@@ -196,7 +195,7 @@ class BaseRun:
     def recording(self, model: nn.Module) -> Iterator[None]:
         """While the loop runs: Ctrl-C is an orderly stop, and rank 0 records and shows progress.
 
-        A loss that is not a finite number ends the loop here.
+        A loss, a gradient or a score that is not a finite number ends the loop here.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.stop)
@@ -226,7 +225,7 @@ class BaseRun:
         raise _Diverged
 
     def _record(self, metrics: Mapping[str, Any], **figures: float) -> None:
-        """Write the metrics of this step, if there are any; show their numbers and the figures."""
+        """Write the metrics of this step, if there are any; track and show them and the figures."""
         if metrics:
             self._metrics_file.write(self.step, metrics)
             numbers = {k: v for k, v in metrics.items() if not isinstance(v, dict)} | figures
