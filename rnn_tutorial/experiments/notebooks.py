@@ -127,7 +127,9 @@ def execute(notebook: Any, commands: bool = True, seconds: int = _SECONDS) -> No
     from nbclient import NotebookClient
 
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    plain = {"PATH": programs, "PYTHONWARNINGS": "default", "OMP_NUM_THREADS": "1"}
+    # From Python 3.12 on, it warns of how the kernel starts commands.
+    warnings = "default,ignore:This process:DeprecationWarning"
+    plain = {"PATH": programs, "PYTHONWARNINGS": warnings, "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         for path in REPOSITORY.iterdir():
             if path.name not in ("output", "swanlog"):

@@ -23,7 +23,7 @@ def test_a_committed_notebook_is_that_of_its_readme_and_was_executed(name):
     assert sources(committed) == sources(make_notebook(name))
     code = [cell for cell in committed.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code[1:])
-    assert "Traceback" not in str(code)
+    assert "Traceback" not in str(code) and "Warning" not in str(code)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
