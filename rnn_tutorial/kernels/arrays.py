@@ -18,7 +18,7 @@ _STEP = 8  # rows; blocks of a multiple of it are the fastest
 @kernel
 def multiply(a, b, product):
     """product = a b, in blocks of rows that are computed fast."""
-    rows = _rows_at_once(b)
+    rows = _rows_at_once(a, b)
     for start in range(0, len(a), rows):
         np.dot(a[start : start + rows], b, product[start : start + rows])
 
@@ -29,7 +29,7 @@ def add_product(a, b, part, total):
 
     `part` is workspace of the same size as `total`.
     """
-    rows = _rows_at_once(total)
+    rows = _rows_at_once(a, total)
     for start in range(0, len(a), rows):
         np.dot(a[start : start + rows].T, b[start : start + rows], part)
         for i in range(total.shape[0]):
@@ -38,9 +38,10 @@ def add_product(a, b, part, total):
 
 
 @kernel
-def _rows_at_once(matrix):
-    """Rows of a block, if each takes matrix.size multiplications."""
-    return max(_STEP, _MULTIPLICATIONS // matrix.size // _STEP * _STEP)
+def _rows_at_once(a, matrix):
+    """Rows of a block of a, each of matrix.size multiplications; all rows of a wide matrix."""
+    rows = _MULTIPLICATIONS // matrix.size // _STEP * _STEP
+    return rows if rows > 0 else max(1, len(a))
 
 
 @kernel
