@@ -79,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--search",
         type=int,
         metavar="N",
-        help="search for a wrong input of up to N tokens, if no short one is wrong; 0 does not "
-        f"search (default: {_SEARCHED})",
+        help="search for a wrong input of up to N tokens; 0 does not search "
+        f"(default: {_SEARCHED}, if no short input is wrong)",
     )
     parser.add_argument(
         "--eval_file", metavar="FILE", help="score these labelled examples (default: the run's own)"
@@ -164,9 +164,10 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
     if flags.search and why_not:
         raise ValueError(f"--search {flags.search}: {why_not}")
     exact = evaluate(model, machine, 1, max_len, max_enumerated=sys.maxsize, max_examples=20)
-    search = None
-    if not (exact.num_wrong or why_not or flags.search == 0):
-        search = search_wrong_input(model, machine, flags.search or _SEARCHED)
+    max_searched = flags.search
+    if max_searched is None:  # nobody asked: where it cannot be done, or tells nothing, it is not
+        max_searched = 0 if why_not or exact.num_wrong else _SEARCHED
+    search = search_wrong_input(model, machine, max_searched) if max_searched else None
     lengths = tqdm(flags.lengths, leave=False, disable=not sys.stderr.isatty(), unit=" lengths")
     rows = [accuracy_at_length(model, machine, n, flags.num_sequences) for n in lengths]
     if flags.json:

@@ -144,14 +144,18 @@ def test_a_search_says_what_it_found(tmp_path, capsys):
     assert "Search" not in capsys.readouterr().out
 
 
+def test_a_search_that_is_asked_for_is_made_even_if_a_short_input_is_wrong(trained_folder, capsys):
+    flags = [str(trained_folder / "output"), "--max_len", "1", "--lengths", "1"]
+    assert evaluate.main(flags) == 0
+    assert "Search" not in capsys.readouterr().out
+    assert evaluate.main([*flags, "--search", "3"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"Search of [\d,]+ inputs up to length \d: a wrong one ", text)
+
+
 def test_a_network_without_a_state_is_not_searched(tmp_path, capsys):
-    flags = [
-        train_parity(tmp_path, "--pooling", "mean", "--total_steps", 9),
-        "--max_len",
-        "3",
-        "--lengths",
-        "3",
-    ]
+    run = train_parity(tmp_path, "--pooling", "mean", "--total_steps", 9)
+    flags = [run, "--max_len", "3", "--lengths", "3"]
     capsys.readouterr()
     assert evaluate.main(flags) == 0
     assert "Search" not in capsys.readouterr().out

@@ -25,7 +25,7 @@ from rnn_tutorial.model.steps import empty_state, extend_by_every_token
 
 LONGEST = 10_000
 _WIDTH = 1000  # sequences kept of each length, of all states of the machine together
-_MOST_READ = 2_000_000  # of one length: bounds the memory
+_MOST_NUMBERS = 2**27  # in the states and the scores of one length: 512 MiB
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ def why_unsearchable(model: RnnClsNet, machine: Machine) -> str:
     if not model.has_state:
         return "only a recurrent network of one direction, read at its last step, can be searched"
     num_states, num_tokens = machine.num_states, len(machine.tokens)
-    if max(_WIDTH, num_states) * num_tokens > _MOST_READ:
+    num_read = max(_WIDTH, num_states) * num_tokens  # of one length
+    numbers_each = empty_state(model).numel() + len(machine.classes)
+    if num_read * numbers_each > _MOST_NUMBERS:
         return f"{num_states:,} states and {num_tokens:,} tokens are too many to search"
     return ""
 
@@ -71,7 +73,9 @@ def search_wrong_input(
     started = time.perf_counter()
     num_tokens = len(machine.tokens)
     quota = max(1, width // machine.num_states)
-    sequences = np.empty((1, 0), np.int64)  # (P, T)
+    # Of each length, which sequences were kept: number i is sequence i // V of those one token
+    # shorter, followed by token i % V.
+    steps: list[np.ndarray] = []
     machine_states = np.zeros(1, np.int64)  # (P,)
     wrong_input: list[int] = []
     num_read, lowest = 0, math.inf
@@ -83,15 +87,15 @@ def search_wrong_input(
             margins = _margins(model.fc(state[-1]), machine.output(machine_states))
             num_read, lowest = num_read + len(margins), min(lowest, margins.min())
             kept = _lowest_of_each(margins, machine_states, quota)
-            sequences = np.hstack([sequences[kept // num_tokens], kept[:, None] % num_tokens])
+            steps.append(kept)
             machine_states = machine_states[kept]
             state = state[:, torch.from_numpy(kept).to(state.device)]
-            suspects = sequences[margins[kept] <= 0]
+            suspects = _sequences(steps, np.flatnonzero(margins[kept] <= 0), num_tokens)
             if wrong_input := _first_wrong(scorer, machine, suspects):
                 break
     seconds = time.perf_counter() - started
     lowest_margin = None if wrong_input else float(lowest)
-    return SearchResult(wrong_input, sequences.shape[1], num_read, lowest_margin, seconds)
+    return SearchResult(wrong_input, len(steps), num_read, lowest_margin, seconds)
 
 
 def _margins(scores: Tensor, labels: np.ndarray) -> np.ndarray:
@@ -111,6 +115,14 @@ def _lowest_of_each(values: np.ndarray, groups: np.ndarray, quota: int) -> np.nd
     ordered = groups[order]
     rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
     return order[rank < quota]
+
+
+def _sequences(steps: list[np.ndarray], rows: np.ndarray, num_tokens: int) -> np.ndarray:
+    """The tokens of some of the sequences that were kept last, by their rows, (N, T)."""
+    tokens = np.empty((len(rows), len(steps)), np.int64)
+    for t in range(len(steps) - 1, -1, -1) if len(rows) else ():
+        rows, tokens[:, t] = np.divmod(steps[t][rows], num_tokens)
+    return tokens
 
 
 def _first_wrong(scorer: Scorer, machine: Machine, sequences: np.ndarray) -> list[int]:

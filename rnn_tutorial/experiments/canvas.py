@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.gallery import pictures
+from rnn_tutorial.runs import pictures
 
 # Each colour on light and on dark pages. The first eight are those of Okabe and Ito (Color
 # Universal Design, 2008), some made darker or lighter to stand out from the page.

@@ -14,12 +14,12 @@ from rnn_tutorial.gallery.attention_picture import draw_in_text, draw_to_file
 from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint
 from rnn_tutorial.gallery.command import add_run_flag
 from rnn_tutorial.gallery.pairs import MAX_UNITS, Pairs, Units, describe_pairs
-from rnn_tutorial.gallery.pictures import check_picture
 from rnn_tutorial.gallery.settings import GalleryConfig
 from rnn_tutorial.gallery.sums import LIMIT, all_sums, draw_long_sums, is_sum, solve
 from rnn_tutorial.gallery.translator import Score, Translator, score_answers
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.pictures import check_picture
 from rnn_tutorial.runs.schema import build
 from rnn_tutorial.runs.terminal import shown
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnn_tutorial.gallery.pictures import new_figure, save_picture
+from rnn_tutorial.runs.pictures import new_figure, save_picture
 
 SHADES = " ░▒▓█"
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from rnn_tutorial.gallery.baselines import NAIVE, best_lag, block_length, skill_interval
-from rnn_tutorial.gallery.pictures import new_figure, save_picture
 from rnn_tutorial.gallery.series import Series
 from rnn_tutorial.gallery.windows import Windows, targets_of
+from rnn_tutorial.runs.pictures import new_figure, save_picture
 from rnn_tutorial.runs.terminal import shown
 
 MISTAKES = {

@@ -31,7 +31,6 @@ from rnn_tutorial.gallery.checkpoint import find_run, require_same_data
 from rnn_tutorial.gallery.column import load_series
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.comparison import compare, draw, report
-from rnn_tutorial.gallery.pictures import check_picture
 from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.series import BATCH_STREAM, FILE, SERIES, SeriesDefaults
@@ -39,6 +38,7 @@ from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
 from rnn_tutorial.model.classifier import load_weights
 from rnn_tutorial.model.layers import CELLS
+from rnn_tutorial.runs.pictures import check_picture
 from rnn_tutorial.runs.terminal import run_command
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
