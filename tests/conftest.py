@@ -210,4 +210,6 @@ def trained_folder(run_script, tmp_path_factory):
     done = run_script("train_cls_rnn.py", *TRAIN_QUICKLY, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     (folder / "screen.txt").write_text(done.stdout, encoding="utf-8")
-    return folder
+    before = sorted(folder.rglob("*"))
+    yield folder
+    assert sorted(folder.rglob("*")) == before, "a test left something in the trained folder"

@@ -144,8 +144,11 @@ def test_a_search_says_what_it_found(tmp_path, capsys):
     assert "Search" not in capsys.readouterr().out
 
 
-def test_a_search_that_is_asked_for_is_made_even_if_a_short_input_is_wrong(trained_folder, capsys):
+def test_a_search_that_is_asked_for_is_made_even_if_a_short_input_is_wrong(
+    trained_folder, tmp_path, capsys
+):
     flags = [str(trained_folder / "output"), "--max_len", "1", "--lengths", "1"]
+    flags += ["--figure", str(tmp_path / "drawn.png")]
     assert evaluate.main(flags) == 0
     assert "Search" not in capsys.readouterr().out
     assert evaluate.main([*flags, "--search", "3"]) == 0

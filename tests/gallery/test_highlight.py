@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import random
 import re
 import subprocess
 import sys
@@ -402,12 +403,31 @@ def test_when_there_is_colour(choice, is_terminal, environment, expected, monkey
 # ---- the command ----
 
 
+def a_function(generator):
+    """Python source with something of every class, drawn by a random.Random."""
+
+    def draw(*words):
+        return generator.choice(words)
+
+    name, other = ("".join(generator.choices("abcdeirst", k=4)) + "_" for _ in range(2))
+    text = " ".join(generator.choices(("if", "the", "row", "is", "for", "12"), k=5))
+    number = generator.randrange(100)
+    return draw(
+        f"def {name}({other}):\n    # {text}\n    return {other} {draw('+', '*', '<')} {number}\n",
+        f'{name} = "{text}"\n',
+        f"for {name} in {other}:\n    print(f'{text} {{{name}}}', {number})  # {other}\n",
+        f"class {name}:\n    \"\"\"{text}\"\"\"\n    {other} = {number} if {name} else None\n",
+    )
+
+
 @pytest.fixture(scope="session")
 def source_folder(tmp_path_factory):
     """Python files to learn from, fewer than twenty: so the end of each is held out."""
     folder = tmp_path_factory.mktemp("source")
-    for path in sorted((REPOSITORY / "rnn_tutorial/runs").glob("*.py")):
-        (folder / path.name).write_bytes(path.read_bytes())
+    generator = random.Random(0)
+    for name in "abcdef":
+        functions = [a_function(generator) for _ in range(120)]
+        (folder / f"{name}.py").write_text("\n\n".join(functions))
     (folder / "broken.py").write_text(BROKEN)
     return folder
 
@@ -499,7 +519,7 @@ def test_evaluate_finds_what_training_found(trained, capsys):
 
 
 def test_quick_is_a_training_whose_settings_go_together(source_folder, tmp_path, capsys):
-    files = ("--text_file", source_folder / "folder.py", "--text_file", source_folder / "lock.py")
+    files = ("--text_file", source_folder / "a.py", "--text_file", source_folder / "b.py")
     arguments = (*files, "--save_dir", tmp_path, "--tracker", "disabled")
     few = ("--total_steps", 31, "--hidden_dim", 4, "--no-bidirectional", "--cell", "gru")
     assert ask("train", "--quick", *few, *arguments) == 0
