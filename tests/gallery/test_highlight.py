@@ -416,7 +416,7 @@ def a_function(generator):
         f"def {name}({other}):\n    # {text}\n    return {other} {draw('+', '*', '<')} {number}\n",
         f'{name} = "{text}"\n',
         f"for {name} in {other}:\n    print(f'{text} {{{name}}}', {number})  # {other}\n",
-        f"class {name}:\n    \"\"\"{text}\"\"\"\n    {other} = {number} if {name} else None\n",
+        f'class {name}:\n    """{text}"""\n    {other} = {number} if {name} else None\n',
     )
 
 
