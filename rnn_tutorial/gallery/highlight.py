@@ -87,8 +87,8 @@ class HighlightConfig(GalleryConfig):
     bidirectional: bool = same_setting("bidirectional", True)
     hidden_dim: int = same_setting("hidden_dim", 64)
     run_name: str = same_setting("run_name", TASK)
-    total_steps: int = same_setting("total_steps", 4000)
-    eval_every: int = same_setting("eval_every", 1000)
+    total_steps: int = same_setting("total_steps", 6000)
+    eval_every: int = same_setting("eval_every", 1500)
 
 
 # ---- the network ----
