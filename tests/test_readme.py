@@ -51,7 +51,7 @@ def test_the_readme_begins_with_a_training_and_has_the_test_command():
 def run_train(arguments, folder):
     arguments = [re.sub("^rnn_tutorial/", f"{REPOSITORY}/rnn_tutorial/", a) for a in arguments]
     if "--resume" not in arguments:
-        (folder / "output").unlink()
+        shutil.rmtree(folder / "output")
         arguments = quick(arguments)
     else:
         arguments = ["--resume", str(folder / "output" / "baseline")]
