@@ -142,6 +142,17 @@ EXPERIMENTS = {
         {f"sum modulo {m}": (*_MACHINES[f"sum modulo {m}"], "--max_seq_len", "15") for m in (5, 7)},
         lengths=LONG,
     ),
+    "wider": Experiment(
+        "Does a wider network, trained longer and with less noise, prove the sum modulo 16?",
+        {
+            "sum modulo 16": (
+                *(*_MACHINES["sum modulo 16"], "--hidden_dim", "256", "--embed_noise", "0.15"),
+                *("--total_steps", "20000"),
+            )
+        },
+        lengths=LONG,
+        max_seeds=10,
+    ),
     "sampling": Experiment(
         "What do training sequences that visit everything bring?",
         {
