@@ -185,10 +185,11 @@ def forecast_ahead(results: Results) -> str:
                 *(f"{_median(results, series, f'rolling_{rule}_mae'):.3g}" for rule in rules),
                 f"{min(errors):.3g} to {max(errors):.3g}",
                 _show_skill(_median(results, series, "rolling_network_skill")),
+                _show_skill(min(_values(results, series, "rolling_network_skill_low"))),
             ]
         )
     names = ("steps, up to", "naive rule", "smoothing", "AR")
-    rows = zip((*names, "LSTM", "its seeds", "skill"), *columns, strict=True)
+    rows = zip((*names, "LSTM", "its seeds", "skill", "at least"), *columns, strict=True)
     return markdown(["", *SERIES.values()], [*map(list, rows)])
 
 

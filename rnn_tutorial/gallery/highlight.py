@@ -86,9 +86,10 @@ class HighlightConfig(GalleryConfig):
     window: int = setting_field("data", 128, "characters of a row", within=(8, 100_000))
     bidirectional: bool = same_setting("bidirectional", True)
     hidden_dim: int = same_setting("hidden_dim", 64)
+    dropout: float = same_setting("dropout", 0.3)
     run_name: str = same_setting("run_name", TASK)
-    total_steps: int = same_setting("total_steps", 6000)
-    eval_every: int = same_setting("eval_every", 1500)
+    total_steps: int = same_setting("total_steps", 4000)
+    eval_every: int = same_setting("eval_every", 1000)
 
 
 # ---- the network ----
