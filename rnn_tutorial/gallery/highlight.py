@@ -51,7 +51,7 @@ from rnn_tutorial.gallery.label_scores import (
 from rnn_tutorial.gallery.pairs import IGNORED
 from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
-from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
+from rnn_tutorial.gallery.settings import DROPOUT_HELP, GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.source_classes import (
     CLASSES,
     LabelledFile,
@@ -86,7 +86,7 @@ class HighlightConfig(GalleryConfig):
     window: int = setting_field("data", 128, "characters of a row", within=(8, 100_000))
     bidirectional: bool = same_setting("bidirectional", True)
     hidden_dim: int = same_setting("hidden_dim", 64)
-    dropout: float = same_setting("dropout", 0.3)
+    dropout: float = same_setting("dropout", 0.3, help=DROPOUT_HELP)
     run_name: str = same_setting("run_name", TASK)
     total_steps: int = same_setting("total_steps", 4000)
     eval_every: int = same_setting("eval_every", 1000)

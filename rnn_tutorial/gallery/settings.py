@@ -18,6 +18,8 @@ from rnn_tutorial.settings.flags import add_config_flags
 SAVE_DIR = "./output/gallery/"
 _TRAIN_SETTINGS = {setting.name: setting for setting in fields(TrainConfig)}
 
+DROPOUT_HELP = "probability of zeroing a value in training, between layers and before fc"
+
 
 def same_setting(name: str, default: Any = MISSING, **changes: Any) -> Any:
     """A dataclass field like that of TrainConfig, with another default or other bounds."""
@@ -43,9 +45,7 @@ class GalleryConfig:
     embed_dim: int = same_setting("embed_dim", 32)
     hidden_dim: int = same_setting("hidden_dim", 128)
     num_layers: int = same_setting("num_layers")
-    dropout: float = same_setting(
-        "dropout", help="probability of zeroing a value in training, between layers and before fc"
-    )
+    dropout: float = same_setting("dropout", help=DROPOUT_HELP)
 
     batch_size: int = same_setting("batch_size", 32, help="sequences per update")
     optimizer: str = same_setting("optimizer", "adamw")

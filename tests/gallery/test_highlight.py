@@ -230,7 +230,7 @@ def test_two_directions_are_those_of_pytorchs_packed_layers(cell, num_layers):
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_only_the_backward_direction_knows_what_follows(bidirectional):
     torch.manual_seed(0)
-    model = Highlighter(HighlightConfig(bidirectional=bidirectional, hidden_dim=8), 5)
+    model = Highlighter(HighlightConfig(bidirectional=bidirectional, hidden_dim=8), 5).eval()
     x, lengths = torch.tensor([[1, 2, 3, 4, 0]]), torch.tensor([4])
     before = model(x, lengths)[0]
     after = model(torch.tensor([[1, 2, 3, 1, 0]]), lengths)[0]
