@@ -16,9 +16,8 @@ from rnn_tutorial.settings.fields import as_flag, check_bounds
 from rnn_tutorial.settings.flags import add_config_flags
 
 SAVE_DIR = "./output/gallery/"
-_TRAIN_SETTINGS = {setting.name: setting for setting in fields(TrainConfig)}
-
 DROPOUT_HELP = "probability of zeroing a value in training, between layers and before fc"
+_TRAIN_SETTINGS = {setting.name: setting for setting in fields(TrainConfig)}
 
 
 def same_setting(name: str, default: Any = MISSING, **changes: Any) -> Any:
