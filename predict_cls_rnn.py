@@ -35,6 +35,7 @@ from rnn_tutorial.runs.terminal import (
     shown,
     spare_the_garbage_collector,
 )
+from rnn_tutorial.settings.config import TrainConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,7 +91,7 @@ def find_network(checkpoint: str | None, save_dir: str | None, run_name: str | N
         ValueError: there is none, it is refused, or --checkpoint is not alone.
     """
     if checkpoint is None:
-        folder = "./output/" if save_dir is None else save_dir
+        folder = TrainConfig.save_dir if save_dir is None else save_dir
         return load_checked(find_checkpoint(folder, run_name))
     for flag, value in (("--save_dir", save_dir), ("--run_name", run_name)):
         if value is not None:

@@ -26,11 +26,18 @@ from rnn_tutorial.machines.choose import describe_machines
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import Proof, attempt_proof
-from rnn_tutorial.runs.processes import World, find_world, join_world
+from rnn_tutorial.runs.processes import (
+    World,
+    find_world,
+    is_lost_connection,
+    is_out_of_memory,
+    join_world,
+)
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,
     print_error,
     run_command,
+    say,
     shown,
     spare_the_garbage_collector,
 )
@@ -61,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with join_world(world, config.device), contextlib.ExitStack() as at_the_end:
         with exit_on_bad_input(world):
             prepare_torch(config)
-            run = Run(config, task, world, resume)
-            at_the_end.callback(run.release)
             model = make_model(config, len(task.tokens), len(task.classes))
             optimizer = make_optimizer(model.parameters(), config)
+            run = Run(config, task, world, resume)
+            at_the_end.callback(run.release)
             run.restore(model, optimizer)
         watch = Watch(run.folder) if diagnose and world.is_main else None
         with exit_on_failure(run):
@@ -110,7 +117,8 @@ def train(
                 run.record_proof(run.world.from_main(prove))
             run.log(optimizer)
             if watch and run.evaluation_is_due:
-                run.print_lines(watch.look())
+                for line in watch.look():
+                    say(line)
             if run.checkpoint_is_due:
                 run.save(model, optimizer)
         if run.lacks_proof:  # it ended just before it was killed
@@ -139,8 +147,8 @@ def make_parser() -> CommandLineParser:
     parser.add_argument(
         "--resume",
         metavar="RUN_DIR",
-        help=f"continue an interrupted run; only --{', --'.join(RESUME_FLAGS)} may change, and "
-        "--task to a machine's file that has moved",
+        help=f"continue an interrupted run; only --{', --'.join(RESUME_FLAGS)} may change; --task "
+        "may give the new place of a machine's file",
     )
     parser.add_argument(
         "--diagnose",
@@ -153,11 +161,15 @@ def make_parser() -> CommandLineParser:
 
 @contextlib.contextmanager
 def exit_on_bad_input(world: World) -> Iterator[None]:
-    """Turn invalid settings or files into one sentence on stderr and exit status 2."""
+    """Turn bad settings or files, or too large a model, into one sentence on stderr and exit."""
     try:
         yield
     except (ValueError, OSError) as error:
         fail(world, 2, error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fail(world, 1, "there is not enough memory for this model")
 
 
 @contextlib.contextmanager
@@ -170,24 +182,17 @@ def exit_on_failure(run: Run) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
             fail(run.world, 1, f"there is not enough memory; {run.resume_hint}")
-        if run.world.size == 1:
+        if not is_lost_connection(error):
             raise
         reason = str(error).partition("\n")[0]
         fail(run.world, 1, f"another process was lost ({reason}); {run.resume_hint}")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """True if Python's memory is used up, or PyTorch's on the CPU or a GPU."""
-    used_up = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return used_up or "can't allocate memory" in str(error)
-
-
 def fail(world: World, status: int, sentence: object) -> NoReturn:
-    """Print why, once for all processes, and exit."""
-    if world.is_main:
-        print_error(PROGRAM, sentence)
-    else:
-        time.sleep(10)  # the launcher ends all processes with the first: that is to be the main one
+    """Print why, and exit; of several processes with one reason, the main one alone prints it."""
+    if not world.is_main:
+        time.sleep(10)  # if the main one fails, too, its launcher ends this process before that
+    print_error(PROGRAM, sentence)
     sys.exit(status)
 
 

@@ -22,6 +22,7 @@ from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import load_model
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.training.objective import Contraction
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
@@ -465,6 +466,31 @@ def test_too_little_memory_is_said(error, tmp_path, monkeypatch, capsys):
         train_cls_rnn.main(["--save_dir", str(tmp_path), "--tracker", "disabled"])
     assert ended.value.code == 1
     assert "error: there is not enough memory; go on with: python" in capsys.readouterr().err
+    (tmp_path / "baseline").rename(tmp_path / "first")
+    monkeypatch.setattr(train_cls_rnn, "make_model", fail)
+    with pytest.raises(SystemExit) as ended:
+        train_cls_rnn.main(["--save_dir", str(tmp_path), "--tracker", "disabled"])
+    assert ended.value.code == 1 and not (tmp_path / "baseline").exists()
+    assert "error: there is not enough memory for this model\n" in capsys.readouterr().err
+
+
+def test_what_fails_in_one_of_several_processes_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(train_cls_rnn.time, "sleep", lambda seconds: None)
+    for rank in (0, 1):
+        with pytest.raises(SystemExit) as ended:
+            train_cls_rnn.fail(World(rank, size=2), 2, f"no device {rank}")
+        assert ended.value.code == 2 and f"error: no device {rank}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("message", ["[gloo/transport/tcp/pair.cc:534] Connection closed", "shape"])
+def test_only_a_lost_connection_is_called_so(message, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(train_cls_rnn, "make_engine", fail)
+    with pytest.raises(RuntimeError if message == "shape" else SystemExit):
+        train_cls_rnn.main(["--save_dir", str(tmp_path), "--tracker", "disabled"])
+    assert ("another process was lost ([gloo" in capsys.readouterr().err) == (message != "shape")
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):

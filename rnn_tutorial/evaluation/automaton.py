@@ -17,6 +17,8 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.machines.minimize import live_states
 from rnn_tutorial.model.classifier import RnnClsNet
 
+_LONGEST = 50  # of the sequences that visit the hidden states
+
 
 @dataclass(frozen=True)
 class Automaton:
@@ -71,9 +73,7 @@ class Automaton:
         return "\n".join(lines)
 
 
-def find_automaton(
-    model: RnnClsNet, machine: Machine, num_states: int = 2000, max_seq_len: int = 50
-) -> Automaton:
+def find_automaton(model: RnnClsNet, machine: Machine, num_states: int = 2000) -> Automaton:
     """Visit hidden states by random sequences and see which answer each token leads to.
 
     Each hidden state is given a state of the machine. If the class names it, as the remainder of a
@@ -84,14 +84,13 @@ def find_automaton(
     Args:
         model: in evaluation mode.
         num_states: number of sequences, P.
-        max_seq_len: their greatest length.
 
     Raises:
         ValueError: the network has no state, or scores that are NaN, or does not fit the machine.
     """
     machine.check_sizes(model.arguments["vocab_size"], model.arguments["cls_num"])
     num_tokens = len(machine.tokens)
-    flat, lengths = _draw_sequences(machine, num_states, max_seq_len)
+    flat, lengths = _draw_sequences(machine, num_states)
     scorer = Scorer(model)
     answers = _answer(scorer, flat, lengths)
     following = np.empty((num_states, num_tokens), np.int64)
@@ -117,17 +116,15 @@ def find_automaton(
     return Automaton(machine, table, agreement, is_right, points, states, centres, shares)
 
 
-def _draw_sequences(
-    machine: Machine, num_sequences: int, max_seq_len: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _draw_sequences(machine: Machine, num_sequences: int) -> tuple[np.ndarray, np.ndarray]:
     """Random sequences, one after the other, and their lengths, (P,); of a sum uniform ones."""
     num_tokens = len(machine.tokens)
     if not machine.moduli:
-        limits = 1, max_seq_len, 0, WALK_STREAM
+        limits = 1, _LONGEST, 0, WALK_STREAM
         x, lengths = Walks(machine, live_states(machine), *limits).draw(0, num_sequences)
         return x[x < num_tokens], lengths
     generator = np.random.default_rng([0, EXAMINE_STREAM, 0])
-    lengths = generator.integers(1, max_seq_len + 1, num_sequences)
+    lengths = generator.integers(1, _LONGEST + 1, num_sequences)
     sequences = [generator.integers(0, num_tokens, length) for length in lengths]
     return np.concatenate(sequences), lengths
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnn_tutorial.runs.checkpoint import Checkpoint
-from rnn_tutorial.runs.schema import Count, Positive, Share, Size, build
+from rnn_tutorial.runs.schema import Count, NonNegative, Share, Size, build
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Evaluation:
     exact: bool
     low: Share
     high: Share
-    elapsed_seconds: Positive
+    elapsed_seconds: NonNegative
     answers_by_label: dict[str, dict[str, Count]] | None = None
     accuracy_by_class: dict[str, Share] | None = None
 

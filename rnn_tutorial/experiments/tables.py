@@ -17,13 +17,13 @@ import re
 import statistics
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import ABLATION
 from rnn_tutorial.experiments.doctor_advice import advice_table
 from rnn_tutorial.experiments.doctor_judge import summary_table
 from rnn_tutorial.experiments.gallery_tables import GALLERY_TABLES
+from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.lesson_tables import (
     gradients_table,
     packing_table,
@@ -58,7 +58,6 @@ from rnn_tutorial.experiments.seed_tables import (
 from rnn_tutorial.measure.timing import show_mebibytes
 from rnn_tutorial.runs.folder import read_json
 
-RESULTS = Path(__file__).parent.parent / "results"
 _MARKED = re.compile(r"(<!-- (table|code): ([\w.-]+) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
 
 _DOCSTRING = re.compile(r' *""".*?"""\n', re.DOTALL)

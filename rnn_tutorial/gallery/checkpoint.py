@@ -20,7 +20,7 @@ from rnn_tutorial.runs.folder import (
     read_file,
     read_json,
 )
-from rnn_tutorial.runs.schema import Count, Positive, build
+from rnn_tutorial.runs.schema import Count, NonNegative, build
 
 FORMAT = "rnn_tutorial gallery 1"
 
@@ -60,7 +60,7 @@ class GalleryCheckpoint:
     score: float
     figures: dict[str, Any]
     history: dict[str, Any]
-    elapsed_seconds: Positive
+    elapsed_seconds: NonNegative
 
 
 def load_gallery_checkpoint(path: Path, task: str) -> GalleryCheckpoint:

@@ -8,9 +8,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from rnn_tutorial.gallery.settings import GalleryConfig, add_train_flags
+from rnn_tutorial.runs.processes import is_out_of_memory
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,
     print_error,
@@ -70,6 +69,8 @@ def execute(
     except (ValueError, OSError) as error:
         print_error(parser.prog, error)
         return 2
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         print_error(parser.prog, "there is not enough memory")
         return 1

@@ -59,7 +59,7 @@ class ForecastConfig(GalleryConfig):
     series: str = _data(
         "sunspots", "what to forecast; file is implied by --csv", choices=(*SERIES, FILE)
     )
-    csv: str = _data("", "a CSV file with a header and a series of one's own", metavar="FILE")
+    csv: str = _data("", "a CSV file with a header and a series of your own", metavar="FILE")
     column: str = _data("", "the column of --csv; needed if it has more than one")
     window: int = _data(0, "values that the network reads; 0 suits the series", within=(0, 10_000))
     horizon: int = _data(1, "values ahead that it answers with", within=(1, 1000))

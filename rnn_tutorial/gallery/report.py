@@ -25,11 +25,7 @@ def finish(run: GalleryRun, model: nn.Module, lines: Sequence[str] = (), ask: st
         ask: the command to type next, after the program: "sample".
     """
     if run.diverged:
-        print(
-            f"The loss is not a finite number at step {run.step:,}; try a lower --lr or "
-            "--max_grad_norm."
-        )
-        return 1
+        return run.report_divergence()
     if not run.is_over:
         return run.print_stop()
     if run.is_finished:

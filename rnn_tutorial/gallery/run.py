@@ -40,7 +40,7 @@ from rnn_tutorial.model.classifier import count_parameters
 from rnn_tutorial.runs.folder import CONFIG_FILE, RESULT_FILE, read_json
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import last_good
-from rnn_tutorial.runs.schema import Positive, Size
+from rnn_tutorial.runs.schema import NonNegative, Size
 from rnn_tutorial.runs.terminal import print_error
 from rnn_tutorial.training.base_run import BaseRun
 from rnn_tutorial.training.schedule import EvaluationHistory
@@ -51,9 +51,9 @@ class GalleryLine(TypedDict, total=False):
 
     step: Size
     loss: float | None  # None: not a finite number
-    current_lr: Positive
-    grad_norm: Positive
-    steps_per_second: Positive
+    current_lr: NonNegative
+    grad_norm: NonNegative
+    steps_per_second: NonNegative
     score: float
     figures: dict[str, float]
 

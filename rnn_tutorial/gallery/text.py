@@ -1,7 +1,7 @@
 """Learn to continue a text, character by character. Lesson: rnn_tutorial/gallery/README.md#text
 
     python -m rnn_tutorial.gallery.text train                         on Python's own library
-    python -m rnn_tutorial.gallery.text train --text_file novel.txt   or a text of one's own
+    python -m rnn_tutorial.gallery.text train --text_file novel.txt   or on a text of your own
     python -m rnn_tutorial.gallery.text sample --prompt "def " --temperature 0.5
     python -m rnn_tutorial.gallery.text evaluate --baselines          perplexity, beside bz2 and xz
     python -m rnn_tutorial.gallery.text compress FILE                 FILE.rnn, smaller

@@ -32,7 +32,7 @@ from rnn_tutorial.runs.archive import (
     save_archive,
 )
 from rnn_tutorial.runs.folder import checkpoint_path, read_file, step_in_name
-from rnn_tutorial.runs.schema import Count, Positive, Size, build
+from rnn_tutorial.runs.schema import Count, NonNegative, Size, build
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.fields import check_bounds
 
@@ -97,7 +97,7 @@ class Checkpoint:
     optimizer: OptimizerState | None = None
     evaluation: dict[str, Any] | None = None
     history: dict[str, Any] = field(default_factory=dict)
-    elapsed_seconds: Positive = 0.0
+    elapsed_seconds: NonNegative = 0.0
 
 
 def save_checkpoint(folder: Path, step: int, **content: Any) -> Path:

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from rnn_tutorial.runs.schema import Count, Positive, Share, Size, check_record
+from rnn_tutorial.runs.schema import Count, NonNegative, Share, Size, check_record
 
 CONFIG_FILE, METRICS_FILE, RESULT_FILE = "config.json", "metrics.jsonl", "result.json"
 BEST_FILE = "model_best.pt"
@@ -38,11 +38,11 @@ class MetricsLine(TypedDict, total=False):
 
     step: Size
     loss: float | None  # None: not a finite number
-    current_lr: Positive
-    grad_norm: Positive
+    current_lr: NonNegative
+    grad_norm: NonNegative
     padding_share: Share
-    update_ratio: Positive
-    steps_per_second: Positive
+    update_ratio: NonNegative
+    steps_per_second: NonNegative
     accuracy: Share
     wrong_inputs: Count
     balanced_accuracy: Share

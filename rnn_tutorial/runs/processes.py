@@ -109,8 +109,19 @@ def choose_device(name: str, world: World) -> str:
     return name
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if Python's memory is used up, or PyTorch's on the CPU or a GPU."""
+    used_up = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return used_up or "can't allocate memory" in str(error)
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """True if what failed is the connection to another process of the training."""
+    return isinstance(error, getattr(distributed, "DistError", ())) or "gloo" in str(error)
+
+
 def choose_num_threads(default: int = 1) -> int:
-    """OMP_NUM_THREADS if it is set, else 1: small networks are slower with more threads."""
+    """OMP_NUM_THREADS if it is set, else the default: small networks are slower with threads."""
     return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else default
 
 

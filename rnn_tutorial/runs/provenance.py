@@ -26,6 +26,7 @@ TRAINING_CODE = (
             "model",
             "evaluation",
             "tasks",
+            "proof",
             "kernels",
             "training",
         )

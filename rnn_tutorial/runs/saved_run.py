@@ -24,7 +24,7 @@ from rnn_tutorial.runs.folder import (
     metrics_until,
     read_json,
 )
-from rnn_tutorial.runs.schema import Count, Positive, Share, Size, check_record
+from rnn_tutorial.runs.schema import Count, NonNegative, Share, Size, check_record
 from rnn_tutorial.settings.config import TrainConfig, config_from_dict, may_change, with_added
 from rnn_tutorial.settings.fields import as_flag
 
@@ -44,7 +44,7 @@ class _Result(_Proof):
     seed: Count
     steps: Size
     model_parameters: Size
-    elapsed_seconds: Positive
+    elapsed_seconds: NonNegative
     checkpoint: str
     best_checkpoint: str | None
     best_step: Count

@@ -33,7 +33,7 @@ from typing import (
 Count = Annotated[int, (0, math.inf)]
 Size = Annotated[int, (1, math.inf)]
 Share = Annotated[float, (0, 1)]
-Positive = Annotated[float, (0, math.inf)]  # or 0, and finite as every number
+NonNegative = Annotated[float, (0, math.inf)]  # or 0, and finite as every number
 
 _Record = TypeVar("_Record")
 _WORDS = {
@@ -85,7 +85,9 @@ def _check_fields(kinds: Mapping[str, Any], required: set[str], values: Any, nam
     if not required <= values.keys() <= kinds.keys():
         missing = ", ".join(sorted(required - values.keys()))
         unknown = ", ".join(reprlib.repr(field) for field in values if field not in kinds)
-        raise ValueError(inside + (f"it lacks {missing}" if missing else f"it has {unknown}"))
+        raise ValueError(
+            inside + (f"it lacks {missing}" if missing else f"it has the unknown {unknown}")
+        )
     for field, value in values.items():
         _checker(kinds[field])(value, f"{inside}{field}")
 

@@ -75,6 +75,9 @@ def run_command(main: Callable[[], int], if_unread: int = 1) -> NoReturn:
     except BrokenPipeError:
         _flush_or_discard()
         status = if_unread
+    except OSError as error:  # such as a full disk where the output goes
+        print_error(Path(sys.argv[0]).name, error)
+        status = 1
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     sys.exit(status)

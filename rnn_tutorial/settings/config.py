@@ -59,7 +59,7 @@ class TrainConfig:
 
     task: str = _data(
         DIGIT_SUM,
-        "what to learn: the digit sum, another machine of --list_tasks, one's own machine from a "
+        "what to learn: the digit sum, another machine of --list_tasks, your own machine from a "
         "file, or whether a sequence of letters matches a pattern",
         metavar="NAME|FILE.json|regex:PATTERN",
     )
@@ -213,13 +213,13 @@ class TrainConfig:
     )
     plateau_patience: int = _schedule(
         5,
-        "evaluations in a row without better accuracy after which plateau lowers the learning rate",
+        "evaluations in a row without an improvement after which plateau lowers the learning rate",
         within=(1, 10**9),
         needs=("scheduler", ("plateau",)),
     )
     early_stopping_patience: int = _schedule(
         0,
-        "stop after N evaluations in a row without better accuracy, and also keep the best "
+        "stop after N evaluations in a row without an improvement, and also keep the best "
         "checkpoint as model_best.pt; 0 does not stop",
         within=(0, 10**9),
     )

@@ -23,8 +23,10 @@ from rnn_tutorial.runs.folder import (
     CONFIG_FILE,
     MetricsFile,
     MetricsLine,
+    best_or_latest,
     checkpoint_path,
     claim_run_folder,
+    latest_checkpoint,
     new_run_id,
     remove_leftovers,
     write_json,
@@ -32,7 +34,7 @@ from rnn_tutorial.runs.folder import (
 from rnn_tutorial.runs.lock import FolderLock
 from rnn_tutorial.runs.processes import World, describe_threads
 from rnn_tutorial.runs.schema import build
-from rnn_tutorial.runs.terminal import Progress, StopSignals, say, shown, typed
+from rnn_tutorial.runs.terminal import Progress, StopSignals, print_error, say, shown, typed
 from rnn_tutorial.runs.tracking import Tracker, start_tracker
 from rnn_tutorial.training.optimizer import load_state
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
@@ -67,7 +69,7 @@ class BaseRun:
             or do not fit together, or what it learns has changed.
     """
 
-    train_command = "python train_cls_rnn.py"
+    program, train_command = "train_cls_rnn.py", "python train_cls_rnn.py"
     metrics_schema: type = MetricsLine
     shown_score: Mapping[str, tuple[str, str]] | None = None  # see Progress
 
@@ -190,6 +192,18 @@ class BaseRun:
         if self.world.is_main:
             print(f"Stopped after {self.step:,} updates; {self.resume_hint}")
         return 128 + (self.stop.signum or signal.SIGTERM)
+
+    def report_divergence(self) -> int:
+        """Say that a number is not finite, and what to try; returns the exit status."""
+        if self.world.is_main:
+            checkpoint = latest_checkpoint(self.folder) or best_or_latest(self.folder)
+            print_error(
+                self.program,
+                "the loss, its gradient or a score is not a finite number at step "
+                f"{self.step:,}; last good checkpoint: {checkpoint or 'none yet'}. Try a lower "
+                "--lr, --max_grad_norm 1, or a --warmup_step.",
+            )
+        return 1
 
     @contextlib.contextmanager
     def recording(self, model: nn.Module) -> Iterator[None]:

@@ -48,7 +48,7 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
         raise ValueError(
             f"--precision bfloat16 cannot be used with --cell {config.cell} on --device "
             f"{config.device}: PyTorch's autocast takes float16 for cuDNN's recurrent layers, "
-            "whose gradients vanish unscaled; cpu and --cell transformer can"
+            "whose gradients vanish unscaled; use --device cpu or --cell transformer"
         )
     if config.engine == "auto":
         return replace(config, engine=able_engines(config, world)[0])

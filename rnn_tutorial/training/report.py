@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from rnn_tutorial.model.classifier import RnnClsNet, count_parameters
 from rnn_tutorial.runs.archive import weights_hash
-from rnn_tutorial.runs.folder import (
-    BEST_FILE,
-    RESULT_FILE,
-    best_or_latest,
-    checkpoint_path,
-    latest_checkpoint,
-    write_json,
-)
+from rnn_tutorial.runs.folder import BEST_FILE, RESULT_FILE, checkpoint_path, write_json
 from rnn_tutorial.runs.provenance import versions
 from rnn_tutorial.runs.terminal import shown, typed
 from rnn_tutorial.training.run import Run
@@ -36,14 +28,12 @@ def print_opening(run: Run, model: RnnClsNet) -> None:
 
 def finish(run: Run, model: RnnClsNet) -> int:
     """Say how the run ended, and write result.json if it is over; returns the exit status."""
-    is_main, elapsed_seconds = run.world.is_main, run.elapsed_seconds
+    elapsed_seconds = run.elapsed_seconds
     if run.diverged:
-        if is_main:
-            report_divergence(run)
-        return 1
+        return run.report_divergence()
     if not run.is_over:
         return run.print_stop()
-    if is_main:
+    if run.world.is_main:
         write_result(run, model, elapsed_seconds)
         print_summary(run, model, elapsed_seconds)
     return 0
@@ -99,17 +89,6 @@ def write_result(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
         "versions": versions(),
     }
     write_json(run.folder / RESULT_FILE, result)
-
-
-def report_divergence(run: Run) -> None:
-    """Say that the loss is not a finite number any more, and what to try."""
-    checkpoint = latest_checkpoint(run.folder) or best_or_latest(run.folder)
-    print(
-        f"train_cls_rnn.py: the loss or its gradient is not a finite number at step {run.step:,}; "
-        f"last good checkpoint: {shown(checkpoint or 'none yet')}. "
-        "Try a lower --lr, --max_grad_norm 1, or a --warmup_step.",
-        file=sys.stderr,
-    )
 
 
 def prediction_hint(folder: Path) -> str:

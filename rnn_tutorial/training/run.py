@@ -1,7 +1,7 @@
 """A training run: everything around the loop, so that the loop itself can be read.
 
-A run knows where it stands and when something is due; it writes metrics, checkpoints and the
-summary, shows progress, and turns Ctrl-C into an orderly end. It never calls the model.
+A run knows where it stands and when something is due; it writes metrics and checkpoints, shows
+progress, and turns Ctrl-C into an orderly end. It never calls the model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -217,11 +217,6 @@ class Run(BaseRun):
                 metrics["balanced_accuracy"] = self.evaluation.balanced_accuracy
             metrics["accuracy_by_length"] = self.evaluation.accuracy_by_length
         self._record(metrics)
-
-    def print_lines(self, sentences: Sequence[str]) -> None:
-        """Print lines, above the progress bar if there is one."""
-        for sentence in sentences:
-            say(sentence)
 
     def save(self, model: RnnClsNet, optimizer: torch.optim.Optimizer) -> None:
         """Write the checkpoints that are due."""

@@ -1,4 +1,4 @@
-"""What each engine can train: the one place that knows."""
+"""What each engine can train, asked before it is made."""
 
 from __future__ import annotations
 

@@ -147,7 +147,9 @@ def test_a_run_stops_early_and_keeps_its_best(tmp_path):
 
 def test_a_loss_that_is_not_a_number_ends_the_run_before_it_is_saved(tmp_path, capsys):
     run, status, _ = train(tmp_path, broken_at=17)
-    assert status == 1 and "not a finite number at step 20" in capsys.readouterr().out
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert status == 1 and "not a finite number at step 20; last good checkpoint: " in sentence
+    assert str(run.folder / "model_step_10.pt") in sentence
     assert [path.name for path in run.folder.glob("*.pt")] == ["model_step_10.pt"]
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,16 @@ def test_a_command_whose_reader_leaves_or_that_is_interrupted_ends_without_a_tra
         process.stdout.read(1 if status == 1 else 0)
         process.stdout.close()
         assert process.wait(timeout=60) == status and process.stderr.read() == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_a_full_disk_under_the_output_is_one_line():
+    program = (
+        "from rnn_tutorial.runs.terminal import run_command\nrun_command(lambda: print(1) or 0)"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"-c: error: [Errno 28] No space left on device\n"
