@@ -65,10 +65,8 @@ def test_a_command_whose_reader_leaves_or_that_is_interrupted_ends_without_a_tra
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
 def test_a_full_disk_under_the_output_is_one_line():
-    program = (
-        "from rnn_tutorial.runs.terminal import run_command\nrun_command(lambda: print(1) or 0)"
-    )
-    with open("/dev/full", "w") as full:
+    program = "from rnn_tutorial.runs.terminal import run_command; run_command(lambda: print())"
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE
         )
