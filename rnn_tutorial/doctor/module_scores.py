@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_batches import EXTRA_COLUMNS
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
-from rnn_tutorial.doctor.module_copy import CELLS
+from rnn_tutorial.doctor.module_copy import RECURRENT
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
@@ -96,10 +96,10 @@ def check_symmetry(probe: Probe) -> Iterator[Finding]:
     for name, part in probe.module.named_modules():
         own = {f"{name}.{key}".strip("."): p for key, p in part.named_parameters(recurse=False)}
         own = {key: p for key, p in own.items() if p.ndim == 2 and p.requires_grad}
-        if isinstance(part, CELLS) and own and all(_is_constant(p, 0) for p in own.values()):
+        if isinstance(part, RECURRENT) and own and all(_is_constant(p, 0) for p in own.values()):
             yield found("symmetric-weights", f"all rows of {name} are equal", "likely")
             return
-        dims = (0,) if isinstance(part, (nn.Linear, *CELLS)) else (0, 1)
+        dims = (0,) if isinstance(part, (nn.Linear, *RECURRENT)) else (0, 1)
         if not isinstance(part, nn.Embedding):
             equal |= {(key, dim) for key in own for dim in dims if _is_constant(own[key], dim)}
     trained = probe.trained() if equal else probe

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
-from rnn_tutorial.doctor.module_copy import CELLS, Results, hooked, loose_tensors
+from rnn_tutorial.doctor.module_copy import RECURRENT, Results, hooked, loose_tensors
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
@@ -109,7 +109,7 @@ def check_layers(module: nn.Module) -> Iterator[Finding]:
     if frozen and len(frozen) == number:
         yield found("frozen-parameters", "requires_grad is False for every weight")
         return
-    frozen = [each for each in frozen if isinstance(each[1], (nn.Linear, *CELLS, nn.Conv1d))]
+    frozen = [each for each in frozen if isinstance(each[1], (nn.Linear, *RECURRENT, nn.Conv1d))]
     if frozen:
         is_fresh = all(_is_fresh(part, p) for _, part, p in frozen)
         names = ", ".join(name for name, _, _ in frozen[:4])
@@ -120,7 +120,7 @@ def check_layers(module: nn.Module) -> Iterator[Finding]:
 
 def _is_fresh(part: nn.Module, weight: Tensor) -> bool:
     """True if the weights are uniform in ±1/√n, as PyTorch's layers begin."""
-    width = part.hidden_size if isinstance(part, CELLS) else weight[0].numel()
+    width = part.hidden_size if isinstance(part, RECURRENT) else weight[0].numel()
     bound = width**-0.5
     return bool(weight.abs().max() <= bound * 1.001 and 0.4 < weight.std() / bound < 0.75)
 

@@ -38,7 +38,7 @@ from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.sums import NUM_SUMS, choose_pairs
 from rnn_tutorial.gallery.translator import Translator, score_answers
 from rnn_tutorial.model.classifier import evaluating, load_weights
-from rnn_tutorial.model.layers import CELLS
+from rnn_tutorial.model.layers import CELL_CLASSES
 from rnn_tutorial.runs.terminal import run_command, say, shown
 from rnn_tutorial.settings.fields import as_flag, setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
@@ -142,7 +142,7 @@ class Seq2Seq(nn.Module):
         super().__init__()
         embed_dim, hidden_dim, num_layers = config.embed_dim, config.hidden_dim, config.num_layers
         between = config.dropout if num_layers > 1 else 0.0
-        layers, options = CELLS[config.cell], {"batch_first": True, "dropout": between}
+        layers, options = CELL_CLASSES[config.cell], {"batch_first": True, "dropout": between}
         self.embed_source = nn.Embedding(num_source_ids, embed_dim)
         self.embed_target = nn.Embedding(num_target_ids, embed_dim)
         self.encoder = layers(embed_dim, hidden_dim // 2, num_layers, bidirectional=True, **options)

@@ -37,7 +37,7 @@ from rnn_tutorial.gallery.series import BATCH_STREAM, FILE, SERIES, SeriesDefaul
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
 from rnn_tutorial.model.classifier import load_weights
-from rnn_tutorial.model.layers import CELLS
+from rnn_tutorial.model.layers import CELL_CLASSES
 from rnn_tutorial.runs.pictures import check_picture
 from rnn_tutorial.runs.terminal import run_command
 from rnn_tutorial.settings.fields import setting_field
@@ -101,7 +101,7 @@ class Forecaster(nn.Module):
         super().__init__()
         between = config.dropout if config.num_layers > 1 else 0.0
         size = 1, config.hidden_dim, config.num_layers
-        self.rnn = CELLS[config.cell](*size, batch_first=True, dropout=between)
+        self.rnn = CELL_CLASSES[config.cell](*size, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(config.dropout)
         self.horizon = config.horizon
         num_quantiles = len(QUANTILES) if config.loss == "quantile" else 1

@@ -62,7 +62,7 @@ from rnn_tutorial.gallery.source_classes import (
 )
 from rnn_tutorial.gallery.source_windows import RandomWindows, Reader
 from rnn_tutorial.model.classifier import load_weights
-from rnn_tutorial.model.layers import CELLS
+from rnn_tutorial.model.layers import CELL_CLASSES
 from rnn_tutorial.runs.terminal import run_command, say, shown
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
@@ -105,7 +105,7 @@ class Highlighter(nn.Module):
 
     def __init__(self, config: HighlightConfig, vocab_size: int) -> None:
         super().__init__()
-        cell, hidden = CELLS[config.cell], config.hidden_dim
+        cell, hidden = CELL_CLASSES[config.cell], config.hidden_dim
         num_directions = 2 if config.bidirectional else 1
         sizes = [config.embed_dim] + [num_directions * hidden] * (config.num_layers - 1)
         self.embedding = nn.Embedding(vocab_size, config.embed_dim)

@@ -22,7 +22,7 @@ from functools import cached_property
 import numpy as np
 
 FILE = "file"  # the name of the series of --csv
-WALK_STREAM, SHUFFLE_STREAM, BATCH_STREAM = range(3)  # of random numbers of one seed
+SERIES_STREAM, SHUFFLE_STREAM, BATCH_STREAM = range(3)  # of random numbers of one seed
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _load_elnino(seed: int) -> Series:
 
 
 def _make_random_walk(seed: int) -> Series:
-    steps = np.random.default_rng([seed, WALK_STREAM]).standard_normal(2000)
+    steps = np.random.default_rng([seed, SERIES_STREAM]).standard_normal(2000)
     return fill_gaps(f"random walk of seed {seed}", 100 + np.cumsum(steps))
 
 

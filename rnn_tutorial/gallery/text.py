@@ -46,7 +46,7 @@ from rnn_tutorial.gallery.text_measures import (
 )
 from rnn_tutorial.gallery.text_sampling import SampleSettings, continue_text
 from rnn_tutorial.model.classifier import count_parameters, evaluating, load_weights
-from rnn_tutorial.model.layers import CELLS
+from rnn_tutorial.model.layers import CELL_CLASSES
 from rnn_tutorial.runs.terminal import run_command
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.settings.flags import add_config_flags
@@ -93,7 +93,7 @@ class CharacterModel(nn.Module):
         between = config.dropout if config.num_layers > 1 else 0.0
         sizes = config.embed_dim, config.hidden_dim, config.num_layers
         self.embedding = nn.Embedding(num_characters, config.embed_dim)
-        self.rnn = CELLS[config.cell](*sizes, batch_first=True, dropout=between)
+        self.rnn = CELL_CLASSES[config.cell](*sizes, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(config.hidden_dim, num_characters)
 

@@ -88,7 +88,7 @@ def _by_layer(state: State, rnn: LayeredRnn) -> list[State]:
 
 
 # What --cell means. All but the Transformer have a state that is carried from step to step.
-CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "transformer": TransformerLayers}
+CELL_CLASSES = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "transformer": TransformerLayers}
 
 
 def make_layers(
@@ -104,7 +104,7 @@ def make_layers(
     residual: bool = False,
 ) -> nn.RNNBase | LayeredRnn | TransformerLayers:
     """PyTorch's own stack where it can do what is asked, else one of this module's."""
-    make = CELLS[cell]
+    make = CELL_CLASSES[cell]
     if make is TransformerLayers:
         return make(input_size, hidden_size, num_layers, dropout)
     if make is nn.RNN:

@@ -48,11 +48,11 @@ def _attention(x: Tensor, is_valid: Tensor, attention: nn.Module) -> Tensor:
 
 
 # What --pooling means, beside "last": from (N, T, F) and which steps are valid, (N, T, 1).
-POOLINGS = {"mean": _mean, "max": _max, "attention": _attention}
+POOLING_FUNCTIONS = {"mean": _mean, "max": _max, "attention": _attention}
 
 
 def pool(output: PackedSequence, pooling: str, attention: nn.Module | None = None) -> Tensor:
     """One vector for each row from its valid steps, (N, F); `attention` scores steps, F to 1."""
     x, seq_lengths = pad_packed_sequence(output, batch_first=True)  # (N, T, F)
     is_valid = torch.arange(x.shape[1]) < seq_lengths.unsqueeze(1)
-    return POOLINGS[pooling](x, is_valid.unsqueeze(2).to(x.device), attention)
+    return POOLING_FUNCTIONS[pooling](x, is_valid.unsqueeze(2).to(x.device), attention)

@@ -102,7 +102,7 @@ def _compile_training_step(*arguments: Any) -> Callable[..., Result]:
 
 
 # What --engine means, from the fastest to the slowest.
-ENGINES: dict[str, Callable[..., Engine]] = {
+ENGINE_MAKERS: dict[str, Callable[..., Engine]] = {
     "graph": partial(_engine_of_many, graph_training_step),
     "compiled": partial(_engine_of_many, _compile_training_step),
     "autograd": autograd_engine,
@@ -120,4 +120,4 @@ def make_engine(
 
     The history goes on while the engine is used: what it shows decides about the contraction.
     """
-    return ENGINES[config.engine](model, optimizer, config, world, history)
+    return ENGINE_MAKERS[config.engine](model, optimizer, config, world, history)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rnn_tutorial.settings.config import TrainConfig
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+OPTIMIZER_CLASSES: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
@@ -39,7 +39,7 @@ def make_optimizer(
         options["momentum"] = config.momentum
     if config.optimizer != "rmsprop":  # which has no fused form
         options["fused"] = config.device.startswith(("cpu", "cuda"))
-    optimizer_class = OPTIMIZERS["adamw" if is_adamw(config) else config.optimizer]
+    optimizer_class = OPTIMIZER_CLASSES["adamw" if is_adamw(config) else config.optimizer]
     return optimizer_class(parameters, **options)
 
 

@@ -75,7 +75,7 @@ def learning_rate(config: TrainConfig, step: int, history: EvaluationHistory) ->
     """
     if step < config.warmup_step:
         return config.lr * (0.01 + 0.99 * step / config.warmup_step)
-    return SCHEDULERS[config.scheduler](config, step - config.warmup_step, history)
+    return SCHEDULES[config.scheduler](config, step - config.warmup_step, history)
 
 
 def contraction_factor(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
@@ -116,7 +116,7 @@ def _plateau(config: TrainConfig, step: int, history: EvaluationHistory) -> floa
 
 
 # What --scheduler means. Each takes the number of updates since the warmup.
-SCHEDULERS: dict[str, Callable[[TrainConfig, int, EvaluationHistory], float]] = {
+SCHEDULES: dict[str, Callable[[TrainConfig, int, EvaluationHistory], float]] = {
     "cosine": _cosine,
     "constant": _constant,
     "step": _step,

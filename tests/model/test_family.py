@@ -49,8 +49,8 @@ def make_model(num_layers=2, seed=0, hidden=HIDDEN, **options):
 @st.composite
 def nets(draw):
     """A net of any allowed options but dropout, in double precision."""
-    cell = draw(st.sampled_from(list(layers.CELLS)))
-    options = {"cell": cell, "pooling": draw(st.sampled_from(["last", *pooling.POOLINGS]))}
+    cell = draw(st.sampled_from(list(layers.CELL_CLASSES)))
+    options = {"cell": cell, "pooling": draw(st.sampled_from(["last", *pooling.POOLING_FUNCTIONS]))}
     num_layers = draw(st.integers(1, 3))
     if cell == "rnn":
         options["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
@@ -222,7 +222,7 @@ def test_noise_is_added_to_the_embedded_input(model, sequences):
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_layers_without_norm_and_residual_are_pytorchs_own_stack(cell, bidirectional):
     def make(num_inputs, hidden, num_layers=1):
-        return layers.CELLS[cell](
+        return layers.CELL_CLASSES[cell](
             num_inputs, hidden, num_layers, batch_first=True, bidirectional=bidirectional
         )
 
@@ -242,7 +242,7 @@ def test_layers_without_norm_and_residual_are_pytorchs_own_stack(cell, bidirecti
 @pytest.mark.parametrize("cell", RECURRENT)
 def test_without_norm_and_residual_the_weights_have_pytorchs_names(cell):
     own = {name for name in make_model(2, cell=cell).state_dict() if name.startswith("rnn.")}
-    stack = layers.CELLS[cell](EMBED, HIDDEN, 2)
+    stack = layers.CELL_CLASSES[cell](EMBED, HIDDEN, 2)
     assert own == {f"rnn.{name}" for name in stack.state_dict()}
 
 
@@ -555,8 +555,8 @@ def test_every_other_combination_takes_an_update_and_agrees_on_what_is_plain():
 
 
 def test_the_tables_hold_what_the_flags_allow():
-    assert tuple(layers.CELLS) == CELLS
-    assert ("last", *pooling.POOLINGS) == POOLINGS
+    assert tuple(layers.CELL_CLASSES) == CELLS
+    assert ("last", *pooling.POOLING_FUNCTIONS) == POOLINGS
     assert RnnClsNet(5, 3, 4, 1, 5).arguments.items() >= PLAIN.items()
 
 

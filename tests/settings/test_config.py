@@ -93,9 +93,9 @@ def test_every_setting_has_bounds_choices_or_a_special_check():
 @pytest.mark.parametrize(
     ("choices", "implemented"),
     [
-        (SCHEDULERS, schedule.SCHEDULERS),
+        (SCHEDULERS, schedule.SCHEDULES),
         (TRACKERS, (*tracking._FALLBACK, "disabled")),
-        (ENGINES, ("auto", *engines.ENGINES)),
+        (ENGINES, ("auto", *engines.ENGINE_MAKERS)),
     ],
 )
 def test_what_a_flag_allows_is_what_is_implemented(choices, implemented):

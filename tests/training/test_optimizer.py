@@ -9,9 +9,8 @@ import torch
 from conftest import REPOSITORY
 
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.settings.config import OPTIMIZERS as NAMES
-from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.training.optimizer import OPTIMIZERS, LeanAdamW, make_optimizer
+from rnn_tutorial.settings.config import OPTIMIZERS, TrainConfig
+from rnn_tutorial.training.optimizer import OPTIMIZER_CLASSES, LeanAdamW, make_optimizer
 
 
 def train(optimizer_class, steps, weight_decay, state=None, **options):
@@ -106,4 +105,4 @@ def test_each_name_is_the_optimizer_of_pytorch(settings, reference, options):
 
 
 def test_the_names_of_the_flag_are_those_of_the_table():
-    assert tuple(OPTIMIZERS) == NAMES
+    assert tuple(OPTIMIZER_CLASSES) == OPTIMIZERS
