@@ -30,7 +30,6 @@ from rnn_tutorial.runs.processes import describe_threads
 from rnn_tutorial.runs.saved_run import load_checked
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,
-    print_error,
     run_command,
     shown,
     spare_the_garbage_collector,
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     flags = parser.parse_args(arguments)
 
-    try:
+    with parser.exit_on_bad_input():
         if sys.stdout is None:
             raise ValueError("standard output is closed")
         if flags.input is None and sys.stdin is None:
@@ -75,9 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         predictor = Predictor(find_network(flags.checkpoint, flags.save_dir, flags.run_name))
         if flags.input is not None:
             return answer_once(predictor, flags.input, flags.json)
-    except (ValueError, OSError) as error:
-        print_error(parser.prog, error)
-        return 2
 
     if sys.stdin.isatty():
         return answer_prompt(predictor, flags.json)

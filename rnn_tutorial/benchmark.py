@@ -138,27 +138,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     names = flags.only or ([*SHORTENED] if flags.quick else parts)
     results: dict[str, Any] = {"measured": {}}
-    try:
+    with parser.exit_on_bad_input():
         _check(flags, names)
         if flags.json and flags.only and flags.json.exists():
             results |= read_json(flags.json)
-    except ValueError as error:
-        parser.error(str(error))
     torch.set_num_threads(choose_num_threads())
     command = " ".join([parser.prog, *(sys.argv[1:] if arguments is None else arguments)])
     how = {"command": command, **describe_machine(), "products": measure_products()}
     for name in names:
         results[name] = SHORTENED[name](flags.quick) if name in SHORTENED else LEFT_OUT[name]()
         results["measured"][name] = how
-    try:
+    with parser.exit_on_bad_input():
         if flags.json:
             write_json(flags.json, results)
         if flags.figure:
             draw_growth(results["growth"], list(GROWTH), flags.figure)
-    except BrokenPipeError:  # an OSError, and for run_command to handle
-        raise
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
     return 0
 
 

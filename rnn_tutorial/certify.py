@@ -27,7 +27,7 @@ from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import check_regular
 from rnn_tutorial.runs.saved_run import load_run
-from rnn_tutorial.runs.terminal import CommandLineParser, print_error, run_command, shown
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print the proof's figures as JSON")
     flags = parser.parse_args(arguments)
-    try:
+    with parser.exit_on_bad_input():
         checkpoint = load_run(flags.run)
         task, model = load_task(checkpoint), load_model(checkpoint)
         require_machine(task, "a proof", checkpoint.path)
@@ -60,11 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.check:
             return _check(checkpoint, task, model)
         return _prove(checkpoint, task, model, flags)
-    except BrokenPipeError:  # an OSError, and for run_command to handle
-        raise
-    except (ValueError, OSError) as error:
-        print_error(parser.prog, error)
-        return 2
 
 
 def _positive(text: str) -> int:

@@ -168,13 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_flags(parser)
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())
-    try:
+    with parser.exit_on_bad_input():
         subject = _subject(flags)
         if subject == "self_test":
             return _self_test(flags)
         report = _check_run(flags) if subject == "run" else _check_code(subject, flags)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
     findings = [asdict(finding) for finding in report.findings]
     as_json = {**report._asdict(), "findings": findings}
     print(json.dumps(as_json) if flags.json else describe(*report))

@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     given = [flag for flag, value in vars(flags).items() if value != parser.get_default(flag)]
     torch.set_num_threads(choose_num_threads())
-    try:
+    with parser.exit_on_bad_input():
         _check_flags(flags, given)
         checkpoint = load_run(flags.run)
         task = load_task(checkpoint)
@@ -113,10 +113,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show(checkpoint, task, flags)
             if not flags.json:
                 print(f"Picture: {shown(flags.figure)}")
-    except BrokenPipeError:  # an OSError, and for run_command to handle
-        raise
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
     return 0
 
 

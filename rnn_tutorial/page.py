@@ -25,7 +25,7 @@ from rnn_tutorial.model.classifier import RnnClsNet, count_parameters, load_mode
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import check_place, write_atomically
 from rnn_tutorial.runs.saved_run import load_run
-from rnn_tutorial.runs.terminal import CommandLineParser, print_error, run_command, shown
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.reading import ALSO_TYPED
 from rnn_tutorial.tasks.task import Task, require_machine
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--output", type=Path, metavar="FILE", help="the page (default: page.html in RUN's folder)"
     )
     flags = parser.parse_args(arguments)
-    try:
+    with parser.exit_on_bad_input():
         checkpoints = [load_run(run) for run in (flags.run, flags.other) if run is not None]
         path = flags.output or checkpoints[0].path.parent / "page.html"
         check_place(path, "--output")
@@ -56,9 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "which hold some 180,000 weights"
             )
         write_atomically(path, text)
-    except (ValueError, OSError) as error:
-        print_error(parser.prog, error)
-        return 2
     print(f"Wrote {shown(path)}. Open it in a browser.")
     return 0
 

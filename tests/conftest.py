@@ -55,6 +55,14 @@ def hash_of_a_product():
     return hashlib.sha256(b"".join(result.tobytes() for result in results)).hexdigest()
 
 
+def status_of(main, *arguments):
+    """The exit status of a command that is run in this process."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stopped:
+        return stopped.code
+
+
 def numbers_of(batches):
     """Token ids, lengths and targets of batches."""
     return batches.x, batches.seq_lengths, batches.targets

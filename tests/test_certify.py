@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, status_of
 
 import train_cls_rnn
 from rnn_tutorial import certify
@@ -93,10 +93,7 @@ def test_a_bad_command_is_one_sentence(
     monkeypatch.chdir(tmp_path / "empty")
     certificate_path(certified).unlink()
     arguments = [str(certified) if argument == "RUN" else argument for argument in arguments]
-    try:
-        status = certify.main(arguments)
-    except SystemExit as stop:
-        status = stop.code
+    status = status_of(certify.main, *arguments)
     captured = capsys.readouterr()
     assert status == 2 and not captured.out
     assert sentence in captured.err and captured.err.count("\n") == 1

@@ -9,7 +9,7 @@ from html import unescape
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, run_here
+from conftest import REPOSITORY, run_here, status_of
 
 import train_cls_rnn
 from rnn_tutorial import page
@@ -201,7 +201,7 @@ def test_names_cannot_leave_the_data_of_a_page(tmp_path):
 )
 def test_what_is_refused(names, flags, message, runs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert page.main([*(str(runs / name) for name in names), *flags]) == 2
+    assert status_of(page.main, *(runs / name for name in names), *flags) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
@@ -213,5 +213,5 @@ def test_labelled_examples_have_no_machine_to_show(tmp_path, capsys):
     few = ("--total_steps", "2", "--warmup_step", "0", "--tracker", "disabled")
     assert train_cls_rnn.main([*flags, *few, "--engine", "autograd", "--device", "cpu"]) == 0
     capsys.readouterr()
-    assert page.main([str(tmp_path)]) == 2
+    assert status_of(page.main, tmp_path) == 2
     assert "a page needs a rule that gives every sequence its" in capsys.readouterr().err

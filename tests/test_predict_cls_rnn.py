@@ -17,7 +17,7 @@ import time
 
 import pytest
 import torch
-from conftest import REPOSITORY, run_here
+from conftest import REPOSITORY, run_here, status_of
 
 import predict_cls_rnn
 from rnn_tutorial.evaluation.result import Evaluation
@@ -79,7 +79,7 @@ def test_it_says_how_many_threads_answer_a_stream(trained_folder, capsys, monkey
 
 @pytest.mark.parametrize("value", ["-1", "1025"])
 def test_an_odd_number_of_threads_is_refused(value, capsys):
-    assert predict_cls_rnn.main(["--num_threads", value]) == 2
+    assert status_of(predict_cls_rnn.main, "--num_threads", value) == 2
     assert capsys.readouterr().err == (
         f"predict_cls_rnn.py: error: --num_threads {value} is not a whole number from 0 to 1024\n"
     )
@@ -325,7 +325,7 @@ def test_a_folder_of_the_published_scripts_answers(model, tmp_path):
 @pytest.mark.parametrize("text", ["10", "-1", "1 2 11", "1.5", "one", "", " ", "1;2", "1 -2"])
 def test_a_wrong_input_is_refused(text, trained_folder, capsys):
     flags = ["--save_dir", str(trained_folder / "output"), "--input", text]
-    assert predict_cls_rnn.main(flags) == 2
+    assert status_of(predict_cls_rnn.main, *flags) == 2
     printed = capsys.readouterr()
     (sentence,) = printed.err.splitlines()
     assert not printed.out and "--input" in sentence and "0 to 9" in sentence
@@ -353,10 +353,7 @@ def test_no_network_to_speak_of_is_refused(flags, tmp_path, monkeypatch, capsys)
     payload = tmp_path / "pwned"
     malicious = type("Malicious", (), {"__reduce__": lambda self: (os.mkdir, (str(payload),))})
     torch.save(malicious(), tmp_path / "malicious.pt")
-    try:
-        status = predict_cls_rnn.main([*shlex.split(flags), "--input", "1 2"])
-    except SystemExit as stopped:
-        status = stopped.code
+    status = status_of(predict_cls_rnn.main, *shlex.split(flags), "--input", "1 2")
     printed = capsys.readouterr()
     assert (status, printed.out) == (2, "")
     (sentence,) = printed.err.splitlines()

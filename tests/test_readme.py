@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, status_of
 
 import predict_cls_rnn
 import train_cls_rnn
@@ -85,7 +85,7 @@ def run_evaluate(arguments, folder):
 
 def run_certify(arguments, folder):
     """The small net is not proved, and so has no certificate to check."""
-    status = certify.main([str(folder / "output"), *arguments[1:]])
+    status = status_of(certify.main, folder / "output", *arguments[1:])
     assert status == (2 if "--check" in arguments else 1)
 
 

@@ -117,10 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--quick", action="store_true", help="few updates and variants: does it work?")
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())  # as in the runs
-    try:
+    with parser.exit_on_bad_input(RuntimeError):
         return _execute(flags, parser)
-    except (ValueError, RuntimeError, OSError) as error:
-        parser.error(str(error))
 
 
 def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:

@@ -254,13 +254,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         value = getattr(flags, name)
         if value is not None and value < 1:
             parser.error(f"--{name} {value} must be at least 1")
-    try:
+    with parser.exit_on_bad_input(RuntimeError):
         for name in flags.names:
             content = run_experiment(name, flags.jobs, flags.num_seeds)
             if flags.num_seeds is None:
                 write_json(RESULTS / f"{name}.json", content)
-    except (ValueError, RuntimeError, OSError) as error:
-        parser.error(str(error))
     return 0
 
 

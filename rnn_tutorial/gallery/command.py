@@ -42,7 +42,7 @@ def add_run_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(
-    parser: argparse.ArgumentParser,
+    parser: CommandLineParser,
     functions: Mapping[str, Callable[[dict[str, Any]], int]],
     arguments: Sequence[str] | None,
 ) -> int:
@@ -60,15 +60,11 @@ def execute(
     flags = vars(parser.parse_args(arguments))
     command = flags.pop("command")
     try:
-        status = functions[command](flags)
-        if sys.stdout:  # None is one that is closed
-            sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # an OSError, and for run_command to handle
-        raise
-    except (ValueError, OSError) as error:
-        print_error(parser.prog, error)
-        return 2
+        with parser.exit_on_bad_input():
+            status = functions[command](flags)
+            if sys.stdout:  # None is one that is closed
+                sys.stdout.flush()
+            return status
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

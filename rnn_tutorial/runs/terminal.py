@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from types import FrameType
 from typing import Any, NoReturn
@@ -51,6 +51,20 @@ class CommandLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {shown(' '.join(message.split()))} (see --help)\n")
+
+    @contextlib.contextmanager
+    def exit_on_bad_input(self, *also: type[Exception]) -> Iterator[None]:
+        """Turn a ValueError or an OSError, or others, into one line on stderr and exit status 2.
+
+        A reader of the output that leaves is no bad input, and for `run_command` to handle.
+        """
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError, *also) as error:
+            print_error(self.prog, error)
+            sys.exit(2)
 
 
 def spare_the_garbage_collector() -> None:

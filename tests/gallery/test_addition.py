@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import REPOSITORY, kill_when
+from conftest import REPOSITORY, kill_when, status_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -206,7 +206,7 @@ def test_words_are_learned(tmp_path, monkeypatch, capsys):
     assert main(["ask", "eins hundert"]) == 0
     assert "Training has not seen 'hundert'." in capsys.readouterr().out
     (tmp_path / "pairs.tsv").write_text("".join(lines[1:]), encoding="utf-8")
-    assert main(["evaluate"]) == 2
+    assert status_of(main, "evaluate") == 2
     assert "'pairs.tsv' has changed" in capsys.readouterr().err
 
 
@@ -281,10 +281,7 @@ def test_an_answer_with_its_probability_and_rivals(trained, run_command, tmp_pat
 )
 def test_bad_input_is_refused_in_a_sentence(trained, monkeypatch, capsys, arguments, reason):
     monkeypatch.chdir(trained)
-    try:
-        status = main(arguments)
-    except SystemExit as exit:  # a flag that argparse refuses
-        status = exit.code
+    status = status_of(main, *arguments)
     captured = capsys.readouterr()
     assert (status, captured.out) == (2, "")
     assert reason in captured.err and captured.err.count("\n") == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, kill_when
+from conftest import REPOSITORY, kill_when, status_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -340,7 +340,7 @@ def test_quick_learns_from_a_column_and_notices_when_it_changes(tmp_path, monkey
     assert "seasonal_naive_mae" not in figures
     path.write_text(path.read_text().replace("10.000", "10.500"))
     for command in (["evaluate"], ["forecast"], ["train", "--resume", "output/gallery/forecast"]):
-        assert forecast.main(command) == 2
+        assert status_of(forecast.main, *command) == 2
         assert re.search("changed since", capsys.readouterr().err)
 
 
@@ -356,7 +356,7 @@ def test_a_leak_is_labelled_as_wrong_and_shown_beside_its_use(tmp_path, monkeypa
     assert forecast.main(["evaluate", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["network_skill"] > 0.5 > 0 > figures["network_in_use_skill"]
-    assert forecast.main(["evaluate", "--horizon", "2"]) == 2
+    assert status_of(forecast.main, "evaluate", "--horizon", 2) == 2
     assert "with --leak target it is at most that of training, 1" in capsys.readouterr().err
 
 
@@ -387,10 +387,7 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys, argum
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.csv").write_text("day,sales\nmon,1\ntue,2\nwed,3\n")
     (tmp_path / "flat.csv").write_text("x\n" + "5\n" * 100)
-    try:
-        status = forecast.main(arguments)
-    except SystemExit as stopped:
-        status = stopped.code
+    status = status_of(forecast.main, *arguments)
     printed = capsys.readouterr()
     (sentence,) = printed.err.splitlines()
     assert status == 2 and re.search(reason, sentence), sentence
@@ -410,7 +407,7 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys, argum
 def test_what_a_trained_network_cannot_do_is_refused(in_folder, capsys, arguments, reason):
     folder = Path("output/gallery/forecast")
     before = sorted(folder.iterdir())
-    assert forecast.main(arguments) == 2
+    assert status_of(forecast.main, *arguments) == 2
     (sentence,) = capsys.readouterr().err.splitlines()
     assert reason in sentence and sorted(folder.iterdir()) == before
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, kill_when
+from conftest import REPOSITORY, kill_when, status_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -476,7 +476,7 @@ def result_of(folder):
 
 def ask(*arguments):
     """The exit status of a command that is run in this process."""
-    return highlight.main([str(argument) for argument in arguments])
+    return status_of(highlight.main, *arguments)
 
 
 def test_training_says_what_it_found(trained):
@@ -588,10 +588,7 @@ def test_files_that_cannot_be_shown_are_refused(
 
 def check_refusal(capsys, reason, *arguments):
     """One sentence on stderr, exit status 2."""
-    try:
-        status = ask(*arguments)
-    except SystemExit as exit_:  # the flags' own
-        status = exit_.code
+    status = ask(*arguments)
     printed = capsys.readouterr()
     assert status == 2 and printed.out.count("\n") <= 2  # what it is about to do
     assert reason in printed.err and printed.err.count("\n") == 1

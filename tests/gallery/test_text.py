@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, kill_when
+from conftest import REPOSITORY, kill_when, status_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,7 +42,7 @@ def write_novel(folder):
 
 
 def call(*arguments):
-    return text.main([str(argument) for argument in arguments])
+    return status_of(text.main, *arguments)
 
 
 @pytest.fixture(scope="session")
@@ -404,10 +404,7 @@ def test_several_files_are_learned(tmp_path, monkeypatch, capsys):
 
 def refused(capsys, *arguments):
     """The sentence with which a command is refused."""
-    try:
-        status = call(*arguments)
-    except SystemExit as end:
-        status = end.code
+    status = call(*arguments)
     output = capsys.readouterr()
     sentence = output.err.removeprefix("python -m rnn_tutorial.gallery.text").removesuffix("\n")
     assert status == 2 and "\n" not in sentence and "Traceback" not in sentence

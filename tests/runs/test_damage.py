@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, status_of
 
 import predict_cls_rnn
 import train_cls_rnn
@@ -77,10 +77,7 @@ def ask(capsys):
 
     def call(command, folder):
         module, *arguments = COMMANDS[command]
-        try:
-            status = module.main([str(folder) if a == "RUN" else a for a in arguments])
-        except SystemExit as stopped:
-            status = stopped.code
+        status = status_of(module.main, *(folder if a == "RUN" else a for a in arguments))
         printed = capsys.readouterr()
         return status, printed.out, printed.err
 
@@ -388,8 +385,8 @@ def test_a_flipped_bit_in_a_file_of_format_1(place, tmp_path, capsys):
     (tmp_path / source.name).write_bytes(damaged)
     status, said = [], []
     for path in (source, tmp_path / source.name):
-        arguments = ["--checkpoint", str(path), "--input", "1 1 0 1"]
-        status.append(predict_cls_rnn.main(arguments))
+        question = ("--checkpoint", path, "--input", "1 1 0 1")
+        status.append(status_of(predict_cls_rnn.main, *question))
         said.append(capsys.readouterr())
     assert (status[1], said[1].out) == (0, said[0].out) or (
         status[1] == 2 and source.name in said[1].err and len(said[1].err.splitlines()) == 1
@@ -413,7 +410,7 @@ def test_a_certificate(kind, tmp_path, capsys):
     before = content(run)
     assert predict_cls_rnn.main(["--save_dir", str(run), "--input", "1 1"]) == 0
     assert "proved" not in capsys.readouterr().err
-    status = certify.main([str(run), "--check"])
+    status = status_of(certify.main, run, "--check")
     printed = capsys.readouterr()
     assert status in (1, 2) and path.name in printed.out + printed.err
     assert len((printed.out + printed.err).splitlines()) == 1 and content(run) == before
@@ -528,7 +525,7 @@ def test_names_from_files_cannot_command_the_terminal(tmp_path, capsys, monkeypa
         (2, certify.main, run),
         (2, predict_cls_rnn.main, "--save_dir", run, "--run_name", "\x1b[5m"),
     ):
-        assert main(arguments) == status
+        assert status_of(main, *arguments) == status
     with contextlib.suppress(SystemExit):
         diagnose.main([run, "--length", "5"])
     printed = "".join(capsys.readouterr())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY, run_here
+from conftest import REPOSITORY, run_here, status_of
 
 import predict_cls_rnn
 import train_cls_rnn
@@ -52,10 +52,7 @@ def checkpoint(sentences_folder):
 
 def refusal(capsys, main, *arguments):
     """Run a main with arguments that it must refuse; returns the one sentence."""
-    try:
-        status = main([str(argument) for argument in arguments])
-    except SystemExit as stopped:
-        status = stopped.code
+    status = status_of(main, *arguments)
     printed = capsys.readouterr()
     (sentence,) = printed.err.splitlines()
     assert status == 2 and not printed.out
