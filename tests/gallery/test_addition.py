@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import REPOSITORY, kill_when
+from conftest import REPOSITORY, kill_when, run_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -155,10 +155,11 @@ def test_targets_end_and_their_padding_is_ignored():
 
 
 @pytest.fixture(scope="session")
-def trained(run_command, tmp_path_factory):
+def trained(tmp_path_factory):
     """A folder in which a tiny network was trained: output/gallery/quick. Read only."""
     folder = tmp_path_factory.mktemp("addition")
-    done = run_command("train", *QUICKLY, "--teacher_forcing", 0.5, cwd=folder)
+    flags = (*QUICKLY, "--teacher_forcing", 0.5)
+    done = run_here("rnn_tutorial.gallery.addition", "train", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "evaluate --run output/gallery/quick" in done.stdout
     return folder

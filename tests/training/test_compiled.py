@@ -346,7 +346,12 @@ def sums_of_trained_weights():
 
 def in_a_new_process(function, folder, **variables):
     """What a function of this module returns there, as JSON."""
-    code = f"import json, test_compiled; print(json.dumps(test_compiled.{function.__name__}()))"
+    code = (
+        "import json, test_compiled\n"
+        "from rnn_tutorial.runs.terminal import spare_the_garbage_collector\n"
+        "spare_the_garbage_collector()\n"
+        f"print(json.dumps(test_compiled.{function.__name__}()))"
+    )
     path = os.pathsep.join(map(str, (REPOSITORY, TESTS, TESTS / "training")))
     done = subprocess.run(
         [sys.executable, "-c", code],
