@@ -33,7 +33,6 @@ from rnn_tutorial.runs.terminal import (
     print_error,
     run_command,
     shown,
-    spare_the_garbage_collector,
 )
 
 
@@ -125,7 +124,6 @@ def answer_stream(predictor: Predictor, as_json: bool, num_threads: int) -> int:
 
 
 if __name__ == "__main__":
-    spare_the_garbage_collector()
     for stream in filter(None, (sys.stdin, sys.stdout)):  # None is one that is closed
         stream.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
     run_command(main)

@@ -32,7 +32,6 @@ from rnn_tutorial.runs.terminal import (
     print_error,
     run_command,
     shown,
-    spare_the_garbage_collector,
 )
 from rnn_tutorial.settings.config import RESUME_FLAGS
 from rnn_tutorial.settings.flags import add_config_flags
@@ -192,5 +191,4 @@ def fail(world: World, status: int, sentence: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    spare_the_garbage_collector()
     run_command(main)

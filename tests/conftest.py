@@ -151,6 +151,8 @@ def run_here(script, *arguments, cwd, text=""):
 
 TRAIN_IN_TURN = """
 import json, os, sys, train_cls_rnn
+from rnn_tutorial.runs.terminal import spare_the_garbage_collector
+spare_the_garbage_collector()
 for port, arguments in json.loads(sys.argv[1]):
     os.environ["MASTER_PORT"] = str(port)
     assert train_cls_rnn.main(arguments) == 0

@@ -400,8 +400,9 @@ def test_numbers_that_are_none_show_in_the_loss():
 def test_without_numba_or_scipy_the_module_imports_and_says_so():
     """The project is imported anew for each, PyTorch once."""
     code = """
-import sys
+import atexit, gc, sys
 import torch
+atexit.register(gc.freeze)  # no search for garbage at the end
 for missing in ("numba", "scipy"):
     assert missing not in sys.modules
     sys.modules[missing] = None
