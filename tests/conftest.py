@@ -35,6 +35,11 @@ settings.load_profile("fixed")
 os.fsync = lambda file: None
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest begins first: if it began last, one worker would wait for the other."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_collection_finish():
     """Spend no time on PyTorch's own objects; what the tests make is collected as ever."""
     spare_the_garbage_collector()

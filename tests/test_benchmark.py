@@ -173,6 +173,7 @@ def run_in_this_process(command, **options):
         assert find_spec(command[-1].removeprefix("import "))
 
 
+@pytest.mark.long
 @mock.patch.dict(SIZES, {"A": SMALL, "C": SMALL}, clear=True)
 def test_every_section_measures_and_prints(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)

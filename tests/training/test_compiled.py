@@ -164,6 +164,7 @@ def assert_identical(one, other):
         assert torch.equal(one[name], other[name]), name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
 @settings(max_examples=60)
 @given(case=cases, seed=st.integers(0, 1000))
@@ -381,6 +382,7 @@ def hashes_of_trained_weights():
     return hashes
 
 
+@pytest.mark.long
 def test_what_is_compiled_and_what_was_kept_give_the_same_bits(tmp_path):
     compiled, kept = (
         in_a_new_process(hashes_of_trained_weights, tmp_path, NUMBA_CACHE_DIR=str(tmp_path))
