@@ -32,7 +32,6 @@ from rnn_tutorial.runs.terminal import (
     CommandLineParser,
     run_command,
     shown,
-    spare_the_garbage_collector,
 )
 from rnn_tutorial.settings.config import TrainConfig
 
@@ -122,7 +121,6 @@ def answer_stream(predictor: Predictor, as_json: bool, num_threads: int) -> int:
 
 
 if __name__ == "__main__":
-    spare_the_garbage_collector()
     for stream in filter(None, (sys.stdin, sys.stdout)):  # None is one that is closed
         stream.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
     run_command(main)

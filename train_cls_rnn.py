@@ -39,7 +39,6 @@ from rnn_tutorial.runs.terminal import (
     run_command,
     say,
     shown,
-    spare_the_garbage_collector,
 )
 from rnn_tutorial.settings.config import RESUME_FLAGS
 from rnn_tutorial.settings.flags import add_config_flags
@@ -197,5 +196,4 @@ def fail(world: World, status: int, sentence: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    spare_the_garbage_collector()
     run_command(main)

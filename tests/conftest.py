@@ -35,6 +35,11 @@ settings.load_profile("fixed")
 os.fsync = lambda file: None
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest begins first: if it began last, one worker would wait for the other."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_collection_finish():
     """Spend no time on PyTorch's own objects; what the tests make is collected as ever."""
     spare_the_garbage_collector()
@@ -159,6 +164,8 @@ def run_here(script, *arguments, cwd, text=""):
 
 TRAIN_IN_TURN = """
 import json, os, sys, train_cls_rnn
+from rnn_tutorial.runs.terminal import spare_the_garbage_collector
+spare_the_garbage_collector()
 for port, arguments in json.loads(sys.argv[1]):
     os.environ["MASTER_PORT"] = str(port)
     assert train_cls_rnn.main(arguments) == 0

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import sys
+from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
 from unittest import mock
@@ -14,12 +15,13 @@ import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import benchmark
 from rnn_tutorial.experiments import tables
+from rnn_tutorial.machines.machine import sequences_at
 from rnn_tutorial.measure import answers, products, timing, training
 from rnn_tutorial.measure.growth import GROWTH, flops_per_update
 from rnn_tutorial.measure.products import compare_products, describe_products
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import against, timed, updates
-from rnn_tutorial.measure.training import SIZES, engine_steps
+from rnn_tutorial.measure.training import SIZES, candidate_engines, engine_steps
 from rnn_tutorial.runs.provenance import REPOSITORY
 from rnn_tutorial.settings.config import TrainConfig
 
@@ -171,6 +173,7 @@ def run_in_this_process(command, **options):
         assert find_spec(command[-1].removeprefix("import "))
 
 
+@pytest.mark.long
 @mock.patch.dict(SIZES, {"A": SMALL, "C": SMALL}, clear=True)
 def test_every_section_measures_and_prints(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
@@ -178,6 +181,8 @@ def test_every_section_measures_and_prints(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(module, "timed", lambda rounds, candidates: timed(1, candidates))
         monkeypatch.setattr(module, "in_fresh_process", lambda function, *given: function(*given))
     monkeypatch.setattr(training, "updates", lambda steps, seconds: updates(steps, 0.0))
+    monkeypatch.setattr(training, "candidate_engines", partial(candidate_engines, at_once=5))
+    monkeypatch.setattr(answers, "sequences_at", lambda places, *of: sequences_at(places[:99], *of))
     launcher = SimpleNamespace(run=run_in_this_process, DEVNULL=None)
     monkeypatch.setattr(training, "subprocess", launcher)
     for name in ("training", "evaluation", "prediction"):

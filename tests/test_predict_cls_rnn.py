@@ -185,6 +185,8 @@ def test_a_length_outside_training_is_said(trained_folder, text, length, capsys)
 
 PRINT_PEAK = """
 import resource, sys, predict_cls_rnn
+from rnn_tutorial.runs.terminal import spare_the_garbage_collector
+spare_the_garbage_collector()
 predict_cls_rnn.main(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 """

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from functools import partial
+from unittest import mock
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from rnn_tutorial.experiments import doctor_judge, lesson, who_did_it
 from rnn_tutorial.experiments.__main__ import READMES
 from rnn_tutorial.experiments.doctor_self_test import all_cases
 from rnn_tutorial.experiments.lesson import converse
+from rnn_tutorial.measure.growth import GROWTH
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
@@ -161,10 +163,10 @@ RUNNERS = {
 }
 
 
+@mock.patch.dict(GROWTH, {"hidden_dim": (4,)}, clear=True)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_runs(command, trained_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "GROWTH", {"hidden_dim": (4,)})
     monkeypatch.setattr(experiments, "REPOSITORY", tmp_path)
     monkeypatch.setattr(experiments, "render_figures", dict)  # test_figures.py draws them
     shutil.copytree(trained_folder / "output", tmp_path / "output")

@@ -169,7 +169,9 @@ def _most_frequent(
 def _project(hidden: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Hidden states, (P, H), and means, (S, H), in the three main components of the means."""
     middle = np.nanmean(means, axis=0)
-    _, _, components = np.linalg.svd(np.nan_to_num(means - middle))  # (H, H)
+    centred = np.nan_to_num(means - middle)
+    is_wide = centred.shape[0] < centred.shape[1]  # if it is not, (H, H) needs no matrix of (S, S)
+    _, _, components = np.linalg.svd(centred, full_matrices=is_wide)  # (H, H)
     return (hidden - middle) @ components[:3].T, (means - middle) @ components[:3].T
 
 

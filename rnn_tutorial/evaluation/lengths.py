@@ -116,8 +116,10 @@ def _draw_sample(machine: Machine, length: int, num_sequences: int) -> np.ndarra
 
 def longest_enumerable(num_tokens: int) -> int:
     """The greatest length up to which all inputs together are few enough to score in a moment."""
+    num_inputs = num_tokens
     for length in range(1, _LONGEST_ENUMERATED):
-        if count_sequences(num_tokens, 1, length + 1) > MAX_ENUMERATED:
+        num_inputs += num_tokens ** (length + 1)
+        if num_inputs > MAX_ENUMERATED:
             return length
     return _LONGEST_ENUMERATED
 

@@ -10,11 +10,7 @@ from typing import Any
 
 from rnn_tutorial.gallery.settings import GalleryConfig, add_train_flags
 from rnn_tutorial.runs.processes import is_out_of_memory
-from rnn_tutorial.runs.terminal import (
-    CommandLineParser,
-    print_error,
-    spare_the_garbage_collector,
-)
+from rnn_tutorial.runs.terminal import CommandLineParser, print_error
 
 
 def make_parser(task: str, doc: str, schema: type[GalleryConfig]) -> tuple[Any, Any]:
@@ -54,7 +50,6 @@ def execute(
             raises ValueError or OSError for what the user can mend.
         arguments: those of the command line; None takes the program's.
     """
-    spare_the_garbage_collector()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has all letters
     flags = vars(parser.parse_args(arguments))

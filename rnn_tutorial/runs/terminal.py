@@ -82,6 +82,7 @@ def run_command(main: Callable[[], int], if_unread: int = 1) -> NoReturn:
 
     A reader such as `head` closes the pipe when it has seen enough; the status is `if_unread` then.
     """
+    spare_the_garbage_collector()
     try:
         status = main()
         if sys.stdout:  # None is one that is closed

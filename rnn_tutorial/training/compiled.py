@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.data.batches import Batches
-from rnn_tutorial.kernels.compiler import keep_compiled
+from rnn_tutorial.kernels.compiler import keep_compiled, without_collector
 from rnn_tutorial.kernels.update import GATES, TRACES, train
 from rnn_tutorial.kernels.workspace import Sizes, Workspace
 from rnn_tutorial.model.classifier import RnnClsNet
@@ -107,21 +107,22 @@ def compile_training_step(
             trace = make_trace(sizes, M, N, values.dtype)
         group = optimizer.param_groups[0]
         losses, grad_norms = np.empty(len(arrays[0])), np.empty(len(arrays[0]))
-        train(
-            (values, exp_avg, exp_avg_sq),
-            int(steps[0]),
-            sizes,
-            arrays,
-            _as_array(noise, values.dtype),
-            _as_array(learning_rates, np.float64),
-            None if contraction is None else _as_array(contraction, np.float64),
-            float(max_grad_norm),
-            (*group["betas"], group["eps"], float(group["weight_decay"])),
-            workspace,
-            trace,
-            losses,
-            grad_norms,
-        )
+        with without_collector():  # the first call compiles
+            train(
+                (values, exp_avg, exp_avg_sq),
+                int(steps[0]),
+                sizes,
+                arrays,
+                _as_array(noise, values.dtype),
+                _as_array(learning_rates, np.float64),
+                None if contraction is None else _as_array(contraction, np.float64),
+                float(max_grad_norm),
+                (*group["betas"], group["eps"], float(group["weight_decay"])),
+                workspace,
+                trace,
+                losses,
+                grad_norms,
+            )
         steps[:] += len(losses)
         group["lr"] = float(learning_rates[-1])
         return torch.from_numpy(losses), torch.from_numpy(grad_norms)

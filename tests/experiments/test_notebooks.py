@@ -49,6 +49,7 @@ def test_links_of_a_notebook_lead_to_files(name):
         assert (REPOSITORY / FOLDER / link).resolve().exists(), link
 
 
+@pytest.mark.long
 def test_part_1_prints_in_a_kernel_what_the_readme_shows():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     pair = r"^```python\n((?:(?!```).)*)^```$\n\n```text\n(.*?)^```$"

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import REPOSITORY, kill_when, status_of
+from conftest import REPOSITORY, kill_when, run_here, status_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -155,25 +155,23 @@ def test_targets_end_and_their_padding_is_ignored():
 
 
 @pytest.fixture(scope="session")
-def trained(run_command, tmp_path_factory):
+def trained(tmp_path_factory):
     """A folder in which a tiny network was trained: output/gallery/quick. Read only."""
     folder = tmp_path_factory.mktemp("addition")
-    done = run_command("train", *QUICKLY, "--teacher_forcing", 0.5, cwd=folder)
+    flags = (*QUICKLY, "--teacher_forcing", 0.5)
+    done = run_here("rnn_tutorial.gallery.addition", "train", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "evaluate --run output/gallery/quick" in done.stdout
     return folder
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    trained, run_command, start_command, tmp_path
-):
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained, start_command, tmp_path):
     flags = ("train", *QUICKLY, "--teacher_forcing", 0.5)
     process = start_command(*flags, cwd=tmp_path)
     folder = tmp_path / "output/gallery/quick"
     kill_when(lambda: list(folder.glob("model_step_*.pt")), process)
     assert not (folder / "result.json").exists()
-    resumed = run_command("train", "--resume", folder, cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
+    assert main(["train", "--resume", str(folder)]) == 0
     hashes = [
         json.loads((place / "result.json").read_text())["weights_hash"]
         for place in (folder, trained / "output/gallery/quick")

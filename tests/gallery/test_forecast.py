@@ -297,14 +297,16 @@ def test_every_command_explains_its_flags(command, capsys):
     assert stopped.value.code == 0 and "--horizon N" in text and "--embed_dim" not in text
 
 
-def test_a_killed_run_goes_on_to_the_bit(start, execute, tmp_path):
-    flags = [*TINY, "--total_steps", 400, "--dropout", 0.3, "--early_stopping_patience", 0]
-    execute("train", *flags, "--run_name", "whole", cwd=tmp_path)
+def test_a_killed_run_goes_on_to_the_bit(start, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = [*TINY, "--total_steps", "400", "--dropout", "0.3", "--early_stopping_patience", "0"]
+    assert forecast.main(["train", *flags, "--run_name", "whole"]) == 0
     folder = tmp_path / "output" / "gallery"
     process = start("train", *flags, "--run_name", "killed", cwd=tmp_path)
     kill_when((folder / "killed" / "model_step_40.pt").exists, process)
-    said = execute("train", "--resume", folder / "killed", cwd=tmp_path)
-    assert re.search(r"resumed at step \d+", said)
+    capsys.readouterr()
+    assert forecast.main(["train", "--resume", str(folder / "killed")]) == 0
+    assert re.search(r"resumed at step \d+", capsys.readouterr().out)
     whole, killed = (
         json.loads((folder / name / "result.json").read_text()) for name in ("whole", "killed")
     )
@@ -312,7 +314,9 @@ def test_a_killed_run_goes_on_to_the_bit(start, execute, tmp_path):
         assert whole[name] == killed[name], name
 
 
-def test_a_training_whose_output_nobody_reads_fails_and_can_be_resumed(start, execute, tmp_path):
+def test_a_training_whose_output_nobody_reads_fails_and_can_be_resumed(
+    start, tmp_path, monkeypatch, capsys
+):
     flags = (*TINY, "--total_steps", 300, "--log_every", 1, "--run_name", "my run")
     process = start("train", *flags, cwd=tmp_path)
     assert process.stdout.readline().startswith("Run output/gallery/my run (new run)")
@@ -321,8 +325,9 @@ def test_a_training_whose_output_nobody_reads_fails_and_can_be_resumed(start, ex
         error = process.stderr.read()
     assert process.wait(timeout=60) == 1 and len(error.splitlines()) == 1
     assert "go on with: python -m rnn_tutorial.gallery.forecast train --resume 'output" in error
-    said = execute("train", "--resume", "output/gallery/my run", cwd=tmp_path)
-    assert "evaluate --run 'output/gallery/my run'" in said
+    monkeypatch.chdir(tmp_path)
+    assert forecast.main(["train", "--resume", "output/gallery/my run"]) == 0
+    assert "evaluate --run 'output/gallery/my run'" in capsys.readouterr().out
 
 
 def test_quick_learns_from_a_column_and_notices_when_it_changes(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """What numba compiled is kept; no state of the folder or its files stops a training."""
 
+import gc
 import importlib
 import subprocess
 import sys
@@ -10,7 +11,11 @@ from conftest import REPOSITORY
 
 numba = pytest.importorskip("numba")
 
-from rnn_tutorial.kernels.compiler import compile_function, keep_compiled  # noqa: E402
+from rnn_tutorial.kernels.compiler import (  # noqa: E402
+    compile_function,
+    keep_compiled,
+    without_collector,
+)
 
 COMPILING = "compiling the training loop (once)\n"
 
@@ -55,6 +60,15 @@ def test_a_function_is_compiled_once_for_each_signature(folder, capfd):
     assert compiled(np.ones(2)).tolist() == [2, 2]
     assert capfd.readouterr() == (COMPILING, "")
     assert len(list(folder.rglob("*.nbc"))) == 2
+
+
+def test_the_garbage_collector_rests_and_is_put_back():
+    for was_enabled in (False, True):
+        (gc.enable if was_enabled else gc.disable)()
+        with pytest.raises(ZeroDivisionError), without_collector():
+            assert not gc.isenabled()
+            raise ZeroDivisionError
+        assert gc.isenabled() == was_enabled
 
 
 DAMAGES = {

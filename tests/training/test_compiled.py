@@ -164,6 +164,7 @@ def assert_identical(one, other):
         assert torch.equal(one[name], other[name]), name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
 @settings(max_examples=60)
 @given(case=cases, seed=st.integers(0, 1000))
@@ -346,7 +347,12 @@ def sums_of_trained_weights():
 
 def in_a_new_process(function, folder, **variables):
     """What a function of this module returns there, as JSON."""
-    code = f"import json, test_compiled; print(json.dumps(test_compiled.{function.__name__}()))"
+    code = (
+        "import json, test_compiled\n"
+        "from rnn_tutorial.runs.terminal import spare_the_garbage_collector\n"
+        "spare_the_garbage_collector()\n"
+        f"print(json.dumps(test_compiled.{function.__name__}()))"
+    )
     path = os.pathsep.join(map(str, (REPOSITORY, TESTS, TESTS / "training")))
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -376,6 +382,7 @@ def hashes_of_trained_weights():
     return hashes
 
 
+@pytest.mark.long
 def test_what_is_compiled_and_what_was_kept_give_the_same_bits(tmp_path):
     compiled, kept = (
         in_a_new_process(hashes_of_trained_weights, tmp_path, NUMBA_CACHE_DIR=str(tmp_path))
@@ -395,8 +402,9 @@ def test_numbers_that_are_none_show_in_the_loss():
 def test_without_numba_or_scipy_the_module_imports_and_says_so():
     """The project is imported anew for each, PyTorch once."""
     code = """
-import sys
+import atexit, gc, sys
 import torch
+atexit.register(gc.freeze)  # no search for garbage at the end
 for missing in ("numba", "scipy"):
     assert missing not in sys.modules
     sys.modules[missing] = None
