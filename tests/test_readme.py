@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -143,7 +144,8 @@ def run_gallery(task, arguments, folder):
         "disabled",
     ]
     if arguments[0] != "train":
-        assert module.main(["train", *tiny]) == 0
+        run = arguments[arguments.index("--run") + 1] if "--run" in arguments else task
+        assert module.main(["train", *tiny, "--run_name", Path(run).name]) == 0
         if arguments[0] == "decompress":
             assert module.main(["compress", "train_cls_rnn.py"]) == 0
         tiny = ["--digits", "2"] if task == "addition" and "evaluate" in arguments else []
