@@ -235,6 +235,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "machines": machines,
     "machines-details": machine_details,
     "longer-7": count(lambda run: run["proof"]["proved"], "sum modulo 7"),
+    "wider-16": count(lambda run: run["proof"]["proved"], "sum modulo 16"),
     "sampling": sampling,
     "smallest": smallest,
     "deeper": deeper,
