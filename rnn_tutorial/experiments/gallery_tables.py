@@ -48,22 +48,14 @@ def _text_ahead(results: Results) -> str:
 
 
 def text_cells(results: Results) -> str:
-    """A row for each way to train with few updates: bits per character, and how long it took."""
+    """A row for each way to train with few updates: bits per character."""
     rows = []
     for name, variant in results["variants"].items():
         runs = variant["runs"]
         bits = [run["figures"]["bits"] for run in runs]
-        minutes = statistics.median(run["seconds"] for run in runs) / 60
-        rows.append(
-            [
-                name,
-                f"{runs[0]['model_parameters']:,}",
-                f"{runs[0]['steps']:,}",
-                spread_of(bits, "{:.3f}".format),
-                f"{minutes:.0f}",
-            ]
-        )
-    return markdown(["network", "parameters", "updates", "bits per character", "minutes"], rows)
+        parameters = f"{runs[0]['model_parameters']:,}"
+        rows.append([name, parameters, spread_of(bits, "{:.3f}".format)])
+    return markdown(["network", "parameters", "bits per character"], rows)
 
 
 def text_parsed(results: Results) -> str:
@@ -131,9 +123,11 @@ def highlight_directions(results: Results) -> str:
     """A column for each network: the share of held-out characters that are labelled right."""
     names = ("forward only", "both directions")
     first = results["variants"]["both directions"]["runs"][0]["figures"]
-    all_of_them = (f"{_median(results, name, 'accuracy'):.2%}" for name in names)
+    all_of_them = (
+        spread_of(_values(results, name, "accuracy"), "{:.2%}".format) for name in names
+    )
     rows = [["all", f"{first['baseline_accuracy']:.1%}", *all_of_them]]
-    for kind in ("keyword", "name", "string", "comment"):
+    for kind in ("keyword", "name", "string", "comment", "number"):
         shares = (f"{_median(results, name, f'accuracy_{kind}'):.2%}" for name in names)
         rows.append([kind, "", *shares])
     taken = (f"{_median(results, name, 'confusion_name_keyword'):,.0f}" for name in names)
@@ -245,6 +239,7 @@ GALLERY_TABLES: dict[str, Table] = {
     "highlight-wide": _figure("both directions", "accuracy", "{:.2%}"),
     "highlight-narrow": highlight_as_trained,
     "highlight-broken": _figure("both directions", "broken_accuracy", "{:.1%}"),
+    "highlight-intact": _figure("both directions", "intact_accuracy", "{:.1%}"),
     "forecast-series": forecast_series,
     "forecast-ahead": forecast_ahead,
     "forecast-leaks": forecast_leaks,
