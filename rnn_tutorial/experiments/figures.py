@@ -26,7 +26,12 @@ from rnn_tutorial.experiments.canvas import (
 from rnn_tutorial.experiments.catalogue import ALIKE, CLAIMS, EXACT_LENGTH, STABILITY
 from rnn_tutorial.experiments.cell_diagrams import draw_gru_cell, draw_lstm_cell
 from rnn_tutorial.experiments.diagrams import draw_output_and_h_n, draw_packing, draw_recurrence
-from rnn_tutorial.experiments.gallery_figures import draw_forecast, draw_highlight, draw_text
+from rnn_tutorial.experiments.gallery_figures import (
+    draw_addition,
+    draw_forecast,
+    draw_highlight,
+    draw_text,
+)
 from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.plots import draw_growth
 from rnn_tutorial.experiments.result_figures import (
@@ -149,5 +154,6 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "speed.svg": draw_speed,
     "text.svg": draw_text,
     "highlight.svg": draw_highlight,
+    "addition.svg": draw_addition,
     "forecast.svg": draw_forecast,
 }

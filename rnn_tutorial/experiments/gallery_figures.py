@@ -17,17 +17,17 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.gallery import SERIES
+from rnn_tutorial.experiments.gallery import GALLERY, SERIES
 from rnn_tutorial.experiments.result_figures import runs_of
 
 
 def draw_text(path: Path) -> None:
-    """Bits per character at each place of a piece of text, with the state carried and without."""
+    """Bits per character at each place of a stretch of text, with the state carried and without."""
     figures = [run["figures"] for run in runs_of("text", "LSTM")]
     figure, axes = new_figure(3.4)
     for start, colour, marker, words in (
         ("zero", VERMILION, "s", "starts from zeros"),
-        ("carried", BLUE, "o", "state carried into the piece"),
+        ("carried", BLUE, "o", "state carried into the stretch"),
     ):
         by_seed = (f[f"bits_by_position_state_{start}"] for f in figures)
         bits = list(map(statistics.median, zip(*by_seed, strict=True)))
@@ -37,7 +37,7 @@ def draw_text(path: Path) -> None:
         places = [(a + 1 + b) / 2 for a, b in parts]
         means = [statistics.mean(bits[a:b]) for a, b in parts]
         axes.plot(places, means, f"{marker}-", color=colour, label=words)
-    axes.set(xscale="log", xlabel="character of the piece", ylabel="bits per character")
+    axes.set(xscale="log", xlabel="character of the stretch", ylabel="bits per character")
     axes.set_xticks([1, 2, 4, 8, 16, 32, 64, 128, 256], map(str, (2**i for i in range(9))))
     axes.minorticks_off()
     axes.set_ylim(0)
@@ -71,6 +71,29 @@ def draw_highlight(path: Path) -> None:
         axes.grid()
     panels[0].set_ylabel("share labelled right")
     panels[1].legend(loc="lower right")
+    save(figure, path)
+
+
+def draw_addition(path: Path) -> None:
+    """Wrong answers among a million sums: a row for each way to train, a dot for each seed."""
+    ways = {
+        name: [run["figures"]["wrong"] for run in runs_of(experiment, name)]
+        for experiment in ("addition", "addition_parts")
+        for name in GALLERY[experiment].variants
+    }
+    figure, axes = new_figure(0.8 + 0.4 * len(ways))
+    for row, wrong in enumerate(reversed(ways.values())):
+        heights = [
+            row + 0.5 * (place / max(1, len(wrong) - 1) - 0.5) for place in range(len(wrong))
+        ]
+        axes.scatter(wrong, heights, s=36, color=BLUE, alpha=0.7, linewidths=0)
+        axes.plot([statistics.median(wrong)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set(xlim=(-0.3, 2000), xlabel="wrong of 1,000,000 answers")
+    axes.set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1,000"])
+    axes.minorticks_off()
+    axes.set_yticks(range(len(ways)), reversed(ways))
+    axes.grid()
     save(figure, path)
 
 

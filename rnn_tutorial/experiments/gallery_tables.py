@@ -123,9 +123,7 @@ def highlight_directions(results: Results) -> str:
     """A column for each network: the share of held-out characters that are labelled right."""
     names = ("forward only", "both directions")
     first = results["variants"]["both directions"]["runs"][0]["figures"]
-    all_of_them = (
-        spread_of(_values(results, name, "accuracy"), "{:.2%}".format) for name in names
-    )
+    all_of_them = (spread_of(_values(results, name, "accuracy"), "{:.2%}".format) for name in names)
     rows = [["all", f"{first['baseline_accuracy']:.1%}", *all_of_them]]
     for kind in ("keyword", "name", "string", "comment", "number"):
         shares = (f"{_median(results, name, f'accuracy_{kind}'):.2%}" for name in names)
