@@ -237,7 +237,7 @@ GALLERY_TABLES: dict[str, Table] = {
     "highlight-wide": _figure("both directions", "accuracy", "{:.2%}"),
     "highlight-narrow": highlight_as_trained,
     "highlight-broken": _figure("both directions", "broken_accuracy", "{:.1%}"),
-    "highlight-intact": _figure("both directions", "intact_accuracy", "{:.1%}"),
+    "highlight-intact": _figure("both directions", "intact_accuracy", "{:.2%}"),
     "forecast-series": forecast_series,
     "forecast-ahead": forecast_ahead,
     "forecast-leaks": forecast_leaks,
