@@ -86,11 +86,7 @@ def test_scores_that_are_nan_are_wrong():
         (SumModulo(2), {"bidirectional": True}, "one direction"),
         (SumModulo(2), {"pooling": "mean"}, "its last step"),
         (SumModulo(999), {}, "1,000 states and 1,000 tokens are too many"),
-        (
-            SumModulo(4999),
-            {},
-            "5,000 states and 5,000 tokens are too many",
-        ),
+        (SumModulo(4999), {}, "5,000 states and 5,000 tokens are too many"),
     ],
 )
 def test_what_can_be_searched(machine, options, named):
