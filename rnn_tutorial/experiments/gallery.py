@@ -78,6 +78,7 @@ def _forecast(series: str, *flags: str) -> Variant:
 
 
 _FEWER_UPDATES = ("--total_steps", "1000")
+_ANYWHERE = ("--sampling", "random")
 _LONGER_SUMS = (("--digits", "4"),)
 
 
@@ -108,8 +109,25 @@ GALLERY = {
             "RNN": Variant(
                 (*_FEWER_UPDATES, "--cell", "rnn", "--hidden_dim", "647", "--lr", "0.001")
             ),
-            "random pieces": Variant(
-                (*_FEWER_UPDATES, "--sampling", "random"), evaluate=("--by_position",)
+            "random pieces": Variant((*_FEWER_UPDATES, *_ANYWHERE), evaluate=("--by_position",)),
+        },
+    ),
+    "text_random": GalleryExperiment(
+        "text",
+        "Do pieces from anywhere lead after a training of full length, too?",
+        {"random pieces": Variant(_ANYWHERE, evaluate=("--by_position",))},
+    ),
+    "text_overnight": GalleryExperiment(
+        "text",
+        "How far does a larger network get with more time?",
+        {
+            "512 units": Variant(
+                (
+                    *(*_ANYWHERE, "--seq_len", "128", "--hidden_dim", "512"),
+                    *("--lr", "0.004", "--total_steps", "12000"),
+                ),
+                num_seeds=1,
+                evaluate=("--baselines",),
             ),
         },
     ),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder, read_json
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
-from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig
+from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig, refuse_changes
 from rnn_tutorial.settings.conflicts import find_general_conflicts
-from rnn_tutorial.settings.fields import as_flag, check_bounds
+from rnn_tutorial.settings.fields import check_bounds
 from rnn_tutorial.settings.flags import add_config_flags
 
 SAVE_DIR = "./output/gallery/"
@@ -88,21 +88,16 @@ Config = TypeVar("Config", bound=GalleryConfig)
 
 def add_train_flags(parser: argparse.ArgumentParser, schema: type[GalleryConfig]) -> None:
     """The flags of a training: every setting, `--quick` and `--resume`."""
+    able = [setting.name for setting in fields(schema) if setting.name in RESUME_FLAGS]
     parser.add_argument(
         "--quick", action="store_true", help="a small training of less than a minute"
     )
     parser.add_argument(
         "--resume",
         metavar="RUN_DIR",
-        help="continue an interrupted run; only "
-        f"--{', --'.join(changeable_settings(schema))} may change",
+        help=f"continue an interrupted run; only --{', --'.join(able)} may change",
     )
     add_config_flags(parser, schema)
-
-
-def changeable_settings(schema: type[GalleryConfig]) -> list[str]:
-    """The settings that may differ when a run is resumed."""
-    return [setting.name for setting in fields(schema) if setting.name in RESUME_FLAGS]
 
 
 def configure(
@@ -146,20 +141,7 @@ def _resumed(schema: type[Config], folder: Path, flags: Mapping[str, Any]) -> Co
     if not is_run_folder(folder):
         raise ValueError(f"--resume {str(folder)!r} is not the folder of a run: no {CONFIG_FILE}")
     config = recorded_config(schema, read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
-    able = changeable_settings(schema)
-    for name, value in flags.items():
-        recorded = getattr(config, name)
-        if value != recorded and name not in able:
-            raise ValueError(
-                f"{as_flag(name, value)} differs from the resumed run's {recorded!r}; with "
-                f"--resume only --{', --'.join(able)} may change"
-            )
-        by_evaluations = config.scheduler == "plateau" or config.early_stopping_patience
-        if name == "eval_every" and by_evaluations and value != recorded:
-            raise ValueError(
-                f"--eval_every {value} differs from the resumed run's {recorded}; --scheduler "
-                "plateau and --early_stopping_patience go by the evaluations"
-            )
+    refuse_changes(asdict(config), flags)
     return replace(config, **flags)
 
 

@@ -36,6 +36,10 @@ RESUME_FLAGS = (
     "log_every", "eval_every", "save_every", "num_workers", "tracker", "device", "engine",
     "num_threads", "train_file", "eval_file",
 )  # fmt: skip
+# Settings that act after evaluations, so that a resumed run keeps their steps.
+_BY_EVALUATIONS = (
+    "early_stopping_patience", "stop_when_exact", "stop_when_proved", "contraction",
+)  # fmt: skip
 # Settings that runs of earlier versions do not record, and what those runs did.
 ADDED = {"task": DIGIT_SUM, "sampling": "uniform", "stop_when_proved": False}
 
@@ -298,6 +302,29 @@ def may_change(name: str, recorded: Any) -> bool:
     if name == "task":  # its file may have moved
         return isinstance(recorded, str) and recorded.endswith(MACHINE_FILE)
     return name in RESUME_FLAGS and recorded != ""  # no file stays no file
+
+
+def refuse_changes(recorded: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+    """Raise ValueError if a flag would change what a resumed run must keep.
+
+    Args:
+        recorded: all settings of the run, of train_cls_rnn.py or of a task of the gallery.
+        flags: the settings that the user gave.
+    """
+    deciding = [f"--{name}" for name in _BY_EVALUATIONS if recorded.get(name)]
+    deciding += ["--scheduler plateau"] * (recorded["scheduler"] == "plateau")
+    for name, value in flags.items():
+        kept = recorded[name]
+        if value == kept:
+            continue
+        differs = f"{as_flag(name, value)} differs from the resumed run's "
+        differs += as_flag(name, kept).removeprefix(f"--{name} ") or "none"
+        if not may_change(name, kept):
+            able = ", --".join(name for name in RESUME_FLAGS if name in recorded)
+            file = ", and --task if its file has moved" * ("task" in recorded)
+            raise ValueError(f"{differs}; with --resume only --{able} may change{file}")
+        if name == "eval_every" and deciding:
+            raise ValueError(f"{differs}; {' and '.join(deciding)} act after evaluations")
 
 
 def with_added(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import torch
 from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
-from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig, may_change
-from rnn_tutorial.settings.fields import as_flag
+from rnn_tutorial.settings.config import TrainConfig, refuse_changes
 from rnn_tutorial.settings.recipes import DIGIT_SUM, MACHINE_FILE, settings_of
 from rnn_tutorial.training.support import able_engines, unsupported_reason
 
@@ -69,28 +68,7 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
         raise ValueError(f"--resume {str(folder)!r} is not the folder of a run: no {CONFIG_FILE}")
     _, config = read_config(folder)
     find_resume_point(folder)  # refuses a configuration that is not that of the checkpoints
-    recorded = asdict(config)
-    evaluations_count = (
-        config.scheduler == "plateau"
-        or config.early_stopping_patience
-        or config.stop_when_exact
-        or config.stop_when_proved
-        or config.contraction
-    )
-    for name, value in flags.items():
-        if name == "eval_every" and evaluations_count and value != recorded[name]:
-            raise ValueError(
-                f"--eval_every {value} differs from the resumed run's {recorded[name] or 'none'}; "
-                "--scheduler plateau, --early_stopping_patience, --stop_when_exact, "
-                "--stop_when_proved and --contraction go by the evaluations"
-            )
-        if value != recorded[name] and not may_change(name, recorded[name]):
-            raise ValueError(
-                f"{as_flag(name, value)} differs from the resumed run's "
-                f"{as_flag(name, recorded[name]).removeprefix(f'--{name} ') or 'none'}; "
-                f"with --resume only --{', --'.join(RESUME_FLAGS)} may change, and --task if its "
-                "file has moved"
-            )
+    refuse_changes(asdict(config), flags)
     config = replace(config, **flags)
     if config.task.endswith(MACHINE_FILE) and not Path(config.task).exists():
         raise ValueError(
