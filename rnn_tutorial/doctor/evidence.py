@@ -22,6 +22,7 @@ from rnn_tutorial.data.examples import guessing_loss, label_shares
 from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.states import StateSummary, summarize_states
+from rnn_tutorial.evaluation.lengths import sample_sequences
 from rnn_tutorial.evaluation.result import recorded_evaluation
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
@@ -67,7 +68,10 @@ class Evidence:
         self.label_shares = self._label_shares()
         self.chance_loss = guessing_loss(self.label_shares)  # of a network that only guesses
         # Accuracy rescaled: 0 for always naming the most frequent class, 1 for all right.
-        chance = max(self.label_shares)
+        shares = self.label_shares
+        if self.has_rule:  # evaluation asks all inputs, or a uniform sample of them
+            shares = self.task.machine.class_shares(self.task.trained_lengths)
+        chance = float(max(shares))
         above = self.accuracies[-1] - chance if self.accuracies else 0.0
         self.skill = max(0.0, above / max(1 - chance, 1e-9))
         self.has_learned = self.skill >= LEARNED
@@ -112,7 +116,8 @@ class Evidence:
         if self.model is None or isinstance(self.model.rnn, TransformerLayers):
             return None
         length, arguments = min(self.config["max_seq_len"], _MAX_STEPS), self.model.arguments
-        x = _random_tokens(_BATCH_SIZE, length, arguments["vocab_size"])
+        size = _BATCH_SIZE, length
+        x = np.random.default_rng(0).integers(0, arguments["vocab_size"], size)
         targets = x.sum(axis=1) % arguments["cls_num"]
         return summarize_states(self.model, torch.from_numpy(x), torch.from_numpy(targets))
 
@@ -123,12 +128,13 @@ class Evidence:
 
         A margin is the score of the right class minus the best score of another class. The
         shorter of the LONG_SEQUENCES sequences are the beginnings of the longer ones.
+        Half of those of a machine stay out of its traps; see `sample_sequences`.
         """
         lengths = [min(self.config["max_seq_len"], self.asked_length)]
         while lengths[-1] < self.asked_length:
             lengths.append(min(2 * lengths[-1], self.asked_length))
         machine, scorer, found = self.task.machine, Scorer(self.model), []
-        x = _random_tokens(LONG_SEQUENCES, lengths[-1], len(machine.tokens))  # (N, T)
+        x = sample_sequences(machine, lengths[-1], LONG_SEQUENCES)  # (N, T)
         for length in lengths:
             tokens, sizes = x[:, :length].ravel(), np.full(len(x), length)
             scores = scorer.scores(tokens, sizes)  # (N, C)
@@ -137,11 +143,6 @@ class Evidence:
             margin = scores.gather(1, right).squeeze(1) - best_other
             found.append((length, (margin > 0).double().mean().item(), margin.min().item()))
         return found
-
-
-def _random_tokens(count: int, length: int, num_tokens: int) -> np.ndarray:
-    """The same token ids for every network, (count, length)."""
-    return np.random.default_rng(0).integers(0, num_tokens, (count, length))
 
 
 def read_evidence(

@@ -166,7 +166,10 @@ def _find_wrong(scores: Tensor, classes: np.ndarray) -> np.ndarray:
 
 
 def _score_sample(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally) -> None:
-    """Score a sample of the training distribution that is the same in every evaluation."""
+    """Score a sample of all inputs that is the same in every evaluation.
+
+    Lengths and tokens are uniform, whatever --sampling trains on.
+    """
     sequences = RandomSequences(len(machine.tokens), lengths[0], lengths[-1], 0, EVAL_STREAM)
     scorer = Scorer(model)
     for start in range(0, SAMPLE_SIZE, sequences.block_size):

@@ -83,7 +83,7 @@ def accuracy_at_length(
 
     An answer is wrong, modulo every number, if a score is NaN.
     """
-    sample = _draw_sample(machine, length, num_sequences)
+    sample = sample_sequences(machine, length, num_sequences)
     hard = hard_sequences(length, len(machine.tokens))
 
     scorer = Scorer(model)
@@ -100,8 +100,11 @@ def accuracy_at_length(
     return LengthResult(length, num_sequences, right, right_modulo, low, high, num_hard, right_hard)
 
 
-def _draw_sample(machine: Machine, length: int, num_sequences: int) -> np.ndarray:
-    """Token ids, (N, T): uniform, but if it is no sum, every other row stays out of traps."""
+def sample_sequences(machine: Machine, length: int, num_sequences: int) -> np.ndarray:
+    """The same token ids for every network, (N, T).
+
+    They are uniform; but every other row of a machine that is no sum stays out of traps.
+    """
     num_tokens = len(machine.tokens)
     generator = np.random.default_rng([0, EXAMINE_STREAM, length])
     token_type = np.min_scalar_type(num_tokens - 1)

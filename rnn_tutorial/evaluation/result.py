@@ -15,8 +15,8 @@ class Evaluation:
     """What a model gets right.
 
     Args:
-        accuracy: expected over the training distribution: the mean of the accuracies per length;
-            of examples from a file, the share of right answers.
+        accuracy: over all inputs, each length counting the same: the mean of the accuracies per
+            length; of examples from a file, the share of right answers.
         num_inputs: inputs scored.
         num_wrong: inputs with a wrong answer. An answer is wrong, too, if a score is NaN.
         accuracy_by_length: accuracy of each length.

@@ -10,7 +10,6 @@ import torch
 from conftest import REPOSITORY
 
 from rnn_tutorial.data.examples import read_split
-from rnn_tutorial.doctor import evidence
 from rnn_tutorial.doctor.evidence import (
     MAX_LENGTH,
     Evidence,
@@ -24,6 +23,7 @@ from rnn_tutorial.doctor.run_checks import OTHERS, Watch, check_run
 from rnn_tutorial.doctor.run_findings import TABLE
 from rnn_tutorial.doctor.states import StateSummary
 from rnn_tutorial.evaluation import scorer
+from rnn_tutorial.evaluation.lengths import sample_sequences
 from rnn_tutorial.experiments.doctor_advice import advised_flags
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
@@ -312,7 +312,7 @@ def test_margins_are_those_of_the_model_on_whole_sequences(options, monkeypatch)
     options = {"num_layers": 1, **options}
     model = RnnClsNet(vocab_size=10, embed_dim=4, hidden_dim=4, cls_num=10, **options).eval()
     run = make()
-    x = torch.from_numpy(evidence._random_tokens(200, 23, 10))
+    x = torch.from_numpy(sample_sequences(run.task.machine, 23, 200)).long()
     asked = Evidence(run.config, run.metrics, run.task, model, asked_length=23)
     for length, accuracy, margin in asked.margins:
         with torch.no_grad():
@@ -401,11 +401,28 @@ def test_guessing_the_most_frequent_class_is_no_skill():
     by_label = {"spam": {"ham": 10}, "ham": {"ham": 90}}
     evaluation = {"exact": True, "answers_by_label": by_label}
     losses = (0.325,) * 5
-    guessing = stuck(losses, (0.9,) * 5, evaluation=evaluation)
+    guessing = stuck(losses, (0.9,) * 5, evaluation=evaluation, train_file="gone.tsv")
     assert guessing.skill == pytest.approx(0) and guessing.chance_loss == pytest.approx(
         0.3251, 1e-3
     )
     assert names(guessing) == ["loss-at-chance"]
+
+
+def test_rejecting_everything_is_no_skill_where_nearly_all_is_to_be_rejected():
+    task = {"task": "tomita_1", "max_seq_len": 20}
+    shares = read_task(TrainConfig(min_seq_len=1, **task)).machine.class_shares(range(1, 21))
+    guessing = stuck((0.2,) * 5, (shares.max(),) * 5, **task)
+    assert shares.max() > 0.9 and guessing.skill == 0 and not guessing.has_learned
+
+
+def test_the_answers_at_a_length_are_also_asked_where_they_are_not_settled():
+    run = make(task="tomita_1", max_seq_len=20, asked_length=100)  # a 0 settles the answer
+    run.model = RnnClsNet(2, 2, 2, 1, 2)
+    torch.nn.init.zeros_(run.model.fc.weight)
+    run.model.fc.bias.data = torch.tensor([1.0, 0.0])
+    always_rejected = run.task.machine.classes.index("rejected") == 0
+    for _, accuracy, _ in run.margins:
+        assert 0.3 < (accuracy if always_rejected else 1 - accuracy) < 0.7
 
 
 def test_a_length_is_asked_of_digits_only(tmp_path):
