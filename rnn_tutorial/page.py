@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -90,9 +91,7 @@ def make_page(checkpoints: Sequence[Checkpoint]) -> str:
         **{p.name: p.read_text(encoding="utf-8").rstrip() for p in _SOURCE.iterdir()},
     }
     page = parts.pop("page.html")
-    for name, text in parts.items():
-        page = page.replace("{{" + name + "}}", text)
-    return page + "\n"
+    return re.sub(r"\{\{([\w.]+)\}\}", lambda place: parts[place[1]], page) + "\n"
 
 
 def _rule(task: Task) -> dict[str, Any]:

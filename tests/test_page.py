@@ -171,11 +171,14 @@ def test_the_page_is_one_small_file_without_connections(runs, capsys):
 def test_names_cannot_leave_the_data_of_a_page(tmp_path):
     machine = {
         "tokens": ["</script><script>alert(1)</script>", "b"],
-        "classes": ["<!--", "no"],
+        "classes": ["<!--", "{{page.js}}"],
         "start": "s",
         "states": {
             "s": {"class": "<!--", "next": {"</script><script>alert(1)</script>": "t", "b": "s"}},
-            "t": {"class": "no", "next": {"</script><script>alert(1)</script>": "s", "b": "t"}},
+            "t": {
+                "class": "{{page.js}}",
+                "next": {"</script><script>alert(1)</script>": "s", "b": "t"},
+            },
         },
     }
     (tmp_path / "odd.json").write_text(json.dumps(machine))
@@ -184,7 +187,12 @@ def test_names_cannot_leave_the_data_of_a_page(tmp_path):
     done = run_here("train_cls_rnn.py", *flags, *few, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     text = page.make_page([load_run(tmp_path / "odd")])
-    assert "alert(1)" in text and "<script>alert" not in text and "<!--" not in text
+    assert (
+        '"{{page.js}}"' in text
+        and "alert(1)" in text
+        and "<script>alert" not in text
+        and "<!--" not in text
+    )
 
 
 @pytest.mark.parametrize(

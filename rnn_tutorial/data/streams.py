@@ -115,7 +115,7 @@ class SeqSumModDataset(IterableDataset):
         total_samples: int | None = None,
         min_seq_len: int = 2,
         max_seq_len: int = 5,
-        max_number: int = 4,
+        max_number: int = 9,
         seed: int = 0,
         stream: int = TRAIN_STREAM,
     ) -> None:

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.lock import FolderLock
 from rnn_tutorial.runs.provenance import (
     REPOSITORY,
     TRAINING_CODE,
@@ -51,9 +52,15 @@ def run_folder(*determined_by: Any, variables: Mapping[str, str] = os.environ) -
 
 
 def kept(folder: Path) -> dict[str, Any] | None:
-    """The figures of a finished run; otherwise None, and what a killed one has left is deleted."""
+    """The figures of a finished run; otherwise None, and what a killed one has left is deleted.
+
+    Raises:
+        ValueError: another process is training it.
+    """
     if (folder / _FIGURES_FILE).exists():
         return read_json(folder / _FIGURES_FILE)
+    for run in folder.glob("*/"):
+        FolderLock(run).release()
     shutil.rmtree(folder, ignore_errors=True)
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,14 @@ import torch
 from rnn_tutorial.experiments.kept import flags_of, keep, kept, launch, run_folder
 from rnn_tutorial.model.classifier import make_model
 from rnn_tutorial.runs.checkpoint import save_checkpoint
-from rnn_tutorial.runs.folder import CONFIG_FILE, claim_run_folder, new_run_id, write_json
+from rnn_tutorial.runs.folder import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    RESULT_FILE,
+    claim_run_folder,
+    new_run_id,
+    write_json,
+)
 from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import TrainConfig
@@ -106,7 +114,11 @@ def train_case(case: RunCase, seed: int) -> Path:
     if case.scale != 1 or case.shift:
         _begin_with_spoiled_weights(flags, case)
         flags = ["--resume", str(run)]
-    launch("train_cls_rnn.py", *flags, ok=(0, 1))  # 1 is a divergence
+    launch("train_cls_rnn.py", *flags, ok=(0, 1))  # 1 is a divergence, or a failure
+    if not (run / RESULT_FILE).exists():
+        *_, last = (run / METRICS_FILE).read_text().splitlines()
+        if json.loads(last)["loss"] is not None:
+            raise RuntimeError(f"train_cls_rnn.py {' '.join(flags)} failed")
     keep(run.parent, {"run": case.describe(), "seed": seed})
     return run
 

@@ -47,7 +47,7 @@ def run_once(
         RuntimeError: a command failed.
     """
     variables = {**os.environ, **(environment or {})}
-    asked = (flags, seed, certify, EXACT_LENGTH, lengths)
+    asked = (flags, seed, certify, EXACT_LENGTH, lengths, dict(environment or {}))
     folder = run_folder(*asked, code_version(), code_version(_MEASURING), variables=variables)
     if figures := kept(folder):
         return figures

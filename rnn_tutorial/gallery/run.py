@@ -166,7 +166,7 @@ class GalleryRun(BaseRun):
         """Take in an update that was made: its loss, and its gradient's 2-norm before clipping."""
         self.step += 1
         self._losses.append(loss.detach())
-        self._grad_norm = grad_norm
+        self._grad_norm = grad_norm.detach()
         self._is_stopping = self.stop.signum is not None  # for all that is due after this update
         self._progress.advance(self.step)
 
@@ -177,7 +177,9 @@ class GalleryRun(BaseRun):
             score: higher is better.
             figures: plain values; the one that the progress shows is among them.
         """
-        if not math.isfinite(score):
+        # A checkpoint may follow, which must not hold weights that are not numbers.
+        numbers = torch.stack([*self._losses, self._grad_norm])
+        if not (math.isfinite(score) and numbers.isfinite().all()):
             self._diverge()
         self.score, self.figures = score, dict(figures)
         if self.evaluation_is_due:

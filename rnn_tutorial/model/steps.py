@@ -27,8 +27,9 @@ def empty_state(model: RnnClsNet) -> Tensor:
 
 def advance(model: RnnClsNet, state: Tensor, ids: Tensor) -> Tensor:
     """The states, (S, N, H), after the tokens `ids`, (T, N), are read in such states."""
+    state = state.contiguous()  # cuDNN refuses others
     if model.is_plain:
-        _, h_n = model.rnn(model.embedding(ids.T), state.contiguous())
+        _, h_n = model.rnn(model.embedding(ids.T), state)
         return h_n
     is_lstm, has_output = _parts_of_state(model)
     steps, rows = ids.shape
@@ -36,7 +37,7 @@ def advance(model: RnnClsNet, state: Tensor, ids: Tensor) -> Tensor:
     before = state[:-1] if has_output else state
     if is_lstm:
         c, h = before.chunk(2)
-        before = h.contiguous(), c.contiguous()
+        before = h, c
     output, after = model.rnn(embedded, before)
     parts = [after[1], after[0]] if is_lstm else [after]
     if has_output:

@@ -103,7 +103,7 @@ def _detached_rows(state: State, n: int) -> State:
     """The states of the first n rows, as constants."""
     if isinstance(state, tuple):
         return tuple(_detached_rows(part, n) for part in state)
-    return state[:, :n].detach()
+    return state[:, :n].detach().contiguous()  # cuDNN refuses others
 
 
 class Contraction:

@@ -152,7 +152,17 @@ def test_an_answer_with_a_score_that_is_nan_is_wrong():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(
-    "options", [{}, {"cell": "lstm"}, {"bidirectional": True}, {"cell": "transformer"}], ids=str
+    "options",
+    [
+        {},
+        {"cell": "gru"},
+        {"cell": "lstm"},
+        {"nonlinearity": "relu"},
+        {"residual": True},
+        {"bidirectional": True},
+        {"cell": "transformer"},
+    ],
+    ids=str,
 )
 def test_a_model_on_a_gpu_gives_the_scores_of_the_cpu(options):
     torch.manual_seed(0)

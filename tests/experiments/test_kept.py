@@ -9,6 +9,7 @@ import pytest
 
 from rnn_tutorial.experiments import kept
 from rnn_tutorial.experiments.kept import keep, launch, make_all, result_head, run_folder
+from rnn_tutorial.runs.lock import FolderLock
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,15 @@ def test_a_finished_run_is_kept_and_what_a_killed_one_left_is_removed(tmp_path):
     assert keep(finished, {"seed": 1}) == {"seed": 1} == kept.kept(finished)
     assert kept.kept(killed) is None and not killed.exists()
     assert (finished / "weights").exists()
+
+
+def test_what_another_process_trains_is_neither_kept_nor_removed(tmp_path):
+    (tmp_path / "other" / "run").mkdir(parents=True)
+    lock = FolderLock(tmp_path / "other" / "run")
+    with pytest.raises(ValueError, match="is being trained by another process"):
+        kept.kept(tmp_path / "other")
+    lock.release()
+    assert kept.kept(tmp_path / "other") is None and not (tmp_path / "other").exists()
 
 
 def test_everything_is_made_and_named():

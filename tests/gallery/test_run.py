@@ -23,7 +23,7 @@ class LineConfig(GalleryConfig):
     run_name: str = same_setting("run_name", "line")
 
 
-def train(tmp_path, data=None, stop_at=None, late=False, broken_at=None, **flags):
+def train(tmp_path, data=None, stop_at=None, late=False, broken_at=None, blind=False, **flags):
     """Fit y = 2 x with noise from PyTorch's generator; returns the run, its status and model.
 
     A signal comes in update `stop_at`: before it is recorded or, if late, before it is saved.
@@ -51,7 +51,7 @@ def train(tmp_path, data=None, stop_at=None, late=False, broken_at=None, **flags
                     run.stop.signum = 2
                 run.record_update(loss, grad_norm)
                 if run.needs_evaluation:
-                    error = (model.weight.item() - 2) ** 2
+                    error = 1.0 if blind else (model.weight.item() - 2) ** 2
                     run.record_evaluation(-error, {"error": error})
                 run.log()
                 if step + 1 == stop_at:
@@ -145,8 +145,9 @@ def test_a_run_stops_early_and_keeps_its_best(tmp_path):
     assert config.early_stopping_patience == 2
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run_before_it_is_saved(tmp_path, capsys):
-    run, status, _ = train(tmp_path, broken_at=17)
+@pytest.mark.parametrize("flags", [{}, {"blind": True, "log_every": 1000}], ids=str)
+def test_a_loss_that_is_not_a_number_ends_the_run_before_it_is_saved(flags, tmp_path, capsys):
+    run, status, _ = train(tmp_path, broken_at=17, **flags)
     (sentence,) = capsys.readouterr().err.splitlines()
     assert status == 1 and "not a finite number at step 20; last good checkpoint: " in sentence
     assert str(run.folder / "model_step_10.pt") in sentence
