@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
-from rnn_tutorial.experiments.canvas import check_picture
-from rnn_tutorial.experiments.plots import draw_growth
 from rnn_tutorial.measure import answers, training
 from rnn_tutorial.measure.growth import GROWTH, measure_growth
 from rnn_tutorial.measure.products import compare_products, describe_products
 from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
+from rnn_tutorial.pictures.canvas import check_picture
+from rnn_tutorial.pictures.plots import draw_growth
 from rnn_tutorial.runs.folder import check_place, read_json, write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import describe_machine

@@ -38,11 +38,11 @@ from rnn_tutorial.evaluation.search import (
     search_wrong_input,
     why_unsearchable,
 )
-from rnn_tutorial.experiments.canvas import check_picture
-from rnn_tutorial.experiments.machine_pictures import draw_automaton
-from rnn_tutorial.experiments.plots import draw_accuracy_by_length
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import load_model
+from rnn_tutorial.pictures.canvas import check_picture
+from rnn_tutorial.pictures.machine_pictures import draw_automaton
+from rnn_tutorial.pictures.plots import draw_accuracy_by_length
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.saved_run import load_run

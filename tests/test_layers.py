@@ -10,8 +10,9 @@ from conftest import REPOSITORY
 
 # The folders of rnn_tutorial/ from the lowest up, then the commands, then the scripts.
 LAYERS = [
-    "settings", "runs", "machines", "data", "model", "evaluation", "tasks", "proof", "prediction",
-    "kernels", "training", "measure", "doctor", "gallery", "experiments", "commands", "scripts",
+    "settings", "runs", "machines", "data", "model", "evaluation", "pictures", "tasks", "proof",
+    "prediction", "kernels", "training", "measure", "doctor", "gallery", "experiments", "commands",
+    "scripts",
 ]  # fmt: skip
 SOURCES = [
     path

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnn_tutorial.experiments.canvas import (
+from rnn_tutorial.experiments.diagrams import arrow, write
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.pictures.canvas import (
     BLUE,
     INK,
     SOFT_BLUE,
@@ -17,8 +19,6 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.diagrams import arrow, write
-from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.intervals import IntervalNet
 
 # Corners (a, b) of the plane: neither or both of "p or the bit" and "p and the bit" is even.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.experiments.canvas import (
+from rnn_tutorial.experiments.diagrams import arrow, blank, box, write
+from rnn_tutorial.pictures.canvas import (
     INK,
     MUTED,
     PAPER,
@@ -16,7 +17,6 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.diagrams import arrow, blank, box, write
 
 _PATH = {"color": VERMILION, "linewidth": 3}  # along which a state is kept
 _RADIUS = 0.33  # of an operation

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from rnn_tutorial.experiments.canvas import (
+from rnn_tutorial.machines.digit_sum import label, padding_id
+from rnn_tutorial.pictures.canvas import (
     BLUE,
     INK,
     MUTED,
@@ -22,7 +23,6 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.machines.digit_sum import label, padding_id
 
 MAX_NUMBER = 9
 

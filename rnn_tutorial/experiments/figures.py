@@ -12,17 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from rnn_tutorial.experiments.boxes import draw_boxes
-from rnn_tutorial.experiments.canvas import (
-    BLUE,
-    GREEN,
-    MUTED,
-    PURPLE,
-    SKY,
-    VERMILION,
-    draw_for_pages,
-    new_figure,
-    save,
-)
 from rnn_tutorial.experiments.catalogue import ALIKE, CLAIMS, EXACT_LENGTH, STABILITY
 from rnn_tutorial.experiments.cell_diagrams import draw_gru_cell, draw_lstm_cell
 from rnn_tutorial.experiments.diagrams import draw_output_and_h_n, draw_packing, draw_recurrence
@@ -33,7 +22,6 @@ from rnn_tutorial.experiments.gallery_figures import (
     draw_text,
 )
 from rnn_tutorial.experiments.kept import RESULTS
-from rnn_tutorial.experiments.plots import draw_growth
 from rnn_tutorial.experiments.result_figures import (
     draw_accuracy_of,
     draw_by_length,
@@ -52,6 +40,18 @@ from rnn_tutorial.experiments.state_figures import (
 )
 from rnn_tutorial.experiments.unrolled import draw_jacobians, draw_unrolled
 from rnn_tutorial.measure.growth import GROWTH
+from rnn_tutorial.pictures.canvas import (
+    BLUE,
+    GREEN,
+    MUTED,
+    PURPLE,
+    SKY,
+    VERMILION,
+    draw_for_pages,
+    new_figure,
+    save,
+)
+from rnn_tutorial.pictures.plots import draw_growth
 from rnn_tutorial.runs.folder import read_json
 
 FOLDER = Path(__file__).parent.parent / "figures"

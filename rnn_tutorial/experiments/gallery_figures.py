@@ -8,7 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.experiments.canvas import (
+from rnn_tutorial.experiments.gallery import GALLERY, SERIES
+from rnn_tutorial.experiments.result_figures import runs_of
+from rnn_tutorial.pictures.canvas import (
     BLUE,
     CHANCE_LINE,
     GREEN,
@@ -17,8 +19,6 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.gallery import GALLERY, SERIES
-from rnn_tutorial.experiments.result_figures import runs_of
 
 
 def draw_text(path: Path) -> None:

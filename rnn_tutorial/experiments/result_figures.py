@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.evaluation.result import wilson_interval
-from rnn_tutorial.experiments.canvas import (
+from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
+from rnn_tutorial.experiments.diagrams import write
+from rnn_tutorial.experiments.kept import RESULTS
+from rnn_tutorial.experiments.seed_tables import Runs, right_at
+from rnn_tutorial.machines.digit_sum import num_classes
+from rnn_tutorial.pictures.canvas import (
     BLUE,
     CHANCE_LINE,
     GREEN,
@@ -18,11 +23,6 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
-from rnn_tutorial.experiments.diagrams import write
-from rnn_tutorial.experiments.kept import RESULTS
-from rnn_tutorial.experiments.seed_tables import Runs, right_at
-from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.runs.folder import read_json
 
 CHANCE = 1 / num_classes(9)

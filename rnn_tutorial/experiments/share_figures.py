@@ -6,7 +6,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.experiments.canvas import (
+from rnn_tutorial.experiments.kept import RESULTS
+from rnn_tutorial.experiments.result_figures import CHANCE, runs_of
+from rnn_tutorial.experiments.seed_tables import right_at
+from rnn_tutorial.pictures.canvas import (
     BLUE,
     CHANCE_LINE,
     GREY,
@@ -16,9 +19,6 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.kept import RESULTS
-from rnn_tutorial.experiments.result_figures import CHANCE, runs_of
-from rnn_tutorial.experiments.seed_tables import right_at
 from rnn_tutorial.runs.folder import read_json
 
 

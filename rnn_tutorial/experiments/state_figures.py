@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from rnn_tutorial.experiments.canvas import (
+from rnn_tutorial.experiments.diagrams import write
+from rnn_tutorial.experiments.drift import DRIFT, SHOWN_TIMES
+from rnn_tutorial.experiments.walk import STATES, WALKERS, load_automaton
+from rnn_tutorial.machines.digit_sum import num_classes
+from rnn_tutorial.pictures.canvas import (
     BLUE,
     COLOURS,
     GREEN,
@@ -19,11 +23,7 @@ from rnn_tutorial.experiments.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.experiments.diagrams import write
-from rnn_tutorial.experiments.drift import DRIFT, SHOWN_TIMES
-from rnn_tutorial.experiments.machine_pictures import draw_automaton
-from rnn_tutorial.experiments.walk import STATES, WALKERS, load_automaton
-from rnn_tutorial.machines.digit_sum import num_classes
+from rnn_tutorial.pictures.machine_pictures import draw_automaton
 from rnn_tutorial.runs.folder import read_json
 
 _SECONDS = 1.5  # of a step of the walk

@@ -16,7 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnn_tutorial.experiments.canvas import (
+from rnn_tutorial.experiments.diagrams import arrow, blank, box, write
+from rnn_tutorial.experiments.kept import RESULTS
+from rnn_tutorial.experiments.lesson import EMBED_DIM, make_nets
+from rnn_tutorial.pictures.canvas import (
     BLUE,
     INK,
     MUTED,
@@ -28,9 +31,6 @@ from rnn_tutorial.experiments.canvas import (
     resolve,
     save,
 )
-from rnn_tutorial.experiments.diagrams import arrow, blank, box, write
-from rnn_tutorial.experiments.kept import RESULTS
-from rnn_tutorial.experiments.lesson import EMBED_DIM, make_nets
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 

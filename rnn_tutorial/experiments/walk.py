@@ -19,11 +19,11 @@ import torch
 from rnn_tutorial.evaluation.automaton import Automaton, find_automaton
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.experiments.kept import RESULTS, keep, kept, run_folder, train
-from rnn_tutorial.experiments.machine_places import remainder_places
 from rnn_tutorial.machines.choose import find_machine
 from rnn_tutorial.machines.digit_sum import SumModulo, label
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.pictures.machine_places import find_view, remainder_places
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.saved_run import load_run
@@ -35,25 +35,11 @@ MACHINES = {"certified": None, "tomita_3": "tomita_3", "cycle_navigation": "cycl
 NUM_DIGITS = 18  # of the walk
 LONGEST = 5  # of the trained lengths
 _NUM_POINTS = 500  # of a figure
-_RIDGE = 1e-2
 
 
 def walk_digits() -> np.ndarray:
     """What the networks read: 3 9 4, and then any digits."""
     return np.append([3, 9, 4], np.random.default_rng(0).integers(0, 10, NUM_DIGITS - 3))
-
-
-def find_view(hidden: np.ndarray, goals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A linear map of states, (P, H), that takes each near its goal, (P, 2): ridge regression.
-
-    Returns:
-        The map, (H, 2), and what is to be subtracted from a state before, (H,).
-    """
-    middle = hidden.mean(axis=0)
-    centred = hidden - middle
-    covariance = centred.T @ centred
-    ridge = _RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    return np.linalg.solve(covariance + ridge, centred.T @ (goals - goals.mean(axis=0))), middle
 
 
 def follow(model: RnnClsNet, digits: np.ndarray) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from rnn_tutorial.gallery.pairs import MAX_UNITS, Pairs, Units, describe_pairs
 from rnn_tutorial.gallery.settings import GalleryConfig
 from rnn_tutorial.gallery.sums import LIMIT, all_sums, draw_long_sums, is_sum, solve
 from rnn_tutorial.gallery.translator import Score, Translator, score_answers
+from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.folder import read_json, write_json
-from rnn_tutorial.runs.pictures import check_picture
 from rnn_tutorial.runs.schema import build
 from rnn_tutorial.runs.terminal import shown
 
@@ -39,7 +39,7 @@ def add_report_flags(commands: Any) -> None:
     evaluation.add_argument("--json", action="store_true", help="print JSON instead of text")
     question = commands.add_parser("ask", help="answer one question")
     question.add_argument("question", help="a sum such as 535+61, or a source like those trained")
-    question.add_argument("--figure", metavar="FILE.png", help="draw the attention as a picture")
+    question.add_argument("--figure", metavar="FILE", help="draw the attention as a picture")
     for command, width in ((evaluation, 1), (question, 5)):
         add_run_flag(command)
         command.add_argument(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from rnn_tutorial.runs.pictures import new_figure, save_picture
+from rnn_tutorial.pictures.canvas import new_figure, save
 
 SHADES = " ░▒▓█"
 
@@ -34,13 +35,12 @@ def draw_in_text(weights: np.ndarray, answer: Sequence[str], source: Sequence[st
 def draw_to_file(
     path: str, weights: np.ndarray, answer: Sequence[str], source: Sequence[str], title: str
 ) -> None:
-    """Write the same picture as a PNG."""
-    figure = new_figure(1.6 + 0.42 * len(source), 1.3 + 0.42 * len(answer))
-    axes = figure.subplots()
+    """Write the same as a picture."""
+    figure, axes = new_figure(1.3 + 0.42 * len(answer), width=1.6 + 0.42 * len(source))
     picture = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(source)), source, parse_math=False)
     axes.set_yticks(range(len(answer)), answer, parse_math=False)
     axes.xaxis.tick_top()
     axes.set_title(title, fontsize=10, parse_math=False)
     figure.colorbar(picture, ax=axes, label="share of attention", shrink=0.9)
-    save_picture(figure, path)
+    save(figure, Path(path))

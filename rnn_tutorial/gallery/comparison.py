@@ -6,6 +6,7 @@ Shapes: O origins, S steps ahead.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from rnn_tutorial.gallery.baselines import NAIVE, best_lag, block_length, skill_interval
 from rnn_tutorial.gallery.series import Series
 from rnn_tutorial.gallery.windows import Windows, targets_of
-from rnn_tutorial.runs.pictures import new_figure, save_picture
+from rnn_tutorial.pictures.canvas import BLUE, INK, new_figure, save
 from rnn_tutorial.runs.terminal import shown
 
 MISTAKES = {
@@ -157,21 +158,19 @@ def draw(path: str, series: Series, indices: np.ndarray, answers: np.ndarray) ->
     """Draw forecasts with their band over what was measured, and some values before.
 
     Args:
-        path: a PNG file.
+        path: of the picture.
         series: that was forecast.
         indices: of the values that are forecast, int64, (O,).
         answers: 10 %, forecast, 90 %, float64, (O, 3).
     """
-    figure = new_figure(9, 3.5)
-    axes = figure.subplots()
+    figure, axes = new_figure(3.5, width=9)
     first = max(0, indices[0] - _SHOWN_BEFORE)
     measured = np.arange(first, min(len(series), indices[-1] + 1))
     low, forecasts, high = answers.T
     times = series.times(indices)
-    axes.plot(series.times(measured), series.values[measured], "k", lw=1, label="measured")
-    axes.fill_between(times, low, high, color="C0", alpha=0.25, lw=0, label="10 to 90 %")
-    axes.plot(times, forecasts, "C0", lw=1.2, label="forecast")
+    axes.plot(series.times(measured), series.values[measured], color=INK, lw=1, label="measured")
+    axes.fill_between(times, low, high, color=BLUE, alpha=0.25, lw=0, label="10 to 90 %")
+    axes.plot(times, forecasts, color=BLUE, lw=1.2, label="forecast")
     axes.set_title(shown(series.source).replace("$", r"\$"))
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    save_picture(figure, path)
+    axes.legend()
+    save(figure, Path(path))

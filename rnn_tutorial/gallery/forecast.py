@@ -38,7 +38,7 @@ from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
 from rnn_tutorial.model.classifier import load_weights
 from rnn_tutorial.model.layers import CELL_CLASSES
-from rnn_tutorial.runs.pictures import check_picture
+from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.runs.terminal import run_command
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
@@ -288,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument(
             "--horizon", type=int, metavar="N", help="values ahead (default: as trained)"
         )
-        command.add_argument("--figure", metavar="FILE.png", help="draw the forecasts into a file")
+        command.add_argument("--figure", metavar="FILE", help="draw the forecasts into a file")
         if name == "evaluate":
             command.add_argument("--json", action="store_true", help="print the figures as JSON")
     functions = {"train": train, "evaluate": evaluate, "forecast": forecast}

@@ -6,10 +6,10 @@ import torch
 from hand_built import make_adder, make_parity_net
 
 from rnn_tutorial.evaluation.automaton import _period_shares, find_automaton
-from rnn_tutorial.experiments.machine_pictures import draw_automaton
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.pictures.machine_pictures import draw_automaton
 
 
 def test_the_automaton_of_a_right_net_is_addition():

@@ -11,13 +11,13 @@ from torch import nn
 
 from rnn_tutorial.experiments.__main__ import READMES
 from rnn_tutorial.experiments.boxes import shrinking_boxes
-from rnn_tutorial.experiments.canvas import draw_for_pages
 from rnn_tutorial.experiments.diagrams import draw_packing
 from rnn_tutorial.experiments.figures import FIGURES, FOLDER
 from rnn_tutorial.experiments.lesson import EMBED_DIM
 from rnn_tutorial.experiments.unrolled import jacobian_norms
 from rnn_tutorial.experiments.walk import STATES, walk_digits
 from rnn_tutorial.machines.digit_sum import label
+from rnn_tutorial.pictures.canvas import draw_for_pages
 from rnn_tutorial.runs.folder import read_json
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")

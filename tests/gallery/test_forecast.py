@@ -383,7 +383,10 @@ def test_a_leak_is_labelled_as_wrong_and_shown_beside_its_use(tmp_path, monkeypa
         (["train", "--series", "gold"], "--series 'gold' is not one of sunspots, co2"),
         (["train", "--embed_dim", "8"], "unrecognized arguments: --embed_dim 8"),
         (["evaluate"], "no trained run of 'forecast'"),
-        (["evaluate", "--figure", "a.jpg"], "--figure 'a.jpg' does not end in .png"),
+        (
+            ["evaluate", "--figure", "a.jpg"],
+            "'a.jpg' does not end in one of .png, .svg, .pdf",
+        ),
         (["forecast", "--figure", "none/a.png"], "there is no folder 'none'"),
         (["forecast", "--horizon", "two"], "--horizon: invalid int value: 'two'"),
     ],

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from rnn_tutorial.experiments.machine_places import (
+from rnn_tutorial.machines.digit_sum import SumModulo
+from rnn_tutorial.machines.library import tomita_3
+from rnn_tutorial.pictures.machine_places import (
     arrangements,
     num_rings,
     state_places,
     telling_tokens,
 )
-from rnn_tutorial.machines.digit_sum import SumModulo
-from rnn_tutorial.machines.library import tomita_3
 
 
 @pytest.mark.parametrize("modulus", range(2, 11))

@@ -9,15 +9,15 @@ matplotlib is imported only when something is drawn.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.runs import pictures
+from rnn_tutorial.runs.folder import check_place, write_atomically
 
 # Each colour on light and on dark pages. The first eight are those of Okabe and Ito (Color
 # Universal Design, 2008), some made darker or lighter to stand out from the page.
@@ -79,11 +79,13 @@ def draw_for_pages(draw: Callable[[Path], None], path: Path) -> list[Path]:
     return paths
 
 
-def new_figure(height: float, panels: int = 1, rows: int = 1, **options: Any) -> tuple[Any, Any]:
+def new_figure(
+    height: float, panels: int = 1, rows: int = 1, width: float = _WIDTH, **options: Any
+) -> tuple[Any, Any]:
     """A figure of that many inches and its panels, so many side by side in each row.
 
-    All figures are equally wide, and a telephone shows them 400 pixels wide: so letters of 12
-    points are 11 pixels high there, and none should be smaller.
+    All figures of a page are equally wide, and a telephone shows them 400 pixels wide: so letters
+    of 12 points are 11 pixels high there, and none should be smaller.
     """
     import matplotlib
 
@@ -91,7 +93,7 @@ def new_figure(height: float, panels: int = 1, rows: int = 1, **options: Any) ->
     from matplotlib import pyplot
 
     pyplot.rcParams.update(_style())
-    return pyplot.subplots(rows, panels, figsize=(_WIDTH, height), **options)
+    return pyplot.subplots(rows, panels, figsize=(width, height), **options)
 
 
 def resolve(colour: str) -> str:
@@ -130,8 +132,13 @@ def _style() -> dict[str, Any]:
     }
 
 
-# Raises ValueError for a path that no picture of this module can have.
-check_picture = partial(pictures.check_picture, endings=PICTURES)
+def check_picture(path: str | Path | None) -> None:
+    """Raise ValueError unless a picture can be written there; None is no picture."""
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in PICTURES:
+        raise ValueError(f"--figure {str(path)!r} does not end in one of {', '.join(PICTURES)}")
+    check_place(Path(path), "--figure")
 
 
 def save(figure: Any, path: Path, edit: Callable[[str], str] = str, bottom: float = 0) -> None:
@@ -153,13 +160,16 @@ def save(figure: Any, path: Path, edit: Callable[[str], str] = str, bottom: floa
     ending = path.suffix.lower()
     date = {".svg": "Date", ".pdf": "CreationDate"}.get(ending)
     options = {"metadata": {date: None}} if date else {}
-    if ending == ".svg":
-        options["edit"] = lambda svg: edit(_with_any_font(svg.decode())).encode()
+    picture = io.BytesIO()
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is not a regular file")
         with matplotlib.rc_context({"svg.hashsalt": path.name}):
-            pictures.save_picture(figure, path, dpi=110, **options)
+            figure.savefig(picture, format=ending[1:], dpi=110, **options)
+        content = picture.getvalue()
+        if ending == ".svg":
+            content = edit(_with_any_font(content.decode())).encode()
+        write_atomically(path, content)
     except OSError as error:
         raise ValueError(
             f"the picture {str(path)!r} cannot be written: {error.strerror or error}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn_tutorial.experiments.canvas import (
+from rnn_tutorial.pictures.canvas import (
     BLUE,
     CHANCE_LINE,
     GREEN,

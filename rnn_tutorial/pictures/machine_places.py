@@ -1,6 +1,6 @@
-"""Where the states of a machine are drawn.
+"""Where the states of a machine are drawn, and a view of hidden states that shows them there.
 
-Shapes: S states.
+Shapes: S states of a machine, P hidden states, H hidden.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from rnn_tutorial.machines.machine import Machine
 
 _MOST_ORDERED = 7  # states of which all orders are tried
+_RIDGE = 1e-2
 
 
 def remainder_places(modulus: int, turn: int = 1) -> np.ndarray:
@@ -72,3 +73,16 @@ def telling_tokens(machine: Machine, turn: int) -> Sequence[int]:
     size = modulus // rings
     steps = [d for d in range(rings, modulus, rings) if turn * d % size in (1, size - 1)]
     return [*steps[:1], *([size] if rings == 2 else [])]
+
+
+def find_view(hidden: np.ndarray, goals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A linear map of states, (P, H), that takes each near its goal, (P, 2): ridge regression.
+
+    Returns:
+        The map, (H, 2), and what is to be subtracted from a state before, (H,).
+    """
+    middle = hidden.mean(axis=0)
+    centred = hidden - middle
+    covariance = centred.T @ centred
+    ridge = _RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    return np.linalg.solve(covariance + ridge, centred.T @ (goals - goals.mean(axis=0))), middle

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from rnn_tutorial.evaluation.automaton import Automaton
-from rnn_tutorial.experiments.canvas import COLOURS, INK, MUTED, PAPER, new_figure, save
-from rnn_tutorial.experiments.machine_places import (
+from rnn_tutorial.machines.machine import Machine
+from rnn_tutorial.pictures.canvas import COLOURS, INK, MUTED, PAPER, new_figure, save
+from rnn_tutorial.pictures.machine_places import (
     arrangements,
     num_rings,
     state_places,
     telling_tokens,
 )
-from rnn_tutorial.machines.machine import Machine
 
 _TOKEN_LINES = tuple(product((INK, MUTED), ("-", "--", ":", "-.")))  # colour and style of arrows
 _NODE = 22  # points across a state's circle

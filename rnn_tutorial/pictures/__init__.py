@@ -1,0 +1,1 @@
+"""Pictures that commands and experiments draw: the canvas, plots, machines beside networks."""
