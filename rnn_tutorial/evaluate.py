@@ -48,6 +48,7 @@ from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.tasks.choose import load_task
+from rnn_tutorial.tasks.labelled_files import LabelledFiles
 from rnn_tutorial.tasks.task import Task, require_machine
 
 _SEARCHED = 100  # tokens: the search goes up to this length
@@ -100,11 +101,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_flags(flags, given)
         checkpoint = load_run(flags.run)
         task = load_task(checkpoint)
-        if flags.eval_file or task.machine is None:
+        if task.machine is None:
             for flag in given:
                 if flag not in ("run", "eval_file", "json"):
                     require_machine(task, f"--{flag}", checkpoint.path)
             _show_examples(checkpoint, task, flags)
+        elif flags.eval_file:
+            raise ValueError(
+                f"--eval_file {flags.eval_file!r} is for runs that were trained with --train_file"
+            )
         else:
             name = "automaton.png" if flags.automaton else "accuracy_by_length.png"
             if not flags.json:
@@ -254,7 +259,7 @@ def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:
         print(f"  {count:>5,}  {shown(label)} for {shown(answer)}")
 
 
-def _show_examples(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace) -> None:
+def _show_examples(checkpoint: Checkpoint, task: LabelledFiles, flags: argparse.Namespace) -> None:
     """Score labelled examples, and print the results."""
     model = load_model(checkpoint)
     evaluation = task.evaluate_file(model, flags.eval_file or "", max_examples=20)

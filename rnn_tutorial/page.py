@@ -97,7 +97,7 @@ def _rule(task: Task) -> dict[str, Any]:
     """What makes an answer right: the tables of the machine, and their names."""
     machine = task.machine
     successors, outputs = machine.tables()
-    rule = f"the sum modulo {machine.num_states}" if machine.moduli else "what the machine says"
+    rule = f"the sum modulo {machine.num_states}" if machine.is_sum else "what the machine says"
     return {
         "tokens": machine.tokens,
         "classes": machine.classes,

@@ -48,7 +48,7 @@ class RandomSequences:
         min_seq_len: shortest length.
         max_seq_len: longest length.
         seed: any whole number ≥ 0.
-        stream: TRAIN_STREAM or EVAL_STREAM: independent streams of the same seed.
+        stream: TRAIN_STREAM, EVAL_STREAM, …: independent streams of the same seed.
 
     Attributes:
         block_size: sequences that are drawn at once: about a million tokens at most.
@@ -107,7 +107,7 @@ class SeqSumModDataset(IterableDataset):
         max_seq_len: longest length.
         max_number: largest digit.
         seed: any whole number ≥ 0.
-        stream: TRAIN_STREAM or EVAL_STREAM: independent streams of the same seed.
+        stream: TRAIN_STREAM, EVAL_STREAM, …: independent streams of the same seed.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ LENGTHS = (3, 7, 1, 5, 7, 2, 6, 4, 5)  # unsorted, a single token, two full rows
 EXTRA_COLUMNS = 3  # of padding
 
 
-class Batches:
+class RandomRows:
     """A batch of random sequences, once it is drawn, and others made of it.
 
     Attributes:

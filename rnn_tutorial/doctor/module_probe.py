@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from rnn_tutorial.doctor import module_call, module_copy
 from rnn_tutorial.doctor.findings import user_error
-from rnn_tutorial.doctor.module_batches import LENGTHS, Batches
+from rnn_tutorial.doctor.module_batches import LENGTHS, RandomRows
 from rnn_tutorial.doctor.module_call import Call, CannotCall, ModuleRaised, Way, WrongShape
 from rnn_tutorial.doctor.module_copy import copied, token_embedding, weights_like
 
 MADE_TOKENS = 12  # different vectors that sequences of real-valued features are made of
 
 
-class Probe(Batches):
+class Probe(RandomRows):
     """A private copy of a module in evaluation mode, and a batch of random sequences for it.
 
     The copy computes on the CPU in float64 if it can: then "equal" is sharp. Use it inside

@@ -51,7 +51,7 @@ class Automaton:
     def describe(self) -> str:
         """The transition table, whether it is the machine's, and what the states tell apart."""
         answer, state, token = "Class", "state", "token"
-        if self.machine.moduli:
+        if self.machine.is_sum:
             answer, state, token = "Remainder", "remainder", "digit"
         names, tokens = self.machine.classes, self.machine.tokens
         width = max(2, *map(len, names + tokens))
@@ -111,7 +111,7 @@ def find_automaton(model: RnnClsNet, machine: Machine, num_states: int = 2000) -
     for state in visited:
         means[state] = hidden[states == state].mean(axis=0)
     points, centres = _project(hidden, means)
-    shares = _period_shares(means) if machine.moduli and is_complete else {}
+    shares = _period_shares(means) if machine.is_sum and is_complete else {}
     is_right = is_complete and bool(is_followed.all())
     return Automaton(machine, table, agreement, is_right, points, states, centres, shares)
 
@@ -119,7 +119,7 @@ def find_automaton(model: RnnClsNet, machine: Machine, num_states: int = 2000) -
 def _draw_sequences(machine: Machine, num_sequences: int) -> tuple[np.ndarray, np.ndarray]:
     """Random sequences, one after the other, and their lengths, (P,); of a sum uniform ones."""
     num_tokens = len(machine.tokens)
-    if not machine.moduli:
+    if not machine.is_sum:
         limits = 1, _LONGEST, 0, WALK_STREAM
         x, lengths = Walks(machine, live_states(machine), *limits).draw(0, num_sequences)
         return x[x < num_tokens], lengths

@@ -109,7 +109,7 @@ def sample_sequences(machine: Machine, length: int, num_sequences: int) -> np.nd
     generator = np.random.default_rng([0, EXAMINE_STREAM, length])
     token_type = np.min_scalar_type(num_tokens - 1)
     sample = generator.integers(0, num_tokens - 1, (num_sequences, length), token_type, True)
-    if not machine.moduli and num_sequences > 1:
+    if not machine.is_sum and num_sequences > 1:
         is_live = live_states(machine)
         limits = length, length, 0, WALK_STREAM
         walks = Walks(machine, is_live, *limits, trap_weight=0, all_shun=True)

@@ -33,7 +33,7 @@ def forecast_baselines(
     Args:
         values: float64, (T,).
         train_end: the baselines are fitted on the values before this index.
-        origins: int64, (O,), each at least max(period, lags + 1).
+        origins: int64, (O,), each at least period - 1, and lags - 1, or lags with `difference`.
         steps: how far ahead.
         period: values a season; with 0 there is no seasonal baseline.
         lags: of the autoregression: as many values as the network reads.

@@ -50,7 +50,7 @@ def decode_greedily(step: DecodeStep, state: Any, max_units: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Hypotheses:
     """The answers that a beam has found for each source, the best first.
 
     Args:
@@ -63,13 +63,13 @@ class Answers:
     log_probabilities: Tensor
     scores: Tensor
 
-    def or_better(self, others: Answers) -> Answers:
+    def or_better(self, others: Hypotheses) -> Hypotheses:
         """The best of these and of others to the same sources, as many as these."""
         scores, places = torch.cat([self.scores, others.scores], 1).topk(self.scores.shape[1])
         ids = torch.cat([self.ids, others.ids], 1)
         log_probabilities = torch.cat([self.log_probabilities, others.log_probabilities], 1)
         of_ids = places[:, :, None].expand(-1, -1, ids.shape[2])
-        return Answers(ids.gather(1, of_ids), log_probabilities.gather(1, places), scores)
+        return Hypotheses(ids.gather(1, of_ids), log_probabilities.gather(1, places), scores)
 
 
 def length_penalty(length: int, alpha: float) -> float:
@@ -90,7 +90,7 @@ def length_penalty(length: int, alpha: float) -> float:
 @torch.no_grad()
 def beam_search(
     step: DecodeStep, state: Any, width: int, max_units: int, alpha: float = 0.0
-) -> Answers:
+) -> Hypotheses:
     """The best answers that a beam of some width finds for each source.
 
     An answer that has ended is set aside and takes no place in the beam. The search is over when no
@@ -108,7 +108,7 @@ def beam_search(
     count = len(beginnings)
     # At first all beginnings of a source are the same: only one of them counts.
     log_p = torch.full((count, width), -math.inf, device=beginnings.device)
-    found = Answers(beginnings, log_p, log_p)
+    found = Hypotheses(beginnings, log_p, log_p)
     log_p = torch.cat([torch.zeros_like(log_p[:, :1]), log_p[:, 1:]], 1)
     read = beginnings.new_full((count * width, 1), END)
     first_rows = width * torch.arange(count, device=read.device)[:, None]  # of each source
@@ -116,7 +116,7 @@ def beam_search(
         scores, state = step(read, state)
         totals = log_p[:, :, None] + scores.view(count, width, -1)  # (N, K, C)
         ended = totals[:, :, END]
-        ending = Answers(beginnings, ended, ended / length_penalty(length, alpha))
+        ending = Hypotheses(beginnings, ended, ended / length_penalty(length, alpha))
         found = found.or_better(ending)
         if length > max_units:
             break

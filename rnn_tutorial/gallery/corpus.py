@@ -43,7 +43,7 @@ class Corpus:
     """Text files to learn from and to be tested on.
 
     Args:
-        source: where they are from, in words: "the standard library of Python 3.11.7".
+        source: where they are from, in words: "the standard library of Python 3.11".
         train: to learn from.
         held_out: to be tested on.
         fingerprint: SHA-256 over all names and texts.

@@ -43,6 +43,8 @@ class SumModulo(Machine):
     Its tables would have (max_number + 1)² cells; the arithmetic needs none.
     """
 
+    is_sum = True
+
     def __init__(self, max_number: int) -> None:
         self.num_states = num_classes(max_number)
         self.tokens = self.classes = tuple(map(str, range(self.num_states)))

@@ -31,6 +31,7 @@ class Machine:
 
     Attributes:
         rule: what a right network computes, in words.
+        is_sum: True for the digit sum.
         moduli: of a sum, the modulus and its divisors above 1: a network that is wrong may know the
             answer modulo one of them. Other machines have none.
 
@@ -39,6 +40,7 @@ class Machine:
     """
 
     rule = "the machine's"
+    is_sum = False
     moduli: tuple[int, ...] = ()
 
     def __init__(

@@ -4,7 +4,7 @@ A pattern has letters, brackets, | for "or", and after a letter or a bracket one
 {m,n}; [abc] and [a-c] are one of some letters, and . is any letter that occurs in the pattern. A
 backslash makes a special character a letter.
 
-    (ab|c)*   ->   Repeat(Choice([Sequence([a, b]), Sequence([c])]), least=0, most=None)
+    (ab|c)*   ->   Repeat(Choice([Concatenation([a, b]), Concatenation([c])]), least=0, most=None)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OneOf:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Concatenation:
     parts: list[Tree]
 
 
@@ -55,7 +55,7 @@ class Repeat:
     most: int | None
 
 
-Tree = OneOf | Sequence | Choice | Repeat
+Tree = OneOf | Concatenation | Choice | Repeat
 
 
 def parse_pattern(pattern: str) -> tuple[Tree, list[str]]:
@@ -104,7 +104,7 @@ class _Parser:
         parts = []
         while self._next() not in ("", "|", ")"):
             parts.append(self._repeat())
-        return Sequence(parts)
+        return Concatenation(parts)
 
     def _repeat(self) -> Tree:
         part = self._atom()

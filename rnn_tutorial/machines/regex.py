@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from rnn_tutorial.machines.machine import Machine
-from rnn_tutorial.machines.pattern import Choice, OneOf, Repeat, Sequence, Tree, parse_pattern
+from rnn_tutorial.machines.pattern import Choice, Concatenation, OneOf, Repeat, Tree, parse_pattern
 from rnn_tutorial.machines.unfold import unfold
 
 MAX_POSITIONS = 1_000
@@ -96,7 +96,7 @@ class _Positions:
                     first |= part_first
                     last |= part_last
                 return nullable, first, last
-            case Sequence(parts):
+            case Concatenation(parts):
                 return self._chain(self.place(part) for part in parts)
             case Repeat(part, least, most):
                 return self._chain(self._copies(part, least, most))

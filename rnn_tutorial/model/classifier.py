@@ -179,7 +179,7 @@ class RnnClsNet(nn.Module):
         """Padded token ids, (N, T), on the model's device, and lengths, (N,), on the CPU."""
         padding = self.arguments["vocab_size"]
         if isinstance(x, Tensor):
-            rows = [row[: _valid_steps(row, padding)] for row in x.reshape(-1, x.shape[-1])]
+            rows = [row[: _count_valid_steps(row, padding)] for row in x.reshape(-1, x.shape[-1])]
         else:
             is_one_row = not len(x) or torch.as_tensor(x[0]).ndim == 0
             rows = [torch.as_tensor(row) for row in ([x] if is_one_row else x)]
@@ -263,6 +263,6 @@ def _pack(x: Tensor | PackedSequence, seq_lengths: Tensor | None) -> PackedSeque
     return pack_padded_sequence(x, seq_lengths, batch_first=True, enforce_sorted=is_sorted)
 
 
-def _valid_steps(row: Tensor, padding: int) -> int:
+def _count_valid_steps(row: Tensor, padding: int) -> int:
     """Number of steps before the padding at the end of a row."""
     return len(row) - int((row == padding).long().flip(0).cumprod(0).sum())

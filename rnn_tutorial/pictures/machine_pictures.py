@@ -33,7 +33,7 @@ def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
     nothing is drawn but the arrows of `token` between the network's states.
     """
     machine = automaton.machine
-    few = len(machine.tokens) <= len(_TOKEN_LINES) or bool(machine.moduli)
+    few = len(machine.tokens) <= len(_TOKEN_LINES) or machine.is_sum
     is_small = machine.num_states <= len(COLOURS) and few
     figure, (left, right) = new_figure(3.3, 2)
     legend = 0.0  # share of the height
@@ -61,7 +61,7 @@ def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
 def _state_colours(machine: Machine) -> np.ndarray:
     """The colour of each state, (S,); remainders that lie above each other share one."""
     states = np.arange(machine.num_states)
-    if machine.moduli:
+    if machine.is_sum:
         states %= machine.num_states // num_rings(machine.num_states)
     return np.array(COLOURS)[states % len(COLOURS)]
 
@@ -121,7 +121,7 @@ def _draw_machine(
             returns = successors[after, token] == state
             if returns and after < state:
                 continue  # drawn from the other end
-            bend = 0.12 * kind if returns else (0.12 if machine.moduli else -0.25)
+            bend = 0.12 * kind if returns else (0.12 if machine.is_sum else -0.25)
             arrow = {
                 "arrowstyle": "<|-|>" if returns else "-|>",
                 "connectionstyle": f"arc3,rad={bend}",
@@ -151,7 +151,7 @@ def _state_names(machine: Machine, state: int) -> tuple[str, str]:
 
 
 def _has_double_rings(machine: Machine) -> bool:
-    return not machine.moduli and len(machine.classes) == 2
+    return not machine.is_sum and len(machine.classes) == 2
 
 
 def _rings(machine: Machine, output: int) -> tuple[tuple[float, float, str], ...]:
@@ -188,7 +188,7 @@ def _explain(figure: Any, machine: Machine, tokens: Sequence[int]) -> float:
     """The legend, below the figure, which grows by it; returns its share of the height."""
     from matplotlib.lines import Line2D
 
-    word = "digit" if machine.moduli else "token"
+    word = "digit" if machine.is_sum else "token"
     entries = [
         (Line2D([], [], color=colour, linestyle=style), f"{word} {_plain(machine.tokens[token])}")
         for token, (colour, style) in zip(tokens, _TOKEN_LINES, strict=False)

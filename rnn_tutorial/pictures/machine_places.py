@@ -37,7 +37,7 @@ def state_places(machine: Machine, turn: int = 1) -> np.ndarray:
 
     Around the circle go the states in the order of their classes.
     """
-    if machine.moduli:
+    if machine.is_sum:
         return remainder_places(machine.num_states, turn)
     _, outputs = machine.tables()
     order = np.argsort(np.argsort(outputs, kind="stable"))
@@ -53,7 +53,7 @@ def num_rings(modulus: int) -> int:
 def arrangements(machine: Machine) -> Iterator[tuple[int, np.ndarray]]:
     """Turns and places: rings of a sum with all turns; of other small machines all orders."""
     size = machine.num_states
-    if machine.moduli:
+    if machine.is_sum:
         ring = size // num_rings(size)
         for turn in range(1, max(2, ring)):
             if np.gcd(turn, ring) == 1:
@@ -66,7 +66,7 @@ def arrangements(machine: Machine) -> Iterator[tuple[int, np.ndarray]]:
 
 def telling_tokens(machine: Machine, turn: int) -> Sequence[int]:
     """Tokens by which any state leads to any other: of a sum those along a ring and across."""
-    if not machine.moduli:
+    if not machine.is_sum:
         return range(len(machine.tokens))
     modulus = machine.num_states
     rings = num_rings(modulus)

@@ -71,7 +71,7 @@ def make_writer(task: Task, as_json: bool) -> Writer:
         return WordWriter(task.classes, as_json)
     if not as_json:
         return TextWriter(task.tokens, task.classes)
-    if task.machine.moduli:  # digits are numbers in JSON too
+    if task.machine.is_sum:  # digits are numbers in JSON too
         return JsonWriter(task.tokens, task.classes)
     return JsonWriter(*(list(map(_quoted, names)) for names in (task.tokens, task.classes)))
 

@@ -14,8 +14,10 @@ def find_general_conflicts(config: Any) -> Iterator[str]:
     """Why settings that every training has do not go together, one sentence each."""
     for setting in fields(config):
         value = getattr(config, setting.name)
-        needed, allowed = setting.metadata.get("needs", (setting.name, (value,)))
-        if value != setting.default and getattr(config, needed) not in allowed:
+        if value == setting.default or "needs" not in setting.metadata:
+            continue
+        needed, allowed = setting.metadata["needs"]
+        if getattr(config, needed) not in allowed:
             yield (
                 f"--{setting.name} {value} applies only to --{needed} {' or '.join(allowed)}, "
                 f"not to {getattr(config, needed)}"

@@ -18,7 +18,7 @@ from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import DIGIT_SUM, overrides_recipe
 from rnn_tutorial.tasks.digit_lines import DigitReader, describe_digits
 from rnn_tutorial.tasks.machine_task import MachineTask
-from rnn_tutorial.tasks.task import accuracy_by_length
+from rnn_tutorial.tasks.task import describe_accuracy_by_length
 
 
 class DigitSum(MachineTask):
@@ -88,7 +88,7 @@ class DigitSum(MachineTask):
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """Accuracy by length and wrong inputs, as lines."""
-        return accuracy_by_length(evaluation) + self._describe_wrong(model, evaluation)
+        return describe_accuracy_by_length(evaluation) + self._describe_wrong(model, evaluation)
 
     def advise(self, config: TrainConfig) -> str:
         """Suggest the recipe `solved` where it was measured to answer every input right."""

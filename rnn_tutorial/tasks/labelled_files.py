@@ -31,7 +31,7 @@ from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.runs.terminal import shown
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.reading import WordReader
-from rnn_tutorial.tasks.task import accuracy_by_class, accuracy_by_length, shorten
+from rnn_tutorial.tasks.task import describe_accuracy_by_class, describe_accuracy_by_length, shorten
 
 
 class LabelledFiles:
@@ -160,8 +160,8 @@ class LabelledFiles:
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """Accuracy by length and by label, and wrong examples in words, as lines."""
         return [
-            *accuracy_by_length(evaluation),
-            *accuracy_by_class(evaluation),
+            *describe_accuracy_by_length(evaluation),
+            *describe_accuracy_by_class(evaluation),
             *self._describe_wrong(evaluation),
         ]
 

@@ -29,7 +29,7 @@ from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import MACHINE_FILE
 from rnn_tutorial.tasks.reading import NameReader
-from rnn_tutorial.tasks.task import accuracy_by_class, accuracy_by_length, shorten
+from rnn_tutorial.tasks.task import describe_accuracy_by_class, describe_accuracy_by_length, shorten
 
 
 class MachineTask:
@@ -135,10 +135,6 @@ class MachineTask:
         """Accuracy over all inputs, or a sample of them; see `exact.evaluate`."""
         return evaluate(model, self.machine, self.trained_lengths[0], self.trained_lengths[-1])
 
-    def evaluate_file(self, model: RnnClsNet, path: str, max_examples: int) -> Evaluation:
-        """Refused: there are no labelled examples."""
-        raise ValueError(f"--eval_file {path!r} is for runs that were trained with --train_file")
-
     def introduce(self) -> str:
         """What is learned, and what a network that always gives the same answer would score."""
         machine, num_states = self.machine, self.machine.num_states
@@ -155,7 +151,7 @@ class MachineTask:
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """Accuracy by length and by class, and wrong inputs, as lines."""
-        lines = accuracy_by_length(evaluation) + accuracy_by_class(evaluation)
+        lines = describe_accuracy_by_length(evaluation) + describe_accuracy_by_class(evaluation)
         return lines + self._describe_wrong(model, evaluation)
 
     def _describe_wrong(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:

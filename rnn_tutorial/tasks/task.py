@@ -59,9 +59,6 @@ class Task(Protocol):
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """What the network gets right."""
 
-    def evaluate_file(self, model: RnnClsNet, path: str, max_examples: int) -> Evaluation:
-        """What the network gets right of a file's examples; "" means the task's own."""
-
     def introduce(self) -> str:
         """What is learned from, and what a network that only guesses would score."""
 
@@ -81,7 +78,7 @@ def require_machine(task: Task, wanted: str, path: Path) -> None:
         )
 
 
-def accuracy_by_length(evaluation: Evaluation) -> list[str]:
+def describe_accuracy_by_length(evaluation: Evaluation) -> list[str]:
     """A line with the accuracy of each length; none if there are too many lengths."""
     by_length = evaluation.accuracy_by_length.items()
     if len(by_length) > MAX_ROWS:
@@ -90,7 +87,7 @@ def accuracy_by_length(evaluation: Evaluation) -> list[str]:
     return [f"Accuracy by length: {shown}"]
 
 
-def accuracy_by_class(evaluation: Evaluation) -> list[str]:
+def describe_accuracy_by_class(evaluation: Evaluation) -> list[str]:
     """A line with the accuracy of each class and their mean; only that if there are too many.
 
     No line if the evaluation has not kept them.
