@@ -14,7 +14,8 @@ import os
 import time
 from collections.abc import Sequence
 
-from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.proof.certificate import (
     as_arrays,
     as_rule,

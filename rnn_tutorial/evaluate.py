@@ -39,7 +39,7 @@ from rnn_tutorial.evaluation.search import (
     why_unsearchable,
 )
 from rnn_tutorial.machines.machine import Machine
-from rnn_tutorial.model.classifier import load_model
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.pictures.machine_pictures import draw_automaton
 from rnn_tutorial.pictures.plots import draw_accuracy_by_length

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.model.classifier import RnnClsNet, count_parameters, load_model
+from rnn_tutorial.model.classifier import RnnClsNet, count_parameters
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.pictures.machine_places import find_view, state_places
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import check_place, write_atomically

@@ -12,7 +12,7 @@ from conftest import REPOSITORY, status_of
 import train_cls_rnn
 from rnn_tutorial import certify
 from rnn_tutorial.machines.digit_sum import SumModulo
-from rnn_tutorial.model.classifier import load_model
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.proof.certificate import CertificateStatus, certificate_path, certificate_status
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 

@@ -14,7 +14,7 @@ from conftest import REPOSITORY, run_here, status_of
 import train_cls_rnn
 from rnn_tutorial import page
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.model.classifier import load_model
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.saved_run import load_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")

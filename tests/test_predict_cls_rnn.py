@@ -21,7 +21,7 @@ from conftest import REPOSITORY, run_here, status_of
 
 import predict_cls_rnn
 from rnn_tutorial.evaluation.result import Evaluation
-from rnn_tutorial.model.classifier import load_model
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.proof import certificate
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 

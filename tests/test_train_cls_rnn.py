@@ -19,7 +19,7 @@ import train_cls_rnn
 from rnn_tutorial.data.streams import SeqSumModDataset
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo
-from rnn_tutorial.model.classifier import load_model
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.processes import World

@@ -25,7 +25,8 @@ from rnn_tutorial.doctor.states import StateSummary, summarize_states
 from rnn_tutorial.evaluation.lengths import sample_sequences
 from rnn_tutorial.evaluation.result import recorded_evaluation
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.model.transformer import TransformerLayers
 from rnn_tutorial.runs.folder import METRICS_FILE, find_checkpoint, is_run_folder, latest_checkpoint
 from rnn_tutorial.runs.saved_run import load_checked, read_config, read_metrics

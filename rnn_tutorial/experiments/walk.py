@@ -22,7 +22,8 @@ from rnn_tutorial.experiments.kept import RESULTS, keep, kept, run_folder, train
 from rnn_tutorial.machines.choose import find_machine
 from rnn_tutorial.machines.digit_sum import SumModulo, label
 from rnn_tutorial.machines.machine import Machine
-from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.pictures.machine_places import find_view, remainder_places
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.provenance import code_version

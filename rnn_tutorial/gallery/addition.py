@@ -37,8 +37,9 @@ from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.sums import NUM_SUMS, choose_pairs
 from rnn_tutorial.gallery.translator import Translator, score_answers
-from rnn_tutorial.model.classifier import evaluating, load_weights
+from rnn_tutorial.model.classifier import evaluating
 from rnn_tutorial.model.layers import CELL_CLASSES
+from rnn_tutorial.model.saved import load_weights
 from rnn_tutorial.runs.terminal import run_command, say, shown
 from rnn_tutorial.settings.fields import as_flag, setting_field
 from rnn_tutorial.training.optimizer import make_optimizer

@@ -36,8 +36,8 @@ from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.series import BATCH_STREAM, FILE, SERIES, SeriesDefaults
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
-from rnn_tutorial.model.classifier import load_weights
 from rnn_tutorial.model.layers import CELL_CLASSES
+from rnn_tutorial.model.saved import load_weights
 from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.runs.terminal import run_command
 from rnn_tutorial.settings.fields import setting_field

@@ -61,8 +61,8 @@ from rnn_tutorial.gallery.source_classes import (
     likeliest_classes,
 )
 from rnn_tutorial.gallery.source_windows import RandomWindows, Reader
-from rnn_tutorial.model.classifier import load_weights
 from rnn_tutorial.model.layers import CELL_CLASSES
+from rnn_tutorial.model.saved import load_weights
 from rnn_tutorial.runs.terminal import run_command, say, shown
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.training.optimizer import make_optimizer

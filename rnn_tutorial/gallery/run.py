@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -43,7 +42,6 @@ from rnn_tutorial.runs.saved_run import last_good
 from rnn_tutorial.runs.schema import NonNegative, Size
 from rnn_tutorial.runs.terminal import print_error
 from rnn_tutorial.training.base_run import BaseRun
-from rnn_tutorial.training.schedule import EvaluationHistory
 
 
 class GalleryLine(TypedDict, total=False):
@@ -88,7 +86,6 @@ class GalleryRun(BaseRun):
         self.program = f"python -m rnn_tutorial.gallery.{task}"
         self.train_command = f"{self.program} train"
         super().__init__(config, resume, World())
-        self.history = EvaluationHistory(best_accuracy=-sys.float_info.max)  # finite: it is saved
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.num_threads)
         torch.backends.cudnn.allow_tf32 = False

@@ -45,8 +45,9 @@ from rnn_tutorial.gallery.text_measures import (
     summarize,
 )
 from rnn_tutorial.gallery.text_sampling import SampleSettings, continue_text
-from rnn_tutorial.model.classifier import count_parameters, evaluating, load_weights
+from rnn_tutorial.model.classifier import count_parameters, evaluating
 from rnn_tutorial.model.layers import CELL_CLASSES
+from rnn_tutorial.model.saved import load_weights
 from rnn_tutorial.runs.terminal import run_command
 from rnn_tutorial.settings.fields import setting_field
 from rnn_tutorial.settings.flags import add_config_flags

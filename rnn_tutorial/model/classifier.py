@@ -10,8 +10,7 @@ C classes, V vocabulary, M valid steps of a batch (the sum of its lengths).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_sequenc
 from rnn_tutorial.model.layers import State, init_recurrent, make_layers
 from rnn_tutorial.model.pooling import last_steps, pool
 from rnn_tutorial.model.transformer import TransformerLayers
-from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.model_options import check_model_options
 
@@ -222,32 +220,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def count_parameters(model: nn.Module) -> int:
     """Number of trained parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def load_model(checkpoint: Checkpoint) -> RnnClsNet:
-    """The model of a checkpoint with its weights, on the CPU.
-
-    Raises:
-        ValueError: the weights are not those of such a model.
-    """
-    sizes, num_weights = checkpoint.model, sum(map(Tensor.numel, checkpoint.weights.values()))
-    at_least = sizes["num_layers"] * sizes["hidden_dim"] ** 2, sizes["vocab_size"]
-    if max(at_least) > num_weights:  # before memory is asked for that no machine has
-        raise ValueError(f"{str(checkpoint.path)!r}: the weights do not fit the model")
-    try:
-        model = RnnClsNet(**sizes)
-    except ValueError as error:
-        raise ValueError(f"{str(checkpoint.path)!r}: {error}") from None
-    load_weights(model, checkpoint.weights, checkpoint.path)
-    return model
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Give a model the weights of the checkpoint at a path; ValueError if they do not fit it."""
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError:
-        raise ValueError(f"{str(path)!r}: the weights do not fit the model") from None
 
 
 def _pack(x: Tensor | PackedSequence, seq_lengths: Tensor | None) -> PackedSequence:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnn_tutorial.evaluation.result import recorded_evaluation
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.model.classifier import load_model
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.prediction.answers import Answers
 from rnn_tutorial.proof.certificate import CertificateStatus, certificate_status
 from rnn_tutorial.runs.checkpoint import Checkpoint

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from rnn_tutorial.model.classifier import count_parameters, load_weights
+from rnn_tutorial.model.classifier import count_parameters
+from rnn_tutorial.model.saved import load_weights
 from rnn_tutorial.runs.archive import save_archive
 from rnn_tutorial.runs.folder import (
     BEST_FILE,

@@ -28,9 +28,9 @@ from rnn_tutorial.training.objective import Objective, changes_the_loss
 from rnn_tutorial.training.schedule import EvaluationHistory, contraction_factor
 from rnn_tutorial.training.update import update, update_with_options
 
-# engine(steps, lr, batches, must_stop) makes one update for each of K batches and
+# engine(steps, learning_rates, batches, must_stop) makes one update for each of K batches and
 # returns the loss of each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.
-# It may make fewer when must_stop() is true.
+# Autograd's makes fewer when must_stop() is true; the others make a span within a moment.
 MustStop = Callable[[], bool]
 Result = tuple[Tensor, Tensor]
 Engine = Callable[[range, Sequence[float], Batches, MustStop], Result]
@@ -49,21 +49,23 @@ def autograd_engine(
     if world.size > 1:
         network = DistributedDataParallel(network)
 
-    def engine(steps: range, lr: Sequence[float], batches: Batches, must_stop: MustStop) -> Result:
+    def engine(
+        steps: range, learning_rates: Sequence[float], batches: Batches, must_stop: MustStop
+    ) -> Result:
         batches = batches.share(world.rank, world.size)
         parts = (batches.share(i, config.accumulate_steps) for i in range(config.accumulate_steps))
         packed = zip(*(part.pack(config.device) for part in parts), strict=True)
         losses, clip = [], config.max_grad_norm
-        for step, rate, passes in zip(steps, lr, packed, strict=True):
+        for step, lr, passes in zip(steps, learning_rates, packed, strict=True):
             if config.dropout:
                 torch.manual_seed(dropout_seed(config.seed, step, world.rank))
             if with_options:
                 contraction = contraction_factor(config, step, history)
                 loss, grad_norm = update_with_options(
-                    network, optimizer, passes, rate, clip, contraction
+                    network, optimizer, passes, lr, clip, contraction
                 )
             else:
-                loss, grad_norm = update(network, optimizer, passes[0], rate, clip)
+                loss, grad_norm = update(network, optimizer, passes[0], lr, clip)
             losses.append(loss)
             if must_stop():
                 break
@@ -85,11 +87,13 @@ def _engine_of_many(
     """An engine that makes all updates in one call, by the function that `make_step` makes."""
     train_on = make_step(model, optimizer, config.embed_noise, config.max_grad_norm)
 
-    def engine(steps: range, lr: Sequence[float], batches: Batches, must_stop: MustStop) -> Result:
+    def engine(
+        steps: range, learning_rates: Sequence[float], batches: Batches, must_stop: MustStop
+    ) -> Result:
         options = {}
         if config.contraction:
             options["contraction"] = [contraction_factor(config, step, history) for step in steps]
-        losses, grad_norms = train_on(batches, lr, **options)
+        losses, grad_norms = train_on(batches, learning_rates, **options)
         return losses, grad_norms[-1]
 
     return engine

@@ -7,6 +7,7 @@ contraction:   0 until an evaluation finds nothing wrong -> a linear ramp -> con
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class EvaluationHistory:
         proved: True if the network is proved right for every length.
     """
 
-    best_accuracy: float = -1.0
+    best_accuracy: float = -sys.float_info.max  # finite: it is saved
     best_step: Count = 0
     since_best: Count = 0
     exact_streak: Count = 0

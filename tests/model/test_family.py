@@ -26,8 +26,9 @@ from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model import layers, pooling
-from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.layers import LayeredRnn, init_recurrent
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig

@@ -12,7 +12,7 @@ from networks import CYCLE, RELABELLED, build_automaton, save
 from rnn_tutorial import certify
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.machines.machine import Machine
-from rnn_tutorial.model.classifier import load_model
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.proof import certificate
 from rnn_tutorial.proof.certificate import (
     CertificateStatus,

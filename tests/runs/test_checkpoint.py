@@ -14,7 +14,8 @@ from conftest import RECORDED, hash_of_a_product
 import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import certify, evaluate
-from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
 from rnn_tutorial.tasks.choose import load_task
 

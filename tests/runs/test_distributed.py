@@ -12,7 +12,7 @@ import torch
 from conftest import REPOSITORY, run_here, wait_until
 
 from rnn_tutorial.data.streams import SeqSumModDataset, add_noise
-from rnn_tutorial.model.classifier import load_model
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 
 FLAGS = (

@@ -16,7 +16,8 @@ from rnn_tutorial import certify, evaluate
 from rnn_tutorial.data.examples import Examples, Vocabulary, read_examples
 from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.experiments.who_did_it import EVAL_FILE, TRAIN_FILE
-from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.streams import answer_blocks
 from rnn_tutorial.runs.checkpoint import load_checkpoint

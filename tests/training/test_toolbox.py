@@ -11,7 +11,8 @@ import train_cls_rnn
 from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo
-from rnn_tutorial.model.classifier import RnnClsNet, load_model
+from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
