@@ -193,9 +193,12 @@ def read_evidence(
         task = load_task(checkpoint) if checkpoint else read_task(settings)
         files = read_files(task)
     if asked_length and (task is None or task.machine is None):
+        source = "labelled examples, " + repr(settings.train_file)
+        if not settings.train_file:
+            source = f"--task {settings.task!r}, which cannot be read any more"
         raise ValueError(
             f"--length {asked_length} needs a rule that labels sequences of any length; this run "
-            f"learned from labelled examples, {settings.train_file!r}"
+            f"learned from {source}"
         )
     model = checkpoint and load_model(checkpoint).eval()
     evaluation = checkpoint and recorded_evaluation(checkpoint)

@@ -130,8 +130,8 @@ def _first_wrong(scorer: Scorer, machine: Machine, sequences: np.ndarray) -> lis
 
     (As in every other command: read another way, a margin near 0 may be rounded to the other side.)
     """
-    flat = sequences.ravel(), np.full(len(sequences), sequences.shape[1])
     if not len(sequences):
         return []
+    flat = sequences.ravel(), np.full(len(sequences), sequences.shape[1])
     wrong = np.flatnonzero(~scorer.is_right(*flat, machine.answer(*flat)))
     return sequences[wrong[0]].tolist() if len(wrong) else []

@@ -34,11 +34,11 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.gallery.checkpoint import FORMAT, load_gallery_checkpoint
-from rnn_tutorial.gallery.settings import GalleryConfig
+from rnn_tutorial.gallery.settings import GalleryConfig, recorded_config
 from rnn_tutorial.model.classifier import count_parameters
 from rnn_tutorial.runs.folder import CONFIG_FILE, RESULT_FILE, read_json
 from rnn_tutorial.runs.processes import World
-from rnn_tutorial.runs.saved_run import last_good
+from rnn_tutorial.runs.saved_run import check_same_settings, last_good
 from rnn_tutorial.runs.schema import NonNegative, Size
 from rnn_tutorial.runs.terminal import print_error
 from rnn_tutorial.training.base_run import BaseRun
@@ -100,6 +100,11 @@ class GalleryRun(BaseRun):
         )
         if checkpoint and checkpoint.run_id != recorded["run_id"]:
             raise ValueError(f"{str(checkpoint.path)!r} is not of the run in its folder")
+        if checkpoint:
+            schema, path = type(self.config), checkpoint.path
+            edited = recorded_config(schema, recorded, self.folder / CONFIG_FILE)
+            written = recorded_config(schema, checkpoint.config, path)
+            check_same_settings(vars(edited), vars(written), path)
         if checkpoint and checkpoint.data != self.data:
             raise ValueError(
                 f"the data have changed since {str(checkpoint.path)!r} was written; a run goes on "

@@ -173,7 +173,18 @@ def _check_same_run(
         )
     if other_id and (lacking := vars(config).keys() - others.keys()):
         raise ValueError(f"{str(path)!r} is damaged: config lacks {', '.join(sorted(lacking)[:8])}")
-    for name, value in vars(config).items():
+    check_same_settings(vars(config), others, path)
+
+
+def check_same_settings(settings: Mapping[str, Any], others: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if config.json has other settings than a file beside it records.
+
+    Args:
+        settings: those of config.json.
+        others: those of the file.
+        path: of the file.
+    """
+    for name, value in settings.items():
         other = others.get(name, value)
         if other != value and name != "save_dir" and not may_change(name, other):
             raise ValueError(

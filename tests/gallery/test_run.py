@@ -167,6 +167,10 @@ def test_what_does_not_fit_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=reason):
             train(tmp_path, **flags)
+    config = run.folder / "config.json"
+    config.write_text(json.dumps(read(run, "config.json") | {"lr": 0.5}))
+    with pytest.raises(ValueError, match=r"has --lr 0.5, but .* was written with --lr 0.004: one"):
+        train(tmp_path, resume=str(run.folder))
     with pytest.raises(ValueError, match=r"there is no folder .*text train"):
         find_run(str(tmp_path / "none"), "text", LineConfig)
     with pytest.raises(ValueError, match=r"is of the task 'line', not of 'text'"):
