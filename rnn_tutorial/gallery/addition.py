@@ -227,6 +227,7 @@ def train(flags: dict[str, Any]) -> int:
         say(f"{sources}; no more than one answer to each can be right")
     data = describe_pairs(trained, held_out, config.units)
     with GalleryRun("addition", config, data, resume, score=("right", ".2%")) as run:
+        torch.manual_seed(config.seed)
         translator = make_translator(config, data)
         model = translator.model
         optimizer = make_optimizer(model.parameters(), config)

@@ -140,6 +140,7 @@ def train(flags: dict[str, Any]) -> int:
     windows = Windows(series, config)
     data = {"fingerprint": series.fingerprint, "mean": windows.mean, "deviation": windows.deviation}
     with GalleryRun(TASK, config, data, resume, ("mae", ".4g")) as run:
+        torch.manual_seed(config.seed)
         model = Forecaster(config).to(config.device)
         optimizer = make_optimizer(model.parameters(), config)
         run.restore(model, optimizer)

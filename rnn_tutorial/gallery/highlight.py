@@ -182,6 +182,7 @@ def train(flags: dict[str, Any]) -> int:
     }
     windows = RandomWindows(files, alphabet, config.window, config.seed)
     with GalleryRun(TASK, config, data, resume, score=("accuracy", ".2%")) as run:
+        torch.manual_seed(config.seed)
         model = Highlighter(config, len(alphabet)).to(config.device)
         optimizer = make_optimizer(model.parameters(), config)
         run.restore(model, optimizer)

@@ -86,7 +86,6 @@ class GalleryRun(BaseRun):
         self.program = f"python -m rnn_tutorial.gallery.{task}"
         self.train_command = f"{self.program} train"
         super().__init__(config, resume, World())
-        torch.manual_seed(config.seed)
         torch.set_num_threads(config.num_threads)
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True

@@ -163,6 +163,7 @@ def train(flags: dict[str, Any]) -> int:
         raise ValueError(f"{corpus.source}: fewer than 20 characters, so that none are held out")
     data = {"fingerprint": corpus.fingerprint, "characters": alphabet.characters}
     with GalleryRun("text", config, data, resume, score=("bits", ".4f")) as run:
+        torch.manual_seed(config.seed)
         model = CharacterModel(config, len(alphabet)).to(config.device)
         optimizer = make_optimizer(model.parameters(), config)
         state = run.restore(model, optimizer).get("state")

@@ -33,6 +33,7 @@ def train(tmp_path, data=None, stop_at=None, late=False, broken_at=None, blind=F
         defaults = {"quick": False, "tracker": "disabled"}
     config, resume = configure(LineConfig, {**defaults, **flags}, QUICK)
     with GalleryRun("line", config, data or {"slope": 2.0}, resume, ("error", ".3f")) as run:
+        torch.manual_seed(config.seed)
         model = nn.Linear(1, 1)
         optimizer = make_optimizer(model.parameters(), config)
         carried = run.restore(model, optimizer)
