@@ -48,7 +48,7 @@ FLAGS = [  # name, the subjects that it belongs to, what it takes, and what it i
     ("eval", "run", "FILE", "the examples that such a file is evaluated on"),
     ("length", "run", "N", "the run must give right answers at this length"),
     ("module", "", "PATH:NAME", "check this nn.Module, or the one that a function returns"),
-    ("vocab_size", "module data", "V", "number of tokens that the module knows"),
+    ("vocab_size", "module data", "V", "ids of tokens are 0 to V - 1; a padding id may be V"),
     ("num_features", "module", "F", "the module reads vectors of F real numbers"),
     ("padding_id", "module data", "P", "what stands behind the end of a row of tokens"),
     ("time_major", "module", "", "the module takes (T, N), not (N, T)"),
@@ -104,8 +104,8 @@ def _check_module(flags: Any) -> Report:
     options = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
     if len({"vocab_size", "num_features"} & set(options)) != 1:
         raise ValueError(
-            "--module needs --vocab_size, the number of tokens without padding, or --num_features, "
-            "the size of the vectors that it reads instead"
+            "--module needs --vocab_size V (ids of tokens are 0 to V - 1), or --num_features, the "
+            "size of the vectors that it reads instead"
         )
     if flags.no_lengths:
         if flags.lengths:

@@ -59,17 +59,22 @@ def check_data(
         for compare in COMPARISONS if evaluation is not None else ():
             findings += compare(*tables)
     looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
-    looked_at += [
-        "types, shapes, ranges and lengths; classes, repetition, and order by class",
-        "whether labels belong to their inputs, or to those one or two places away or in reverse",
-        "whether a token, a place or the length gives the label away",
-    ]
-    if evaluation is not None:
-        looked_at.append("evaluation against training: rows, lengths, tokens, classes, labels")
-    return Report(rank(findings), looked_at, _not_asked(tables))
+    looked_at.append("types, shapes, ranges and lengths; classes, repetition, and order by class")
+    is_judged = not t.mismatch and data_pairs.labels_can_be_judged(t)
+    if is_judged:
+        looked_at.append("whether labels belong to their inputs, or to those of other rows")
+    what = "a token, a place or the length" if t.has_tokens else "the length or a number at a place"
+    looked_at.append(f"whether {what} gives the target away")
+    for e in tables[1:]:
+        shared = sum(row in t.times for row in e.inputs)
+        looked_at.append(
+            f"evaluation against training: {shared:,} of {len(e):,} rows are in both; lengths, "
+            "tokens, classes, labels" + ", overlapping windows" * (not t.has_tokens)
+        )
+    return Report(rank(findings), looked_at, _not_asked(tables, is_judged))
 
 
-def _not_asked(tables: list[Rows]) -> list[str]:
+def _not_asked(tables: list[Rows], is_judged: bool) -> list[str]:
     """What the rows, or what was given with them, do not allow to look for."""
     t, has_evaluation = tables[0], len(tables) > 1
     reasons = {
@@ -80,10 +85,12 @@ def _not_asked(tables: list[Rows]) -> list[str]:
         "tokens: the inputs are real numbers": not t.has_tokens,
         "classes: the targets are not one class for each row": not t.has_classes,
         f"classes: {len(t)} rows are too few": len(t) < MIN_ROWS,
-        "contradicting labels: few inputs occur twice": t.num_repeated < MIN_REPEATED,
-        "rows that overlap, such as windows of one text: only whole rows are compared": (
-            has_evaluation
+        "whether labels belong to their inputs: few inputs occur twice, and no token tells the "
+        "label; shuffled labels look like this, too": t.has_classes and not is_judged,
+        "rows that overlap, as windows of one text do: only whole rows are compared": (
+            has_evaluation and t.has_tokens
         ),
+        "whether means, maxima or a vocabulary were taken from training alone": has_evaluation,
         f"the rows behind the first {len(t):,}": not t.is_all,
     }
     return [reason for reason, is_true in reasons.items() if is_true]
@@ -118,6 +125,7 @@ def _check_form(t: Rows) -> Iterator[Finding]:
         yield found("label-type", seen, "likely" if is_fit else "certain")
     yield from _check_token_range(t)
     yield from _check_lengths(t)
+    yield from _check_labels_of_padding(t)
 
 
 def _check_token_range(t: Rows) -> Iterator[Finding]:
@@ -132,6 +140,23 @@ def _check_token_range(t: Rows) -> Iterator[Finding]:
         is_sure = max(over) > size or t.padding_id not in (None, size)
         seen = f"{t.name}: tokens up to {max(over)}, but {size} tokens are known"
         yield found("token-range", seen, "certain" if is_sure else "likely")
+
+
+def _check_labels_of_padding(t: Rows) -> Iterator[Finding]:
+    """Where each step has a label, those behind the end of a row must be no class."""
+    if "steps" not in t.label_kinds or not t.has_lengths:
+        return
+    inside, behind = Counter(), Counter()
+    for labels, row, length in zip(t.targets, t.padded, t.lengths, strict=True):
+        if len(labels) != len(row):
+            return
+        inside.update(labels[:length])
+        behind.update(labels[length:])
+    share = behind.total() / max(1, inside.total() + behind.total())
+    if len(behind) == 1 and share >= _FOREIGN and (label := next(iter(behind))) in inside:
+        seen = f"{t.name}: {share:.0%} of the labels stand behind the end of a row: all are {label}"
+        seen += f", as are {inside[label] / inside.total():.0%} of the others"
+        yield found("labels-of-padding", seen, "possible")
 
 
 def _check_lengths(t: Rows) -> Iterator[Finding]:

@@ -16,8 +16,15 @@ from itertools import permutations
 import numpy as np
 
 from rnn_tutorial.doctor.data_findings import found
-from rnn_tutorial.doctor.data_pairs import SHIFTS, bag_of, guess, labels_of, skill_of
-from rnn_tutorial.doctor.data_rows import MIN_REPEATED, NUM_ROWS, Rows
+from rnn_tutorial.doctor.data_pairs import (
+    SHIFTS,
+    bag_of,
+    chance_of_equal,
+    guess,
+    labels_of,
+    skill_of,
+)
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, NUM_ROWS, Rows, numbered
 from rnn_tutorial.doctor.findings import Finding
 
 WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
@@ -58,17 +65,47 @@ def small_evaluation(num_samples: int, interval: str) -> Finding:
     return found("small-evaluation", seen)
 
 
+def _share_of_windows(t: Rows, e: Rows) -> float:
+    """Share of evaluation rows, of real numbers, whose two halves occur in training rows.
+
+    If a series is cut in two and then into windows, no window's second half is in the other part.
+    """
+    size = min(len(row) for row in (*t.inputs, *e.inputs)) // 2
+    if t.has_tokens or e.has_tokens or size < 4:
+        return 0.0
+    pieces = {hash(row[i : i + size]) for row in t.inputs for i in range(len(row) - size + 1)}
+    ends = [(row[:size], row[-size:]) for row in e.inputs]
+    varied = [pair for pair in ends if all(len({*piece}) > size // 2 for piece in pair)]
+    return sum(all(hash(piece) in pieces for piece in pair) for pair in varied) / len(e)
+
+
 def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     """Evaluation rows that occur in training, few rows, and rows of other lengths."""
     by_chance = t.num_repeated / len(t)
     shared = sum(x in t.times for x in e.inputs) / len(e)
-    if len(e) >= MIN_REPEATED and shared - by_chance >= _LEAKED:
+    if len(e) >= MIN_REPEATED and shared >= _LEAKED:
         seen = f"{shared:.0%} of the evaluation samples occur in training"
-        yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
+        if shared - by_chance >= _LEAKED:
+            yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
+        elif len(t) * chance_of_equal(t) < _LEAKED**2:  # training itself holds copies
+            seen += f", {by_chance:.0%} of whose own rows occur twice or more: copied before the "
+            sure = "possible" if t.has_tokens else "likely"
+            yield found("shared-stream", f"{seen}split?", sure)
+    elif (overlapping := _share_of_windows(t, e)) >= _LEAKED:
+        seen = f"{overlapping:.0%} of the evaluation rows begin and end as pieces of training rows"
+        yield found("shared-stream", f"{seen}: overlapping windows, split at random", "likely")
     half = 0.5 * 1.96 / math.sqrt(len(e))  # normal interval at an accuracy of one half
     has_classes = "real" not in e.label_kinds  # else there is no accuracy
     if has_classes and e.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
         yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %")
+    if not (t.has_lengths or e.has_lengths) and t.is_padded_in_front != e.is_padded_in_front:
+        ways = [
+            "in front" if table.is_padded_in_front else "behind" if table.padding[1] else ""
+            for table in (t, e)
+        ]
+        if all(ways):
+            seen = f"training is padded {ways[0]}, evaluation {ways[1]}"
+            yield found("padding-on-other-side", seen)
     trained, lengths = ([len(x) for x in table.inputs] for table in (t, e))
     shortest, longest = min(trained), max(trained)
     share = sum(not shortest <= n <= longest for n in lengths) / len(e)
@@ -93,26 +130,36 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
     if (guesses >= 0).sum() < MIN_REPEATED:
         bag, is_known = bag_of([*t.inputs, *e.inputs]), False
         learned = bag[0] < len(t)
-        skill = skill_of((bag[0][learned], bag[1][learned]), np.arange(len(t)), t.y)
-        if not t.has_tokens or skill is None or skill < 0.3:
+        different = np.unique(numbered(t.inputs), return_index=True)[1]  # copies teach nothing
+        skill = skill_of((bag[0][learned], bag[1][learned]), different, t.y[different])
+        if not t.has_tokens or skill is None:
+            return
+        if skill < 0.05 and (skill_of(bag_of(e.inputs), np.arange(len(e)), e.y) or 0) > 0.3:
+            seen = "single tokens tell much of the labels of evaluation, and nothing of training's"
+            yield found("contradicting-labels", seen, "likely")
+        if skill < 0.3:
             return
         guesses = guess(bag, np.append(t.y, y), np.arange(len(t) + len(e)) < len(t))[len(t) :]
     asked = (guesses >= 0) & (y >= 0)
     if asked.sum() < MIN_REPEATED:
         return
-    usual = np.bincount(y[asked]).max() / asked.sum()
-    agreed = (guesses == y)[asked].mean()
+    # Training may have been balanced by copies, so that each class counts the same.
+    weights = 1 / np.bincount(y[asked], minlength=number)[y[asked]]
+    weights /= weights.sum()
+    usual = 1 / len({*y[asked].tolist()})
+    agreed = weights @ (guesses == y)[asked]
     if agreed - usual >= 0.4 * skill * (1 - usual):
         return
     table = np.zeros((number, number))
-    np.add.at(table, (guesses[asked], y[asked]), 1)
-    ways = {"with the classes exchanged": table.max(1).sum() / table.sum()}
+    np.add.at(table, (guesses[asked], y[asked]), weights)
+    ways = {"with the classes exchanged": table.max(1).sum()}
     for shift, words in SHIFTS.items():
-        ways[words] = (guesses == np.roll(y, -shift))[asked].mean()
+        ways[words] = weights @ (guesses == np.roll(y, -shift))[asked]
     best = max(ways, key=ways.get)
-    seen = f"{agreed:.0%} of the evaluation labels are those that training gives"
+    seen = f"what training teaches of the inputs is right for {agreed:.0%} of the evaluation labels"
+    seen += f" (guessing: {usual:.0%}), if each class counts the same"
     is_explained = ways[best] - usual >= 0.7 * skill * (1 - usual)
-    seen += f"; {best} {ways[best]:.0%} are" if is_explained else ""
+    seen += f"; {best} for {ways[best]:.0%}" if is_explained else ""
     sure = "certain" if is_explained and is_known else "likely"
     yield found("evaluation-labels-wrong", seen, sure)
 

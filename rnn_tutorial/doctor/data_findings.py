@@ -39,10 +39,15 @@ token-range: an embedding has no row for such an id: IndexError, or a CUDA asser
   number tokens from 0, give padding and unknown tokens an id, and count both in the size
   explains: wrong-lengths, leaking-*
 [README.md#7-padding-poisons-the-state]
+padding-on-other-side: the end of a row, where the network is read, is padding in one of the two
+  pad both on the same side, and say how long each row is
+  explains: length-mismatch, wrong-lengths, shared-stream, evaluation-labels-wrong
 wrong-lengths: the network reads padding as if it were input, or does not read all of the input
   take the length of each row before it is padded
   explains: length-mismatch, shared-stream, leaking-*, contradicting-labels,
     evaluation-labels-wrong
+labels-of-padding: the loss counts the padding, which is easy and hides the rest
+  pad the labels with -100, which cross_entropy passes over, or give it ignore_index
 [README.md#9-the-whole-program]
 repeated-samples: an epoch is long and shows few different rows, so they are learned by heart
   look at what __getitem__ does with its index, for a seed set in it and for a shared list
@@ -65,8 +70,8 @@ sorted-by-class: each stretch teaches one class and undoes the one before
 leaking-token: a network may look for this token and learn nothing else
   remove it, unless the task is to find it
   explains: leaking-position
-leaking-position: the label stands in the input, so the rest need not be read
-  cut it off, unless the task is to copy it
+leaking-position: the target stands in the input, so the rest need not be read
+  cut it off (of a forecast: is the target one step too early?), unless the task is to copy it
   explains: leaking-length
 leaking-input: each target is the input at its own step, so that a network only has to copy it
   to predict the next token, shift the targets: x = row[:-1], y = row[1:]
@@ -74,11 +79,11 @@ leaking-length: a network may count steps and learn nothing else
   cut the rows of all classes alike, or sample equal lengths, unless the task is to count
 [README_next.md#the-baseline]
 shared-stream: the evaluation measures what was memorised, so it overstates what was learned
-  split the examples before training, and give evaluation its own random generator
+  split before you copy (oversampling, augmentation), and seed evaluation otherwise than training
 small-evaluation: differences of a few points between runs are chance
   score at least 385 samples, or all possible inputs
 length-mismatch: the score mixes lengths that were trained with lengths that were not
-  train on these lengths (--min_seq_len, --max_seq_len), or report accuracy by length
+  train on these lengths, or report accuracy by length
   explains: evaluation-labels-wrong
 token-mismatch: the network meets tokens in evaluation whose embeddings never were trained
   build one vocabulary from the training data, and prepare both sets by the same code

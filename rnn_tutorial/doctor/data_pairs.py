@@ -70,6 +70,15 @@ def chance_of_equal(t: Rows) -> float:
 # ---- labels against inputs ----
 
 
+def labels_can_be_judged(t: Rows) -> bool:
+    """True if equal inputs, or single tokens, would show that labels belong to other rows."""
+    if not t.has_classes or len(t.names) < 2:
+        return False
+    if share_wrong(t.inputs, t.y) is not None:
+        return True
+    return t.has_tokens and (skill_of(bag_of(t.inputs), np.arange(len(t)), t.y) or 0) >= 0.05
+
+
 def check_pairs(t: Rows) -> Iterator[Finding]:
     """Equal inputs must have equal labels; other pairs of inputs and labels may do better."""
     if not t.has_classes or len(t.names) < 2:
@@ -186,6 +195,10 @@ def check_leaks(t: Rows) -> Iterator[Finding]:
     number, lengths = len(t), [len(row) for row in t.inputs]
     if "steps" in t.label_kinds and [*map(tuple, t.targets)] == t.padded:
         yield found("leaking-input", "the targets of all rows equal the inputs", "likely")
+    (place, count), *_ = t.copies.most_common(1) or [((), 0)]
+    if count >= 0.99 * number >= MIN_ROWS and len({*t.targets}) > 10:
+        seen = f"in {count:,} of {number:,} rows the target is the number in x[{place[0]}"
+        yield found("leaking-position", f"{seen}{''.join(f', {k}' for k in place[1:])}]", "likely")
     if not t.has_classes or number < 2 * MIN_ROWS or not 1 < len(t.names) <= number / 10:
         return
     share, rule = _told(lengths, t.y)

@@ -44,6 +44,9 @@ class Rows:
     label_kinds: set[str] = field(default_factory=set)
     not_finite: set[str] = field(default_factory=set)  # what has NaN or infinite values
     sizes: list[float] = field(default_factory=list)  # mean size of the numbers in each row
+    # Of real inputs: in how many rows the target equals the number at a step, counted from the
+    # end, and of a feature.
+    copies: Counter[tuple[int, ...]] = field(default_factory=Counter)
     mismatch: str = ""  # shapes that do not fit each other, in words
     has_lengths: bool = True  # they were given
     is_batched: bool = False
@@ -63,6 +66,7 @@ class Rows:
         self.read = [row[: max(0, n)] for row, n in pairs]  # what the network reads of each row
         # The same without padding that nobody told it of.
         self.padding, self.inputs = self.find_padding(self.padded), self.read
+        self.is_padded_in_front = bool(self.find_padding([row[::-1] for row in self.padded])[1])
         if self.padding[1] and not self.has_lengths:
             pairs = zip(self.read, self.padding[1], strict=True)
             self.inputs = [row[: len(row) - tail] for row, tail in pairs]
@@ -224,12 +228,15 @@ def _add(rows: Rows, item: Any, number: int) -> None:
         return
     if isinstance(x, np.ndarray) and x.ndim == 3 and np.isin(x, (0, 1)).all():
         rows.input_kinds |= {"turned"} if x.sum(-1).max() > 1 == x.sum(1).max() else set()
-    for row in map(np.asarray, x):
+    for row, target in zip(map(np.asarray, x), targets, strict=True):
         if row.ndim == 0 and row.dtype.kind != "U":
             raise ValueError  # a number is no sequence
         kind = "features" if row.ndim > 1 else _kind(row)
         if kind in ("features", "real") and np.isfinite(row.astype(float)).all():
             rows.sizes.append(float(np.abs(row.astype(float)).mean()))
+            if row.ndim < 3 and np.size(target) == 1:
+                steps, *features = np.nonzero(row == np.ravel(target)[0])
+                rows.copies.update(zip(steps.tolist() - np.int64(len(row)), *features, strict=True))
         rows.input_kinds.add(kind)
         if row.dtype.kind == "f" and not np.isfinite(row).all():
             rows.not_finite.add("inputs")

@@ -80,6 +80,9 @@ class Evidence:
         self.enough_steps = ENOUGH_STEPS + self.config["warmup_step"]
         is_judged = bool(self.accuracies) and self.steps >= self.enough_steps
         self.failed_to_learn = is_judged and not self.has_learned
+        # Was it meant to end before it can be judged?
+        ends_early = self.config["total_steps"] <= self.steps < self.enough_steps
+        self.is_unfinished = bool(self.accuracies) and not self.has_learned and ends_early
         # Is the loss of training far below guessing, whatever evaluation says?
         is_guessing = bool(self.files and self.accuracies) and self.skill < 0.15
         share = FITS_MORE if is_guessing else FITS

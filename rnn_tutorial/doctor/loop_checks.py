@@ -57,9 +57,11 @@ def check_step(made: Any) -> Report:
     if not (findings or watch.weights):
         raise ValueError(f"--step: {len(watch.steps)} calls used no tensor that needs a gradient")
     num_steps = len(watch.steps)
+    num_given = sum(weight.num_gradients > 0 for weight in watch.weights.values())
     looked_at = [
         f"steps: {num_steps}, each with its loss, its graph, and what is kept in memory",
-        f"tensors with a gradient: {len(watch.weights)}, their gradients and updates",
+        f"tensors that need a gradient: {len(watch.weights)}, of which {num_given} got one, and "
+        "their updates",
         f"optimizers: {len(watch.optimizers)}, their learning rates; ways of clipping: "
         f"{len(watch.clippings)}",
         f"modules: {len(watch.modes)}, their training mode; shapes in the loss",
@@ -116,8 +118,8 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
             yield found("parameters-never-moved", seen, "possible")
         else:
             is_cut = not weights or watch.num_without_graph
-            reason = "no parameter of the network got a gradient" if is_cut else "all are zero"
-            seen = f"backward was called {num_backward} times: {reason}"
+            reason = "no parameter of the network got one" if is_cut else "all were zero"
+            seen = f"of the gradients of {num_backward} backward passes, {reason}"
             yield found("loss-detached", seen, "certain" if is_cut else "likely")
         return
     lost = [w for w in given if w.num_lost >= max(2, w.num_held / 2)]
@@ -140,6 +142,7 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
         seen = f"{len(never)} of {len(given)} parameters with a gradient never moved: {shapes}"
         sure = "likely" if _has_optimizer(never) else "certain"
         yield found("parameters-never-moved", seen, sure)
+    yield from _check_reach(watch, given)
     mixed = [w for w in moved if w.num_mixed >= max(2, w.num_updates / 2)]
     if mixed:
         seen = f"{len(mixed)} of {len(moved)} parameters are updated by old and new gradients"
@@ -147,6 +150,20 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
     if moved or not never:
         yield from _check_rates(watch)
         yield from _check_sizes(watch)
+
+
+def _check_reach(watch: LoopWatch, given: Sequence[Weight]) -> Iterator[Finding]:
+    """Parameters that an optimizer holds and that no gradient ever comes to."""
+    reached = {id(weight.tensor) for weight in given}
+    held = {id(p) for os in watch.optimizers.values() for o in os for p in held_by(o)}
+    cut_off = []
+    for module in watch.modes:
+        asked = [p for p in module.parameters() if p.requires_grad and id(p) in held]
+        if asked and reached.isdisjoint(map(id, asked)):
+            cut_off.append(f"{type(module).__name__} ({len(asked)})")
+    if cut_off and len(watch.steps) > 1:
+        seen = f"called, held by an optimizer, and never given a gradient: {', '.join(cut_off)}"
+        yield found("gradient-cut-off", seen, "likely")
 
 
 def _has_optimizer(weights: Sequence[Weight]) -> bool:
@@ -173,6 +190,7 @@ def _check_rates(watch: LoopWatch) -> Iterator[Finding]:
     if not watch.optimizers:  # updates by hand
         steps = [step for step in watch.steps if step.gradient]
         all_rates.append([math.sqrt(step.update / step.gradient) for step in steps])
+    of_what = "the learning rate" if watch.optimizers else "update / gradient"
     for rates in [r for r in all_rates if len(r) >= 6 and max(r) > 0]:
         half = len(rates) // 2
         start, middle, end = (math.log(max(rates[i], 1e-30)) for i in (0, half, -1))
@@ -180,8 +198,10 @@ def _check_rates(watch: LoopWatch) -> Iterator[Finding]:
         is_steady = falls[1] > 0 and 0.3 < falls[0] / falls[1] < 3 and sum(falls) > math.log(5)
         fallen = [rate <= _VANISHED * max(rates) for rate in rates]
         if is_steady or (fallen[-1] and sum(fallen) >= len(rates) / 4):
-            seen = f"it goes from {max(rates):.2g} to {rates[-1]:.2g} in {len(rates)} updates"
-            yield found("learning-rate-vanishes", seen, "certain" if fallen[-1] else "likely")
+            seen = f"{of_what} falls from {max(rates):.2g} to {rates[-1]:.2g}"
+            seen += f" in {len(rates)} updates"
+            is_sure = fallen[-1] and watch.optimizers
+            yield found("learning-rate-vanishes", seen, "certain" if is_sure else "likely")
 
 
 def _check_sizes(watch: LoopWatch) -> Iterator[Finding]:
@@ -222,6 +242,10 @@ def _check_surroundings(watch: LoopWatch) -> Iterator[Finding]:
         what = max(watch.broadcasts, key=watch.broadcasts.get)
         seen = f"{what} and compares every pair of their elements"
         yield found("broadcast-loss", seen, "certain" if watch.broadcasts[what] else "likely")
+    for name in [name for name, are_shares in watch.shares.items() if are_shares]:
+        seen = f"{name} gets numbers from 0 to 1 in all {len(watch.steps)} steps"
+        seen += ", and each row sums to 1" * (name == "cross_entropy")
+        yield found("probabilities-in-loss", seen, "likely")
     without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
     if without and watch.num_backward:
         seen = f"{len(without[0])} times there was no new gradient when it was clipped"

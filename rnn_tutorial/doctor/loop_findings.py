@@ -8,6 +8,10 @@ no-backward: without gradients no parameter can learn
   call loss.backward(), with its brackets, before optimizer.step()
 loss-detached: the graph is cut between the network and the loss: nothing can be learned
   avoid .item(), .data, .detach(), argmax, torch.tensor(loss) and torch.no_grad() before the loss
+gradient-cut-off: these modules compute, but what comes after them does not lead back: they stay
+    as they were made
+  leave out .detach(), .data, .numpy() and no_grad between the modules; requires_grad_(False) if you
+    freeze them on purpose
 gradient-zeroed-before-step: the update does not use the gradients that were computed for it
   call zero_grad(), then backward() for each part of the batch, then step()
   explains: clipping-without-effect
@@ -28,6 +32,9 @@ optimizer-rebuilt: its memory (momentum, the averages of Adam) is lost each time
   make the optimizer once, before the loop
 broadcast-loss: each prediction is compared with every target: the network learns their mean
   give both the same shape: prediction.squeeze(1), or target.unsqueeze(1)
+probabilities-in-loss: this loss applies softmax, or the sigmoid, itself: with two of them it hardly
+    falls
+  give it the last linear map's scores; apply softmax or sigmoid only to show probabilities
 evaluation-mode-in-training: dropout is off, and batch normalisation uses old statistics
   call model.train() before training, and again after each evaluation
 same-batch: the network sees one batch only, and learns it by heart

@@ -49,7 +49,8 @@ class LoopWatch(TorchFunctionMode):
     def __init__(self, made: Any) -> None:
         super().__init__()
         step, *rest = made if isinstance(made, tuple) and made else (made,)
-        model, *optimizers = rest or [[]]
+        model, *given = rest or [[]]
+        optimizers = [o for each in given for o in (each if isinstance(each, list) else [each])]
         is_step = isinstance(step, Iterator) or (callable(step) and not isinstance(step, nn.Module))
         is_model = isinstance(model, nn.Module | list)
         if not (is_step and is_model and all(isinstance(o, Optimizer) for o in optimizers)):
@@ -68,6 +69,7 @@ class LoopWatch(TorchFunctionMode):
         self.num_backward = self.num_without_graph = 0
         self.clippings: dict[tuple[int, ...], list[bool]] = defaultdict(list)  # had it an effect?
         self.signs: set[int] = set()  # 1: a loss is made smaller, -1: larger, 0: both
+        self.shares: dict[str, bool] = {}  # does this loss always get probabilities, not logits?
         self.broadcasts: dict[str, bool] = {}  # is it in a loss function of PyTorch?
         self.modes: dict[nn.Module, dict[int, set[bool]]] = {}  # training mode by step
         self.forgetful: set[nn.Module] = set()  # that called dropout with training=False
@@ -176,6 +178,8 @@ class LoopWatch(TorchFunctionMode):
             for tensor in data[: MAX_INPUTS - len(self.step.inputs)]:
                 self.step.places.append(tensor.untyped_storage().data_ptr())
                 self.step.inputs.append(tensor)
+        if name in ("cross_entropy", "binary_cross_entropy_with_logits"):
+            self.shares |= {name: self.shares.get(name, True) and _are_shares(name, given[0])}
         if name == "dropout" and kwargs.get("training") is False:
             self.forgetful |= {self._called}
         is_loss = name in _LOSSES or name.endswith("_loss")
@@ -238,6 +242,9 @@ class LoopWatch(TorchFunctionMode):
 
     def _differentiating(self, is_backward: bool, function: Callable) -> Callable:
         def seen(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            if not (self.steps or self.num_backward):  # until then, weights are made, not trained
+                for weight in self.weights.values():
+                    weight.value = weight.tensor.detach().clone()
             self._settle()
             roots = tensors_in([tensors])
             self.num_backward += 1
@@ -293,3 +300,12 @@ class LoopWatch(TorchFunctionMode):
             if update is not None:
                 self._has_stepped = True
                 self.step.add(update, weight.gradient)
+
+
+def _are_shares(name: str, given: Tensor) -> bool:
+    """True if a loss that applies softmax or a sigmoid gets what either of them has made."""
+    if not given.is_floating_point() or bool(((given < 0) | (given > 1)).any()):
+        return False
+    if name != "cross_entropy":
+        return True
+    return given.ndim > 1 and bool((given.sum(dim=1) - 1).abs().max() < 1e-3)

@@ -26,9 +26,10 @@ symmetric-weights: units with equal weights compute the same and learn the same:
   explains: input-ignored, steps-*, unused-parameters, order-ignored, only-*
 dropout-with-one-layer: dropout acts between layers only, so here it does nothing
   add nn.Dropout after the embedding or before the last linear map, or a layer
-dropout-in-evaluation: answers vary from call to call, and the accuracy is that of a damaged network
-  nn.Dropout, or F.dropout(x, p, self.training), and noise only while self.training; then check
-    again, because the other checks need this
+dropout-in-evaluation: dropout, or something else that is random, stays on: answers vary from call
+    to call
+  F.dropout(x, p, self.training), noise only while self.training, and a first state of zeros, not
+    torch.randn or torch.empty; then check again, because the other checks need this
 dropout-on-scores: scores of right classes are set to 0, and others enlarged: the loss stays large
   dropout before the last linear map, never after it
 batch-statistics: rows are normalised by each other even in evaluation; one row has no statistics
@@ -44,8 +45,10 @@ softmax-output: cross_entropy applies softmax itself; with two of them {floor}
   return the last linear map's scores; apply softmax only to show probabilities
 softmax-over-batch: sequences compete with each other, and a batch of one is always sure
   softmax over classes is dim=-1; and cross_entropy wants none at all
-relu-on-scores: a class at 0 gets no gradient, and two classes at 0 cannot be told apart
-  no activation after the last linear map
+relu-on-scores: an output at 0 gets no gradient; two classes at 0 cannot be told apart, and no
+    answer can be below 0
+  no activation after the last linear map, unless it is to count something
+  explains: steps-forgotten
 sigmoid-output: this is right for binary_cross_entropy; with cross_entropy {floor}
   to choose one of many classes, return the last linear map's scores
 bounded-scores: scores after tanh or a normalisation are too close; with cross_entropy {floor}
@@ -66,7 +69,8 @@ rows-mixed: sequences have nothing to do with each other, but here answers depen
   look for a swapped axis, a view where a transpose is meant, or a mean or norm over dim 0
   explains: batch-of-one-differs
 batch-of-one-differs: the answer depends on which sequences happen to be in the batch
-  look for what is computed over dimension 0: a mean, a norm, a maximum of lengths
+  look for what is computed over dimension 0 (a mean, a norm) or from the longest length: a mean
+    over time divides by each row's own
 unused-parameters: they are not trained; often the wrong part of a result is read: h_n[0] is the
     first layer, h_n[-1] of a bidirectional network its backward direction alone
   use them in forward, or remove them
@@ -80,8 +84,10 @@ last-step-of-padding: for short rows output[:, -1] is a step of the padding, and
   h_n[-1] of a packed sequence; in one direction also output[torch.arange(N), seq_lengths - 1]
 padding-leak: what comes after the end of a sequence counts, so an answer depends on its batch
   pack_padded_sequence before the recurrent layers, or a mask from seq_lengths where steps are
-    pooled or attended to; the state of a loop must stop at its length
-padding-counted: padding enters as zeros: a mean divides by T, or a maximum is taken with the zeros
+    pooled or attended to (the right way round: masked_fill fills where a mask is True); the state
+    of a loop must stop at its length
+padding-counted: padding enters as zeros: a mean divides by T, the longest length, instead of by the
+    row's, or a maximum is taken with the zeros
   divide by seq_lengths; fill the padding with -inf before a maximum
 padding-known-by-id: the module takes its mask from the ids (or relies on a zero embedding), not
     from seq_lengths: it is right only as long as the padding id is never a token

@@ -107,9 +107,17 @@ class Probe(RandomRows):
                 self.draw((width,) * (len(LENGTHS) + (width == len(LENGTHS))))
                 if any(self._try(way, [self.batch()]) is None for way in ways):
                     return
+        embedding = token_embedding(self.original, self._vocab_size)
+        if not fitting and embedding and embedding.num_embeddings < self._vocab_size:
+            raise ValueError(
+                f"--vocab_size {self._vocab_size} is more than the {embedding.num_embeddings} rows "
+                "of the embedding: no module would accept such ids"
+            )
         if not fitting:
             said = "; ".join(f"{way[0]} raised {error}" for way, error in tried.items())
-            raise CannotCall(said or "forward needs other arguments than x, lengths and masks")
+            needs = "other arguments than x, lengths and masks"
+            needs = needs if self.is_padded else "more than x, which is all that --no_lengths gives"
+            raise CannotCall(said or f"forward needs {needs}")
         self._try(fitting[0], usual)  # computes, or else says why not
 
     def _try(self, way: Way, batches: list) -> ModuleRaised | WrongShape | None:

@@ -88,6 +88,7 @@ def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:
             seen += "; more columns of padding change the scores, the ids in them do not"
             unclear = found("padding-counted", seen)
         else:
+            seen += ": all but the longest" * torch.equal(is_right, lengths == lengths.max())
             seen = "rows in another order get other scores" if is_right.all() else seen
             unclear = found("batch-of-one-differs", seen)
         causes = itertools.chain(
@@ -97,8 +98,10 @@ def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:
             _find_last_step(probe, is_right),
         )
         cause = next(causes, unclear)
-        if cause.name in OF_PADDING and not probe.knows_padding:
+        is_read_last = cause.name == "last-step-of-padding" and probe.way == "forward(x)"
+        if cause.name in OF_PADDING and (is_read_last or not probe.knows_padding):
             condition = f"{cause.advice}; right as it is if your sequences all have one length"
+            condition += " or are padded in front: then say --no_lengths" * is_read_last
             cause = replace(cause, advice=condition, confidence="likely")
         yield cause
     elif differs_by_id and not probe.padding_is_told:

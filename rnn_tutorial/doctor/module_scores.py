@@ -49,8 +49,6 @@ def check_range(probe: Probe) -> Iterator[Finding]:
     """
     scores = probe.scores(*probe.batch())
     classes, is_positive = scores.shape[1], bool((scores >= 0).all())
-    if classes < 2:
-        return
 
     def sums_to_1(values: Tensor, dim: int) -> bool:
         return bool(((values.sum(dim) - 1).abs() <= probe.tolerance).all())
@@ -59,11 +57,11 @@ def check_range(probe: Probe) -> Iterator[Finding]:
         lowest = math.log(math.exp(width) + classes - 1) - width
         return f"the loss cannot fall below {lowest:.2f} with {classes} classes"
 
-    if (is_positive and sums_to_1(scores, 0)) or sums_to_1(scores.exp(), 0):
+    if classes > 1 and ((is_positive and sums_to_1(scores, 0)) or sums_to_1(scores.exp(), 0)):
         seen = "the probabilities of each class sum to 1 over the rows of the batch"
         yield found("softmax-over-batch", seen)
         return
-    if is_positive and sums_to_1(scores, 1):
+    if classes > 1 and is_positive and sums_to_1(scores, 1):
         seen = "each row of the scores is positive and sums to 1"
         yield found("softmax-output", seen, floor=floor(1.0))
         return
@@ -78,6 +76,8 @@ def check_range(probe: Probe) -> Iterator[Finding]:
     if low == 0 and high > 1 and zeros > 0.01:
         seen += f"no score is negative, and {zeros:.0%} are exactly 0"
         yield found("relu-on-scores", seen, "likely")
+    elif classes < 2:
+        return
     elif 0 <= low < high <= 1:
         seen += "all scores lie between 0 and 1, and rows do not sum to 1"
         yield found("sigmoid-output", seen, "possible", floor=floor(1.0))

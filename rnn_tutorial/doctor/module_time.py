@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_copy import hooked, weights_like
+from rnn_tutorial.doctor.module_copy import RECURRENT, hooked, weights_like
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
@@ -30,7 +30,9 @@ def check_time_axis(probe: Probe) -> Iterator[Finding]:
         x, lengths = probe.full_batch()
         scores, backwards = probe.scores(x, lengths), probe.scores(x.flip(1), lengths)
         if steps > 1 and probe.are_equal(scores, backwards).all():
-            yield found("order-ignored", "every sequence scores the same read backwards", "likely")
+            sees_order = probe.parts(*RECURRENT, nn.Conv1d, nn.MultiheadAttention)
+            sure = "likely" if sees_order else "possible"
+            yield found("order-ignored", "every sequence scores the same read backwards", sure)
         return
     others = (probe.refreshed(0), probe.refreshed(1, noise=0.5))
     by_code = sorted(set(ignored).intersection(*map(_ignored_steps, others)))

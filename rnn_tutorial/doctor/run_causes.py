@@ -111,8 +111,7 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
         yield found("learning-rate-falls-too-early", seen, sure, schedule=schedule)
     parts = e.loss_by_part
     fell = parts[-1 - len(parts) // 4] - parts[-1] if parts else 0.0
-    is_unfinished = is_worse and c["total_steps"] <= e.steps < e.enough_steps
-    if (e.is_stuck or is_unfinished) and fell > STILL_FALLING * e.chance_loss:
+    if (e.is_stuck or e.is_unfinished) and fell > STILL_FALLING * e.chance_loss:
         seen = f"over the last fifth of {e.steps:,} updates the loss fell by {fell:.2f}, {outcome}"
         rate = e.metrics[-1].get("current_lr", c["lr"])
         is_sure = parts[-1] == min(parts) and rate >= STILL_LEARNING * c["lr"]
@@ -122,11 +121,11 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
 
 def find_learning_rate(e: Evidence) -> Iterator[Finding]:
     """Updates that are too large, at first or throughout, or too small."""
-    if not e.is_stuck:
-        return
     c, outcome, ratios, parts = e.config, _outcome(e), e.of("update_ratio"), e.loss_by_part
     usual, large = USUAL_RATE[c["optimizer"]], LARGE_RATE[c["optimizer"]]
     rate = c["lr"] / (1 - c["momentum"])  # what an update comes to, if gradients stay the same
+    if not (e.is_stuck or (e.is_unfinished and rate >= large and parts)):
+        return
     of_rate = f"{c['optimizer']}, --lr {c['lr']:g}"
     of_rate += f" --momentum {c['momentum']:g}" if c["momentum"] else ""
     first, later = (ratios[0] if ratios else 0.0), statistics.median(ratios[1:] or [0.0])

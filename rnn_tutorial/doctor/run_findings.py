@@ -89,7 +89,8 @@ evaluation-labels-wrong: evaluation names the classes differently from training
   give both files one list of classes, in one order
   explains: overfitting
 overfitting: the training examples are known by heart, and teach nothing about others
-  more examples, or those of a simpler rule; a smaller network or weight decay seldom suffices
+  do the labels belong to their rows? if so, more examples, or those of a simpler rule; a smaller
+    network or weight decay seldom suffices
 [README_next.md#the-task]
 loss-at-chance: nothing was learned, and no other check says why: suspect data and labels
   look at the examples with --data; can the network fit a single batch?

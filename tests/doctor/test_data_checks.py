@@ -134,12 +134,20 @@ def test_label_files_are_known_by_their_name_or_first_line(tmp_path):
 
 def test_what_was_looked_at_and_what_not_is_told():
     report = check_data(padded(sums(500, 5, 9)))
-    assert report.looked_at[0] == "500 rows of training" and len(report.looked_at) == 4
+    assert report.looked_at == [
+        "500 rows of training",
+        "types, shapes, ranges and lengths; classes, repetition, and order by class",
+        "whether a token, a place or the length gives the target away",
+    ]
     assert report.not_asked == [
         "evaluation against training: no evaluation data were given",
         "the largest token: --vocab_size was not given",
-        "contradicting labels: few inputs occur twice",
+        "whether labels belong to their inputs: few inputs occur twice, and no token tells the "
+        "label; shuffled labels look like this, too",
     ]
+    report = check_data([*sums(500, 1, 2)], [*sums(500, 1, 2, seed=1)])
+    assert "whether labels belong to their inputs, or to those of other rows" in report.looked_at
+    assert "500 of 500 rows are in both" in report.looked_at[-1]
     rows = [(torch.rand(4, 2), 4, 0.5)] * 10
     reasons = " ".join(check_data(rows, rows).not_asked)
     assert "real numbers" in reasons and "not one class" in reasons and "10 rows" in reasons
@@ -402,3 +410,87 @@ def test_evaluation_by_another_rule(change):
     wrong = [(x, n, change(i, labels)) for i, (x, n, _) in enumerate(rows)]
     (finding,) = check_data([*sums(3000, 2, 4)], wrong).findings
     assert (finding.name, finding.confidence) == ("evaluation-labels-wrong", "certain")
+
+
+# ---- what is prepared before the split, and beside the rows ----
+
+
+def series(number, seed=0):
+    """A random walk."""
+    return np.random.default_rng(seed).normal(size=number).cumsum().astype(np.float32)
+
+
+def windows(values, size=16):
+    """Windows of a series, and the value after each."""
+    pieces = np.lib.stride_tricks.sliding_window_view(values, size + 1)
+    return [(torch.tensor(piece[:-1, None]), float(piece[-1])) for piece in pieces]
+
+
+def test_rows_that_were_copied_before_the_split():
+    generator = np.random.default_rng(0)
+    rows = [(torch.randn(8, 3), label) for label in generator.integers(0, 2, 600).tolist()]
+    copies = [row for row in rows for _ in range(3)]
+    mixed = [copies[i] for i in generator.permutation(len(copies))]
+    (finding, *_) = check_data(mixed[:1400], mixed[1400:]).findings
+    assert (finding.name, finding.confidence) == ("shared-stream", "likely")
+    assert names(rows[:450] * 3, rows[450:] * 3)[:1] != ["shared-stream"]
+    tokens = [*sums(700, 12, 14)] * 2
+    random.Random(0).shuffle(tokens)
+    assert "shared-stream" in names(tokens[:1000], tokens[1000:])
+
+
+def test_training_that_is_balanced_by_copies_labels_as_evaluation_does():
+    rows = [(words, 8, int("aaa" in words)) for _, words in texts(4000)]
+    ids = {word: i for i, word in enumerate(sorted({word for row, *_ in rows for word in row}))}
+    rows = [([ids[word] for word in words], n, y) for words, n, y in rows]
+    rare = [row for row in rows if row[2] == 1 and random.Random(str(row)).random() < 0.1]
+    often = [row for row in rows if row[2] == 0]
+    training = often[:1500] + rare[:100] * 12
+    random.Random(0).shuffle(training)
+    assert "evaluation-labels-wrong" not in names(training, often[1500:] + rare[100:])
+
+
+def test_windows_of_one_series_split_at_random_and_in_time():
+    whole = windows(series(1200))
+    mixed = [whole[i] for i in np.random.default_rng(0).permutation(len(whole))]
+    assert "shared-stream" in names(mixed[:900], mixed[900:])
+    assert "shared-stream" not in names(whole[:900], whole[900:])
+
+
+@pytest.mark.parametrize("place", [-1, -5])
+def test_a_target_among_the_numbers_of_its_input(place):
+    rows = [(x, float(x[place, 0])) for x, _ in windows(series(600) / 20)]
+    (finding,) = check_data(rows).findings
+    assert (finding.name, finding.confidence) == ("leaking-position", "likely")
+    assert f"x[{place}, 0]" in finding.seen
+    assert names([(x[:, 0], float(x[place, 0])) for x, _ in rows]) == ["leaking-position"]
+    assert names(windows(series(600) / 20)) == []
+
+
+def test_padding_in_front_and_behind():
+    rows = [(row, y) for row, _, y in sums(800, 3, 12)]
+    front = [([9] * (12 - len(row)) + row, y) for row, y in rows]
+    behind = [(row + [9] * (12 - len(row)), y) for row, y in rows]
+    assert names(front[:400], behind[400:], padding_id=9)[0] == "padding-on-other-side"
+    assert "padding-on-other-side" not in names(front[:400], front[400:], padding_id=9)
+
+
+def test_labels_of_the_padding_are_a_class():
+    def labelled(padding):
+        for x, lengths, _ in padded(sums(400, 1, 12)):
+            is_inside = torch.arange(x.shape[1]) < lengths[:, None]
+            yield x, lengths, torch.where(is_inside, x // 3, padding)
+
+    assert names(labelled(0)) == ["labels-of-padding"] and names(labelled(-100)) == []
+
+
+def test_labels_of_training_that_were_shuffled_show_beside_evaluation(tmp_path):
+    lines = [*texts(1500)]
+    labels = [label for label, _ in lines]
+    random.Random(0).shuffle(labels)
+    shuffled = [(label, words) for label, (_, words) in zip(labels, lines, strict=True)]
+    training = written(tmp_path / "train.tsv", shuffled)
+    assert names(training) == []
+    assert names(training, written(tmp_path / "eval.tsv", texts(600, 1))) == [
+        "contradicting-labels"
+    ]

@@ -223,6 +223,78 @@ def test_nothing_is_left_behind():
     assert log_prob is torch.distributions.Normal.log_prob
 
 
+def test_probabilities_where_a_loss_takes_scores():
+    found_in = found(make_step(made=lambda: nn.Sequential(*net(), nn.Softmax(dim=1))))
+    assert [*found_in] == ["probabilities-in-loss"]
+    model = nn.Sequential(nn.Linear(6, 1), nn.Sigmoid())
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step(as_logits):
+        x = torch.randn(16, 6)
+        optimizer.zero_grad()
+        scores = model[0](x) if as_logits else model(x)
+        loss = F.binary_cross_entropy_with_logits(scores[:, 0], (x[:, 0] > 0).float())
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    assert [*found(lambda: step(as_logits=False))] == ["probabilities-in-loss"]
+    assert not found(lambda: step(as_logits=True))
+
+
+@pytest.mark.parametrize("cut", [torch.Tensor.detach, lambda h: torch.tensor(h.tolist())])
+def test_a_module_that_no_gradient_comes_to(cut):
+    torch.manual_seed(0)
+    encoder, head = nn.GRU(6, 8, batch_first=True), nn.Linear(8, 3)
+    optimizer = optim.Adam([*encoder.parameters(), *head.parameters()], 0.01)
+
+    def step(between=cut):
+        x = torch.randn(16, 4, 6)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(head(between(encoder(x)[1][-1])), x[:, 0, :3].argmax(1))
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    (finding,) = check_step(step).findings
+    assert finding.name == "gradient-cut-off" and "GRU (4)" in finding.seen
+    assert not found(lambda: step(between=lambda h: h))
+    assert "of which 6 got one" in check_step(lambda: step(lambda h: h)).looked_at[1]
+
+
+def test_weights_that_are_made_in_the_loop_are_not_yet_trained():
+    def steps():
+        torch.manual_seed(0)
+        embedding, output = nn.Embedding(20, 8), nn.Linear(8, 20, bias=False)
+        output.weight = embedding.weight
+        nn.init.uniform_(embedding.weight, -0.1, 0.1)
+        for _ in range(40):
+            x = torch.randint(20, (32,))
+            loss = F.cross_entropy(output(embedding(x)), (x + 1) % 20)
+            embedding.zero_grad()
+            loss.backward()
+            embedding.weight.data.sub_(embedding.weight.grad)
+            yield loss
+
+    assert not found(steps())
+
+
+def test_optimizers_may_stand_in_a_list():
+    model = net()
+    optimizers = [optim.SGD(model[0].parameters(), 0.1), optim.SGD(model[2].parameters(), 0.1)]
+
+    def step():
+        x = torch.randn(16, 6)
+        model.zero_grad()
+        loss = F.cross_entropy(model(x), x[:, :3].argmax(1))
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        return loss
+
+    assert not found((step, model, optimizers))
+
+
 def test_what_was_looked_at_is_told():
     assert check_step(make_step()).looked_at[0].startswith("steps: 32,")
 
