@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
+import os
 import statistics
 import tempfile
 import time
@@ -35,7 +36,7 @@ from rnn_tutorial.experiments.markdown import markdown
 from rnn_tutorial.experiments.run_faults import RunCase, train_case
 from rnn_tutorial.runs.folder import read_json, write_json
 from rnn_tutorial.runs.processes import choose_num_threads
-from rnn_tutorial.runs.provenance import code_version, describe_machine
+from rnn_tutorial.runs.provenance import REPOSITORY, code_version, describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 RESULT = RESULTS / "doctor_cases.json"
@@ -68,7 +69,8 @@ def judge(case: Case) -> dict[str, Any]:
             report = _check(case.area, made)
             found = {finding.name: finding.confidence for finding in report.findings}
         except Exception as raised:  # a crash of the doctor's own is what is looked for
-            error, is_sentence = f"{type(raised).__name__}: {raised}", type(raised) is ValueError
+            error = f"{type(raised).__name__}: {raised}".replace(f"{REPOSITORY}{os.sep}", "")
+            is_sentence = type(raised) is ValueError
         seconds = time.process_time() - start
     return {
         "expected": sorted(case.expected),
