@@ -32,7 +32,7 @@ def model(trained_folder):
 
 
 def expected_answer(model, digits):
-    probabilities = model.score(digits)[0].softmax(dim=-1)
+    probabilities = model.logits(digits)[0].softmax(dim=-1)
     return {
         "input": digits,
         "prediction": int(probabilities.argmax()),

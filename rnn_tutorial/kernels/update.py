@@ -1,6 +1,6 @@
 """Many updates in one call: batches in, trained weights out, every formula by hand.
 
-    ids -> embed -> layer 0 -> … -> layer L-1 -> last valid state -> scores -> cross-entropy
+    ids -> embed -> layer 0 -> … -> layer L-1 -> last valid state -> logits -> cross-entropy
     the same way back (backpropagation through time) -> clip -> AdamW -> the next batch
 
 Valid steps are packed as in PackedSequence: all rows at t = 0, then those that still run at t = 1,
@@ -255,31 +255,31 @@ def _take_last_backward(d_states, workspace):
 
 @kernel
 def _classify(W, b, targets, d_W, d_b, workspace):
-    """The mean of -log softmax(scores)[target], where scores = last Wᵀ + b, and its gradients.
+    """The mean of -log softmax(logits)[target], where logits = last Wᵀ + b, and its gradients.
 
-    With d_scores = (softmax(scores) - one_hot(target)) / N, (N, C), workspace.d_last receives
-    d_scores W, (N, H), and d_W and d_b those of the classifier.
+    With d_logits = (softmax(logits) - one_hot(target)) / N, (N, C), workspace.d_last receives
+    d_logits W, (N, H), and d_W and d_b those of the classifier.
     """
-    scores, d_scores = workspace.scores, workspace.d_scores
-    N, C = scores.shape
-    np.dot(workspace.last, W.T, scores)  # (N, H) x (H, C)
+    logits, d_logits = workspace.logits, workspace.d_logits
+    N, C = logits.shape
+    np.dot(workspace.last, W.T, logits)  # (N, H) x (H, C)
     loss = 0.0
     for n in range(N):
         for c in range(C):
-            scores[n, c] += b[c]
-        largest = scores[n, 0]
+            logits[n, c] += b[c]
+        largest = logits[n, 0]
         for c in range(1, C):
-            largest = max(largest, scores[n, c])
+            largest = max(largest, logits[n, c])
         total = 0.0
         for c in range(C):
-            d_scores[n, c] = math.exp(scores[n, c] - largest)
-            total += d_scores[n, c]
-        loss += math.log(total) + largest - scores[n, targets[n]]
+            d_logits[n, c] = math.exp(logits[n, c] - largest)
+            total += d_logits[n, c]
+        loss += math.log(total) + largest - logits[n, targets[n]]
         for c in range(C):
-            d_scores[n, c] = (d_scores[n, c] / total - (c == targets[n])) / N
-    np.dot(d_scores, W, workspace.d_last)  # (N, C) x (C, H)
-    np.dot(d_scores.T, workspace.last, d_W)  # (C, N) x (N, H)
-    add_rows(d_scores, d_b)
+            d_logits[n, c] = (d_logits[n, c] / total - (c == targets[n])) / N
+    np.dot(d_logits, W, workspace.d_last)  # (N, C) x (C, H)
+    np.dot(d_logits.T, workspace.last, d_W)  # (C, N) x (N, H)
+    add_rows(d_logits, d_b)
     return loss / N
 
 

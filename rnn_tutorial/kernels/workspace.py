@@ -30,8 +30,8 @@ class Workspace(NamedTuple):
     ends: np.ndarray  # each row's last valid step, (N,)
     embedded: np.ndarray  # (M, E)
     last: np.ndarray  # the states that are classified, (N, H)
-    scores: np.ndarray  # (N, C)
-    d_scores: np.ndarray  # (N, C)
+    logits: np.ndarray  # (N, C)
+    d_logits: np.ndarray  # (N, C)
     d_last: np.ndarray  # (N, H)
     d_states: np.ndarray  # (M, H)
     d_inputs: np.ndarray  # (M, H); takes turns with d_states from layer to layer

@@ -124,7 +124,7 @@ class RnnClsNet(nn.Module):
             seq_lengths: valid steps per row, int64 on the CPU, (N,), each in [1, T], in any order.
 
         Returns:
-            Unnormalised scores, float32, (N, C).
+            Logits, float32, (N, C).
 
         Raises:
             ValueError: a length outside [1, T].
@@ -151,7 +151,7 @@ class RnnClsNet(nn.Module):
         return h_n[-1]
 
     @torch.no_grad()
-    def score(self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> Tensor:
+    def logits(self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> Tensor:
         """Score sequences as a person has them, without padding or lengths, and without dropout.
 
         Args:
@@ -159,7 +159,7 @@ class RnnClsNet(nn.Module):
                 may end in padding.
 
         Returns:
-            Unnormalised scores, float32 on the CPU, (N, C).
+            Logits, float32 on the CPU, (N, C).
 
         Raises:
             ValueError: an empty sequence, or a token outside [0, vocab_size).
@@ -168,8 +168,8 @@ class RnnClsNet(nn.Module):
             return self(*self._as_batch(x)).cpu()
 
     def predict(self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> Tensor:
-        """The class with the highest score for each sequence, int64, (N,); see `score`."""
-        return self.score(x).argmax(dim=-1)
+        """The class with the largest logit for each sequence, int64, (N,); see `logits`."""
+        return self.logits(x).argmax(dim=-1)
 
     def _as_batch(
         self, x: Sequence[int] | Sequence[Sequence[int]] | Tensor

@@ -2,7 +2,7 @@
 
     CPU  draw K batches -> pad the noise -> pinned memory ──┐ copied while both go on working
     GPU  K batches in memory <──────────────────────────────┘
-         ┌> batch at `position` -> embed -> nn.RNN -> last valid state -> scores -> cross-entropy
+         ┌> batch at `position` -> embed -> nn.RNN -> last valid state -> logits -> cross-entropy
          │  backward -> clip -> AdamW -> loss at `position` -> position + 1 ─┐  replayed K times
          └───────────────────────────────────────────────────────────────────┘
 

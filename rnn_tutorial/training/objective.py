@@ -25,7 +25,7 @@ from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 
 
 def changes_the_loss(config: TrainConfig) -> bool:
-    """True if the loss is not simply the cross-entropy of the model's scores."""
+    """True if the loss is not simply the cross-entropy of the model's logits."""
     options = config.embed_noise, config.contraction, config.bptt_steps
     return any(options) or config.precision != "float32"
 
@@ -52,8 +52,8 @@ class Objective(nn.Module):
                 embedded = embedded + config.embed_noise * batch.noise
             embedded = batch.tokens._replace(data=embedded)
             if self._contraction:  # which the settings allow only without --bptt_steps
-                scores, penalty = self._contraction(embedded)
-                loss = cross_entropy(scores, batch.targets)
+                logits, penalty = self._contraction(embedded)
+                loss = cross_entropy(logits, batch.targets)
                 return loss + contraction * penalty
             if config.bptt_steps:
                 state = read_in_segments(model, embedded, config.bptt_steps)

@@ -25,7 +25,7 @@ def update(
     """Train the model on one batch.
 
     Args:
-        model: maps packed token ids to scores, (N, C).
+        model: maps packed token ids to logits, (N, C).
         optimizer: of the model's parameters.
         batch: N sequences and their classes.
         lr: learning rate of this update.
@@ -35,8 +35,8 @@ def update(
         The loss, and the gradient's 2-norm before clipping if it was computed to clip.
     """
     optimizer.zero_grad()  # else the gradients would be added to those of the last update
-    scores = model(batch.tokens)  # forward, (N, C)
-    loss = cross_entropy(scores, batch.targets)
+    logits = model(batch.tokens)  # forward, (N, C)
+    loss = cross_entropy(logits, batch.targets)
     loss.backward()
     grad_norm = clip_gradient(model, max_grad_norm)
     optimizer.param_groups[0]["lr"] = lr  # as the schedule says

@@ -60,9 +60,9 @@ def test_many_sequences_are_classified_as_the_model_does_one_by_one(drawn, sizes
         classes, probabilities = ready.classify(*flat(sequences))
         states = ready.final_states(*flat(sequences))  # (L, N, H)
         scores = ready.scores(*flat(sequences))
-    assert torch.allclose(scores, model.score(sequences), atol=1e-5)
+    assert torch.allclose(scores, model.logits(sequences), atol=1e-5)
     for i, digits in enumerate(sequences):
-        expected = model.score(digits)[0].softmax(dim=0)
+        expected = model.logits(digits)[0].softmax(dim=0)
         assert probabilities[i] == pytest.approx(float(expected.max()), abs=1e-5)
         assert float(expected[classes[i]]) == pytest.approx(float(expected.max()), abs=1e-6)
         assert torch.allclose(states[:, i], final_state(model, digits), atol=1e-5)
@@ -73,7 +73,7 @@ def test_wide_nets_many_rows_and_an_outlier():
     dice = np.random.default_rng(0)
     sequences = [dice.integers(0, 10, n).tolist() for n in (*dice.integers(1, 20, 3000), 3000)]
     classes, probabilities = Scorer(model).classify(*flat(sequences))
-    expected, best = model.score(sequences).softmax(dim=1).max(dim=1)
+    expected, best = model.logits(sequences).softmax(dim=1).max(dim=1)
     assert np.allclose(probabilities, expected.numpy(), atol=1e-5)
     assert np.mean(classes == best.numpy()) > 0.999
 
@@ -135,7 +135,9 @@ def test_what_is_kept_of_prefixes_is_bounded(monkeypatch):
 def test_one_token_and_long_sequences():
     model = make_model(max_number=0)
     sequences = [[0] * length for length in (1, 2, 50)]
-    assert torch.allclose(Scorer(model).scores(*flat(sequences)), model.score(sequences), atol=1e-5)
+    assert torch.allclose(
+        Scorer(model).scores(*flat(sequences)), model.logits(sequences), atol=1e-5
+    )
 
 
 def test_an_answer_with_a_score_that_is_nan_is_wrong():

@@ -264,7 +264,7 @@ def test_two_directions_end_where_two_nets_of_one_direction_end():
 
 def test_a_transformer_tells_orders_and_places_apart():
     model = make_model(2, cell="transformer", pooling="mean")
-    scores = model.score([[0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 0, 0, 0]])
+    scores = model.logits([[0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 0, 0, 0]])
     assert torch.pdist(scores).min() > 1e-4
 
 
@@ -293,7 +293,7 @@ def test_dropout_drops_in_training_only(options):
     assert not torch.equal(first, second)
     torch.manual_seed(1)
     assert torch.equal(model(*batch), first)
-    assert torch.equal(model.score([1, 2, 3]), model.score([1, 2, 3])) and model.training
+    assert torch.equal(model.logits([1, 2, 3]), model.logits([1, 2, 3])) and model.training
     assert torch.equal(model.eval()(*batch), without(*batch))
 
 
@@ -463,13 +463,13 @@ def test_many_sequences_are_classified_as_one_by_one(options, monkeypatch):
     flat = np.concatenate(sequences), np.array([len(digits) for digits in sequences])
     classes, probabilities = Scorer(model).classify(*flat)
     for i, digits in enumerate(sequences):
-        expected = model.score(digits)[0].softmax(dim=0)
+        expected = model.logits(digits)[0].softmax(dim=0)
         assert classes[i] == expected.argmax()
         assert probabilities[i] == pytest.approx(float(expected.max()), abs=1e-5)
-    assert torch.allclose(Scorer(model).scores(*flat), model.score(sequences), atol=1e-5)
+    assert torch.allclose(Scorer(model).scores(*flat), model.logits(sequences), atol=1e-5)
     if model.has_state:
         last = Scorer(model).final_states(*flat)[-1]
-        assert torch.allclose(model.fc(last), model.score(sequences), atol=1e-5)
+        assert torch.allclose(model.fc(last), model.logits(sequences), atol=1e-5)
 
 
 # ---- what goes together ----

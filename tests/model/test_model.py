@@ -121,7 +121,7 @@ def test_predict_refuses_what_is_no_sequence_of_tokens(wrong):
 
 def test_predict_leaves_no_gradient():
     model = make_model(0)
-    assert not model.score([1, 2]).requires_grad
+    assert not model.logits([1, 2]).requires_grad
 
 
 @given(sequences=batches, num_layers=st.integers(1, 3), seed=st.integers(0, 99))

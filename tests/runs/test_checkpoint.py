@@ -169,7 +169,7 @@ def test_a_run_of_the_published_scripts_is_loaded(tmp_path, write_args):
     checkpoint = load_checkpoint(publish(tmp_path, model, write_args))
     assert checkpoint.step == 20 and checkpoint.config.items() >= CONFIG.items()
     assert checkpoint.model == ARGUMENTS and checkpoint.evaluation is None
-    assert torch.equal(load_model(checkpoint).score([1, 2, 3]), model.score([1, 2, 3]))
+    assert torch.equal(load_model(checkpoint).logits([1, 2, 3]), model.logits([1, 2, 3]))
 
 
 def test_published_weights_without_their_settings_are_refused(tmp_path):

@@ -270,7 +270,7 @@ def test_answers_in_json_are_those_of_the_model(sentences_folder, checkpoint, ca
     model = load_model(checkpoint)
     assert not refusals and [answer["line"] for answer in answers] == list(range(7, 59))
     for answer, tokens in zip(answers, sequences, strict=True):
-        probabilities = model.score(vocabulary.encode(tokens))[0].softmax(dim=-1)
+        probabilities = model.logits(vocabulary.encode(tokens))[0].softmax(dim=-1)
         assert answer["input"] == tokens
         assert answer["prediction"] == vocabulary.class_names[probabilities.argmax()]
         assert answer["probability"] == pytest.approx(float(probabilities.max()), abs=1e-5)
