@@ -29,6 +29,7 @@ from rnn_tutorial.doctor.loop_facts import (
     Mark,
     Step,
     Weight,
+    are_shares,
     held_by,
     is_nonzero,
     square_of,
@@ -179,7 +180,7 @@ class LoopWatch(TorchFunctionMode):
                 self.step.places.append(tensor.untyped_storage().data_ptr())
                 self.step.inputs.append(tensor)
         if name in ("cross_entropy", "binary_cross_entropy_with_logits"):
-            self.shares |= {name: self.shares.get(name, True) and _are_shares(name, given[0])}
+            self.shares |= {name: self.shares.get(name, True) and are_shares(name, given[0])}
         if name == "dropout" and kwargs.get("training") is False:
             self.forgetful |= {self._called}
         is_loss = name in _LOSSES or name.endswith("_loss")
@@ -300,12 +301,3 @@ class LoopWatch(TorchFunctionMode):
             if update is not None:
                 self._has_stepped = True
                 self.step.add(update, weight.gradient)
-
-
-def _are_shares(name: str, given: Tensor) -> bool:
-    """True if a loss that applies softmax or a sigmoid gets what either of them has made."""
-    if not given.is_floating_point() or bool(((given < 0) | (given > 1)).any()):
-        return False
-    if name != "cross_entropy":
-        return True
-    return given.ndim > 1 and bool((given.sum(dim=1) - 1).abs().max() < 1e-3)
