@@ -21,14 +21,15 @@ import numpy as np
 
 from rnn_tutorial.data.examples import Examples
 from rnn_tutorial.doctor import data_pairs
-from rnn_tutorial.doctor.data_compare import COMPARISONS, check_near_equal
+from rnn_tutorial.doctor.data_compare import COMPARISONS, can_overlap, check_near_equal
 from rnn_tutorial.doctor.data_findings import found
 from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Rows, numbered, read_rows
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
 _LARGE = 10.0  # mean size of real inputs; one of 1 is usual
-_FOREIGN = 0.05  # share of rows that end before their last token
+_FOREIGN = 0.05  # share of rows that end before their last token, of labels behind their end
+_OF_PAIRS = {"shifted-labels", "contradicting-labels"}
 
 
 def check_data(
@@ -53,15 +54,21 @@ def check_data(
     if evaluation is not None:
         tables.append(read_rows(evaluation, "evaluation", vocab_size, padding_id))
     findings = [finding for table in tables for finding in _check_form(table)]
-    if not any(table.mismatch for table in tables):
-        for check in CHECKS:
-            findings += check(t)
-        for compare in COMPARISONS if evaluation is not None else ():
-            findings += compare(*tables)
     looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
+    if any(table.mismatch for table in tables):
+        return Report(rank(findings), [*looked_at, "their shapes"], ["anything else"])
+    for check in CHECKS:
+        findings += check(t)
+    for compare in COMPARISONS if evaluation is not None else ():
+        findings += compare(*tables)
     looked_at.append("types, shapes, ranges and lengths; classes, repetition, and order by class")
-    is_judged = not t.mismatch and data_pairs.labels_can_be_judged(t)
-    if is_judged:
+    unclear, not_asked = "", _not_asked(tables)
+    if t.has_classes and len(t.names) > 1 and not any(f.name in _OF_PAIRS for f in findings):
+        unclear = data_pairs.why_labels_cannot_be_judged(t)
+    if unclear:
+        unclear += "; shuffled labels look like this, too"
+        not_asked.append(f"whether labels belong to their inputs: {unclear}")
+    elif t.has_classes:
         looked_at.append("whether labels belong to their inputs, or to those of other rows")
     what = "a token, a place or the length" if t.has_tokens else "the length or a number at a place"
     looked_at.append(f"whether {what} gives the target away")
@@ -69,12 +76,12 @@ def check_data(
         shared = sum(row in t.times for row in e.inputs)
         looked_at.append(
             f"evaluation against training: {shared:,} of {len(e):,} rows are in both; lengths, "
-            "tokens, classes, labels" + ", overlapping windows" * (not t.has_tokens)
+            "tokens, classes, labels" + ", overlapping windows" * can_overlap(t, e)
         )
-    return Report(rank(findings), looked_at, _not_asked(tables, is_judged))
+    return Report(rank(findings), looked_at, not_asked)
 
 
-def _not_asked(tables: list[Rows], is_judged: bool) -> list[str]:
+def _not_asked(tables: list[Rows]) -> list[str]:
     """What the rows, or what was given with them, do not allow to look for."""
     t, has_evaluation = tables[0], len(tables) > 1
     reasons = {
@@ -85,10 +92,8 @@ def _not_asked(tables: list[Rows], is_judged: bool) -> list[str]:
         "tokens: the inputs are real numbers": not t.has_tokens,
         "classes: the targets are not one class for each row": not t.has_classes,
         f"classes: {len(t)} rows are too few": len(t) < MIN_ROWS,
-        "whether labels belong to their inputs: few inputs occur twice, and no token tells the "
-        "label; shuffled labels look like this, too": t.has_classes and not is_judged,
         "rows that overlap, as windows of one text do: only whole rows are compared": (
-            has_evaluation and t.has_tokens
+            has_evaluation and not can_overlap(*tables)
         ),
         "whether means, maxima or a vocabulary were taken from training alone": has_evaluation,
         f"the rows behind the first {len(t):,}": not t.is_all,
@@ -150,8 +155,8 @@ def _check_labels_of_padding(t: Rows) -> Iterator[Finding]:
     for labels, row, length in zip(t.targets, t.padded, t.lengths, strict=True):
         if len(labels) != len(row):
             return
-        inside.update(labels[:length])
-        behind.update(labels[length:])
+        inside.update(labels[: max(0, length)])
+        behind.update(labels[max(0, length) :])
     share = behind.total() / max(1, inside.total() + behind.total())
     if len(behind) == 1 and share >= _FOREIGN and (label := next(iter(behind))) in inside:
         seen = f"{t.name}: {share:.0%} of the labels stand behind the end of a row: all are {label}"

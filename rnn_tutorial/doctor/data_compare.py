@@ -1,4 +1,5 @@
-"""Evaluation data against training data: the same rows, or other lengths, tokens, classes, labels.
+"""Evaluation data against training data: the same rows; other lengths, padding, tokens, classes,
+labels.
 
 Shapes: N rows, C classes.
 """
@@ -24,12 +25,13 @@ from rnn_tutorial.doctor.data_pairs import (
     labels_of,
     skill_of,
 )
-from rnn_tutorial.doctor.data_rows import MIN_REPEATED, NUM_ROWS, Rows, numbered
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, NUM_ROWS, Rows, numbered
 from rnn_tutorial.doctor.findings import Finding
 
 WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
 _LEAKED = 0.1  # evaluation rows seen in training, beyond what chance repeats
 _FOREIGN_LENGTHS = 0.05  # share of evaluation rows of lengths that training does not have
+_PIECE = 8  # steps of a row that are looked for in other rows
 _FOREIGN = 0.05  # share of evaluation tokens, or of rows of a class, that training does not have
 
 
@@ -65,22 +67,27 @@ def small_evaluation(num_samples: int, interval: str) -> Finding:
     return found("small-evaluation", seen)
 
 
-def _share_of_windows(t: Rows, e: Rows) -> float:
-    """Share of evaluation rows, of real numbers, whose two halves occur in training rows.
+def can_overlap(t: Rows, e: Rows) -> bool:
+    """True if a piece of a row that is found in another row too was cut from the same series."""
+    is_long = np.median([len(row) for row in (*t.inputs, *e.inputs)]) >= 2 * _PIECE
+    return t.is_continuous and e.is_continuous and bool(is_long)
 
-    If a series is cut in two and then into windows, no window's second half is in the other part.
+
+def _share_of_windows(t: Rows, e: Rows) -> float:
+    """Share of evaluation rows whose first and last steps are both somewhere in training rows.
+
+    If a series is cut in two and then into windows, no window's last steps are in the other part.
     """
-    size = min(len(row) for row in (*t.inputs, *e.inputs)) // 2
-    if t.has_tokens or e.has_tokens or size < 4:
+    if not can_overlap(t, e):
         return 0.0
-    pieces = {hash(row[i : i + size]) for row in t.inputs for i in range(len(row) - size + 1)}
-    ends = [(row[:size], row[-size:]) for row in e.inputs]
-    varied = [pair for pair in ends if all(len({*piece}) > size // 2 for piece in pair)]
+    pieces = {hash(row[i : i + _PIECE]) for row in t.inputs for i in range(len(row) - _PIECE + 1)}
+    ends = [(row[:_PIECE], row[-_PIECE:]) for row in e.inputs]
+    varied = [pair for pair in ends if all(len({*piece}) == _PIECE for piece in pair)]
     return sum(all(hash(piece) in pieces for piece in pair) for pair in varied) / len(e)
 
 
 def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
-    """Evaluation rows that occur in training, few rows, and rows of other lengths."""
+    """Evaluation rows or windows that occur in training, few rows, other padding or lengths."""
     by_chance = t.num_repeated / len(t)
     shared = sum(x in t.times for x in e.inputs) / len(e)
     if len(e) >= MIN_REPEATED and shared >= _LEAKED:
@@ -89,7 +96,7 @@ def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
             yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
         elif len(t) * chance_of_equal(t) < _LEAKED**2:  # training itself holds copies
             seen += f", {by_chance:.0%} of whose own rows occur twice or more: copied before the "
-            sure = "possible" if t.has_tokens else "likely"
+            sure = "likely" if t.is_continuous else "possible"
             yield found("shared-stream", f"{seen}split?", sure)
     elif (overlapping := _share_of_windows(t, e)) >= _LEAKED:
         seen = f"{overlapping:.0%} of the evaluation rows begin and end as pieces of training rows"
@@ -98,14 +105,10 @@ def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     has_classes = "real" not in e.label_kinds  # else there is no accuracy
     if has_classes and e.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
         yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %")
-    if not (t.has_lengths or e.has_lengths) and t.is_padded_in_front != e.is_padded_in_front:
-        ways = [
-            "in front" if table.is_padded_in_front else "behind" if table.padding[1] else ""
-            for table in (t, e)
-        ]
-        if all(ways):
-            seen = f"training is padded {ways[0]}, evaluation {ways[1]}"
-            yield found("padding-on-other-side", seen)
+    sides = {t.padded_side, e.padded_side}
+    if len(sides) == 2 and "" not in sides and not (t.has_lengths or e.has_lengths):
+        seen = f"training is padded {t.padded_side}, evaluation {e.padded_side}"
+        yield found("padding-on-other-side", seen)
     trained, lengths = ([len(x) for x in table.inputs] for table in (t, e))
     shortest, longest = min(trained), max(trained)
     share = sum(not shortest <= n <= longest for n in lengths) / len(e)
@@ -134,7 +137,10 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
         skill = skill_of((bag[0][learned], bag[1][learned]), different, t.y[different])
         if not t.has_tokens or skill is None:
             return
-        if skill < 0.05 and (skill_of(bag_of(e.inputs), np.arange(len(e)), e.y) or 0) > 0.3:
+        lengths = {*map(len, t.inputs)}
+        firsts = np.unique(numbered(e.inputs), return_index=True)[1]
+        alike = np.array([i for i in firsts.tolist() if len(e.inputs[i]) in lengths], np.int64)
+        if skill < 0.05 and (skill_of(bag_of(e.inputs), alike, e.y[alike]) or 0) > 0.3:
             seen = "single tokens tell much of the labels of evaluation, and nothing of training's"
             yield found("contradicting-labels", seen, "likely")
         if skill < 0.3:
@@ -144,9 +150,13 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
     if asked.sum() < MIN_REPEATED:
         return
     # Training may have been balanced by copies, so that each class counts the same.
+    often = np.bincount(y[asked], minlength=number) >= MIN_ROWS // 2
+    asked &= often[y]
+    if not asked.any():
+        return
     weights = 1 / np.bincount(y[asked], minlength=number)[y[asked]]
     weights /= weights.sum()
-    usual = 1 / len({*y[asked].tolist()})
+    usual = 1 / often.sum()
     agreed = weights @ (guesses == y)[asked]
     if agreed - usual >= 0.4 * skill * (1 - usual):
         return
@@ -166,7 +176,7 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
 
 def _compare_tokens(t: Rows, e: Rows) -> Iterator[Finding]:
     """Evaluation tokens that training lacks, beyond those that rare words bring by chance."""
-    if not (t.has_tokens and e.has_tokens):
+    if not (t.has_tokens and e.has_tokens and t.tokens and e.tokens):
         return
     unknown = [token for token in e.tokens if token not in t.tokens]
     share = sum(e.tokens[token] for token in unknown) / e.tokens.total()

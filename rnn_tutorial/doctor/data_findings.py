@@ -41,12 +41,13 @@ token-range: an embedding has no row for such an id: IndexError, or a CUDA asser
 [README.md#7-padding-poisons-the-state]
 padding-on-other-side: the end of a row, where the network is read, is padding in one of the two
   pad both on the same side, and say how long each row is
-  explains: length-mismatch, wrong-lengths, shared-stream, evaluation-labels-wrong
+  explains: length-mismatch, wrong-lengths, token-mismatch, shared-stream, evaluation-labels-wrong
 wrong-lengths: the network reads padding as if it were input, or does not read all of the input
   take the length of each row before it is padded
   explains: length-mismatch, shared-stream, leaking-*, contradicting-labels,
     evaluation-labels-wrong
-labels-of-padding: the loss counts the padding, which is easy and hides the rest
+labels-of-padding: unless the loss leaves these steps out, it counts the padding, which is easy and
+    hides the rest
   pad the labels with -100, which cross_entropy passes over, or give it ignore_index
 [README.md#9-the-whole-program]
 repeated-samples: an epoch is long and shows few different rows, so they are learned by heart

@@ -70,13 +70,14 @@ def chance_of_equal(t: Rows) -> float:
 # ---- labels against inputs ----
 
 
-def labels_can_be_judged(t: Rows) -> bool:
-    """True if equal inputs, or single tokens, would show that labels belong to other rows."""
-    if not t.has_classes or len(t.names) < 2:
-        return False
+def why_labels_cannot_be_judged(t: Rows) -> str:
+    """Why neither equal inputs nor single tokens would show labels of other rows; "" if they do."""
     if share_wrong(t.inputs, t.y) is not None:
-        return True
-    return t.has_tokens and (skill_of(bag_of(t.inputs), np.arange(len(t)), t.y) or 0) >= 0.05
+        return ""
+    skill = skill_of(bag_of(t.inputs), np.arange(len(t)), t.y) if t.has_tokens else None
+    if skill is None:
+        return "few inputs occur twice"
+    return "" if skill >= 0.05 else "few inputs occur twice, and no token tells the label"
 
 
 def check_pairs(t: Rows) -> Iterator[Finding]:
@@ -191,14 +192,16 @@ def skill_of(bag: Pairs, i: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def check_leaks(t: Rows) -> Iterator[Finding]:
-    """A token, a place or the length that tells the label alone."""
+    """A token, a place or the length that tells the label alone, a number that is the target."""
     number, lengths = len(t), [len(row) for row in t.inputs]
     if "steps" in t.label_kinds and [*map(tuple, t.targets)] == t.padded:
         yield found("leaking-input", "the targets of all rows equal the inputs", "likely")
-    (place, count), *_ = t.copies.most_common(1) or [((), 0)]
-    if count >= 0.99 * number >= MIN_ROWS and len({*t.targets}) > 10:
-        seen = f"in {count:,} of {number:,} rows the target is the number in x[{place[0]}"
-        yield found("leaking-position", f"{seen}{''.join(f', {k}' for k in place[1:])}]", "likely")
+    for copies in t.copies.values():
+        back, *features = np.unravel_index(copies.argmax(), copies.shape)
+        if copies.max() >= 0.99 * number >= MIN_ROWS and len({*t.targets}) > 10:
+            place = ", ".join(map(str, (-1 - back, *features)))
+            seen = f"in {copies.max():,} of {number:,} rows the target is the number in x[{place}]"
+            yield found("leaking-position", seen, "likely")
     if not t.has_classes or number < 2 * MIN_ROWS or not 1 < len(t.names) <= number / 10:
         return
     share, rule = _told(lengths, t.y)

@@ -23,6 +23,7 @@ NUM_ROWS = 4096  # of a loader, which may be endless; compared at each distance 
 MIN_ROWS = 20  # below which nothing is said about frequencies
 MIN_REPEATED = 50  # rows of repeated inputs below which nothing is said about their labels
 _NUM_STEPS = 2**20  # in all rows
+_LAST = 256  # steps of a row that are compared with its target
 Row = tuple[Hashable, ...]
 
 
@@ -44,9 +45,9 @@ class Rows:
     label_kinds: set[str] = field(default_factory=set)
     not_finite: set[str] = field(default_factory=set)  # what has NaN or infinite values
     sizes: list[float] = field(default_factory=list)  # mean size of the numbers in each row
-    # Of real inputs: in how many rows the target equals the number at a step, counted from the
-    # end, and of a feature.
-    copies: Counter[tuple[int, ...]] = field(default_factory=Counter)
+    # Of real inputs: in how many rows the target equals the number at a step, counted from the end,
+    # and of a feature, (_LAST, …), by the shape of a step.
+    copies: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
     mismatch: str = ""  # shapes that do not fit each other, in words
     has_lengths: bool = True  # they were given
     is_batched: bool = False
@@ -66,7 +67,13 @@ class Rows:
         self.read = [row[: max(0, n)] for row, n in pairs]  # what the network reads of each row
         # The same without padding that nobody told it of.
         self.padding, self.inputs = self.find_padding(self.padded), self.read
-        self.is_padded_in_front = bool(self.find_padding([row[::-1] for row in self.padded])[1])
+        in_front = self.find_padding([row[::-1] for row in self.padded])[1]
+        self.padded_side = ""  # or the only one that is padded
+        if bool(in_front) != bool(self.padding[1]):
+            self.padded_side = "in front" if in_front else "behind"
+        # Numbers so fine that two that are equal have one source.
+        is_fine = len({*chain.from_iterable(self.read)}) > len(self) / 2
+        self.is_continuous = not self.has_tokens and is_fine
         if self.padding[1] and not self.has_lengths:
             pairs = zip(self.read, self.padding[1], strict=True)
             self.inputs = [row[: len(row) - tail] for row, tail in pairs]
@@ -206,11 +213,14 @@ def _add(rows: Rows, item: Any, number: int) -> None:
     if not isinstance(item, list | tuple) or len(item) not in (2, 3):
         raise ValueError
     x, targets = _array(item[0]), _array(item[-1])
+    if not np.size(targets):
+        raise ValueError  # a row has no target
     lengths = _array(item[1]) if len(item) == 3 else None
     holds_rows = isinstance(x, list) or x.ndim > (x.dtype.kind != "U")
     if lengths is not None and lengths.ndim == 1 + (holds_rows and targets.ndim > 0):  # a mask
-        first = lengths[..., 0]
-        lengths = (lengths != 0 if first.all() else lengths == 0).sum(-1)
+        is_first, is_last = (bool(lengths[..., at].all()) for at in (0, -1))
+        lengths = (lengths != 0 if is_first or is_last else lengths == 0).sum(-1)
+        lengths = lengths if is_first or not is_last else None  # the padding stands in front
     is_alone = targets.shape == (1,) != np.shape(x)[:1] and (lengths is None or lengths.ndim == 0)
     is_batch = holds_rows and targets.ndim > 0 and not is_alone
     is_batch &= lengths is None or lengths.ndim > 0
@@ -234,9 +244,10 @@ def _add(rows: Rows, item: Any, number: int) -> None:
         kind = "features" if row.ndim > 1 else _kind(row)
         if kind in ("features", "real") and np.isfinite(row.astype(float)).all():
             rows.sizes.append(float(np.abs(row.astype(float)).mean()))
-            if row.ndim < 3 and np.size(target) == 1:
-                steps, *features = np.nonzero(row == np.ravel(target)[0])
-                rows.copies.update(zip(steps.tolist() - np.int64(len(row)), *features, strict=True))
+            if np.size(target) == 1 and target.dtype.kind in "fiu":
+                zeros = np.zeros((_LAST, *row.shape[1:]), np.int64)
+                copies = rows.copies.setdefault(row.shape[1:], zeros)
+                copies[: len(row)] += row[: -_LAST - 1 : -1] == target.ravel()[0].astype(row.dtype)
         rows.input_kinds.add(kind)
         if row.dtype.kind == "f" and not np.isfinite(row).all():
             rows.not_finite.add("inputs")

@@ -39,7 +39,7 @@ FITS = 0.3  # of the loss of guessing; a network with a skill of LEARNED has abo
 FITS_MORE = 0.7  # of the same, where the answers to other examples are hardly better than guesses
 ENOUGH_STEPS = 1000  # updates after the warmup; by then half of the seeds of `solved` are perfect
 LONG_SEQUENCES = 200  # at the asked length: when all are right the 95 % interval begins at 98 %
-MAX_LENGTH = 100_000  # the longest that may be asked: 160 MB of sequences, read in seconds
+MAX_LENGTH = 100_000  # the longest that may be asked: 20 MB of sequences
 _BATCH_SIZE, _MAX_STEPS = 64, 200  # sequences that the states are looked at with; their longest
 
 
@@ -132,7 +132,7 @@ class Evidence:
 
         A margin is the score of the right class minus the best score of another class. The
         shorter of the LONG_SEQUENCES sequences are the beginnings of the longer ones.
-        Half of those of a machine stay out of its traps; see `sample_sequences`.
+        Half of those of a machine that is no sum stay out of its traps; see `sample_sequences`.
         """
         lengths = [min(self.config["max_seq_len"], self.asked_length)]
         while lengths[-1] < self.asked_length:

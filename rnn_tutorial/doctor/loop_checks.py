@@ -38,7 +38,8 @@ def check_step(made: Any) -> Report:
 
     Args:
         made: a function that makes one update and returns its loss, a generator that yields it, or
-            a tuple of one of them, the model (or a list of tensors) and any number of optimizers.
+            a tuple of one of them, the model (or a list of tensors) and any number of optimizers,
+            one by one or in lists.
 
     Returns:
         The findings, what was looked at, and what was not.
@@ -142,7 +143,7 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
         seen = f"{len(never)} of {len(given)} parameters with a gradient never moved: {shapes}"
         sure = "likely" if _has_optimizer(never) else "certain"
         yield found("parameters-never-moved", seen, sure)
-    yield from _check_reach(watch, given)
+    yield from _check_reach(watch)
     mixed = [w for w in moved if w.num_mixed >= max(2, w.num_updates / 2)]
     if mixed:
         seen = f"{len(mixed)} of {len(moved)} parameters are updated by old and new gradients"
@@ -152,17 +153,16 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
         yield from _check_sizes(watch)
 
 
-def _check_reach(watch: LoopWatch, given: Sequence[Weight]) -> Iterator[Finding]:
-    """Parameters that an optimizer holds and that no gradient ever comes to."""
-    reached = {id(weight.tensor) for weight in given}
+def _check_reach(watch: LoopWatch) -> Iterator[Finding]:
+    """Modules whose parameters an optimizer holds and no backward pass reaches."""
     held = {id(p) for os in watch.optimizers.values() for o in os for p in held_by(o)}
     cut_off = []
     for module in watch.modes:
         asked = [p for p in module.parameters() if p.requires_grad and id(p) in held]
-        if asked and reached.isdisjoint(map(id, asked)):
+        if asked and watch.reached.isdisjoint(map(id, asked)):
             cut_off.append(f"{type(module).__name__} ({len(asked)})")
     if cut_off and len(watch.steps) > 1:
-        seen = f"called, held by an optimizer, and never given a gradient: {', '.join(cut_off)}"
+        seen = f"called, held by an optimizer, and reached by no backward: {', '.join(cut_off)}"
         yield found("gradient-cut-off", seen, "likely")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -130,8 +131,11 @@ def square_of(tensor: Tensor) -> float:
 
 def are_shares(name: str, given: Tensor) -> bool:
     """True if a loss that applies softmax or a sigmoid gets what either of them has made."""
-    if not given.is_floating_point() or bool(((given < 0) | (given > 1)).any()):
+    if not given.is_floating_point() or not bool(((given >= 0) & (given <= 1)).all()):
         return False
-    if name != "cross_entropy":
-        return True
+    if name != "cross_entropy":  # logits may lie there, too: what has made them?
+        node = given.grad_fn
+        while node is not None and re.search("Squeeze|View|Select|Slice|Clone", node.name()):
+            node = node.next_functions[0][0]
+        return node is not None and node.name().startswith(("Sigmoid", "Softmax"))
     return given.ndim > 1 and bool((given.sum(dim=1) - 1).abs().max() < 1e-3)

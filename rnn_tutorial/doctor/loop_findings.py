@@ -8,8 +8,7 @@ no-backward: without gradients no parameter can learn
   call loss.backward(), with its brackets, before optimizer.step()
 loss-detached: the graph is cut between the network and the loss: nothing can be learned
   avoid .item(), .data, .detach(), argmax, torch.tensor(loss) and torch.no_grad() before the loss
-gradient-cut-off: these modules compute, but what comes after them does not lead back: they stay
-    as they were made
+gradient-cut-off: something behind these modules cuts the graph, so they keep their first weights
   leave out .detach(), .data, .numpy() and no_grad between the modules; requires_grad_(False) if you
     freeze them on purpose
 gradient-zeroed-before-step: the update does not use the gradients that were computed for it

@@ -51,7 +51,9 @@ class LoopWatch(TorchFunctionMode):
         super().__init__()
         step, *rest = made if isinstance(made, tuple) and made else (made,)
         model, *given = rest or [[]]
-        optimizers = [o for each in given for o in (each if isinstance(each, list) else [each])]
+        optimizers = [
+            o for each in given for o in (each if isinstance(each, list | tuple) else [each])
+        ]
         is_step = isinstance(step, Iterator) or (callable(step) and not isinstance(step, nn.Module))
         is_model = isinstance(model, nn.Module | list)
         if not (is_step and is_model and all(isinstance(o, Optimizer) for o in optimizers)):
@@ -68,6 +70,7 @@ class LoopWatch(TorchFunctionMode):
         self.error: BaseException | None = None  # of the user's code
         self.optimizers: dict[int, list[Optimizer]] = defaultdict(list)  # by first parameter
         self.num_backward = self.num_without_graph = 0
+        self.reached: set[int] = set()  # by a backward pass: tensors by their id
         self.clippings: dict[tuple[int, ...], list[bool]] = defaultdict(list)  # had it an effect?
         self.signs: set[int] = set()  # 1: a loss is made smaller, -1: larger, 0: both
         self.shares: dict[str, bool] = {}  # does this loss always get probabilities, not logits?
@@ -252,6 +255,7 @@ class LoopWatch(TorchFunctionMode):
             self.num_without_graph += all(root.grad_fn is None for root in roots)
             self.step.losses += [root.detach().double().mean().item() for root in roots]
             reached = self._walk(roots, is_backward=True)
+            self.reached |= {id(weight.tensor) for weight in reached}
             for weight in self.weights.values():
                 weight.expect_gradient(self._has_stepped or self._is_stepping)
             self._has_stepped = False

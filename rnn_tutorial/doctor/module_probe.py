@@ -108,7 +108,8 @@ class Probe(RandomRows):
                 if any(self._try(way, [self.batch()]) is None for way in ways):
                     return
         embedding = token_embedding(self.original, self._vocab_size)
-        if not fitting and embedding and embedding.num_embeddings < self._vocab_size:
+        is_out = self._table is None and "out of range" in errors
+        if not fitting and is_out and embedding and embedding.num_embeddings < self._vocab_size:
             raise ValueError(
                 f"--vocab_size {self._vocab_size} is more than the {embedding.num_embeddings} rows "
                 "of the embedding: no module would accept such ids"

@@ -225,6 +225,8 @@ GALLERY_TABLES: dict[str, Table] = {
     "text-ahead": _text_ahead,
     "text-parsed": text_parsed,
     "text-minutes": _minutes("LSTM", "{:.0f}"),
+    "text_overnight-bits": _figure("512 units", "compressed_bits", "{:.3f}"),
+    "text_overnight-minutes": _minutes("512 units", "{:.0f}"),
     "text-characters": _figure("LSTM", "characters", "{:,.0f}"),
     "addition-right": lambda r: f"{_wrong(r).count(0)} of {len(_wrong(r))}",
     "addition-worst": lambda r: str(max(_wrong(r))),

@@ -116,8 +116,8 @@ def train_case(case: RunCase, seed: int) -> Path:
         flags = ["--resume", str(run)]
     launch("train_cls_rnn.py", *flags, ok=(0, 1))  # 1 is a divergence, or a failure
     if not (run / RESULT_FILE).exists():
-        *_, last = (run / METRICS_FILE).read_text().splitlines()
-        if json.loads(last)["loss"] is not None:
+        lines = (run / METRICS_FILE).read_text().splitlines()
+        if not lines or json.loads(lines[-1]).get("loss", 0.0) is not None:
             raise RuntimeError(f"train_cls_rnn.py {' '.join(flags)} failed")
     keep(run.parent, {"run": case.describe(), "seed": seed})
     return run

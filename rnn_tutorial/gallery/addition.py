@@ -85,7 +85,7 @@ class AdditionConfig(GalleryConfig):
         "cell", "gru", choices=("rnn", "gru", "lstm"), help="type of the recurrent layers"
     )
     batch_size: int = same_setting("batch_size", 256, help="pairs per update")
-    embed_noise: float = same_setting("embed_noise", 0.3)
+    embed_noise: float = same_setting("embed_noise", 0.2)
     weight_decay: float = same_setting("weight_decay", 0.2)
     total_steps: int = same_setting("total_steps", 6000)
     warmup_step: int = same_setting("warmup_step", 200)

@@ -320,11 +320,10 @@ def refuse_changes(recorded: Mapping[str, Any], flags: Mapping[str, Any]) -> Non
         differs = f"{as_flag(name, value)} differs from the resumed run's "
         differs += as_flag(name, kept).removeprefix(f"--{name} ") or "none"
         if not may_change(name, kept):
-            able = ", --".join(name for name in RESUME_FLAGS if name in recorded)
-            file = ", and --task if its file has moved" * ("task" in recorded)
-            raise ValueError(f"{differs}; with --resume only --{able} may change{file}")
+            able = ", --".join(key for key, old in recorded.items() if may_change(key, old))
+            raise ValueError(f"{differs}; with --resume only --{able} may change")
         if name == "eval_every" and deciding:
-            raise ValueError(f"{differs}; {' and '.join(deciding)} act after evaluations")
+            raise ValueError(f"{differs}, and evaluations decide about {' and '.join(deciding)}")
 
 
 def with_added(settings: Mapping[str, Any]) -> dict[str, Any]:

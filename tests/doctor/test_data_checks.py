@@ -433,21 +433,24 @@ def test_rows_that_were_copied_before_the_split():
     mixed = [copies[i] for i in generator.permutation(len(copies))]
     (finding, *_) = check_data(mixed[:1400], mixed[1400:]).findings
     assert (finding.name, finding.confidence) == ("shared-stream", "likely")
-    assert names(rows[:450] * 3, rows[450:] * 3)[:1] != ["shared-stream"]
+    assert "shared-stream" not in names(rows[:450] * 3, rows[450:] * 3)
     tokens = [*sums(700, 12, 14)] * 2
     random.Random(0).shuffle(tokens)
     assert "shared-stream" in names(tokens[:1000], tokens[1000:])
 
 
-def test_training_that_is_balanced_by_copies_labels_as_evaluation_does():
-    rows = [(words, 8, int("aaa" in words)) for _, words in texts(4000)]
-    ids = {word: i for i, word in enumerate(sorted({word for row, *_ in rows for word in row}))}
-    rows = [([ids[word] for word in words], n, y) for words, n, y in rows]
-    rare = [row for row in rows if row[2] == 1 and random.Random(str(row)).random() < 0.1]
-    often = [row for row in rows if row[2] == 0]
-    training = often[:1500] + rare[:100] * 12
-    random.Random(0).shuffle(training)
-    assert "evaluation-labels-wrong" not in names(training, often[1500:] + rare[100:])
+@pytest.mark.parametrize("seed", range(3))
+def test_training_that_is_balanced_by_copies_labels_as_evaluation_does(seed):
+    generator = random.Random(seed)
+
+    def rows(number, share):
+        for _ in range(number):
+            label, row = int(generator.random() < share), generator.choices(range(50), k=10)
+            if generator.random() < 0.7:
+                row[generator.randrange(10)] = 50 + label
+            yield row, 10, label
+
+    assert names([*rows(3000, 0.5)], [*rows(600, 0.05)]) == []
 
 
 def test_windows_of_one_series_split_at_random_and_in_time():
@@ -455,6 +458,19 @@ def test_windows_of_one_series_split_at_random_and_in_time():
     mixed = [whole[i] for i in np.random.default_rng(0).permutation(len(whole))]
     assert "shared-stream" in names(mixed[:900], mixed[900:])
     assert "shared-stream" not in names(whole[:900], whole[900:])
+    shorter = [(x[:5], y) for x, y in mixed[:1]]  # one row does not hide the others
+    assert "shared-stream" in names(mixed[:900] + shorter, mixed[900:])
+
+
+def test_pieces_that_repeat_by_nature_are_no_shared_windows():
+    def one_hot(number, seed, classes=4, length=16):
+        digits = np.random.default_rng(seed).integers(0, classes, (number, length))
+        return [(torch.eye(classes)[row], int(row[0])) for row in torch.tensor(digits)]
+
+    report = check_data(one_hot(2000, 0), one_hot(500, 1))
+    assert not report.findings and "windows" not in report.looked_at[-1]
+    coarse = windows((series(1500) * 5).round() / 5)
+    assert "shared-stream" not in names(coarse[:1000], coarse[1000:])
 
 
 @pytest.mark.parametrize("place", [-1, -5])
@@ -463,7 +479,8 @@ def test_a_target_among_the_numbers_of_its_input(place):
     (finding,) = check_data(rows).findings
     assert (finding.name, finding.confidence) == ("leaking-position", "likely")
     assert f"x[{place}, 0]" in finding.seen
-    assert names([(x[:, 0], float(x[place, 0])) for x, _ in rows]) == ["leaking-position"]
+    flat = [(x[:, 0], np.float64(x[place, 0])) for x, _ in rows]
+    assert names(flat) == names(DataLoader(flat, 32)) == ["leaking-position"]
     assert names(windows(series(600) / 20)) == []
 
 
@@ -473,6 +490,12 @@ def test_padding_in_front_and_behind():
     behind = [(row + [9] * (12 - len(row)), y) for row, y in rows]
     assert names(front[:400], behind[400:], padding_id=9)[0] == "padding-on-other-side"
     assert "padding-on-other-side" not in names(front[:400], front[400:], padding_id=9)
+    around = [
+        ([9] * (i % 7) + row + [9] * (18 - i % 7 - len(row)), y) for i, (row, y) in enumerate(rows)
+    ]
+    assert "padding-on-other-side" not in names(around[:400], behind[400:], padding_id=9)
+    masked = [(row, [int(token != 9) for token in row], y) for row, y in front]
+    assert not check_data(masked, padding_id=9).findings
 
 
 def test_labels_of_the_padding_are_a_class():
@@ -494,3 +517,29 @@ def test_labels_of_training_that_were_shuffled_show_beside_evaluation(tmp_path):
     assert names(training, written(tmp_path / "eval.tsv", texts(600, 1))) == [
         "contradicting-labels"
     ]
+
+
+def test_evaluation_that_is_easier_than_training_does_not_blame_it():
+    assert names([*digits_of(3000, 5, 10)], [*digits_of(600, 1, 2, seed=1)]) == ["length-mismatch"]
+
+
+def digits_of(number, shortest, longest, seed=0):
+    dice = random.Random(seed)
+    for _ in range(number):
+        row = [dice.randrange(10) for _ in range(dice.randint(shortest, longest))]
+        yield row, len(row), sum(row) % 10
+
+
+@pytest.mark.parametrize("data", [[(torch.rand(4, 2), torch.zeros(0))] * 30])
+def test_rows_without_a_target_are_refused(data):
+    with pytest.raises(ValueError, match="the training data give"):
+        check_data(data)
+
+
+def test_the_reason_why_labels_cannot_be_judged_is_the_real_one():
+    moved = [(x, n, y) for (x, n, _), (*_, y) in itertools.pairwise(sums(2000))]
+    report = check_data(moved)
+    assert [f.name for f in report.findings] == ["shifted-labels"]
+    assert not any("belong to their inputs" in reason for reason in report.not_asked)
+    few = " ".join(check_data([*sums(150, 6, 8)]).not_asked)
+    assert "few inputs occur twice; shuffled" in few

@@ -240,6 +240,11 @@ def test_probabilities_where_a_loss_takes_scores():
 
     assert [*found(lambda: step(as_logits=False))] == ["probabilities-in-loss"]
     assert not found(lambda: step(as_logits=True))
+    with torch.no_grad():
+        model[0].weight.mul_(0.01)
+        model[0].bias.fill_(0.5)
+    optimizer.param_groups[0]["lr"] = 1e-3
+    assert "probabilities-in-loss" not in found(lambda: step(as_logits=True))  # from 0 to 1, too
 
 
 @pytest.mark.parametrize("cut", [torch.Tensor.detach, lambda h: torch.tensor(h.tolist())])
@@ -259,6 +264,10 @@ def test_a_module_that_no_gradient_comes_to(cut):
     (finding,) = check_step(step).findings
     assert finding.name == "gradient-cut-off" and "GRU (4)" in finding.seen
     assert not found(lambda: step(between=lambda h: h))
+    generator_steps = itertools.count()
+    seldom = found(lambda: step(cut if next(generator_steps) % 20 else lambda h: h))
+    assert "gradient-cut-off" not in seldom
+    assert not found(lambda: step(between=lambda h: h.detach() + 0 * h))  # a weight of 0, for now
     assert "of which 6 got one" in check_step(lambda: step(lambda h: h)).looked_at[1]
 
 
