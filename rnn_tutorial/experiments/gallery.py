@@ -112,6 +112,11 @@ GALLERY = {
             "random pieces": Variant((*_FEWER_UPDATES, *_ANYWHERE), evaluate=("--by_position",)),
         },
     ),
+    "text_random": GalleryExperiment(
+        "text",
+        "Do pieces from anywhere lead after a training of full length, too?",
+        {"random pieces": Variant(_ANYWHERE, evaluate=("--by_position",))},
+    ),
     "text_overnight": GalleryExperiment(
         "text",
         "How far does a larger network get with more time?",
