@@ -115,6 +115,7 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
         seen = f"over the last fifth of {e.steps:,} updates the loss fell by {fell:.2f}, {outcome}"
         rate = e.metrics[-1].get("current_lr", c["lr"])
         is_sure = parts[-1] == min(parts) and rate >= STILL_LEARNING * c["lr"]
+        is_sure = is_sure and c["lr"] / (1 - c["momentum"]) < LARGE_RATE[c["optimizer"]]
         sure = "likely" if is_sure else "possible"
         yield found("too-few-steps", seen, sure, steps=4 * e.steps)
 

@@ -262,3 +262,24 @@ def test_findings_are_sentences_for_a_person():
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         check_module(*arguments)
+
+
+class _Forecaster(nn.Module):
+    """One number for each sequence of vectors."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.rnn, self.fc = nn.GRU(3, 16, batch_first=True), nn.Linear(16, 1)
+        self.last = last
+
+    def forward(self, x):
+        return self.last(self.fc(self.rnn(x)[0][:, -1]))
+
+
+def test_a_forecast_that_cannot_fall_below_zero():
+    def found(last):
+        torch.manual_seed(0)
+        return check_module(_Forecaster(last), num_features=3, lengths=False).findings
+
+    assert [finding.name for finding in found(torch.relu)] == ["relu-on-scores"]
+    assert not found(lambda scores: scores)

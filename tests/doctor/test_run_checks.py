@@ -125,6 +125,11 @@ CASES = [
     ("stopped-too-early", stuck(FLAT, (0.2, 0.2, 0.2), steps=1200, early_stopping_patience=2),
      stuck(FLAT, (0.2, 0.2, 0.3), steps=1200, early_stopping_patience=2)),
     ("too-few-steps", stuck(FALLING), stuck(FALLING[::-1])),
+    (
+        "learning-rate-too-high",  # though the run is too short to be judged
+        stuck(FALLING, steps=600, total_steps=600, lr=0.5),
+        stuck(FALLING, steps=600, total_steps=600),
+    ),
     ("too-few-steps", stuck(FALLING, steps=600, total_steps=600), stuck(FALLING, steps=600)),
     ("missing-warmup", stuck(FLAT, num_layers=3, ratios=(0.05, 0.01)),
      stuck(FLAT, ratios=(0.05, 0.01))),
