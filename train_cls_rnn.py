@@ -40,9 +40,9 @@ from rnn_tutorial.runs.terminal import (
     say,
     shown,
 )
-from rnn_tutorial.settings.config import RESUME_FLAGS
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.recipes import describe_recipes
+from rnn_tutorial.settings.resume import RESUME_FLAGS
 from rnn_tutorial.tasks.choose import make_task
 from rnn_tutorial.tasks.task import Task
 from rnn_tutorial.training.configure import configure, prepare_torch

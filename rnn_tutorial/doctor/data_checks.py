@@ -63,12 +63,13 @@ def check_data(
         findings += compare(*tables)
     looked_at.append("types, shapes, ranges and lengths; classes, repetition, and order by class")
     unclear, not_asked = "", _not_asked(tables)
-    if t.has_classes and len(t.names) > 1 and not any(f.name in _OF_PAIRS for f in findings):
+    differ = t.has_classes and len(t.names) > 1
+    if differ and not any(f.name in _OF_PAIRS for f in findings):
         unclear = data_pairs.why_labels_cannot_be_judged(t)
     if unclear:
         unclear += "; shuffled labels look like this, too"
         not_asked.append(f"whether labels belong to their inputs: {unclear}")
-    elif t.has_classes:
+    elif differ:
         looked_at.append("whether labels belong to their inputs, or to those of other rows")
     what = "a token, a place or the length" if t.has_tokens else "the length or a number at a place"
     looked_at.append(f"whether {what} gives the target away")

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder, read_json
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
-from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig, refuse_changes
+from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.conflicts import find_general_conflicts
 from rnn_tutorial.settings.fields import check_bounds
 from rnn_tutorial.settings.flags import add_config_flags
+from rnn_tutorial.settings.resume import RESUME_FLAGS, refuse_changes
 
 SAVE_DIR = "./output/gallery/"
 DROPOUT_HELP = "probability of zeroing a value in training, between layers and before fc"

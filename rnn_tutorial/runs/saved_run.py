@@ -25,8 +25,9 @@ from rnn_tutorial.runs.folder import (
     read_json,
 )
 from rnn_tutorial.runs.schema import Count, NonNegative, Share, Size, check_record
-from rnn_tutorial.settings.config import TrainConfig, config_from_dict, may_change, with_added
+from rnn_tutorial.settings.config import TrainConfig, config_from_dict, with_added
 from rnn_tutorial.settings.fields import as_flag
+from rnn_tutorial.settings.resume import may_change
 
 
 class _Identity(TypedDict, total=False):

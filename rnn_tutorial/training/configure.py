@@ -11,8 +11,9 @@ import torch
 from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
-from rnn_tutorial.settings.config import TrainConfig, refuse_changes
+from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import DIGIT_SUM, MACHINE_FILE, settings_of
+from rnn_tutorial.settings.resume import refuse_changes
 from rnn_tutorial.training.support import able_engines, unsupported_reason
 
 

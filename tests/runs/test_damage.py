@@ -28,7 +28,8 @@ from rnn_tutorial import certify, diagnose, evaluate
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
 from rnn_tutorial.runs.lock import FolderLock
-from rnn_tutorial.settings.config import RESUME_FLAGS, TrainConfig
+from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.resume import RESUME_FLAGS
 
 SETTINGS = (
     *("--engine", "autograd", "--total_steps", "6", "--save_every", "2", "--eval_every", "2"),
