@@ -51,8 +51,9 @@ class Evaluation:
     def describe(self) -> str:
         """One sentence for the screen."""
         if self.exact:
+            is_mean = self.num_wrong > 0 and len(self.accuracy_by_length) > 1
             return (
-                f"accuracy {self.accuracy:.4%} exactly: "
+                f"accuracy {self.accuracy:.4%} exactly{', the mean of all lengths' * is_mean}: "
                 f"{self.num_wrong:,} of all {self.num_inputs:,} inputs wrong"
             )
         if self.answers_by_label is not None:

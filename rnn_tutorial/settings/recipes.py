@@ -137,11 +137,25 @@ def _short_name(task: str) -> str:
     return re.sub(r"[^\w.-]", "_", PurePath(task).stem) or "machine"
 
 
+def choose_sampling(sampling: str, task: str) -> str:
+    """What --sampling means for a task, "auto" among them: "uniform" or "varied"."""
+    if sampling != "auto":
+        return sampling
+    return "uniform" if task == DIGIT_SUM else "varied"
+
+
 def overrides_recipe(config: Any) -> bool:
     """True if a TrainConfig departs from its recipe in the data, the model or the updates."""
     recipe = RECIPES[config.recipe].settings_for(config.task)
+
+    def departs(name: str, default: Any) -> bool:
+        of_recipe, chosen = recipe.get(name, default), getattr(config, name)
+        if name == "sampling":
+            of_recipe, chosen = (choose_sampling(s, config.task) for s in (of_recipe, chosen))
+        return chosen != of_recipe
+
     return any(
-        getattr(config, setting.name) != recipe.get(setting.name, setting.default)
+        departs(setting.name, setting.default)
         for setting in fields(config)
         if setting.metadata["group"] in ("data", "model", "optimization", "schedule")
         and setting.name not in ("seed", "num_workers")

@@ -12,7 +12,7 @@ from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder
 from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import DIGIT_SUM, MACHINE_FILE, settings_of
+from rnn_tutorial.settings.recipes import MACHINE_FILE, choose_sampling, settings_of
 from rnn_tutorial.settings.resume import refuse_changes
 from rnn_tutorial.training.support import able_engines, unsupported_reason
 
@@ -39,10 +39,8 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
         config,
         device=choose_device(config.device, world),
         num_threads=config.num_threads or choose_num_threads(),
+        sampling=choose_sampling(config.sampling, config.task),
     )
-    if config.sampling == "auto":
-        is_varied = config.task != DIGIT_SUM
-        config = replace(config, sampling="varied" if is_varied else "uniform")
     is_recurrent_on_gpu = config.device.startswith("cuda") and config.cell != "transformer"
     if config.precision == "bfloat16" and is_recurrent_on_gpu:
         raise ValueError(

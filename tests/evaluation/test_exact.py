@@ -56,7 +56,9 @@ def test_every_input_is_scored_as_brute_force_does(
     assert evaluation.accuracy_by_length == pytest.approx(by_length)
     assert evaluation.accuracy == pytest.approx(sum(by_length.values()) / len(by_length))
     assert evaluation.wrong_examples == all_wrong[:5]
-    assert f"{len(all_wrong):,} of all" in evaluation.describe()
+    said = evaluation.describe()
+    assert f": {len(all_wrong):,} of all" in said
+    assert ("the mean of all lengths" in said) == (len(wrong) > 1)
 
 
 def test_too_many_inputs_are_sampled_and_it_says_so():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import (
     RECIPES,
@@ -10,6 +11,7 @@ from rnn_tutorial.settings.recipes import (
     overrides_recipe,
     settings_of,
 )
+from rnn_tutorial.training.configure import configure
 
 PUBLISHED = {
     "baseline": {},
@@ -69,7 +71,7 @@ def test_flags_that_change_what_a_recipe_trains_override_it():
     assert not overrides_recipe(config(seed=3, log_every=7, run_name="x", device="cpu"))
     assert overrides_recipe(config(lr=0.1)) and overrides_recipe(config(min_seq_len=1))
     for name in RECIPES:
-        assert not overrides_recipe(TrainConfig(**settings_of({"recipe": name})))
+        assert not overrides_recipe(configure({"recipe": name}, None, World()))
 
 
 def test_a_switch_in_a_recipe_is_shown_as_it_is_typed(monkeypatch):
