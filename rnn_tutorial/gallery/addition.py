@@ -11,7 +11,7 @@ each of them looks back at the question with attention. In training it reads the
 far as it goes (teacher forcing); later it reads what it has written itself.
 
 Shapes: N batch, S source units, T target units (END included), E embedding, H hidden, L layers,
-C classes (units of the target and END), K width of the beam.
+A heads of attention, C classes (units of the target and END), K width of the beam.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class AdditionConfig(GalleryConfig):
     reversed: bool = setting_field(
         "data", True, "write a sum from its last digit on, as one does by hand (not shown reversed)"
     )
-    attention: bool = setting_field(
-        "model", True, "look back at the source; without it, its last state is all there is"
+    num_heads: int = setting_field(
+        "model", 2, "heads of attention; with 0, the source's last state is all", within=(0, 1024)
     )
     teacher_forcing: float = setting_field(
         "optimization",
@@ -95,6 +95,8 @@ class AdditionConfig(GalleryConfig):
         yield from super().find_conflicts()
         if self.hidden_dim % 2:
             yield f"--hidden_dim {self.hidden_dim} is odd; each direction of the encoder has half"
+        elif self.num_heads and self.hidden_dim % self.num_heads:
+            yield f"--num_heads {self.num_heads} does not divide --hidden_dim {self.hidden_dim}"
         if self.units == "words" and not self.pairs_file:
             yield "--units words needs a --pairs_file; sums are made of characters"
         for name in ("num_pairs", "short_share"):
@@ -136,7 +138,7 @@ class Seq2Seq(nn.Module):
 
     Source: Luong, Pham and Manning, Effective Approaches to Attention-based Neural Machine
     Translation, 2015: score "dot", and attention after the recurrent layers, so that a whole target
-    is one call of them.
+    is one call of them. Heads: Vaswani and others, Attention Is All You Need, 2017.
     """
 
     def __init__(self, config: AdditionConfig, num_source_ids: int, num_target_ids: int) -> None:
@@ -148,8 +150,8 @@ class Seq2Seq(nn.Module):
         self.embed_target = nn.Embedding(num_target_ids, embed_dim)
         self.encoder = layers(embed_dim, hidden_dim // 2, num_layers, bidirectional=True, **options)
         self.decoder = layers(embed_dim, hidden_dim, num_layers, **options)
-        self.has_attention, self.noise = config.attention, config.embed_noise
-        self.combine = nn.Linear(hidden_dim * (1 + config.attention), hidden_dim)
+        self.num_heads, self.noise = config.num_heads, config.embed_noise
+        self.combine = nn.Linear(hidden_dim * (2 if config.num_heads else 1), hidden_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(hidden_dim, num_target_ids)
 
@@ -172,15 +174,21 @@ class Seq2Seq(nn.Module):
 
         Returns:
             Logits, (N, T, C); the state after them; and the share of attention that each unit of
-            the source gets, (N, T, S), all 0 without attention.
+            the source gets, the mean of the heads, (N, T, S); without attention, (N, T, 0).
         """
         output, state = self.decoder(self._with_noise(self.embed_target(read)), state)  # (N, T, H)
-        scores = output @ memory.outputs.transpose(1, 2)  # (N, T, S)
-        shares = torch.zeros_like(scores)
-        if self.has_attention:
-            shares = scores.masked_fill(memory.is_padding[:, None], -torch.inf).softmax(dim=-1)
-            output = torch.cat([output, shares @ memory.outputs], dim=-1)  # (N, T, 2·H)
+        shares = output[..., :0]
+        if self.num_heads:
+            asked, offered = self._split(output), self._split(memory.outputs)
+            scores = asked @ offered.transpose(2, 3)  # (N, A, T, S)
+            of_heads = scores.masked_fill(memory.is_padding[:, None, None], -torch.inf).softmax(-1)
+            seen = (of_heads @ offered).movedim(1, -1).flatten(2)  # (N, T, H)
+            output, shares = torch.cat([output, seen], dim=-1), of_heads.mean(dim=1)
         return self.fc(self.dropout(self.combine(output).tanh())), state, shares
+
+    def _split(self, states: Tensor) -> Tensor:
+        """From (N, T, H) to (N, A, T, H/A): a head has every A-th unit, of both directions."""
+        return states.unflatten(-1, (-1, self.num_heads)).movedim(-1, 1)
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits for all units of the targets, (N, T, C)."""
@@ -272,8 +280,7 @@ def find_translator(run: str | None) -> tuple[Translator, GalleryCheckpoint, Add
 def evaluate(flags: dict[str, Any]) -> int:
     """Count wrong answers: to all sums, to longer ones, or to pairs of one's own; returns 0."""
     translator, checkpoint, config = find_translator(flags["run"])
-    trained, held_out = choose_pairs(config)
-    return report_evaluation(translator, checkpoint, config, trained, held_out, flags)
+    return report_evaluation(translator, checkpoint, config, *choose_pairs(config), flags)
 
 
 def ask(flags: dict[str, Any]) -> int:

@@ -166,7 +166,7 @@ def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[
         raise ValueError(f"{question!r} is not a sum of two numbers, such as 535+61")
     if figure:
         check_picture(figure)
-        if not config.attention:
+        if not config.num_heads:
             raise ValueError(f"--figure {figure!r} shows attention; this run has none")
     at_most = max(translator.max_units, len(units) + 1)
     translator = replace(translator, max_units=at_most)
@@ -178,7 +178,7 @@ def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[
         print("Rivals in the beam:")
     for text, share in rivals:
         print(shown(f"  {text}  ({share:.2g})"))
-    if config.attention and answer:
+    if config.num_heads and answer:
         weights = translator.attention(question, answer)
         rows = translator.target_units.split(answer)
         print(

@@ -59,9 +59,9 @@ def run_command(start_command):
 
 
 @pytest.mark.parametrize("settings", [{"cell": "rnn"}, {"cell": "lstm", "num_layers": 2}, {}])
-@pytest.mark.parametrize("has_attention", [True, False])
-def test_padding_changes_nothing(settings, has_attention):
-    translator, batch = make_small(attention=has_attention, **settings)
+@pytest.mark.parametrize("num_heads", [0, 1, 2])
+def test_padding_changes_nothing(settings, num_heads):
+    translator, batch = make_small(num_heads=num_heads, **settings)
     together = translator.model(batch)
     for row, (source, target) in enumerate(zip(PAIRS.sources, PAIRS.targets, strict=True)):
         sides = translator.source_units, translator.target_units
@@ -93,17 +93,28 @@ def test_without_a_teacher_the_decoder_reads_what_it_has_written():
     assert not mixed[1:].allclose(taught[1:])
 
 
-def test_attention_is_a_softmax_of_dot_products_over_the_units_of_the_source():
-    translator, batch = make_small()
+@pytest.mark.parametrize("num_heads", [1, 2, 4])
+def test_attention_is_a_softmax_of_dot_products_over_the_units_of_the_source(num_heads):
+    """Unit by unit, head by head; each head has every num_heads-th number of a state."""
+    translator, batch = make_small(num_heads=num_heads)
     model = translator.model
     memory = model.encode(batch.source, batch.lengths)
     read = torch.tensor([[END, 1]] * 3)
     output, _ = model.decoder(model.embed_target(read), memory.state)
-    shares = model.decode(read, memory.state, memory)[2]
+    logits, _, shares = model.decode(read, memory.state, memory)
     for row, length in enumerate(batch.lengths.tolist()):
-        expected = torch.softmax(output[row] @ memory.outputs[row, :length].T, dim=-1)
-        torch.testing.assert_close(shares[row, :, :length], expected)
+        asked, offered = output[row], memory.outputs[row, :length]
+        of_heads = [
+            torch.softmax(asked[:, head::num_heads] @ offered[:, head::num_heads].T, dim=-1)
+            for head in range(num_heads)
+        ]
+        torch.testing.assert_close(shares[row, :, :length], sum(of_heads) / num_heads)
         assert not shares[row, :, length:].any()
+        seen = torch.empty_like(asked)
+        for head, share in enumerate(of_heads):
+            seen[:, head::num_heads] = share @ offered[:, head::num_heads]
+        both = torch.cat([asked, seen], dim=-1)
+        torch.testing.assert_close(logits[row], model.fc(model.combine(both).tanh()))
 
 
 def test_noise_is_added_in_training_only():
@@ -273,6 +284,7 @@ def test_an_answer_with_its_probability_and_rivals(trained, run_command, tmp_pat
         (["train", "--units", "words"], "--units words needs a --pairs_file"),
         (["train", "--pairs_file", "a", "--num_pairs", "9"], "--num_pairs 9 is about sums"),
         (["train", "--hidden_dim", "7"], "--hidden_dim 7 is odd"),
+        (["train", "--num_heads", "3"], "--num_heads 3 does not divide --hidden_dim 128"),
         (["train", "--teacher_forcing", "1.5"], "--teacher_forcing 1.5"),
         (["train", "--pairs_file", "missing.tsv"], "'missing.tsv'"),
     ],
