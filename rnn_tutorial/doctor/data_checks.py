@@ -29,7 +29,6 @@ from rnn_tutorial.doctor.findings import Finding, Report, rank
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
 _LARGE = 10.0  # mean size of real inputs; one of 1 is usual
 _FOREIGN = 0.05  # share of rows that end before their last token, of labels behind their end
-_OF_PAIRS = {"shifted-labels", "contradicting-labels"}
 
 
 def check_data(
@@ -49,10 +48,10 @@ def check_data(
     Raises:
         ValueError: data of another form, or none, or code of the user's that fails.
     """
-    t = read_rows(training, "training", vocab_size, padding_id)
+    t = read_rows(training, Rows("training", vocab_size, padding_id))
     tables = [t]
     if evaluation is not None:
-        tables.append(read_rows(evaluation, "evaluation", vocab_size, padding_id))
+        tables.append(read_rows(evaluation, Rows("evaluation", vocab_size, padding_id)))
     findings = [finding for table in tables for finding in _check_form(table)]
     looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
     if any(table.mismatch for table in tables):
@@ -62,19 +61,18 @@ def check_data(
     for compare in COMPARISONS if evaluation is not None else ():
         findings += compare(*tables)
     looked_at.append("types, shapes, ranges and lengths; classes, repetition, and order by class")
-    unclear, not_asked = "", _not_asked(tables)
-    differ = t.has_classes and len(t.names) > 1
-    if differ and not any(f.name in _OF_PAIRS for f in findings):
-        unclear = data_pairs.why_labels_cannot_be_judged(t)
-    if unclear:
-        unclear += "; shuffled labels look like this, too"
-        not_asked.append(f"whether labels belong to their inputs: {unclear}")
-    elif differ:
-        looked_at.append("whether labels belong to their inputs, or to those of other rows")
+    not_asked = _not_asked(tables)
+    if t.has_classes and len(t.names) > 1:
+        is_open = {"shifted-labels", "contradicting-labels"}.isdisjoint(f.name for f in findings)
+        if is_open and (reason := data_pairs.why_labels_cannot_be_judged(t)):
+            reason += "; shuffled labels look like this, too"
+            not_asked.append(f"whether labels belong to their inputs: {reason}")
+        else:
+            looked_at.append("whether labels belong to their inputs, or to those of other rows")
     what = "a token, a place or the length" if t.has_tokens else "the length or a number at a place"
     looked_at.append(f"whether {what} gives the target away")
     for e in tables[1:]:
-        shared = sum(row in t.times for row in e.inputs)
+        shared = e.num_shared(t)
         looked_at.append(
             f"evaluation against training: {shared:,} of {len(e):,} rows are in both; lengths, "
             "tokens, classes, labels" + ", overlapping windows" * can_overlap(t, e)
@@ -122,7 +120,7 @@ def _check_form(t: Rows) -> Iterator[Finding]:
         sure = "likely" if kinds == {"bool"} else "certain"
         yield found("token-type", f"{t.name}: the tokens are {seen}", sure)
     kinds = t.label_kinds - {"int", "steps"}
-    if kinds and not t.is_file and "real" not in kinds:
+    if kinds and "real" not in kinds:
         # Losses of two classes and of shares take floats; names may become numbers in the loop.
         is_fit = kinds & {"bool", "int32", "text"} or kinds >= {"one-hot", "whole"}
         is_fit = is_fit or ("whole" in kinds and not 2 < len(t.names) <= 20)
@@ -142,7 +140,7 @@ def _check_token_range(t: Rows) -> Iterator[Finding]:
     if low < 0:
         yield found("token-range", f"{t.name}: {ids[low]:,} tokens are {low}")
     over = [token for token in ids if token >= size and token != t.padding_id] if size else []
-    if over and not (t.padding_id is None and over == [t.padding[0]] == [size]):
+    if over and not (t.padding_id is None and over == [t.padding] == [size]):
         is_sure = max(over) > size or t.padding_id not in (None, size)
         seen = f"{t.name}: tokens up to {max(over)}, but {size} tokens are known"
         yield found("token-range", seen, "certain" if is_sure else "likely")
@@ -168,29 +166,25 @@ def _check_labels_of_padding(t: Rows) -> Iterator[Finding]:
 def _check_lengths(t: Rows) -> Iterator[Finding]:
     """Padding must begin where a row ends."""
     n, sizes = np.array(t.lengths), np.array([len(row) for row in t.padded])  # (N,), (N,)
-    padding, tails = t.padding[0], np.array(t.padding[1])
+    tails = np.array(t.tails)
     if wrong := int(((n < 1) | (n > sizes)).sum()):
         yield found("wrong-lengths", f"{t.name}: {wrong:,} lengths are not in 1 to T")
     elif not t.has_lengths and len(tails):
-        seen = f"{t.name}: rows end in {padding!r}, and no lengths are given"
+        seen = f"{t.name}: rows end in {t.padding!r}, and no lengths are given"
         yield found("wrong-lengths", seen, "possible")
     elif len(tails):
         off = n - (sizes - tails)  # (N,)
         too_long, too_short = (off > 0)[tails > 0].mean(), (off < 0).mean()
         if too_long >= 0.5 or too_short >= _FOREIGN:
-            seen = (
-                f"{t.name}: {too_long:.0%} of the padded rows count padding ({padding!r}), "
-                f"{too_short:.0%} of the rows end before their last token"
-            )
+            seen = f"{t.name}: {too_long:.0%} of the padded rows count padding ({t.padding!r}), "
+            seen += f"{too_short:.0%} of the rows end before their last token"
             # An end mark may equal the padding, and rows may be cut on purpose.
             is_mark = set(off[tails > 0].tolist()) <= {0, 1}
             is_meant = is_mark or max(too_long, _FOREIGN) < too_short < 0.9
             yield found("wrong-lengths", seen, "likely" if is_meant else "certain")
-    elif (n < sizes).any():
-        value, heads = t.find_padding([row[::-1] for row in t.padded])
-        if heads and (np.array(heads)[n < sizes] > 0).mean() > 0.5:
-            seen = f"the padding {value!r} stands in front, and the lengths count from the front"
-            yield found("wrong-lengths", f"{t.name}: {seen}")
+    elif t.heads and (n < sizes).any() and (np.array(t.heads)[n < sizes] > 0).mean() > 0.5:
+        seen = f"the padding {t.padding_in_front!r} stands in front, and the lengths count from"
+        yield found("wrong-lengths", f"{t.name}: {seen} the front")
 
 
 # ---- rows and classes ----
@@ -201,12 +195,12 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
     number = len(t)
     if number < MIN_ROWS:
         return
-    samples = [*zip(t.inputs, t.labels, strict=True)]
-    different = len(set(samples))
+    numbers = numbered(zip(t.x.tolist(), t.labels, strict=True))  # (N,)
+    different = int(numbers.max()) + 1
     most, count = t.times.most_common(1)[0]
     alone = Counter(row[0] for row in t.inputs if len({*row}) == 1).most_common(1)
     if different > 1 and (count >= 0.9 * number or (alone and alone[0][1] >= 0.9 * number)):
-        if data_pairs.share_wrong(t.inputs, t.y) != 0:  # unary numbers are inputs too
+        if data_pairs.share_wrong(t.x, t.y) != 0:  # unary numbers are inputs too
             seen = f"{count / number:.0%} of the inputs are {str(most)[:60]}"
             yield found("constant-inputs", seen + ", others hold the same token" * (count < number))
         return
@@ -218,7 +212,6 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
     # Two workers that draw the same stream give every batch twice: half of the rows equal the one
     # a batch before. Chance repeats at every distance alike; an epoch over few rows repeats all.
     half = 0 if t.is_file else number // 2
-    numbers = numbered(samples)
     shares = [(numbers[lag:] == numbers[:-lag]).mean() for lag in range(1, half + 1)]
     usual = float(np.median(shares)) if half >= MIN_REPEATED else 1.0
     lag = next((lag for lag, share in enumerate(shares, 1) if share - usual >= _TWICE), None)

@@ -21,11 +21,11 @@ from rnn_tutorial.doctor.data_pairs import (
     SHIFTS,
     bag_of,
     chance_of_equal,
-    guess,
     labels_of,
+    naive_bayes,
     skill_of,
 )
-from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, NUM_ROWS, Rows, numbered
+from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, NUM_ROWS, Rows
 from rnn_tutorial.doctor.findings import Finding
 
 WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
@@ -88,8 +88,8 @@ def _share_of_windows(t: Rows, e: Rows) -> float:
 
 def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     """Evaluation rows or windows that occur in training, few rows, other padding or lengths."""
-    by_chance = t.num_repeated / len(t)
-    shared = sum(x in t.times for x in e.inputs) / len(e)
+    by_chance = sum(count for count in t.times.values() if count > 1) / len(t)
+    shared = e.num_shared(t) / len(e)
     if len(e) >= MIN_REPEATED and shared >= _LEAKED:
         seen = f"{shared:.0%} of the evaluation samples occur in training"
         if shared - by_chance >= _LEAKED:
@@ -131,21 +131,19 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
     }
     guesses, skill, is_known = np.array([sure.get(row, -1) for row in e.inputs]), 0.8, True
     if (guesses >= 0).sum() < MIN_REPEATED:
-        bag, is_known = bag_of([*t.inputs, *e.inputs]), False
-        learned = bag[0] < len(t)
-        different = np.unique(numbered(t.inputs), return_index=True)[1]  # copies teach nothing
-        skill = skill_of((bag[0][learned], bag[1][learned]), different, t.y[different])
+        is_known = False
+        skill = skill_of(bag_of(t.inputs), t.firsts, t.y[t.firsts])  # copies teach nothing
         if not t.has_tokens or skill is None:
             return
         lengths = {*map(len, t.inputs)}
-        firsts = np.unique(numbered(e.inputs), return_index=True)[1]
-        alike = np.array([i for i in firsts.tolist() if len(e.inputs[i]) in lengths], np.int64)
+        alike = np.array([i for i in e.firsts.tolist() if len(e.inputs[i]) in lengths], np.int64)
         if skill < 0.05 and (skill_of(bag_of(e.inputs), alike, e.y[alike]) or 0) > 0.3:
             seen = "single tokens tell much of the labels of evaluation, and nothing of training's"
             yield found("contradicting-labels", seen, "likely")
         if skill < 0.3:
             return
-        guesses = guess(bag, np.append(t.y, y), np.arange(len(t) + len(e)) < len(t))[len(t) :]
+        bag, is_training = bag_of([*t.inputs, *e.inputs]), np.arange(len(t) + len(e)) < len(t)
+        guesses = naive_bayes(bag, np.append(t.y, y), is_training)[len(t) :]
     asked = (guesses >= 0) & (y >= 0)
     if asked.sum() < MIN_REPEATED:
         return

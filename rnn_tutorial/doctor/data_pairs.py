@@ -36,9 +36,9 @@ def labels_of(keys: Iterable[Hashable], y: np.ndarray) -> dict[Hashable, Counter
     return counts
 
 
-def share_wrong(inputs: Sequence[Hashable], y: np.ndarray) -> float | None:
+def share_wrong(x: np.ndarray, y: np.ndarray) -> float | None:
     """Share of labels that differ from the most frequent one of an equal input; None if few are."""
-    repeated = [labels for labels in labels_of(inputs, y).values() if labels.total() > 1]
+    repeated = [labels for labels in labels_of(x, y).values() if labels.total() > 1]
     total = sum(labels.total() for labels in repeated)
     if total < MIN_REPEATED:
         return None
@@ -72,7 +72,7 @@ def chance_of_equal(t: Rows) -> float:
 
 def why_labels_cannot_be_judged(t: Rows) -> str:
     """Why neither equal inputs nor single tokens would show labels of other rows; "" if they do."""
-    if share_wrong(t.inputs, t.y) is not None:
+    if share_wrong(t.x, t.y) is not None:
         return ""
     skill = skill_of(bag_of(t.inputs), np.arange(len(t)), t.y) if t.has_tokens else None
     if skill is None:
@@ -84,7 +84,7 @@ def check_pairs(t: Rows) -> Iterator[Finding]:
     """Equal inputs must have equal labels; other pairs of inputs and labels may do better."""
     if not t.has_classes or len(t.names) < 2:
         return
-    x, others = numbered(t.inputs), _other_pairs(t)  # (N,)
+    x, others = t.x, _other_pairs(t)
     wrong = share_wrong(x, t.y)
     if wrong is None or wrong < _CONTRADICTED:
         bag, everyone = bag_of(t.inputs), np.arange(len(t))
@@ -106,8 +106,8 @@ def check_pairs(t: Rows) -> Iterator[Finding]:
                 yield found("shifted-labels", f"{seen}; {words} it is {remaining:.0%}")
                 return
     generator = np.random.default_rng(0)
-    batches = np.array(t.batches) * t.is_batched  # labels are shuffled within each
-    orders = [np.lexsort((generator.random(len(t)), batches)) for _ in range(12)]
+    # Labels are shuffled within each batch.
+    orders = [np.lexsort((generator.random(len(t)), t.batches)) for _ in range(12)]
     shuffled = [share_wrong(x, t.y[order]) for order in orders]
     usual, spread = float(np.mean(shuffled)), float(np.std(shuffled))
     if spread <= usual / 20 and wrong > 0.9 * usual:
@@ -116,11 +116,10 @@ def check_pairs(t: Rows) -> Iterator[Finding]:
         yield found("contradicting-labels", why, sure)
         return
     # Noise and chance give an input many labels, two rules give it two, or one in each half.
-    often = [labels for labels in labels_of(x, t.y).values() if labels.total() >= 6]
+    often = [sorted(labels.values()) for labels in labels_of(x, t.y).values() if labels.total() > 5]
     are_two = [
-        sum(count for _, count in labels.most_common(2)) >= 0.95 * labels.total()
-        and labels.most_common(2)[-1][1] in range(math.ceil(labels.total() / 5), labels.total())
-        for labels in often
+        len(counts) > 1 and sum(counts[-2:]) >= 0.95 * sum(counts) and counts[-2] >= sum(counts) / 5
+        for counts in often
     ]
     half = len(t) // 2
     halves = [share_wrong(x[part], t.y[part]) for part in (slice(half), slice(half, None))]
@@ -166,7 +165,7 @@ def bag_of(inputs: Sequence[Row]) -> Pairs:
     return rows, numbered(chain.from_iterable(sets))
 
 
-def guess(bag: Pairs, y: np.ndarray, is_known: np.ndarray) -> np.ndarray:
+def naive_bayes(bag: Pairs, y: np.ndarray, is_known: np.ndarray) -> np.ndarray:
     """The class of every row by naive Bayes, learned from the rows that are known, (N,)."""
     (rows, tokens), known = bag, is_known[bag[0]]
     counts = np.full((tokens.max(initial=0) + 1, y.max() + 1), 0.5)  # (V, C)
@@ -183,7 +182,7 @@ def skill_of(bag: Pairs, i: np.ndarray, labels: np.ndarray) -> float | None:
     y = np.zeros(max(i.max(), bag[0].max(initial=0)) + 1, np.int64)  # (N,)
     is_known = np.zeros(len(y), bool)
     y[i], is_known[i[::2]] = labels, True
-    right = (guess(bag, y, is_known) == y)[i[1::2]].mean()
+    right = (naive_bayes(bag, y, is_known) == y)[i[1::2]].mean()
     usual = np.bincount(y[i[1::2]]).max() / len(i[1::2])
     return (right - usual) / (1 - usual) if usual < 1 else None
 

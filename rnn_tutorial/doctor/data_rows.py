@@ -38,7 +38,7 @@ class Rows:
     padded: list[Row] = field(default_factory=list)  # a step of features is its bytes
     lengths: list[int] = field(default_factory=list)  # number of steps that count
     targets: list[Hashable] = field(default_factory=list)  # tuples if each step has a label
-    batches: list[int] = field(default_factory=list)  # the number of the batch of each row
+    batches: list[int] = field(default_factory=list)  # the number of the batch of each row, or 0
     # "int", "bool", "whole" and "real" (floats), "text"; of inputs also "features", "turned"; of
     # labels also "int32", "column" (N, 1), "one-hot", "steps"
     input_kinds: set[str] = field(default_factory=set)
@@ -59,43 +59,49 @@ class Rows:
 
     def gather(self) -> Rows:
         """Set what follows from the rows, once all are read."""
+        if not self.is_batched:
+            self.batches = [0] * len(self)
         self.has_tokens = not self.input_kinds & {"real", "features"}
-        self.has_classes = not self.label_kinds & {"real", "steps"} and not self.mismatch
+        self.has_classes = not self.label_kinds & {"real", "steps"}
         if self.has_tokens and "whole" in self.input_kinds:
             self.padded = [tuple(map(int, row)) for row in self.padded]
         pairs = zip(self.padded, self.lengths, strict=True)
         self.read = [row[: max(0, n)] for row, n in pairs]  # what the network reads of each row
-        # The same without padding that nobody told it of.
-        self.padding, self.inputs = self.find_padding(self.padded), self.read
-        in_front = self.find_padding([row[::-1] for row in self.padded])[1]
+        self.padding, self.tails = self._find_padding(self.padded)
+        self.padding_in_front, self.heads = self._find_padding([row[::-1] for row in self.padded])
         self.padded_side = ""  # or the only one that is padded
-        if bool(in_front) != bool(self.padding[1]):
-            self.padded_side = "in front" if in_front else "behind"
+        if bool(self.heads) != bool(self.tails):
+            self.padded_side = "in front" if self.heads else "behind"
         # Numbers so fine that two that are equal have one source.
         is_fine = len({*chain.from_iterable(self.read)}) > len(self) / 2
         self.is_continuous = not self.has_tokens and is_fine
-        if self.padding[1] and not self.has_lengths:
-            pairs = zip(self.read, self.padding[1], strict=True)
+        self.inputs = self.read  # without padding that nobody told the network of
+        if self.tails and not self.has_lengths:
+            pairs = zip(self.read, self.tails, strict=True)
             self.inputs = [row[: len(row) - tail] for row, tail in pairs]
+        self.x = numbered(self.inputs)  # equal inputs have one number, (N,)
+        self.firsts = np.unique(self.x, return_index=True)[1]  # the first row of each input
         self.times = Counter(self.inputs)
-        self.num_repeated = sum(count for count in self.times.values() if count > 1)
         self.tokens = Counter(chain.from_iterable(self.inputs))
         is_whole = self.has_classes and "whole" in self.label_kinds and not self.not_finite
         self.labels = [*map(int, self.targets)] if is_whole else self.targets
         self.counts = Counter(self.labels)  # of each class, in the order in which they come
         self.names, self.y = list(self.counts), numbered(self.labels)  # y: places in names, (N,)
-        self.majority = max(self.counts.values(), default=0) / max(1, len(self))
+        self.majority = max(self.counts.values()) / len(self)
         return self
 
-    def find_padding(self, rows: Sequence[Row]) -> tuple[Hashable, list[int]]:
+    def num_shared(self, other: Rows) -> int:
+        """How many of these rows have an input that occurs in the other rows, too."""
+        return sum(row in other.times for row in self.inputs)
+
+    def _find_padding(self, rows: Sequence[Row]) -> tuple[Hashable, list[int]]:
         """The value that ends rows of one size, and how often it does; (None, []) if none does.
 
         Chance ends a row with two equal tokens too; padding does so more often, and its length
         varies.
         """
-        batches = self.batches if self.is_batched else [0] * len(rows)
-        sizes = {*zip(batches, map(len, rows), strict=True)}
-        is_even = len(sizes) == len({*batches}) and min(map(len, rows), default=0) > 0
+        sizes = {*zip(self.batches, map(len, rows), strict=True)}
+        is_even = len(sizes) == len({*self.batches}) and min(map(len, rows)) > 0
         if not is_even or len({*rows}) < MIN_REPEATED:
             return None, []
         value = self.padding_id
@@ -126,20 +132,15 @@ def is_label_file(path: str) -> bool:
     return Path(path).suffix in {".tsv", ".txt"} or (b"\t" in first and b"\0" not in first)
 
 
-def read_rows(
-    data: Path | Examples | Iterable[Any],
-    name: str,
-    vocab_size: int | None = None,
-    padding_id: int | None = None,
-) -> Rows:
-    """The first rows of data; ValueError if it has none, gives something else, or fails."""
-    rows, steps = Rows(name, vocab_size, padding_id), 0
+def read_rows(data: Path | Examples | Iterable[Any], rows: Rows) -> Rows:
+    """Fill in the first rows of data; ValueError if it has none, gives something else, or fails."""
+    name, steps = rows.name, 0
     if isinstance(data, Path):
         data = read_examples(str(data), name)
     if isinstance(data, Examples):
         rows.padded, rows.targets, rows.is_file = [*map(tuple, data.tokens)], data.labels, True
-        rows.lengths, rows.batches = [*map(len, rows.padded)], [*range(len(data))]
-        rows.input_kinds, rows.promised = {"text"}, len(data)
+        rows.lengths, rows.input_kinds = [*map(len, rows.padded)], {"text"}
+        rows.promised = len(data)
         return rows.gather()
     with contextlib.suppress(TypeError, ValueError, AttributeError, NotImplementedError):
         rows.promised = len(getattr(data, "dataset", data))
@@ -161,7 +162,7 @@ def read_rows(
         raise ValueError(f"the {name} data are empty; at least one row is needed")
     if rows.is_batched and not hasattr(data, "dataset"):
         rows.promised = len(rows) if rows.promised else 0  # it was the number of batches
-    return rows.gather()
+    return rows if rows.mismatch else rows.gather()
 
 
 def _items(data: Iterable[Any], name: str) -> Iterator[Any]:
@@ -221,9 +222,8 @@ def _add(rows: Rows, item: Any, number: int) -> None:
         is_first, is_last = (bool(lengths[..., at].all()) for at in (0, -1))
         lengths = (lengths != 0 if is_first or is_last else lengths == 0).sum(-1)
         lengths = lengths if is_first or not is_last else None  # the padding stands in front
-    is_alone = targets.shape == (1,) != np.shape(x)[:1] and (lengths is None or lengths.ndim == 0)
-    is_batch = holds_rows and targets.ndim > 0 and not is_alone
-    is_batch &= lengths is None or lengths.ndim > 0
+    is_row = lengths.ndim == 0 if lengths is not None else targets.shape == (1,) != np.shape(x)[:1]
+    is_batch = holds_rows and targets.ndim > 0 and not is_row
     if not is_batch:
         x, targets = [x], targets[None]
         lengths = lengths if lengths is None else lengths[None]
@@ -236,21 +236,22 @@ def _add(rows: Rows, item: Any, number: int) -> None:
         is_turned = isinstance(x, np.ndarray) and x.shape[1:2] == targets.shape[:1]
         rows.mismatch = rows.mismatch or seen + "; it seems that time comes first" * is_turned
         return
-    if isinstance(x, np.ndarray) and x.ndim == 3 and np.isin(x, (0, 1)).all():
-        rows.input_kinds |= {"turned"} if x.sum(-1).max() > 1 == x.sum(1).max() else set()
+    is_one_hot = isinstance(x, np.ndarray) and x.ndim == 3 and np.isin(x, (0, 1)).all()
+    if is_one_hot and x.sum(-1).max() > 1 == x.sum(1).max():
+        rows.input_kinds.add("turned")
     for row, target in zip(map(np.asarray, x), targets, strict=True):
         if row.ndim == 0 and row.dtype.kind != "U":
             raise ValueError  # a number is no sequence
         kind = "features" if row.ndim > 1 else _kind(row)
-        if kind in ("features", "real") and np.isfinite(row.astype(float)).all():
+        rows.input_kinds.add(kind)
+        if row.dtype.kind == "f" and not np.isfinite(row).all():
+            rows.not_finite.add("inputs")
+        elif kind in ("features", "real"):
             rows.sizes.append(float(np.abs(row.astype(float)).mean()))
             if np.size(target) == 1 and target.dtype.kind in "fiu":
                 zeros = np.zeros((_LAST, *row.shape[1:]), np.int64)
                 copies = rows.copies.setdefault(row.shape[1:], zeros)
                 copies[: len(row)] += row[: -_LAST - 1 : -1] == target.ravel()[0].astype(row.dtype)
-        rows.input_kinds.add(kind)
-        if row.dtype.kind == "f" and not np.isfinite(row).all():
-            rows.not_finite.add("inputs")
         steps = row.tolist() if row.ndim else str(row).split()
         rows.padded.append(tuple(v.tobytes() for v in row) if kind == "features" else tuple(steps))
     rows.targets += _labels(rows, targets, len(rows.padded[-1]))

@@ -76,13 +76,13 @@ class Evidence:
         above = self.accuracies[-1] - chance if self.accuracies else 0.0
         self.skill = max(0.0, above / max(1 - chance, 1e-9))
         self.has_learned = self.skill >= LEARNED
+        self.falls_short = bool(self.accuracies) and not self.has_learned
         # A run with fewer updates is not called a failure.
         self.enough_steps = ENOUGH_STEPS + self.config["warmup_step"]
-        is_judged = bool(self.accuracies) and self.steps >= self.enough_steps
-        self.failed_to_learn = is_judged and not self.has_learned
+        self.failed_to_learn = self.falls_short and self.steps >= self.enough_steps
         # Was it meant to end before it can be judged?
         ends_early = self.config["total_steps"] <= self.steps < self.enough_steps
-        self.is_unfinished = bool(self.accuracies) and not self.has_learned and ends_early
+        self.is_unfinished = self.falls_short and ends_early
         # Is the loss of training far below guessing, whatever evaluation says?
         is_guessing = bool(self.files and self.accuracies) and self.skill < 0.15
         share = FITS_MORE if is_guessing else FITS

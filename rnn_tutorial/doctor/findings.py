@@ -106,16 +106,15 @@ def describe(
     findings: Sequence[Finding], looked_at: Sequence[str] = (), not_asked: Sequence[str] = ()
 ) -> str:
     """A report for a person: a paragraph for each finding, or what was looked at without one."""
-    paragraphs = [
-        f"{finding.name} ({finding.confidence})\n"
-        f"  seen: {shown(finding.seen)}\n"
-        f"  means: {finding.meaning}\n"
-        f"  try: {shown(finding.advice)}" + f"\n  see: {finding.lesson}" * bool(finding.lesson)
-        for finding in findings
-    ]
-    lines = paragraphs or ["No findings."]
+    if findings:
+        return "\n".join(
+            f"{f.name} ({f.confidence})\n  seen: {shown(f.seen)}\n  means: {f.meaning}\n"
+            f"  try: {shown(f.advice)}" + f"\n  see: {f.lesson}" * bool(f.lesson)
+            for f in findings
+        )
+    lines = ["No findings."]
     for words, things in (("Looked at", looked_at), ("Not asked", not_asked)):
-        if things and not paragraphs:
+        if things:
             lines += [f"{words}:", *(f"  {shown(thing)}" for thing in things)]
     return "\n".join(lines)
 

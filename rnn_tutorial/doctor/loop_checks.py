@@ -41,9 +41,6 @@ def check_step(made: Any) -> Report:
             a tuple of one of them, the model (or a list of tensors) and any number of optimizers,
             one by one or in lists.
 
-    Returns:
-        The findings, what was looked at, and what was not.
-
     Raises:
         ValueError: made is something else, the user's code raises, or nothing is trained.
     """
@@ -103,10 +100,9 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
     given = [weight for weight in weights if weight.num_gradients]
     moved = [weight for weight in weights if weight.num_updates]
     if not num_backward:
-        parameters = [p for module in watch.modes for p in module.parameters()]
         if not moved and weights:
             yield found("no-backward", f"no backward in {num_steps} steps, and nothing moved")
-        elif not moved and any(p.requires_grad for p in parameters):
+        elif not moved and any(p.requires_grad for m in watch.modes for p in m.parameters()):
             yield found("loss-detached", "the network is called without gradients")
         return
     if not given:
@@ -242,7 +238,7 @@ def _check_surroundings(watch: LoopWatch) -> Iterator[Finding]:
         what = max(watch.broadcasts, key=watch.broadcasts.get)
         seen = f"{what} and compares every pair of their elements"
         yield found("broadcast-loss", seen, "certain" if watch.broadcasts[what] else "likely")
-    for name in [name for name, are_shares in watch.shares.items() if are_shares]:
+    for name in [name for name, always in watch.gets_probabilities.items() if always]:
         seen = f"{name} gets numbers from 0 to 1 in all {len(watch.steps)} steps"
         seen += ", and each row sums to 1" * (name == "cross_entropy")
         yield found("probabilities-in-loss", seen, "likely")
@@ -254,11 +250,11 @@ def _check_surroundings(watch: LoopWatch) -> Iterator[Finding]:
     moved = {id(w.tensor) for w in watch.weights.values() if w.num_updates}
     trained = [m for m in watch.modes if not moved.isdisjoint(map(id, m.parameters()))]
     modes = {module: watch.modes[module].get(last) for module in trained}
-    for module in [m for m in trained if modes[m] == {False}][:1]:
-        if module in watch.forgetful or any(map(_has_mode, module.modules())):
-            is_all = all(mode in ({False}, None) for mode in modes.values())
-            seen = f"{type(module).__name__} is trained with training=False"
-            yield found("evaluation-mode-in-training", seen, "likely" if is_all else "possible")
+    module = next((m for m in trained if modes[m] == {False}), None)
+    if module is not None and (module in watch.forgetful or any(map(_has_mode, module.modules()))):
+        is_all = all(mode in ({False}, None) for mode in modes.values())
+        seen = f"{type(module).__name__} is trained with training=False"
+        yield found("evaluation-mode-in-training", seen, "likely" if is_all else "possible")
     yield from _check_batches(watch)
 
 

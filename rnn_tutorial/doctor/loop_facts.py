@@ -38,13 +38,12 @@ class Weight:
     def expect_gradient(self, is_update_over: bool) -> None:
         """Look at .grad before a backward: what an update has used, or was zeroed unused."""
         has_gradient = is_nonzero(self.tensor.grad)
-        self.is_replaced |= (
-            self.is_fresh and self.is_stored and not (has_gradient or is_update_over)
-        )
+        is_lost = self.is_fresh and self.is_stored and not has_gradient
+        self.is_replaced |= is_lost and not is_update_over
         self.is_used = has_gradient and (self.is_used or self.has_moved)
         self.has_moved = False
 
-    def get(self, gradient: Tensor, is_stored: bool) -> None:
+    def note_gradient(self, gradient: Tensor, is_stored: bool) -> None:
         """Note what backward or autograd.grad made."""
         self.gradient = gradient.detach().to_dense().clone()
         self.is_fresh, self.is_stored = True, is_stored
@@ -58,9 +57,8 @@ class Weight:
             self.num_lost += self.is_fresh and self.is_stored
         elif self.is_replaced:  # clipping changes its length only
             along = float((gradient.to_dense() * self.gradient).sum())
-            self.num_lost += along > 0.99 * math.sqrt(
-                square_of(gradient) * square_of(self.gradient)
-            )
+            sizes = squared_norm(gradient) * squared_norm(self.gradient)
+            self.num_lost += along > 0.99 * math.sqrt(sizes)
         self.num_held += 1
         self.is_fresh = self.is_replaced = False
 
@@ -103,10 +101,9 @@ class Step:
     random_states: tuple[str, ...] = ()  # of the global generators, afterwards
 
     def add(self, update: Tensor, gradient: Tensor | None) -> None:
-        """Add the update of one weight by a gradient."""
-        self.update += square_of(update)
+        self.update += squared_norm(update)
         if gradient is not None:
-            self.gradient += square_of(gradient)
+            self.gradient += squared_norm(gradient)
             self.along += float((update * gradient.conj()).real.sum())
 
 
@@ -125,11 +122,11 @@ def is_nonzero(gradient: Tensor | None) -> bool:
     return gradient is not None and bool(gradient.to_dense().any())
 
 
-def square_of(tensor: Tensor) -> float:
+def squared_norm(tensor: Tensor) -> float:
     return float(tensor.detach().to_dense().abs().double().square().sum())
 
 
-def are_shares(name: str, given: Tensor) -> bool:
+def are_probabilities(name: str, given: Tensor) -> bool:
     """True if a loss that applies softmax or a sigmoid gets what either of them has made."""
     if not given.is_floating_point() or not bool(((given >= 0) & (given <= 1)).all()):
         return False

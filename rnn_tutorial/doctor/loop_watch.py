@@ -29,10 +29,10 @@ from rnn_tutorial.doctor.loop_facts import (
     Mark,
     Step,
     Weight,
-    are_shares,
+    are_probabilities,
     held_by,
     is_nonzero,
-    square_of,
+    squared_norm,
     tensors_in,
 )
 
@@ -73,7 +73,7 @@ class LoopWatch(TorchFunctionMode):
         self.reached: set[int] = set()  # by a backward pass: tensors by their id
         self.clippings: dict[tuple[int, ...], list[bool]] = defaultdict(list)  # had it an effect?
         self.signs: set[int] = set()  # 1: a loss is made smaller, -1: larger, 0: both
-        self.shares: dict[str, bool] = {}  # does this loss always get probabilities, not logits?
+        self.gets_probabilities = defaultdict(lambda: True)  # a loss, by name, in all its calls?
         self.broadcasts: dict[str, bool] = {}  # is it in a loss function of PyTorch?
         self.modes: dict[nn.Module, dict[int, set[bool]]] = {}  # training mode by step
         self.forgetful: set[nn.Module] = set()  # that called dropout with training=False
@@ -117,7 +117,7 @@ class LoopWatch(TorchFunctionMode):
             loss = loss.detach().double().mean().item()
         if isinstance(loss, int | float | np.number):
             self.step.losses.append(float(loss))
-        self.step.length = sum(square_of(weight.value) for weight in self.weights.values())
+        self.step.length = sum(squared_norm(weight.value) for weight in self.weights.values())
         states = torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()
         self.step.random_states = tuple(map(str, states))
         self.steps.append(self.step)
@@ -136,7 +136,7 @@ class LoopWatch(TorchFunctionMode):
             optimizer_hooks.register_optimizer_step_pre_hook(self._before_step),
             optimizer_hooks.register_optimizer_step_post_hook(self._after_step),
         ):
-            stack.callback(handle.remove)
+            stack.enter_context(handle)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         stack.enter_context(warnings.catch_warnings())
         if "torch._dynamo" in sys.modules:  # what is compiled would compile this watch with it
@@ -183,7 +183,7 @@ class LoopWatch(TorchFunctionMode):
                 self.step.places.append(tensor.untyped_storage().data_ptr())
                 self.step.inputs.append(tensor)
         if name in ("cross_entropy", "binary_cross_entropy_with_logits"):
-            self.shares |= {name: self.shares.get(name, True) and are_shares(name, given[0])}
+            self.gets_probabilities[name] &= are_probabilities(name, given[0])
         if name == "dropout" and kwargs.get("training") is False:
             self.forgetful |= {self._called}
         is_loss = name in _LOSSES or name.endswith("_loss")
@@ -266,7 +266,7 @@ class LoopWatch(TorchFunctionMode):
                 made = [(self.weights.get(id(t)), g) for t, g in zip(asked, result, strict=False)]
             for weight, gradient in made:
                 if weight is not None and is_nonzero(gradient):
-                    weight.get(gradient, is_backward)
+                    weight.note_gradient(gradient, is_backward)
             return result
 
         return seen

@@ -40,12 +40,7 @@ class ModuleRaised(Exception):
 
 
 class WrongShape(Exception):
-    """The module returned something other than a row of scores for each sequence.
-
-    Args:
-        seen: what it returned, in words.
-        has_more: more than one row for a sequence, as a network that labels each step gives.
-    """
+    """No row of scores for each sequence; `has_more`: more, as where each step gets a label."""
 
     def __init__(self, seen: str, has_more: bool = False) -> None:
         super().__init__(seen)
@@ -92,7 +87,7 @@ def ways_to_call(
 
 def _by_name(values: dict[str, tuple], time_major: bool) -> Iterator[Way]:
     """Calls with lengths or masks by the names of the parameters."""
-    has_mask = any("lengths" not in word and word != "list" for word, _ in values.values())
+    has_mask = any(word not in ("lengths", "list") for word, _ in values.values())
     for is_transposed in (False, True) if time_major and has_mask else (False,):
 
         def call(module: nn.Module, x: Tensor, n: Tensor, flip: bool = is_transposed) -> object:

@@ -52,8 +52,7 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
 
     Args:
         module: gives scores (N, C) of a batch x, int64 (N, T), or float (N, T, F).
-        vocab_size: token ids run from 0 to vocab_size - 1, without padding_id if that is in there.
-        options: num_features, time_major, padding_id, lengths, call and seed of `Probe`.
+        vocab_size, options: see `Probe`.
 
     Raises:
         ValueError: an argument that is not allowed, or a module that cannot be copied.

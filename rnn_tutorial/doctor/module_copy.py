@@ -80,7 +80,6 @@ def undisturbed() -> Iterator[None]:
 
 
 def seed_all(seed: int) -> None:
-    """Seed every source of random numbers that a module may use."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)
@@ -88,12 +87,10 @@ def seed_all(seed: int) -> None:
 
 def copied(module: nn.Module) -> nn.Module:
     """A deep copy, also of a module that keeps tensors with a history between calls."""
-    kept = [t for t in loose_tensors(module).values() if not t.is_leaf]
-    for part in module.modules():
-        kept += [t for t in vars(part).values() if isinstance(t, Tensor) and not t.is_leaf]
-    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in kept}
-    plain = (Tensor, nn.Module, str, int, float, dict, list, tuple, type(None))
     values = [value for part in module.modules() for value in vars(part).values()]
+    tensors = [v for v in (*values, *loose_tensors(module).values()) if isinstance(v, Tensor)]
+    memo: dict[int, Any] = {id(t): t.detach().clone() for t in tensors if not t.is_leaf}
+    plain = (Tensor, nn.Module, str, int, float, dict, list, tuple, type(None))
     for value in [value for value in values if not isinstance(value, plain)]:
         try:
             copy.deepcopy(value, dict(memo))
@@ -119,14 +116,11 @@ def token_embedding(module: nn.Module, vocab_size: int) -> nn.Embedding | None:
 
 @contextmanager
 def hooked(parts: Iterable[nn.Module], hook: Callable, before: bool = False) -> Iterator[None]:
-    """Each of the parts calls the hook with (part, args, kwargs) and its result.
-
-    With `before`, the hook is called before the part, without a result.
-    """
+    """Each of the parts calls the hook, with (part, args, kwargs) before it, or also the result."""
     register = "register_forward_pre_hook" if before else "register_forward_hook"
     with ExitStack() as hooks:
         for part in parts:
-            hooks.callback(getattr(part, register)(hook, with_kwargs=True).remove)
+            hooks.enter_context(getattr(part, register)(hook, with_kwargs=True))
         yield
 
 

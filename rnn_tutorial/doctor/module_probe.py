@@ -82,13 +82,13 @@ class Probe(RandomRows):
         self.original, self._with_dropout = module, True
         self.is_padded = lengths is not False  # else all sequences have one length
         self.time_major, self._vocab_size = time_major, vocab_size
-        self._set_precision(torch.float32)
         self.draw(LENGTHS if self.is_padded else (max(LENGTHS),) * len(LENGTHS))
-        padding_is_known = self.padding_is_told and num_features is None
-        ways = [("call", True, call)] if call else None
-        self._settle(
-            ways or [*module_call.ways_to_call(module, time_major, lengths, padding_is_known)]
-        )
+        if call:
+            ways = [("call", True, call)]
+        else:
+            padding_is_known = self.padding_is_told and num_features is None
+            ways = [*module_call.ways_to_call(module, time_major, lengths, padding_is_known)]
+        self._settle(ways)
 
     def _settle(self, ways: list[Way]) -> None:
         """Find out how the module is called, and in which numbers it computes most exactly."""
@@ -102,24 +102,25 @@ class Probe(RandomRows):
         if not fitting:  # only for some batches?
             rare = [*self.rare_batches(module_call.numbers_in(self.original, errors))]
             fitting = [way for way in ways if not isinstance(self._try(way, rare), ModuleRaised)]
-        if not fitting and not self.is_padded:  # only for one number of steps?
+        if fitting:
+            self._try(fitting[0], usual)  # computes, or else says why not
+            return
+        if not self.is_padded:  # only for one number of steps?
             for width in module_call.widths_in(self.original, errors, self.tokens.shape[1]):
                 self.draw((width,) * (len(LENGTHS) + (width == len(LENGTHS))))
                 if any(self._try(way, [self.batch()]) is None for way in ways):
                     return
         embedding = token_embedding(self.original, self._vocab_size)
         is_out = self._table is None and "out of range" in errors
-        if not fitting and is_out and embedding and embedding.num_embeddings < self._vocab_size:
+        if is_out and embedding and embedding.num_embeddings < self._vocab_size:
             raise ValueError(
                 f"--vocab_size {self._vocab_size} is more than the {embedding.num_embeddings} rows "
                 "of the embedding: no module would accept such ids"
             )
-        if not fitting:
-            said = "; ".join(f"{way[0]} raised {error}" for way, error in tried.items())
-            needs = "other arguments than x, lengths and masks"
-            needs = needs if self.is_padded else "more than x, which is all that --no_lengths gives"
-            raise CannotCall(said or f"forward needs {needs}")
-        self._try(fitting[0], usual)  # computes, or else says why not
+        needs = "other arguments than x, lengths and masks"
+        needs = needs if self.is_padded else "more than x, which is all that --no_lengths gives"
+        said = "; ".join(f"{way[0]} raised {error}" for way, error in tried.items())
+        raise CannotCall(said or f"forward needs {needs}")
 
     def _try(self, way: Way, batches: list) -> ModuleRaised | WrongShape | None:
         """Copy the module in the most exact numbers with which it scores one of the batches.
@@ -192,10 +193,7 @@ class Probe(RandomRows):
         return other
 
     def training(self, with_dropout: bool = False) -> Probe:
-        """The same in training mode.
-
-        Spectral norms stay as they are: each call in training mode would change them.
-        """
+        """The same in training mode."""
         other = self._copy()
         other.module.train()
         other._with_dropout = with_dropout
@@ -203,7 +201,7 @@ class Probe(RandomRows):
             if isinstance(part, (nn.RNNBase, nn.MultiheadAttention)) and not with_dropout:
                 part.dropout = 0.0
             elif type(part).__name__ == "_SpectralNorm" or hasattr(part, "weight_u"):
-                part.eval()
+                part.eval()  # each call in training mode would change a spectral norm
         return other
 
     @torch.no_grad()
@@ -266,6 +264,16 @@ class Probe(RandomRows):
         pairs = zip(arguments.items(), before, strict=True)
         self.modified = [name for (name, new), old in pairs if not torch.equal(old, new)]
         return module_call.scores_of(result, len(x))
+
+    @torch.no_grad()
+    def scores_moved(self, weights: Tensor, direction: Tensor, size: float = 1.0) -> Tensor:
+        """The scores of the batch with some weights moved so far in a direction, (N, C)."""
+        kept = weights.detach().clone()
+        try:
+            weights.data.add_(direction, alpha=size)
+            return self.scores(*self.batch())
+        finally:
+            weights.data.copy_(kept)
 
     def scores_around_others(self) -> tuple[Tensor, Tensor]:
         """The scores of one batch before and after those of another one; 0 in place of NaN."""

@@ -92,7 +92,7 @@ def check_symmetry(probe: Probe) -> Iterator[Finding]:
     Weights of 0 are not wrong by themselves: a head or a residual branch at 0 gets different
     gradients. So some updates are made, and what is equal then remains equal.
     """
-    equal: set[tuple[str, int]] = set()
+    equal: list[tuple[str, int]] = []
     for name, part in probe.module.named_modules():
         own = {f"{name}.{key}".strip("."): p for key, p in part.named_parameters(recurse=False)}
         own = {key: p for key, p in own.items() if p.ndim == 2 and p.requires_grad}
@@ -101,7 +101,7 @@ def check_symmetry(probe: Probe) -> Iterator[Finding]:
             return
         dims = (0,) if isinstance(part, (nn.Linear, *RECURRENT)) else (0, 1)
         if not isinstance(part, nn.Embedding):
-            equal |= {(key, dim) for key in own for dim in dims if _is_constant(own[key], dim)}
+            equal += [(key, dim) for key in own for dim in dims if _is_constant(own[key], dim)]
     trained = probe.trained() if equal else probe
     parameters = dict(trained.module.named_parameters())
     for name, dim in equal:

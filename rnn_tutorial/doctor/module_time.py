@@ -66,7 +66,7 @@ def check_gradients(probe: Probe) -> Iterator[Finding]:
     if not parameters:
         return
     try:
-        made = _gradients(probe.weighted_sum(*probe.batch()), list(parameters.values()))
+        made = _gradients(probe.weighted_sum(*probe.batch()), [*parameters.values()])
         gradients = dict(zip(parameters, made, strict=True))
         reached = _steps_with_gradient(probe)
     except RuntimeError as error:
@@ -80,7 +80,7 @@ def check_gradients(probe: Probe) -> Iterator[Finding]:
         seen = f"steps {missing} of {len(reached)}, counted from 0, matter, but get no gradient"
         yield found("state-detached", seen)
     else:
-        yield from _check_slopes(probe, parameters, gradients)
+        yield from _check_slopes(probe, gradients)
 
 
 def _steps_cut_off(probe: Probe, reached: list[bool]) -> list[int]:
@@ -109,16 +109,14 @@ def _steps_with_gradient(probe: Probe) -> list[bool]:
     return (gradients[0] != 0).any(-1).any(0 if size == x.shape else 1).tolist()
 
 
-def _check_slopes(
-    probe: Probe, parameters: dict[str, nn.Parameter], gradients: dict[str, Tensor | None]
-) -> Iterator[Finding]:
+def _check_slopes(probe: Probe, gradients: dict[str, Tensor | None]) -> Iterator[Finding]:
     """Each parameter moved a little in a random direction: does the loss move as its gradient says?
 
     Slopes are compared in float64 only; elsewhere rounding hides the differences.
     """
     unused, cut, wrong = [], [], []
-    generator = torch.Generator().manual_seed(0)
-    for name in list(parameters)[:: -(-len(parameters) // FD_TENSORS)]:
+    parameters, generator = dict(probe.module.named_parameters()), torch.Generator().manual_seed(0)
+    for name in list(gradients)[:: -(-len(gradients) // FD_TENSORS)]:
         parameter, gradient = parameters[name], gradients[name]
         direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         direction = (direction / direction.norm()).to(parameter)
@@ -126,7 +124,7 @@ def _check_slopes(
             if part.weight is parameter and part.padding_idx is not None:
                 direction[part.padding_idx] = 0
         has_gradient = gradient is not None and bool(gradient.any())
-        moved = partial(_scores_moved, probe, parameter, direction)
+        moved = partial(probe.scores_moved, parameter, direction)
         far = map(moved, FAR_SIZES)
         if not has_gradient and all(torch.equal(a, b) for a, b in itertools.pairwise(far)):
             unused.append(name)
@@ -144,17 +142,6 @@ def _check_slopes(
     elif wrong:
         seen = f"the gradient of {_some(wrong)} differs from finite differences"
         yield found("gradient-wrong", seen)
-
-
-@torch.no_grad()
-def _scores_moved(probe: Probe, parameter: nn.Parameter, direction: Tensor, size: float) -> Tensor:
-    """The scores with a parameter moved so far in a direction, (N, C)."""
-    kept = parameter.detach().clone()
-    try:
-        parameter.add_(direction, alpha=size)
-        return probe.scores(*probe.batch())
-    finally:
-        parameter.copy_(kept)
 
 
 def _contradicts(slope: float, moved: Callable[[float], Tensor], size: float) -> bool:

@@ -49,23 +49,17 @@ def check_registration(probe: Probe) -> Iterator[Finding]:
     kept = loose_tensors(module)  # what a call replaces is its memory, not a weight
     used = []
     for path in unregistered(probe.original):
-        if (tensor := kept.get(path)) is None or tensor is not loose.get(path):
-            continue
-        before = tensor.detach().clone()
-        tensor.data.add_(torch.randn_like(tensor))
-        if probe.are_touched(scores, probe.scores(*batch)).any():
-            used.append(path)
-        tensor.data.copy_(before)
+        tensor = kept.get(path)
+        if tensor is not None and tensor is loose.get(path):
+            moved = probe.scores_moved(tensor, torch.randn_like(tensor))
+            used += [path] if probe.are_touched(scores, moved).any() else []
     if used:
         yield loose_weights(used, "certain")
     made: list[str] = []
-    handle = nn.modules.module.register_module_parameter_registration_hook(
-        lambda part, name, parameter: made.append(type(part).__name__)
-    )
-    try:
+    with nn.modules.module.register_module_parameter_registration_hook(
+        lambda part, *_: made.append(type(part).__name__)
+    ):
         probe.scores(*batch)
-    finally:
-        handle.remove()
     late = module.state_dict().keys() - probe.original.state_dict().keys()
     late &= {name for name, _ in module.named_parameters()}
     if made:
@@ -131,12 +125,12 @@ def check_sharing(probe: Probe) -> Iterator[Finding]:
     for name, part in probe.module.named_modules(remove_duplicate=False):
         if any(True for _ in part.parameters()) and not isinstance(part, nn.Embedding):
             names[part].append(name)
-    for places in [places for places in names.values() if len(places) > 1][:1]:
-        parents = {name.rpartition(".")[0] for name in places}
+    if shared := [places for places in names.values() if len(places) > 1]:
+        parents = {name.rpartition(".")[0] for name in shared[0]}
         kinds = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
         is_list = isinstance(probe.module.get_submodule(min(parents)), kinds)
         sure = "likely" if len(parents) == 1 and is_list else "possible"
-        yield found("layer-shared", f"{', '.join(places[:4])} are one object", sure)
+        yield found("layer-shared", f"{', '.join(shared[0][:4])} are one object", sure)
         return
     x, lengths = probe.full_batch()
     parts = probe.parts(nn.RNNBase, nn.TransformerEncoderLayer, nn.MultiheadAttention)

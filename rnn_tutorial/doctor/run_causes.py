@@ -31,16 +31,6 @@ MANY_SATURATED = 0.9  # share of the states; recipes that learn end with 0.3 to 
 MANY_IDLE = 0.5  # share of the units
 FAR = 10  # steps; over fewer, length alone cannot make a gradient vanish
 VANISHED, EXPLODED = 1e-3, 1e3  # gradient at an early step, relative to the last
-# What is seen of a finding in the settings alone.
-IN_SETTINGS = {
-    "network-too-small": "--hidden_dim {hidden_dim} --embed_dim {embed_dim}, {num_classes} classes",
-    "too-much-dropout": "--dropout {dropout:g} leaves {kept:.0%} of the values",
-    "too-much-weight-decay": "{optimizer}, --lr {lr:g} --weight_decay {weight_decay:g}",
-    "too-much-noise": "--embed_noise {embed_noise:g}; embeddings begin with a size of 1",
-    "truncated-too-short": "--bptt_steps {bptt_steps} for sequences of up to {max_seq_len}",
-    "shut-gates": "--forget_bias {bias:g}: forget gates begin at {gate}",
-    "batch-too-small": "--batch_size {batch_size}, --lr {lr:g}",
-}
 
 
 def find_divergence(e: Evidence) -> Iterator[Finding]:
@@ -60,40 +50,40 @@ def find_settings(e: Evidence) -> Iterator[Finding]:
     decay, is_flat = c["weight_decay"] * scale, e.final_loss > AT_CHANCE * e.chance_loss
     bias = c["forget_bias"] if c["cell"] == "lstm" else 0.0
     width = min(hidden_dim, c["embed_dim"] + 1)
-    rows = [  # name, is it found, is it likely
-        ("network-too-small", width <= FEW_UNITS < num_classes, hidden_dim <= FEW_UNITS),
-        ("too-much-dropout", c["dropout"] >= MUCH_DROPOUT, True),
-        ("too-much-weight-decay", decay >= MUCH_DECAY, is_flat or decay >= 10 * MUCH_DECAY),
-        ("too-much-noise", c["embed_noise"] >= MUCH_NOISE, True),
-        ("truncated-too-short", 0 < c["bptt_steps"] < longest, 2 * c["bptt_steps"] <= longest),
-        ("shut-gates", abs(bias) >= SHUT, bias < 0),
-        ("batch-too-small", c["batch_size"] * c["accumulate_steps"] <= FEW_ROWS, True),
-    ]
-    made = {
-        "num_classes": num_classes,
-        "kept": 1 - c["dropout"],
-        "bias": bias,
-        "gate": int(bias > 0),
-    }
+    rows = [  # name, is it found, is it likely, what is seen
+        ("network-too-small", width <= FEW_UNITS < num_classes, hidden_dim <= FEW_UNITS,
+         f"--hidden_dim {c['hidden_dim']} --embed_dim {c['embed_dim']}, {num_classes} classes"),
+        ("too-much-dropout", c["dropout"] >= MUCH_DROPOUT, True,
+         f"--dropout {c['dropout']:g} leaves {1 - c['dropout']:.0%} of the values"),
+        ("too-much-weight-decay", decay >= MUCH_DECAY, is_flat or decay >= 10 * MUCH_DECAY,
+         f"{c['optimizer']}, --lr {c['lr']:g} --weight_decay {c['weight_decay']:g}"),
+        ("too-much-noise", c["embed_noise"] >= MUCH_NOISE, True,
+         f"--embed_noise {c['embed_noise']:g}; embeddings begin with a size of 1"),
+        ("truncated-too-short", 0 < c["bptt_steps"] < longest, 2 * c["bptt_steps"] <= longest,
+         f"--bptt_steps {c['bptt_steps']} for sequences of up to {longest}"),
+        ("shut-gates", abs(bias) >= SHUT, bias < 0,
+         f"--forget_bias {bias:g}: forget gates begin at {int(bias > 0)}"),
+        ("batch-too-small", c["batch_size"] * c["accumulate_steps"] <= FEW_ROWS, True,
+         f"--batch_size {c['batch_size']}, --lr {c['lr']:g}"),
+    ]  # fmt: skip
     short = " --min_seq_len 1" if c["min_seq_len"] > 1 and e.has_rule else ""
-    for name, is_found, is_likely in rows:
+    for name, is_found, is_likely, seen in rows:
         if is_found and e.is_stuck:
-            seen = f"{IN_SETTINGS[name].format(**c, **made)}, {_outcome(e)}"
-            yield found(name, seen, "likely" if is_likely else "possible", short=short)
+            sure = "likely" if is_likely else "possible"
+            yield found(name, f"{seen}, {_outcome(e)}", sure, short=short)
 
 
 def find_schedule(e: Evidence) -> Iterator[Finding]:
     """Where the learning rate was when, and whether the run ended too early."""
     c, outcome = e.config, _outcome(e)
-    is_worse = e.accuracies and not e.has_learned
-    if is_worse and e.steps >= ENOUGH_STEPS and 2 * c["warmup_step"] >= e.steps:
+    if e.falls_short and e.steps >= ENOUGH_STEPS and 2 * c["warmup_step"] >= e.steps:
         seen = f"--warmup_step {c['warmup_step']:,} of {e.steps:,} updates made; the learning rate"
         seen += f" came to {max(e.of('current_lr'), default=0):.2g} of {c['lr']:g}"
         warmup = max(1, min(e.steps, c["total_steps"]) // 10)
         yield found("warmup-too-long", seen, "likely", warmup=warmup)
     patience, best = c["early_stopping_patience"], max(e.accuracies, default=0.0)
     since_best = len(e.accuracies) - 1 - e.accuracies.index(best) if e.accuracies else 0
-    if is_worse and 0 < patience <= since_best and e.steps < c["total_steps"]:
+    if e.falls_short and 0 < patience <= since_best and e.steps < c["total_steps"]:
         seen = f"--early_stopping_patience {patience} ended the run after {e.steps:,} of "
         seen += f"{c['total_steps']:,} updates, {outcome}"
         yield found("stopped-too-early", seen, "likely")

@@ -49,12 +49,12 @@ def find_clipping(e: Evidence) -> Iterator[Finding]:
     if share >= ALWAYS:
         seen = f"{share:.0%} of the logged gradient norms exceed {threshold:g}"
         sure = "possible" if e.is_stuck and threshold > TIGHT else "certain"
-        flags = {"norm": float(f"{10 * median:.1g}")}
-        yield found("gradient-always-clipped", f"{seen} (median {median:.2g})", sure, **flags)
+        norm = float(f"{10 * median:.1g}")
+        yield found("gradient-always-clipped", f"{seen} (median {median:.2g})", sure, norm=norm)
     if threshold >= NEVER * max(norms) and not e.failed_to_learn:
         seen = f"--max_grad_norm {threshold:g}, and no logged gradient norm exceeds"
-        flags = {"norm": float(f"{max(norms):.1g}")}
-        yield found("gradient-never-clipped", f"{seen} {max(norms):.2g}", **flags)
+        norm = float(f"{max(norms):.1g}")
+        yield found("gradient-never-clipped", f"{seen} {max(norms):.2g}", norm=norm)
 
 
 def find_mismatch(e: Evidence) -> Iterator[Finding]:

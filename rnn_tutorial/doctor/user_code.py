@@ -30,7 +30,7 @@ def make_named(place: str, flag: str) -> Any:
     made = find_named(place, flag)
     is_thing = isinstance(made, nn.Module) or hasattr(made, "__iter__")  # some can be called, too
     if inspect.isclass(made) or (callable(made) and not is_thing):
-        name = place.rpartition(":")[2]
+        path, _, name = place.rpartition(":")
         try:
             inspect.signature(made).bind()
         except TypeError as error:
@@ -38,7 +38,7 @@ def make_named(place: str, flag: str) -> Any:
                 f"{flag} {place!r}: {name!r} takes arguments ({error}); name a function that makes "
                 "it without any, such as def make(): return …"
             ) from None
-        with _as_script(place.rpartition(":")[0]):
+        with _as_script(path):
             made = made()
     if made is None:
         raise ValueError(f"{flag} {place!r} returns None; is a return or yield statement missing?")
