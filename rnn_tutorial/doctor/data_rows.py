@@ -63,8 +63,11 @@ class Rows:
             self.batches = [0] * len(self)
         self.has_tokens = not self.input_kinds & {"real", "features"}
         self.has_classes = not self.label_kinds & {"real", "steps"}
-        if self.has_tokens and "whole" in self.input_kinds:
+        if self.has_tokens and "whole" in self.input_kinds and not self.not_finite:
             self.padded = [tuple(map(int, row)) for row in self.padded]
+        if "steps" in self.label_kinds:  # a row of one step has one label
+            self.label_kinds.discard("column")
+            self.targets = [y if isinstance(y, tuple) else (y,) for y in self.targets]
         pairs = zip(self.padded, self.lengths, strict=True)
         self.read = [row[: max(0, n)] for row, n in pairs]  # what the network reads of each row
         self.padding, self.tails = self._find_padding(self.padded)

@@ -1,6 +1,7 @@
 """Checks of data: each fault is found by its name, and nothing certain where nothing is wrong."""
 
 import itertools
+import math
 import random
 import re
 
@@ -111,6 +112,10 @@ def test_an_error_of_the_users_code_is_one_sentence(num_workers):
     assert re.fullmatch(rf"{__file__}:\d+: KeyError: 'row'", message)
 
 
+def test_a_row_of_one_step_may_have_a_label_for_it():
+    assert names([(np.array(row), n, np.array(row) % 3) for row, n, _ in sums(200)]) == []
+
+
 def test_a_row_of_features_may_have_a_column_of_one_label():
     rows = [(torch.rand(4, 2), torch.tensor([i % 2])) for i in range(40)]
     assert names(rows) == names([(x, 4, y) for x, y in rows]) == ["label-type"]
@@ -180,6 +185,9 @@ FORMS = {
     ),
     "NaN": (
         "not-finite-data", lambda: [(np.full((5, 2), np.nan), 5, i % 2) for i in range(40)],
+    ),
+    "NaN among ids": (
+        "not-finite-data", _with(lambda x, n, y: (x.where(x < 5, math.nan), n, y)),
     ),
     "targets that copy": ("leaking-input", _with(lambda x, n, y: (x, x))),
     "values of pixels": (
