@@ -428,6 +428,12 @@ def series(number, seed=0):
     return np.random.default_rng(seed).normal(size=number).cumsum().astype(np.float32)
 
 
+def skewed(number):
+    """Probabilities, the first the largest."""
+    shares = 1 / np.arange(1, number + 1)
+    return shares / shares.sum()
+
+
 def windows(values, size=16):
     """Windows of a series, and the value after each."""
     pieces = np.lib.stride_tricks.sliding_window_view(values, size + 1)
@@ -461,6 +467,18 @@ def test_training_that_is_balanced_by_copies_labels_as_evaluation_does(seed):
     assert names([*rows(3000, 0.5)], [*rows(600, 0.05)]) == []
 
 
+def test_a_few_inputs_that_come_often_do_not_tell_what_evaluation_labels_mean():
+    """As in source code, where an indent goes on with a space or a word."""
+    generator, letters = random.Random(0), "abcdefghijklmnopqrstuvwxyz"
+
+    def indented(number):
+        lines = [[generator.choice("ab"), *generator.choices(letters, k=9)] for _ in range(number)]
+        text = [ord(character) for line in lines for character in [" "] * 20 + line]
+        return [(text[k : k + 16], 16, text[k + 16]) for k in range(len(text) - 16)]
+
+    assert "evaluation-labels-wrong" not in names(indented(60), indented(60))
+
+
 def test_windows_of_one_series_split_at_random_and_in_time():
     whole = windows(series(1200))
     mixed = [whole[i] for i in np.random.default_rng(0).permutation(len(whole))]
@@ -468,6 +486,31 @@ def test_windows_of_one_series_split_at_random_and_in_time():
     assert "shared-stream" not in names(whole[:900], whole[900:])
     shorter = [(x[:5], y) for x, y in mixed[:1]]  # one row does not hide the others
     assert "shared-stream" in names(mixed[:900] + shorter, mixed[900:])
+
+
+@pytest.mark.parametrize(("size", "stride"), [(32, 1), (32, 16), (100, 30)])
+def test_windows_of_one_text_split_at_random_and_in_order(size, stride):
+    text = np.random.default_rng(0).choice(40, 2400 + 600 * stride, p=skewed(40))
+    starts = range(0, len(text) - size, stride)
+    whole = [(text[k : k + size], size, text[k + size]) for k in starts]
+    mixed = random.Random(0).sample(whole, len(whole))
+    cut = int(0.9 * len(whole))
+    found = check_data(mixed[:cut], mixed[cut:]).findings
+    assert [f.confidence for f in found if f.name == "shared-stream"] == ["likely"]
+    report = check_data(whole[:cut], whole[cut:])
+    assert "shared-stream" not in [finding.name for finding in report.findings]
+    assert "overlapping windows" in report.looked_at[-1]
+
+
+def test_sentences_of_one_form_are_no_windows():
+    """They have the same words at the same places; of two tokens, chance repeats every piece."""
+    generator = random.Random(0)
+    form = [[k] if k % 3 else range(50 + 4 * k, 54 + 4 * k) for k in range(18)]
+    rows = [([generator.choice(words) for words in form], 18, k % 3) for k in range(3000)]
+    assert "shared-stream" not in names(rows[:2500], rows[2500:])
+    bits = [(generator.choices((0, 1), k=20), 20, k % 2) for k in range(2000)]
+    report = check_data(bits[:1500], bits[1500:])
+    assert not report.findings and "windows" not in report.looked_at[-1]
 
 
 def test_pieces_that_repeat_by_nature_are_no_shared_windows():
