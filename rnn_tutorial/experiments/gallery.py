@@ -82,6 +82,9 @@ _ANYWHERE = ("--sampling", "random")
 _LONGER_SUMS = (("--digits", "4"),)
 
 
+_ONE_HEAD = ("--num_heads", "1")
+
+
 def _addition(*flags: str) -> Variant:
     return Variant(flags, num_seeds=2, also=_LONGER_SUMS)
 
@@ -121,10 +124,10 @@ GALLERY = {
         "text",
         "How far does a larger network get with more time?",
         {
-            "512 units": Variant(
+            "two layers": Variant(
                 (
-                    *(*_ANYWHERE, "--seq_len", "128", "--hidden_dim", "512"),
-                    *("--lr", "0.004", "--total_steps", "12000"),
+                    *(*_ANYWHERE, "--seq_len", "128", "--num_layers", "2", "--lr", "0.005"),
+                    *("--dropout", "0.15", "--weight_decay", "0.05", "--total_steps", "13000"),
                 ),
                 num_seeds=1,
                 evaluate=("--baselines",),
@@ -143,21 +146,30 @@ GALLERY = {
         "addition",
         "How many of a million sums are wrong?",
         {
-            "all of it": Variant(num_seeds=20, also=_LONGER_SUMS, asked=("ask", "535+61")),
+            "two heads": Variant(num_seeds=20, also=_LONGER_SUMS, asked=("ask", "535+61")),
         },
+    ),
+    "addition_one_head": GalleryExperiment(
+        "addition",
+        "And if attention can look at one digit at a time only?",
+        {"one head": Variant(_ONE_HEAD, num_seeds=20, also=_LONGER_SUMS)},
     ),
     "addition_parts": GalleryExperiment(
         "addition",
-        "What does each part of the training bring?",
+        "What does each part of the training bring to a network of one head?",
         {
-            "written from the first digit on": _addition("--no-reversed"),
-            "one head of attention": _addition("--num_heads", "1"),
+            "written from the first digit on": _addition(*_ONE_HEAD, "--no-reversed"),
             "without attention": _addition("--num_heads", "0"),
-            "half the teaching": _addition("--teacher_forcing", "0.5"),
-            "no teaching": _addition("--teacher_forcing", "0"),
-            "neither decay nor noise": _addition("--weight_decay", "0", "--embed_noise", "0"),
-            "no extra short sums": _addition("--short_share", "0"),
-            **{f"{n:,} pairs": _addition("--num_pairs", str(n)) for n in (5_000, 10_000, 20_000)},
+            "half the teaching": _addition(*_ONE_HEAD, "--teacher_forcing", "0.5"),
+            "no teaching": _addition(*_ONE_HEAD, "--teacher_forcing", "0"),
+            "neither decay nor noise": _addition(
+                *(*_ONE_HEAD, "--weight_decay", "0", "--embed_noise", "0")
+            ),
+            "no extra short sums": _addition(*_ONE_HEAD, "--short_share", "0"),
+            **{
+                f"{n:,} pairs": _addition(*_ONE_HEAD, "--num_pairs", str(n))
+                for n in (5_000, 10_000, 20_000)
+            },
         },
     ),
     "forecast": GalleryExperiment(

@@ -78,7 +78,7 @@ def draw_addition(path: Path) -> None:
     """Wrong answers among a million sums: a row for each way to train, a dot for each seed."""
     ways = {
         name: [run["figures"]["wrong"] for run in runs_of(experiment, name)]
-        for experiment in ("addition", "addition_parts")
+        for experiment in ("addition", "addition_one_head", "addition_parts")
         for name in GALLERY[experiment].variants
     }
     figure, axes = new_figure(0.8 + 0.4 * len(ways))
