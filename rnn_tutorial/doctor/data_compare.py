@@ -31,6 +31,7 @@ from rnn_tutorial.doctor.findings import Finding
 
 WIDE_INTERVAL = 0.1  # of an accuracy: a difference of five points is then within the error
 _LEAKED = 0.1  # evaluation rows seen in training, beyond what chance repeats
+_LEAKED_TEXT = 0.5  # the same of windows of tokens: texts repeat phrases
 _FOREIGN_LENGTHS = 0.05  # share of evaluation rows of lengths that training does not have
 _PIECES = 8, 32  # steps of a piece that is looked for in other rows: of numbers; at most, of tokens
 _FOREIGN = 0.05  # share of evaluation tokens, or of rows of a class, that training does not have
@@ -70,10 +71,10 @@ def small_evaluation(num_samples: int, interval: str) -> Finding:
 
 def can_overlap(t: Rows, e: Rows) -> bool:
     """True if a piece of a row that is found in another row too was cut from the same series."""
-    size = _piece_size(t, e)
-    if not t.has_tokens or not e.has_tokens:
-        return size >= _PIECES[0] and t.is_continuous and e.is_continuous
-    return size >= _PIECES[0] and t.tokens.total() * chance_of_two(t.tokens) ** size < 0.01
+    size, is_rare = _piece_size(t, e), t.is_continuous and e.is_continuous
+    if t.has_tokens and e.has_tokens:
+        is_rare = t.tokens.total() * chance_of_two(t.tokens) ** size < 0.01
+    return size >= _PIECES[0] and is_rare
 
 
 def _piece_size(t: Rows, e: Rows) -> int:
@@ -91,17 +92,13 @@ def _share_of_windows(t: Rows, e: Rows) -> float:
     if not can_overlap(t, e):
         return 0.0
     size = _piece_size(t, e)
-    starts = [range(len(row) - size + 1) for row in t.inputs]
-    pieces = [
-        [hash(row[i : i + size]) for i in at] for row, at in zip(t.inputs, starts, strict=True)
-    ]
+    pieces = [[hash(row[i : i + size]) for i in range(len(row) - size + 1)] for row in t.inputs]
     later = {piece for row in pieces for piece in row[1:]}
     earlier = {piece for row in pieces for piece in row[:-1]}
     ends = [(row[:size], row[-size:]) for row in e.inputs]
     if not t.has_tokens:  # a series that stands still is alike everywhere
         ends = [pair for pair in ends if all(len({*piece}) == size for piece in pair)]
-    found_in = sum(hash(first) in later and hash(last) in earlier for first, last in ends)
-    return found_in / len(e)
+    return sum(hash(first) in later and hash(last) in earlier for first, last in ends) / len(e)
 
 
 def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
@@ -116,7 +113,7 @@ def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
             seen += f", {by_chance:.0%} of whose own rows occur twice or more: copied before the "
             sure = "likely" if t.is_continuous else "possible"
             yield found("shared-stream", f"{seen}split?", sure)
-    elif (overlapping := _share_of_windows(t, e)) >= (0.5 if t.has_tokens else _LEAKED):
+    elif (overlapping := _share_of_windows(t, e)) >= (_LEAKED_TEXT if t.has_tokens else _LEAKED):
         seen = f"{overlapping:.0%} of the evaluation rows begin and end as pieces of training rows"
         yield found("shared-stream", f"{seen}: overlapping windows, split at random", "likely")
     half = 0.5 * 1.96 / math.sqrt(len(e))  # normal interval at an accuracy of one half

@@ -63,7 +63,7 @@ class Rows:
             self.batches = [0] * len(self)
         self.has_tokens = not self.input_kinds & {"real", "features"}
         self.has_classes = not self.label_kinds & {"real", "steps"}
-        if self.has_tokens and "whole" in self.input_kinds and not self.not_finite:
+        if self.has_tokens and "whole" in self.input_kinds and "inputs" not in self.not_finite:
             self.padded = [tuple(map(int, row)) for row in self.padded]
         if "steps" in self.label_kinds:  # a row of one step has one label
             self.label_kinds.discard("column")

@@ -159,9 +159,9 @@ def recorded_config(schema: type[Config], content: Mapping[str, Any], path: Path
     }
     names = {setting.name for setting in fields(schema)}
     if odd := sorted(names.symmetric_difference(settings)):
+        named = f" (it names the task {content['task']!r})" if "task" in content else ""
         raise ValueError(
-            f"{str(path)!r} is not of this task and version (it names the task "
-            f"{content.get('task', 'of train_cls_rnn.py')!r}); missing or unknown settings: "
+            f"{str(path)!r} is not of this task and version{named}; missing or unknown settings: "
             f"{', '.join(odd[:8])}"
         )
     try:

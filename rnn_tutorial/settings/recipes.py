@@ -145,17 +145,11 @@ def choose_sampling(sampling: str, task: str) -> str:
 
 
 def overrides_recipe(config: Any) -> bool:
-    """True if a TrainConfig departs from its recipe in the data, the model or the updates."""
-    recipe = RECIPES[config.recipe].settings_for(config.task)
-
-    def departs(name: str, default: Any) -> bool:
-        of_recipe, chosen = recipe.get(name, default), getattr(config, name)
-        if name == "sampling":
-            of_recipe, chosen = (choose_sampling(s, config.task) for s in (of_recipe, chosen))
-        return chosen != of_recipe
-
+    """True if a configured TrainConfig departs from its recipe in data, model or updates."""
+    chosen = {"sampling": choose_sampling("auto", config.task)}  # as `configure` does
+    recipe = chosen | RECIPES[config.recipe].settings_for(config.task)
     return any(
-        departs(setting.name, setting.default)
+        getattr(config, setting.name) != recipe.get(setting.name, setting.default)
         for setting in fields(config)
         if setting.metadata["group"] in ("data", "model", "optimization", "schedule")
         and setting.name not in ("seed", "num_workers")

@@ -183,6 +183,18 @@ def test_what_does_not_fit_is_refused(tmp_path):
         load_run(str(run.folder / "model_step_12.pt"))
 
 
+def test_a_run_of_another_version_is_refused_by_what_differs(tmp_path):
+    train(tmp_path)
+    assert find_run(str(tmp_path / "line"), "line", LineConfig)[0].step == 30
+
+    @dataclass(frozen=True)
+    class LaterConfig(LineConfig):
+        num_bends: int = same_setting("num_layers", 1)
+
+    with pytest.raises(ValueError, match=r"version; missing or unknown settings: num_bends$"):
+        find_run(str(tmp_path / "line"), "line", LaterConfig)
+
+
 def test_a_short_training_has_a_short_warmup():
     def warmup(**flags):
         flags = {"resume": None, "quick": False, "device": "cpu", **flags}

@@ -65,11 +65,12 @@ def test_a_lowest_learning_rate_is_refused_with_a_constant_one():
 
 def test_flags_that_change_what_a_recipe_trains_override_it():
     def config(**flags):
-        return TrainConfig(**settings_of({"recipe": "sota", **flags}))
+        return configure({"recipe": "sota", **flags}, None, World())
 
     assert not overrides_recipe(config())
     assert not overrides_recipe(config(seed=3, log_every=7, run_name="x", device="cpu"))
     assert overrides_recipe(config(lr=0.1)) and overrides_recipe(config(min_seq_len=1))
+    assert overrides_recipe(config(sampling="varied"))
     for name in RECIPES:
         assert not overrides_recipe(configure({"recipe": name}, None, World()))
 
