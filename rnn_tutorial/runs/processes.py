@@ -11,6 +11,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +89,48 @@ def join_world(world: World, device: str) -> Iterator[None]:
     finally:
         distributed.destroy_process_group()
         gc.collect()  # frees the cycles in DistributedDataParallel: gloo must end before Python
+
+
+@contextlib.contextmanager
+def no_endless_wait(
+    world: World, last_words: Callable[[], None], grace: float = 15
+) -> Iterator[None]:
+    """Let SIGTERM end a process that waits for another one, which is gone, and does not notice.
+
+    It waits inside PyTorch, and Python runs the signal's handler only when that call returns. A
+    thread learns of the signal at once.
+
+    Args:
+        last_words: called in the thread before the process ends.
+        grace: the seconds from the signal until then; the launcher's own patience is 30.
+    """
+    if world.size == 1 or os.name != "posix":
+        yield
+        return
+    told, teller = socket.socketpair()
+    teller.setblocking(False)
+    is_over = threading.Event()
+
+    def watch() -> None:
+        with told:
+            while signum := told.recv(1):
+                if signum[0] == signal.SIGTERM and not is_over.wait(grace):
+                    last_words()
+                    os._exit(128 + signal.SIGTERM)
+
+    previous = signal.set_wakeup_fd(teller.fileno())  # receives the number of each signal
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        signal.set_wakeup_fd(previous)
+        teller.close()
+
+
+if os.name == "posix":
+    # The signals of a worker process are its own.
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
 def choose_device(name: str, world: World) -> str:

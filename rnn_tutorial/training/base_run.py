@@ -33,7 +33,7 @@ from rnn_tutorial.runs.folder import (
     write_json,
 )
 from rnn_tutorial.runs.lock import FolderLock
-from rnn_tutorial.runs.processes import World, describe_threads
+from rnn_tutorial.runs.processes import World, describe_threads, no_endless_wait
 from rnn_tutorial.runs.schema import build
 from rnn_tutorial.runs.terminal import Progress, StopSignals, print_error, say, shown, typed
 from rnn_tutorial.runs.tracking import Tracker, start_tracker
@@ -194,6 +194,10 @@ class BaseRun:
             print(f"Stopped after {self.step:,} updates; {self.resume_hint}")
         return 128 + (self.stop.signum or signal.SIGTERM)
 
+    def _report_endless_wait(self) -> None:
+        reason = "stopped while it waited for another process"
+        print_error(self.program, f"{reason}; {self.resume_hint}")
+
     def report_divergence(self) -> int:
         """Say that a number is not finite, and what to try; returns the exit status."""
         if self.world.is_main:
@@ -214,6 +218,7 @@ class BaseRun:
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.stop)
+            stack.enter_context(no_endless_wait(self.world, self._report_endless_wait))
             if self.world.is_main:
                 self._tracker = start_tracker(
                     self.config.tracker,

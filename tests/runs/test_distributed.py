@@ -135,6 +135,53 @@ def test_a_dead_process_ends_the_job_and_leaves_the_last_checkpoint(start_two, t
     load_model(load_checkpoint(latest))
 
 
+WAITING = """
+import ctypes, os, signal, time
+from rnn_tutorial.runs.processes import World, no_endless_wait
+from rnn_tutorial.runs.terminal import StopSignals
+
+def last_words():
+    print("last words", flush=True)
+
+with StopSignals() as stop, no_endless_wait(World(size=2), last_words, grace=0.5):
+    print("ready", flush=True)
+    {waits}
+print("stopped by", stop.signum)
+"""
+# A thread that locks a mutex twice waits for ever, in C, and takes the wait up after a signal.
+IN_C = "lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)"
+IN_C += "; lock(mutex); lock(mutex)"
+IN_PYTHON = "while stop.signum is None: time.sleep(0.01)"
+# The signal of a forked process is not its parent's.
+OF_A_CHILD = "os.wait() if os.fork() else signal.raise_signal(15); time.sleep(0.8)"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(
+    ("waits", "asked", "ending"),
+    [
+        (IN_C, True, ("last words", 128 + signal.SIGTERM)),
+        (IN_PYTHON, True, ("stopped by 15", 0)),
+        (OF_A_CHILD, False, ("stopped by None", 0)),
+    ],
+)
+def test_sigterm_ends_a_wait_that_does_not_end(script_environment, waits, asked, ending):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING.format(waits=waits)],
+        env=script_environment | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "ready\n"
+        if asked:
+            process.send_signal(signal.SIGTERM)
+        printed = process.communicate(timeout=60)[0].splitlines()
+    finally:
+        process.kill()
+    assert (printed[-1], process.returncode) == ending
+
+
 def test_a_batch_that_cannot_be_divided_is_refused_once(start_two, tmp_path):
     process = start_two(*FLAGS, "--batch_size", 15, cwd=tmp_path)
     _, stderr = process.communicate(timeout=60)
