@@ -75,11 +75,22 @@ class _Tally:
         self._names = classes
         self._inputs_by_class, self._wrong_by_class = np.zeros((2, len(classes)), np.int64)
 
+    def count_length(self, length: int, classes: np.ndarray, wrong: np.ndarray) -> None:
+        """Count inputs of one length, as `count_classes` does."""
+        self.inputs[length] += len(classes)
+        self.wrong[length] += len(wrong)
+        self.count_classes(classes, wrong)
+
     def count_classes(self, classes: np.ndarray, wrong: np.ndarray) -> None:
         """Count inputs by their right classes, (N,); `wrong` are the indices of the wrong ones."""
         num_classes = len(self._names)
         self._inputs_by_class += np.bincount(classes, minlength=num_classes)
         self._wrong_by_class += np.bincount(classes[wrong], minlength=num_classes)
+
+    def keep_examples(self, examples: list[list[int]]) -> None:
+        """Keep those of the wrong inputs that are the shortest."""
+        different = map(list, set(map(tuple, self.examples + examples)))  # a sample has some twice
+        self.examples = sorted(different, key=_by_length)[: self.max_examples]
 
     def summary(self, exact: bool, elapsed_seconds: float) -> Evaluation:
         inputs, wrong = self.inputs, self.wrong
@@ -90,9 +101,6 @@ class _Tally:
         else:  # the sample's lengths already come from the training distribution
             accuracy = (num_inputs - num_wrong) / num_inputs
             low, high = wilson_interval(num_inputs - num_wrong, num_inputs)
-        different = map(list, set(map(tuple, self.examples)))  # a sample has some twice
-        shortest_first = sorted(different, key=lambda tokens: (len(tokens), tokens))
-        examples = shortest_first[: self.max_examples]
         counts = zip(self._names, self._inputs_by_class, self._wrong_by_class, strict=True)
         by_class = {name: float((n - bad) / n) for name, n, bad in counts if n}
         if len(by_class) > MAX_CLASSES:
@@ -102,13 +110,17 @@ class _Tally:
             num_inputs=num_inputs,
             num_wrong=num_wrong,
             accuracy_by_length=by_length,
-            wrong_examples=examples,
+            wrong_examples=self.examples,
             exact=exact,
             low=low,
             high=high,
             elapsed_seconds=elapsed_seconds,
             accuracy_by_class=by_class,
         )
+
+
+def _by_length(tokens: list[int]) -> tuple[int, list[int]]:
+    return len(tokens), tokens
 
 
 def _score_all(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally) -> None:
@@ -128,11 +140,9 @@ def _score_all(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tally
             scores = torch.addmm(model.fc.bias.unsqueeze(1), model.fc.weight, state[-1].T)
             classes = machine.output(machine_states)
             wrong = _find_wrong(scores, classes)
-            tally.count_classes(classes, wrong)
-            tally.inputs[length] += len(machine_states)
-            tally.wrong[length] += len(wrong)
+            tally.count_length(length, classes, wrong)
             places = first + wrong[: tally.max_examples]
-            tally.examples += sequences_at(places, length, V).tolist()
+            tally.keep_examples(sequences_at(places, length, V).tolist())
         if length < lengths[-1]:
             for start in range(0, len(machine_states), chunk):
                 part = slice(start, start + chunk)
@@ -150,10 +160,8 @@ def _score_each(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tall
             flat = x.ravel(), np.full(len(x), length)
             classes = machine.answer(*flat)
             wrong = _find_wrong(scorer.scores(*flat).T, classes)
-            tally.count_classes(classes, wrong)
-            tally.inputs[length] += len(x)
-            tally.wrong[length] += len(wrong)
-            tally.examples += x[wrong[: tally.max_examples]].tolist()
+            tally.count_length(length, classes, wrong)
+            tally.keep_examples(x[wrong[: tally.max_examples]].tolist())
 
 
 def _find_wrong(scores: Tensor, classes: np.ndarray) -> np.ndarray:
@@ -184,4 +192,4 @@ def _score_sample(model: RnnClsNet, machine: Machine, lengths: range, tally: _Ta
         if len(wrong) > tally.max_examples:  # leave out those that are too long to be kept
             longest_kept = np.sort(seq_lengths[wrong])[tally.max_examples]
             wrong = wrong[seq_lengths[wrong] <= longest_kept]
-        tally.examples += [x[i, : seq_lengths[i]].tolist() for i in wrong]
+        tally.keep_examples([x[i, : seq_lengths[i]].tolist() for i in wrong])

@@ -35,9 +35,10 @@ READMES = (
 
 
 def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool) -> None:
-    """Make every missing run, then write each experiment's result file; quick is a part of it.
+    """Make every missing run, then write each experiment's result file.
 
-    A run that several experiments contain is made once.
+    A run that several experiments contain is made once. What is quick, or has fewer seeds than the
+    experiment, is written to output/quick_results instead.
     """
     work, wanted = {}, {}
     short = ("--total_steps", "20", "--warmup_step", "5") if quick else ()
@@ -68,11 +69,12 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
                 for variant, flags in variants[name].items()
             },
         }
-        folder = Path("output", "quick_results") if quick else RESULTS
+        is_whole = not quick and num_seeds >= experiment.max_seeds
+        folder = RESULTS if is_whole else Path("output", "quick_results")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f"{name}.json", content)
-    if not quick:
-        time_updates([name for name in names if EXPERIMENTS[name].timed])
+        if is_whole and experiment.timed:
+            time_updates([name])
 
 
 def time_updates(names: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ from rnn_tutorial.experiments.doctor_cases.cases import ERROR, Case
 from rnn_tutorial.experiments.kept import RESULTS, run_folder
 from rnn_tutorial.experiments.markdown import markdown
 from rnn_tutorial.experiments.run_faults import RunCase, train_case
-from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.folder import write_json
 from rnn_tutorial.runs.processes import choose_num_threads
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version, describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
@@ -56,8 +56,8 @@ def judge(case: Case) -> dict[str, Any]:
 
     Returns:
         What was expected, the confidence of each finding in their order, the error if it ended in
-        one, whether that was a sentence to the user, and the seconds of the processor
-        that the doctor took, so that other programs do not count.
+        one, whether that was a sentence to the user, and the doctor's CPU seconds, in
+        which other programs do not count.
     """
     found, error, is_sentence = {}, None, False
     gc.collect()  # what is left of other cases is none of this one's
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = CommandLineParser(
         prog="python -m rnn_tutorial.experiments.doctor_judge", description=__doc__
     )
-    parser.add_argument("--area", choices=AREAS, help="only this one (default: all)")
+    parser.add_argument("--area", choices=AREAS, help="only this one; then nothing is written")
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())
     areas: dict[str, Any] = {}
@@ -171,14 +171,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     continue
                 wanted = " or ".join(row["expected"]) or "nothing"
                 print(f"{area}, {half}, {name}: {row['error'] or row['found']}, not {wanted}")
-    areas = {**(read_json(RESULT)["areas"] if RESULT.exists() else {}), **areas}
     results = {
         "command": "python -m rnn_tutorial.experiments.doctor_judge",
         "doctor_version": code_version(("rnn_tutorial/doctor",)),
         **describe_machine(),
-        "areas": {area: areas[area] for area in AREAS if area in areas},
+        "areas": areas,
     }
-    write_json(RESULT, results)
+    if not flags.area:
+        write_json(RESULT, results)
     print(summary_table(results))
     judged = [row for halves in areas.values() for rows in halves.values() for row in rows.values()]
     return int(any(row["error"] and not row["is_sentence"] for row in judged))

@@ -168,7 +168,9 @@ def all_cases() -> dict[str, Trial]:
     for name, (expected, make) in DATA_CASES.items():
         cases[name] = Trial("data", expected, partial(_check_data_of, make))
     for name, (expected, make) in LOOP_CASES.items():
-        cases[name] = Trial("loop", expected, lambda seed, make=make: check_step(make(seed))[0])
+        cases[name] = Trial(
+            "loop", expected, lambda seed, make=make: check_step(make(seed)).findings
+        )
     modules = [(name, name, make) for name, make in MODULE_FAULTS.items()]
     modules += [(name, None, HEALTHY_MODULES[name]) for name in GOOD_MODULES]
     for name, expected, make in modules:

@@ -47,7 +47,7 @@ def draw_text(path: Path) -> None:
 
 
 def draw_highlight(path: Path) -> None:
-    """Share labelled right by distance from the begin and the end of what is read at once."""
+    """Share labelled right by distance from the beginning and the end of what is read at once."""
     figure, panels = new_figure(3.4, 2, sharey=True)
     for axes, end, words in (
         (panels[0], "begin", "characters before it"),

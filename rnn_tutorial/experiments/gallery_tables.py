@@ -6,6 +6,7 @@ import statistics
 
 from rnn_tutorial.experiments.gallery import SERIES
 from rnn_tutorial.experiments.kept import RESULTS
+from rnn_tutorial.experiments.lesson_tables import transcript
 from rnn_tutorial.experiments.markdown import markdown, spread_of
 from rnn_tutorial.experiments.seed_tables import Results, Table
 from rnn_tutorial.gallery.text_measures import TEMPERATURES
@@ -93,8 +94,8 @@ def _answer_of(name: str) -> Table:
 
     def shown(results: Results) -> str:
         variant = results["variants"][name]
-        command = f"$ python -m rnn_tutorial.gallery.{variant['asked']}"
-        return f"```text\n{command}\n{variant['answer'].rstrip()}\n```"
+        command = f"python -m rnn_tutorial.gallery.{variant['asked']}"
+        return transcript(command, variant["answer"].rstrip().splitlines())
 
     return shown
 
@@ -237,6 +238,9 @@ GALLERY_TABLES: dict[str, Table] = {
     "text_random-bits": lambda r: spread_of(_values(r, "random pieces", "bits"), "{:.3f}".format),
     "text_overnight-bits": _figure("two layers", "compressed_bits", "{:.3f}"),
     "text_overnight-minutes": _minutes("two layers", "{:.0f}"),
+    "text_overnight-parameters": lambda r: (
+        f"{r['variants']['two layers']['runs'][0]['model_parameters']:,}"
+    ),
     "text-characters": _figure("LSTM", "characters", "{:,.0f}"),
     "addition-right": _right,
     "addition_one_head-right": _right,
@@ -249,6 +253,8 @@ GALLERY_TABLES: dict[str, Table] = {
     "highlight-directions": highlight_directions,
     "highlight-wide": _figure("both directions", "accuracy", "{:.2%}"),
     "highlight-narrow": highlight_as_trained,
+    "highlight-edge": _figure("both directions", "from_end_0", "{:.2%}"),
+    "highlight-forward-edge": _figure("forward only", "from_end_0", "{:.2%}"),
     "highlight-broken": _figure("both directions", "broken_accuracy", "{:.1%}"),
     "highlight-intact": _figure("both directions", "intact_accuracy", "{:.2%}"),
     "forecast-series": forecast_series,
@@ -257,5 +263,7 @@ GALLERY_TABLES: dict[str, Table] = {
     "forecast-cells": forecast_cells,
     "forecast-coverage": _figure("sunspots", "coverage", "{:.0%}"),
     "forecast-coverage-co2": _figure("co2", "coverage", "{:.0%}"),
+    "forecast-error": _figure("sunspots", "network_mae", "{:.3g}"),
+    "forecast-error-shuffled": _figure("sunspots, leak shuffle", "network_mae", "{:.3g}"),
     "forecast-values": _figure("co2, values", "network_mae", "{:.3g}"),
 }

@@ -66,7 +66,7 @@ def kept(folder: Path) -> dict[str, Any] | None:
 
 
 def keep(folder: Path, figures: dict[str, Any]) -> dict[str, Any]:
-    """Call a run finished, and return its figures."""
+    """Mark a run as finished, and return its figures."""
     write_json(folder / _FIGURES_FILE, figures)
     return figures
 

@@ -24,7 +24,7 @@ import torch
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import against, print_comparison, timed, updates
 from rnn_tutorial.measure.training import SIZES, engine_steps
-from rnn_tutorial.runs.folder import write_json
+from rnn_tutorial.runs.folder import check_place, write_json
 from rnn_tutorial.runs.provenance import describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.config import TrainConfig
@@ -158,6 +158,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     parser.add_argument("--rounds", type=int, default=9, metavar="N")
     flags = parser.parse_args()
+    with parser.exit_on_bad_input():
+        if flags.rounds < 1:
+            raise ValueError(f"--rounds {flags.rounds} must be at least 1")
+        if flags.json:
+            check_place(flags.json, "--json")
     torch.set_num_threads(1)
     # JAX and Keras read them when they are imported, which is later.
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"

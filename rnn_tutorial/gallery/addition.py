@@ -44,7 +44,7 @@ from rnn_tutorial.runs.terminal import run_command, say, shown
 from rnn_tutorial.settings.fields import as_flag, setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
-QUICK = {"total_steps": 300, "hidden_dim": 64, "run_name": "quick"}
+QUICK = {"total_steps": 300, "hidden_dim": 64}
 State = Tensor | tuple[Tensor, Tensor]
 
 
@@ -81,9 +81,8 @@ class AdditionConfig(GalleryConfig):
         "read what the decoder has written",
         within=(0, 1),
     )
-    cell: str = same_setting(
-        "cell", "gru", choices=("rnn", "gru", "lstm"), help="type of the recurrent layers"
-    )
+    cell: str = same_setting("cell", "gru")
+    embed_dim: int = same_setting("embed_dim", 32)
     batch_size: int = same_setting("batch_size", 256, help="pairs per update")
     embed_noise: float = same_setting("embed_noise", 0.2)
     weight_decay: float = same_setting("weight_decay", 0.2)
@@ -99,7 +98,7 @@ class AdditionConfig(GalleryConfig):
             yield f"--num_heads {self.num_heads} does not divide --hidden_dim {self.hidden_dim}"
         if self.units == "words" and not self.pairs_file:
             yield "--units words needs a --pairs_file; sums are made of characters"
-        for name in ("num_pairs", "short_share"):
+        for name in ("num_pairs", "short_share", "reversed"):
             value = getattr(self, name)
             if self.pairs_file and value != getattr(AdditionConfig, name):
                 yield f"{as_flag(name, value)} is about sums; --pairs_file has pairs of its own"
@@ -173,18 +172,18 @@ class Seq2Seq(nn.Module):
             memory: of the source.
 
         Returns:
-            Logits, (N, T, C); the state after them; and the share of attention that each unit of
-            the source gets, the mean of the heads, (N, T, S); without attention, (N, T, 0).
+            Logits, (N, T, C); the state after them; and the attention weights of the source's
+            units, the mean of the heads, (N, T, S); without attention, (N, T, 0).
         """
         output, state = self.decoder(self._with_noise(self.embed_target(read)), state)  # (N, T, H)
-        shares = output[..., :0]
+        mean_weights = output[..., :0]
         if self.num_heads:
-            asked, offered = self._split(output), self._split(memory.outputs)
-            scores = asked @ offered.transpose(2, 3)  # (N, A, T, S)
-            of_heads = scores.masked_fill(memory.is_padding[:, None, None], -torch.inf).softmax(-1)
-            seen = (of_heads @ offered).movedim(1, -1).flatten(2)  # (N, T, H)
-            output, shares = torch.cat([output, seen], dim=-1), of_heads.mean(dim=1)
-        return self.fc(self.dropout(self.combine(output).tanh())), state, shares
+            queries, keys = self._split(output), self._split(memory.outputs)  # keys are values, too
+            scores = queries @ keys.transpose(2, 3)  # (N, A, T, S)
+            weights = scores.masked_fill(memory.is_padding[:, None, None], -torch.inf).softmax(-1)
+            context = (weights @ keys).movedim(1, -1).flatten(2)  # (N, T, H)
+            output, mean_weights = torch.cat([output, context], dim=-1), weights.mean(dim=1)
+        return self.fc(self.dropout(self.combine(output).tanh())), state, mean_weights
 
     def _split(self, states: Tensor) -> Tensor:
         """From (N, T, H) to (N, A, T, H/A): a head has every A-th unit, of both directions."""
@@ -196,11 +195,12 @@ class Seq2Seq(nn.Module):
         right = F.pad(batch.target[:, :-1], (1, 0), value=END).clamp(min=END)  # END, 5, 9, 6
         if batch.is_taught.all():  # the decoder reads whole targets at once
             return self.decode(right, memory.state, memory)[0]
-        state, read, logits = memory.state, right[:, :1], []
-        for following in [*right[:, 1:].split(1, dim=1), right[:, :1]]:  # (N, 1) each
+        state, logits = memory.state, []
+        for t, read in enumerate(right.split(1, dim=1)):  # (N, 1) each
+            if t > 0:  # without a teacher, the decoder reads what it has just written
+                read = torch.where(batch.is_taught[:, None], read, logits[-1].argmax(dim=-1))
             step_logits, state, _ = self.decode(read, state, memory)
             logits.append(step_logits)
-            read = torch.where(batch.is_taught[:, None], following, step_logits.argmax(dim=-1))
         return torch.cat(logits, dim=1)
 
     def _with_noise(self, embedded: Tensor) -> Tensor:
@@ -262,7 +262,7 @@ def train(flags: dict[str, Any]) -> int:
                 run.log()
                 if run.checkpoint_is_due:
                     run.save(model, optimizer)
-        return finish(run, model, ask="evaluate")
+        return finish(run, model, "evaluate")
 
 
 # ---- a trained network ----

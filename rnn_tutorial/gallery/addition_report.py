@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.gallery.attention_picture import draw_in_text, draw_to_file
-from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint
+from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, require_same_data
 from rnn_tutorial.gallery.command import add_run_flag
 from rnn_tutorial.gallery.pairs import MAX_UNITS, Pairs, Units, describe_pairs
 from rnn_tutorial.gallery.settings import GalleryConfig
@@ -103,8 +103,9 @@ def report_evaluation(
     Raises:
         ValueError: the pairs are not those of the training, or the run did not learn sums.
     """
-    if describe_pairs(trained, held_out, config.units) != checkpoint.data:
-        raise ValueError(f"--pairs_file {config.pairs_file!r} has changed since the training")
+    source = f"--pairs_file {config.pairs_file!r}" if config.pairs_file else "the drawing of sums"
+    fingerprint = describe_pairs(trained, held_out, config.units)["fingerprint"]
+    require_same_data(checkpoint, fingerprint, source)
     digits, beam = flags["digits"], _beam(flags)
     known = set(trained.sources)
     if digits and config.pairs_file:
@@ -171,6 +172,8 @@ def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[
     at_most = max(translator.max_units, len(units) + 1)
     translator = replace(translator, max_units=at_most)
     (answer, probability), *rivals = translator.best_answers(question, *beam)
+    if figure and not answer:
+        raise ValueError(f"--figure {figure!r} shows attention; this answer is empty")
     print(shown(f"{question} -> {answer}  ({probability:.2%})"))
     for note in _notes(question, answer, translator.source_units, config):
         print(shown(note))

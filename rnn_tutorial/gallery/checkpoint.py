@@ -14,9 +14,10 @@ from rnn_tutorial.gallery.settings import SAVE_DIR, Config, recorded_config
 from rnn_tutorial.runs.archive import DamagedArchive, check_hash, load_plain
 from rnn_tutorial.runs.folder import (
     CONFIG_FILE,
-    checkpoints,
+    best_or_latest,
     find_checkpoint,
     is_run_folder,
+    latest_checkpoint,
     read_file,
     read_json,
 )
@@ -118,9 +119,9 @@ def _latest_of_task(folder: Path, task: str) -> Path:
     found = []
     for config in folder.glob(f"*/{CONFIG_FILE}"):
         with contextlib.suppress(ValueError):
-            is_of_task = read_json(config).get("task") == task
-            if is_of_task and (kept := checkpoints(config.parent)):
-                found.append(kept[0])
+            run, is_of_task = config.parent, read_json(config).get("task") == task
+            if is_of_task and (path := latest_checkpoint(run) or best_or_latest(run)):
+                found.append(path)
     if not found:
         raise ValueError(
             f"there is no trained run of {task!r} in {str(folder)!r}; train first: "

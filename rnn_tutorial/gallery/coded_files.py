@@ -6,10 +6,12 @@ from pathlib import Path
 
 from rnn_tutorial.gallery import coder
 from rnn_tutorial.gallery.coder import Network
-from rnn_tutorial.runs.folder import check_place, read_file, write_atomically
+from rnn_tutorial.gallery.corpus import MAX_BYTES, read_bytes
+from rnn_tutorial.runs.folder import check_place, write_atomically
 from rnn_tutorial.runs.terminal import shown
 
 ENDING = ".rnn"
+_MAX_CODED = 8 * MAX_BYTES  # random bytes grow, but not as much
 
 
 def compress_file(file: str, output: str | None, network: Network) -> str:
@@ -19,7 +21,7 @@ def compress_file(file: str, output: str | None, network: Network) -> str:
         ValueError: the file cannot be read or is too large, or there is one to be written over.
     """
     new = _new_file(output or file + ENDING)
-    content = read_file(Path(file))
+    content = read_bytes(Path(file))
     packed = _call(coder.compress, file, content, network)
     write_atomically(new, packed)
     share = f", {len(packed) / len(content):.1%} of its size" if content else ""
@@ -36,7 +38,7 @@ def decompress_file(file: str, output: str | None, network: Network) -> str:
     if not output and not file.endswith(ENDING):
         raise ValueError(f"{file!r} does not end in {ENDING}; name the file to write with --output")
     new = _new_file(output or file.removesuffix(ENDING))
-    content = _call(coder.decompress, file, read_file(Path(file)), network)
+    content = _call(coder.decompress, file, read_bytes(Path(file), _MAX_CODED), network)
     write_atomically(new, content)
     return f"{shown(new)}: {len(content):,} bytes, as they were"
 

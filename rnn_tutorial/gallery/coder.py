@@ -52,20 +52,14 @@ class Network:
 
     def __init__(self, model: nn.Module, alphabet: Alphabet) -> None:
         self.model, self.alphabet = model, alphabet
-        of = weights_hash(model.state_dict()) + alphabet.characters
-        self.identity = hashlib.sha256(of.encode()).digest()[:16]
+        determines = weights_hash(model.state_dict()) + alphabet.characters
+        self.identity = hashlib.sha256(determines.encode()).digest()[:16]
 
 
 def compress(content: bytes, network: Network) -> bytes:
-    """The content of a file, in fewer bytes if it resembles what the network has learned.
-
-    Raises:
-        ValueError: it is too large.
-    """
+    """The content of a file, in fewer bytes if it resembles what the network has learned."""
     from constriction import stream
 
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"it has {len(content):,} bytes; at most {MAX_BYTES:,} are compressed")
     text = content.decode("utf-8", "surrogateescape")
     ids = network.alphabet.encode(text)
     unknown = "".join(text[place] for place in np.flatnonzero(ids == 0))
@@ -83,7 +77,7 @@ def compress(content: bytes, network: Network) -> bytes:
 
 
 def decompress(packed: bytes, network: Network) -> bytes:
-    """The content that `compress` was given.
+    """The original content.
 
     Raises:
         ValueError: the file is foreign, damaged or cut off, is of another network, or was written

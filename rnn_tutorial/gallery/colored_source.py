@@ -1,7 +1,7 @@
 """Source in colour, by class of character: for a terminal, or as a page of its own.
 
-Whatever a terminal or a browser would obey, such as an escape, is only visible in both; line ends
-and tabs stay as they are. Where the truth is known, what is labelled wrong is underlined.
+Control characters are escaped, and so is HTML; line ends and tabs stay as they are. Where the truth
+is known, what is labelled wrong is underlined.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rnn_tutorial.gallery.source_classes import CLASSES
-from rnn_tutorial.runs.folder import check_place, write_atomically
+from rnn_tutorial.runs.folder import check_place
 from rnn_tutorial.runs.terminal import shown
 
 COLOR_CHOICES = ("auto", "always", "never")
@@ -54,7 +54,7 @@ def wants_color(choice: str) -> bool:
 
 
 def visible(text: str) -> str:
-    """A text in which what a terminal would obey is only visible, line ends and tabs excepted."""
+    """A text whose control characters are escaped, except line ends and tabs."""
     return re.sub(r"[^\n\t]+", lambda match: shown(match[0]), text)
 
 
@@ -122,11 +122,6 @@ def check_page(page: str, source: Path) -> Path:
     if path.exists() and source.exists() and path.samefile(source):
         raise ValueError(f"--html {page!r} is the file itself")
     return path
-
-
-def write_page(path: Path, content: str) -> None:
-    """Write a page, whole or not at all."""
-    write_atomically(path, content.encode())
 
 
 def _spans(

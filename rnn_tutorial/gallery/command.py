@@ -47,7 +47,7 @@ def execute(
     Args:
         parser: of the task.
         functions: name of a command to what it does with its flags; returns the exit status, and
-            raises ValueError or OSError for what the user can mend.
+            raises ValueError or OSError for errors that the user can fix.
         arguments: those of the command line; None takes the program's.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):

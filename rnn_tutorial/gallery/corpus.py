@@ -84,6 +84,14 @@ def read_corpus(text_files: Sequence[str] = (), text_dir: str = "") -> Corpus:
     return Corpus(source, train, held_out, digest.hexdigest())
 
 
+def read_bytes(path: Path, at_most: int = MAX_BYTES) -> bytes:
+    """The content of a file; ValueError if it is missing, no regular file or too large."""
+    check_regular(path)
+    if (size := path.stat().st_size) > at_most:
+        raise ValueError(f"{str(path)!r} has {size:,} bytes, more than {at_most:,}")
+    return read_file(path)
+
+
 def read_text(path: Path) -> str:
     """The content of a text file, with line feeds as line ends.
 
@@ -93,10 +101,7 @@ def read_text(path: Path) -> str:
         ValueError: it is missing, no regular file, larger than MAX_BYTES, or in another encoding;
             a NUL counts as binary.
     """
-    check_regular(path)
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise ValueError(f"{str(path)!r} has {size:,} bytes, more than {MAX_BYTES:,}")
-    content = read_file(path)
+    content = read_bytes(path)
     encoding = _declared_encoding(content) if path.suffix == ".py" else "utf-8-sig"
     try:
         text = content.decode(encoding)

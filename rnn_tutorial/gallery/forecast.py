@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ from rnn_tutorial.model.layers import CELL_CLASSES
 from rnn_tutorial.model.saved import load_weights
 from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.runs.terminal import run_command
-from rnn_tutorial.settings.fields import setting_field
+from rnn_tutorial.settings.fields import check_bounds, setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
 TASK = "forecast"
@@ -53,8 +53,6 @@ _data = partial(setting_field, "data")
 @dataclass(frozen=True)
 class ForecastConfig(GalleryConfig):
     """Everything that determines a training; zeros and "auto" take what suits the series."""
-
-    embed_dim: ClassVar[None] = None  # numbers need no embedding
 
     series: str = _data(
         "sunspots", "what to forecast; file is implied by --csv", choices=(*SERIES, FILE)
@@ -166,7 +164,7 @@ def train(flags: dict[str, Any]) -> int:
                 run.log()
                 if run.checkpoint_is_due:
                     run.save(model, optimizer)
-        return finish(run, model, ask="evaluate")
+        return finish(run, model, "evaluate")
 
 
 def with_choices(config: ForecastConfig) -> ForecastConfig:
@@ -272,8 +270,7 @@ def forecast(flags: dict[str, Any]) -> int:
 def chosen_horizon(flags: dict[str, Any], config: ForecastConfig) -> int:
     """--horizon of a command after `train`; the default is that of the training."""
     horizon = config.horizon if flags["horizon"] is None else flags["horizon"]
-    if not 1 <= horizon <= 1000:
-        raise ValueError(f"--horizon {horizon} is not a whole number from 1 to 1000")
+    check_bounds(ForecastConfig.__dataclass_fields__["horizon"], horizon)
     return horizon
 
 

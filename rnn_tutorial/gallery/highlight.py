@@ -38,7 +38,6 @@ from rnn_tutorial.gallery.colored_source import (
     for_terminal,
     visible,
     wants_color,
-    write_page,
 )
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.corpus import Alphabet, read_corpus, read_text
@@ -51,7 +50,7 @@ from rnn_tutorial.gallery.label_scores import (
 from rnn_tutorial.gallery.pairs import IGNORED
 from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
-from rnn_tutorial.gallery.settings import DROPOUT_HELP, GalleryConfig, configure, same_setting
+from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.source_classes import (
     CLASSES,
     LabelledFile,
@@ -63,14 +62,15 @@ from rnn_tutorial.gallery.source_classes import (
 from rnn_tutorial.gallery.source_windows import RandomWindows, Reader
 from rnn_tutorial.model.layers import CELL_CLASSES
 from rnn_tutorial.model.saved import load_weights
+from rnn_tutorial.runs.folder import write_atomically
 from rnn_tutorial.runs.terminal import run_command, say, shown
-from rnn_tutorial.settings.fields import setting_field
+from rnn_tutorial.settings.fields import check_bounds, setting_field
 from rnn_tutorial.training.optimizer import make_optimizer
 
 TASK = "highlight"
 READS = 4  # times as many characters at once as in training: a state learns to last
 MAX_SHOWN = 10_000_000  # characters of a file
-QUICK = {"total_steps": 300, "eval_every": 300, "log_every": 50, "warmup_step": 30}
+QUICK = {"total_steps": 300, "eval_every": 300, "log_every": 50}
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,9 @@ class HighlightConfig(GalleryConfig):
     )
     window: int = setting_field("data", 128, "characters of a row", within=(8, 100_000))
     bidirectional: bool = same_setting("bidirectional", True)
+    embed_dim: int = same_setting("embed_dim", 32)
     hidden_dim: int = same_setting("hidden_dim", 64)
-    dropout: float = same_setting("dropout", 0.3, help=DROPOUT_HELP)
+    dropout: float = same_setting("dropout", 0.3)
     run_name: str = same_setting("run_name", TASK)
     total_steps: int = same_setting("total_steps", 4000)
     eval_every: int = same_setting("eval_every", 1000)
@@ -207,7 +208,7 @@ def train(flags: dict[str, Any]) -> int:
                 if run.checkpoint_is_due:
                     run.save(model, optimizer)
         lines = describe_scores(run.figures) if run.is_over else []
-        return finish(run, model, lines, ask="evaluate")
+        return finish(run, model, "evaluate", lines)
 
 
 def evaluate(flags: dict[str, Any]) -> int:
@@ -243,7 +244,7 @@ def show(flags: dict[str, Any]) -> int:
         truth = None
         summary = f"tokenize gives up at {shown(error)}; so there is no truth to compare with."
     if page:
-        write_page(page, as_page(path.name, summary, text, found, truth))
+        write_atomically(page, as_page(path.name, summary, text, found, truth).encode())
         print(f"{summary}\nPage: {shown(page)}")
         return 0
     is_colored = wants_color(flags["color"])
@@ -257,8 +258,8 @@ def load_reader(
     run: str | None, window: int | None = None
 ) -> tuple[Reader, HighlightConfig, GalleryCheckpoint]:
     """The network that --run means, its configuration and its checkpoint."""
-    if window is not None and not 8 <= window <= 100_000:
-        raise ValueError(f"--window {window} is not a whole number from 8 to 100000")
+    if window is not None:
+        check_bounds(HighlightConfig.__dataclass_fields__["window"], window)
     checkpoint, config = find_run(run, TASK, HighlightConfig)
     torch.set_num_threads(config.num_threads)
     alphabet = Alphabet(checkpoint.data["alphabet"])

@@ -99,7 +99,8 @@ def score_broken_source(
 
     Args:
         label: gives the class of each character of a text.
-        files: which lose a character, one at a time, at random but always the same.
+        files: of which those that tokenize accepts lose a character, one at a time, at random but
+            always the same.
 
     Returns:
         broken_files, on how many tokenize gave up; broken_accuracy, the share of the characters
@@ -107,13 +108,14 @@ def score_broken_source(
         same characters with nothing missing. The shares only if there are such files.
     """
     random = np.random.default_rng(0)
+    files = [file for file in files if _is_tokenized(file.text)]  # not so the end of a long one
     marks = [[i for i, char in enumerate(file.text) if char in "()[]{}'\""] for file in files]
     choices = [(file, places) for file, places in zip(files, marks, strict=True) if places]
     broken, intact = [], []
     for number in random.integers(0, len(choices), _NUM_DAMAGED if choices else 0):
         file, places = choices[number]
         place = places[random.integers(len(places))]
-        if _is_python(file.text[:place] + file.text[place + 1 :]):
+        if _is_tokenized(file.text[:place] + file.text[place + 1 :]):
             continue  # such as a quote in a comment
         begin = max(0, place - _CONTEXT)
         before, after = file.text[begin:place], file.text[place + 1 : place + _CONTEXT]
@@ -132,7 +134,7 @@ def score_broken_source(
     }
 
 
-def _is_python(text: str) -> bool:
+def _is_tokenized(text: str) -> bool:
     """Whether tokenize accepts a text."""
     try:
         label_source(text)
@@ -162,7 +164,7 @@ def describe_details(figures: Mapping[str, float | int]) -> list[str]:
         lines += [
             "",
             f"A bracket or a quote was removed {_NUM_DAMAGED} times, and tokenize gave up on "
-            f"{figures['broken_files']} of the files. Of the {_NEAR} characters to each side, "
+            f"{figures['broken_files']} of the results. Of the {_NEAR} characters to each side, "
             f"{figures['broken_accuracy']:.2%} are labelled as they were meant; with nothing "
             f"removed {figures['intact_accuracy']:.2%}.",
         ]

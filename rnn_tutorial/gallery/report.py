@@ -15,14 +15,14 @@ from rnn_tutorial.runs.provenance import versions
 from rnn_tutorial.runs.terminal import shown, typed
 
 
-def finish(run: GalleryRun, model: nn.Module, lines: Sequence[str] = (), ask: str = "") -> int:
+def finish(run: GalleryRun, model: nn.Module, next_command: str, lines: Sequence[str] = ()) -> int:
     """Say how the run ended, and write result.json if it is over; returns the exit status.
 
     Args:
         run: after its loop.
         model: as it is now.
+        next_command: what to type next, after the program: "sample".
         lines: what the evaluation found, in words.
-        ask: the command to type next, after the program: "sample".
     """
     if run.diverged:
         return run.report_divergence()
@@ -36,8 +36,7 @@ def finish(run: GalleryRun, model: nn.Module, lines: Sequence[str] = (), ask: st
         for line in lines:
             print(shown(line))
         print(f"Checkpoint: {shown(checkpoint_path(run.folder, run.step))}")
-    if ask:
-        print(f"Next: {run.program} {ask} --run {shown(typed(run.folder))}")
+    print(f"Next: {run.program} {next_command} --run {shown(typed(run.folder))}")
     return 0
 
 

@@ -17,13 +17,15 @@ from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.resume import RESUME_FLAGS, refuse_changes
 
 SAVE_DIR = "./output/gallery/"
-DROPOUT_HELP = "probability of zeroing a value in training, between layers and before fc"
-_TRAIN_SETTINGS = {setting.name: setting for setting in fields(TrainConfig)}
+_SETTINGS = {setting.name: setting for setting in fields(TrainConfig)}
 
 
 def same_setting(name: str, default: Any = MISSING, **changes: Any) -> Any:
-    """A dataclass field like that of TrainConfig, with another default or other bounds."""
-    setting = _TRAIN_SETTINGS[name]
+    """A dataclass field like that of GalleryConfig, with another default or other bounds.
+
+    The fields of GalleryConfig itself are made from those of TrainConfig.
+    """
+    setting = _SETTINGS[name]
     metadata = {**setting.metadata, **changes}
     metadata["help"] = metadata["help"].replace("accuracy", "score")
     return field(default=setting.default if default is MISSING else default, metadata=metadata)
@@ -42,10 +44,11 @@ class GalleryConfig:
     cell: str = same_setting(
         "cell", "lstm", choices=("rnn", "gru", "lstm"), help="type of the recurrent layers"
     )
-    embed_dim: int = same_setting("embed_dim", 32)
     hidden_dim: int = same_setting("hidden_dim", 128)
     num_layers: int = same_setting("num_layers")
-    dropout: float = same_setting("dropout", help=DROPOUT_HELP)
+    dropout: float = same_setting(
+        "dropout", help="probability of zeroing a value in training, between layers and before fc"
+    )
 
     batch_size: int = same_setting("batch_size", 32, help="sequences per update")
     optimizer: str = same_setting("optimizer", "adamw")
@@ -84,6 +87,7 @@ class GalleryConfig:
         return find_general_conflicts(self)
 
 
+_SETTINGS |= {setting.name: setting for setting in fields(GalleryConfig)}
 Config = TypeVar("Config", bound=GalleryConfig)
 
 

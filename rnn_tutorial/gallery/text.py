@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, find_run, require_same_data
 from rnn_tutorial.gallery.coded_files import compress_file, decompress_file
-from rnn_tutorial.gallery.coder import Network, compress
+from rnn_tutorial.gallery.coder import Network
+from rnn_tutorial.gallery.coder import compress as compress_text
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
 from rnn_tutorial.gallery.corpus import Alphabet, TextFile, read_corpus
 from rnn_tutorial.gallery.report import finish
@@ -188,7 +188,7 @@ def train(flags: dict[str, Any]) -> int:
                 run.log()
                 if run.checkpoint_is_due:
                     run.save(model, optimizer, {"state": state.detach().cpu()})
-        return finish(run, model, in_words(run.figures), ask='sample --prompt "def "')
+        return finish(run, model, 'sample --prompt "def "', in_words(run.figures))
 
 
 def encode(alphabet: Alphabet, files: Sequence[TextFile]) -> Tensor:
@@ -217,7 +217,7 @@ def evaluate(flags: dict[str, Any]) -> int:
     if flags["baselines"]:
         train_text = "".join(file.text for file in corpus.train)
         sizes = rival_sizes(train_text.encode(), text.encode())
-        sizes = {"compressed": len(compress(text.encode(), network)), **sizes}
+        sizes = {"compressed": len(compress_text(text.encode(), network)), **sizes}
         figures |= {f"{name}_bits": 8 * size / len(ids) for name, size in sizes.items()}
     if flags["by_position"]:
         figures |= bits_by_position(network.model, ids)
@@ -244,47 +244,44 @@ def sample(flags: dict[str, Any]) -> int:
     return 0
 
 
+def compress(flags: dict[str, Any]) -> int:
+    """Write a file in fewer bytes, if it resembles what the network has learned."""
+    print(compress_file(flags["file"], flags["output"], load(flags["run"])[0]))
+    return 0
+
+
+def decompress(flags: dict[str, Any]) -> int:
+    """Write what a compressed file was made of."""
+    print(decompress_file(flags["file"], flags["output"], load(flags["run"])[0]))
+    return 0
+
+
 def add_ask_commands(commands: Any) -> None:
     """The commands that use a trained network."""
-    for name, purpose in {
-        "sample": "go on with a text",
-        "evaluate": "bits per character of the held-out text",
-        "compress": "compress a file without loss",
-        "decompress": "restore a compressed file",
+    sampling = commands.add_parser("sample", help="go on with a text")
+    add_config_flags(sampling, SampleSettings)
+    evaluation = commands.add_parser("evaluate", help="bits per character of the held-out text")
+    for flag, help in {
+        "json": "print all figures as JSON",
+        "baselines": "compress the text, and let other programs do so (minutes)",
+        "by_position": "bits by place in a piece, its first state carried or zeros",
+        "parse_share": "how many of the functions that it draws are Python",
     }.items():
-        command = commands.add_parser(name, help=purpose, description=purpose)
+        evaluation.add_argument(f"--{flag}", action="store_true", help=help)
+    compression = commands.add_parser("compress", help="compress a file without loss")
+    restoring = commands.add_parser("decompress", help="restore a compressed file")
+    for command in (compression, restoring):
+        command.add_argument("file", metavar="FILE")
+        command.add_argument("--output", metavar="FILE", help="the file to write, a new one")
+    for command in (sampling, evaluation, compression, restoring):
         add_run_flag(command)
-        if name == "sample":
-            add_config_flags(command, SampleSettings)
-        elif name == "evaluate":
-            for flag, help in {
-                "json": "print all figures as JSON",
-                "baselines": "compress the text, and let other programs do so (minutes)",
-                "by_position": "bits by place in a piece, its first state carried or zeros",
-                "parse_share": "how many of the functions that it draws are Python",
-            }.items():
-                command.add_argument(f"--{flag}", action="store_true", help=help)
-        else:
-            command.add_argument("file", metavar="FILE")
-            command.add_argument("--output", metavar="FILE", help="the file to write, a new one")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit status."""
     parser, commands = make_parser("text", __doc__, TextConfig)
     add_ask_commands(commands)
-
-    def code(function: Callable[..., str], flags: dict[str, Any]) -> int:
-        print(function(flags["file"], flags["output"], load(flags["run"])[0]))
-        return 0
-
-    functions = {
-        "train": train,
-        "sample": sample,
-        "evaluate": evaluate,
-        "compress": partial(code, compress_file),
-        "decompress": partial(code, decompress_file),
-    }
+    functions = {f.__name__: f for f in (train, sample, evaluate, compress, decompress)}
     return execute(parser, functions, arguments)
 
 

@@ -26,11 +26,14 @@ class SampleSettings:
     temperature: float = setting_field(
         "sampling",
         0.5,
-        "below 1 likely characters become likelier, above 1 less so; 0 takes the likeliest",
+        "below 1 favours likely characters, above 1 evens them out; 0 always takes the likeliest",
         within=(0, 100),
     )
     top_k: int = setting_field(
-        "sampling", 0, "draw among the K likeliest only; 0: among all", within=(0, 10**6)
+        "sampling",
+        0,
+        "draw from the K likeliest only; 0 draws from all",
+        within=(0, 10**6),
     )
     num_chars: int = setting_field("sampling", 500, "characters to draw", within=(1, 10**9))
     seed: int = setting_field("sampling", 0, "the same seed draws the same", within=(0, 2**63 - 1))
@@ -90,5 +93,5 @@ def continue_text(model: nn.Module, alphabet: Alphabet, settings: SampleSettings
 
 
 def _write(text: str) -> None:
-    """Print at once, and nothing that a terminal would obey but line feed and tab."""
+    """Print at once, with control characters escaped, except line feed and tab."""
     print("".join(c if c in "\n\t" else shown(c) for c in text), end="", flush=True)

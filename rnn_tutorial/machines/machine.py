@@ -133,7 +133,9 @@ class Machine:
 
 def count_sequences(num_tokens: int, min_seq_len: int, max_seq_len: int) -> int:
     """Number of different sequences: 111,100 of ten tokens with lengths 2 to 5."""
-    return sum(num_tokens**length for length in range(min_seq_len, max_seq_len + 1))
+    if num_tokens == 1:
+        return max_seq_len - min_seq_len + 1
+    return (num_tokens ** (max_seq_len + 1) - num_tokens**min_seq_len) // (num_tokens - 1)
 
 
 def sequences_at(places: np.ndarray, length: int, num_tokens: int) -> np.ndarray:

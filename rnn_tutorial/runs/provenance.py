@@ -57,7 +57,7 @@ def versions(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
         "openblas_coretype": variables.get("OPENBLAS_CORETYPE", "by the processor"),
         "torch": torch.__version__,  # with the kind of its build, such as +cu130
     }
-    for name in ("numpy", "numba", "scipy"):
+    for name in ("numpy", "numba", "scipy", "statsmodels", "constriction", "zstandard"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

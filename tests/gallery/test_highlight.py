@@ -296,6 +296,9 @@ def test_broken_source_is_compared_with_what_was_meant():
     figures = score_broken_source(label_intact, [file])
     assert figures["intact_accuracy"] == 1 and figures["broken_accuracy"] < 0.3
     assert score_broken_source(label, make_files("x")) == {"broken_files": 0}
+    text = "if x:\n    if y:\n        f(x)\n    g(y)\n"
+    end = LabelledFile("a.py", text[16:], label_source(text)[16:])  # tokenize refuses it as it is
+    assert score_broken_source(lambda _: 1 / 0, [end]) == {"broken_files": 0}
 
 
 # ---- colours ----

@@ -59,7 +59,7 @@ def train(tmp_path, data=None, stop_at=None, late=False, broken_at=None, blind=F
                     run.stop.signum = 2
                 if run.checkpoint_is_due:
                     run.save(model, optimizer, {"total": total})
-        status = finish(run, model, ["a line"], ask="evaluate")
+        status = finish(run, model, "evaluate", ["a line"])
     return run, status, model
 
 
@@ -179,6 +179,9 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"there is no trained run of 'text' in"):
         find_run(str(tmp_path), "text", LineConfig)
     assert find_run(str(tmp_path), "line", LineConfig)[0].path.parent == run.folder
+    (run.folder / "model_step_12.pt").rename(run.folder / "model_best.pt")  # killed after its best
+    assert find_run(str(tmp_path), "line", LineConfig)[0].path.parent == run.folder
+    (run.folder / "model_best.pt").rename(run.folder / "model_step_12.pt")
     with pytest.raises(ValueError, match=r"is not a checkpoint of this project"):
         load_run(str(run.folder / "model_step_12.pt"))
 

@@ -7,6 +7,7 @@ import math
 import random
 from functools import partial
 from itertools import islice, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -455,6 +456,8 @@ def assert_matches(sentence, reason):
         (["sample", "--run", "novel.txt"], "'novel.txt' is damaged or not a checkpoint"),
         (["compress", "nowhere"], "'nowhere' cannot be read"),
         (["compress", "."], "is not a regular file"),
+        (["compress", "huge.bin"], f"'huge.bin' has {2**40:,} bytes, more than "),
+        (["decompress", "huge.bin", "--output", "n"], f"'huge.bin' has {2**40:,} bytes"),
         (["compress", "novel.txt", "--output", "novel.txt"], "'novel.txt' exists; name another"),
         (
             ["compress", "novel.txt", "--output", "no/where"],
@@ -465,6 +468,8 @@ def assert_matches(sentence, reason):
     ],
 )
 def test_bad_requests_are_refused(in_trained, capsys, arguments, reason):
+    with Path("huge.bin").open("wb") as huge:
+        huge.truncate(2**40)  # a hole, a terabyte on paper
     before = sorted(path.name for path in in_trained.iterdir())
     assert_matches(refused(capsys, *arguments), reason)
     assert sorted(path.name for path in in_trained.iterdir()) == before

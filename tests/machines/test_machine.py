@@ -90,3 +90,4 @@ def test_places_enumerate_every_sequence_once_in_order(num_tokens, length):
 def test_number_of_inputs_of_the_tutorial():
     assert count_sequences(10, 2, 5) == 111_100
     assert count_sequences(10, 1, 5) == 111_110
+    assert count_sequences(1, 3, 1_000_000) == 999_998
