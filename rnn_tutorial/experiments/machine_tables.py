@@ -51,7 +51,7 @@ def machine_details(results: dict[str, Any]) -> str:
         "of inputs",
         "updates",
         "seconds",
-        "states",
+        "abstract states",
         "margin",
     ]
     return markdown(header, rows)
