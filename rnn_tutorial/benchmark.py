@@ -163,8 +163,7 @@ def _check(flags: argparse.Namespace, names: Sequence[str]) -> None:
             raise ValueError(f"--only {name} is what --quick leaves out")
     if flags.figure and "growth" not in names:
         raise ValueError(f"--figure {str(flags.figure)!r} draws growth, which --only leaves out")
-    if flags.figure:
-        check_picture(flags.figure)
+    check_picture(flags.figure)
     if flags.json:
         check_place(flags.json, "--json")
 

@@ -138,13 +138,12 @@ def _check_flags(flags: argparse.Namespace, given: Sequence[str]) -> None:
             raise ValueError(f"--{flag} {smallest} is not a whole number of at least 1")
         if flags.automaton and flag in given:
             raise ValueError(f"--automaton looks at states and takes no --{flag}")
-    if flags.figure:
-        check_picture(flags.figure)
+    check_picture(flags.figure)
 
 
 def _show_automaton(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace) -> None:
     """Find the automaton, print it, and draw it if there is a place to draw."""
-    automaton = find_automaton(load_model(checkpoint).eval(), task.machine)
+    automaton = find_automaton(load_model(checkpoint), task.machine)
     if flags.json:
         kept = ("agreement", "is_right", "period_shares")
         figures = {name: getattr(automaton, name) for name in kept}
@@ -160,7 +159,7 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
     machine, num_tokens = task.machine, len(task.tokens)
     max_len = flags.max_len or longest_enumerable(num_tokens)
     check_feasible(num_tokens, max_len, flags.lengths, flags.num_sequences)
-    model = load_model(checkpoint).eval()
+    model = load_model(checkpoint)
     why_not = why_unsearchable(model, machine)
     if flags.search and why_not:
         raise ValueError(f"--search {flags.search}: {why_not}")

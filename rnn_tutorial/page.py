@@ -95,8 +95,17 @@ def make_page(checkpoints: Sequence[Checkpoint]) -> str:
 
 
 def _rule(task: Task) -> dict[str, Any]:
-    """What makes an answer right: the tables of the machine, and their names."""
+    """What makes an answer right: the tables of the machine, and their names.
+
+    Raises:
+        ValueError: the tables are too large for a page.
+    """
     machine = task.machine
+    if 2 * machine.num_states * len(machine.tokens) > _MOST_BYTES:  # a digit and a comma each
+        raise ValueError(
+            f"a page holds the table of the machine, and one of {machine.num_states:,} states and "
+            f"{len(machine.tokens):,} tokens is too large"
+        )
     successors, outputs = machine.tables()
     rule = f"the sum modulo {machine.num_states}" if machine.is_sum else "what the machine says"
     return {
@@ -110,9 +119,11 @@ def _rule(task: Task) -> dict[str, Any]:
 def _describe_run(checkpoint: Checkpoint, task: Task) -> dict[str, Any]:
     """A network for the page: what it is called, its weights, and where its hidden states lie."""
     model = load_model(checkpoint)
+    if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+        raise ValueError(f"{str(checkpoint.path)!r} has weights that are not finite numbers")
     arguments, weights = model.arguments, f"{count_parameters(model):,} weights"
     return {
-        "name": checkpoint.path.parent.name,
+        "name": shown(checkpoint.path.resolve().parent.name),
         "about": f"{checkpoint.path.name}: {weights}, trained on {task.trained_on}",
         "cell": _cell(model, checkpoint.path),
         **{name: arguments[name] for name in ("num_layers", "hidden_dim", "embed_dim")},
@@ -149,8 +160,8 @@ def _find_clusters(model: RnnClsNet, task: Task) -> dict[str, Any]:
 def _cell(model: RnnClsNet, path: Path) -> str:
     """The name of the cell in network.js; ValueError if the page cannot compute the network."""
     arguments = model.arguments
-    is_plain = model.has_state and not (arguments["layer_norm"] or arguments["residual"])
-    if not is_plain:
+    can_be_shown = model.has_state and not (arguments["layer_norm"] or arguments["residual"])
+    if not can_be_shown:
         raise ValueError(
             f"{str(path)!r} cannot be shown step by step: a page computes stacks of nn.RNN, nn.GRU "
             "or nn.LSTM in one direction, read at the last step, without layer norms or residual "

@@ -20,7 +20,8 @@ from rnn_tutorial.runs.saved_run import load_run
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 NETWORKS = {
-    "two-layers": ("--num_layers", "2"),
+    "two-layers": ("--num_layers", "2", "--dropout", "0.5"),
+    "large-sum": ("--max_number", "999"),
     "relu": ("--nonlinearity", "relu", "--init", "identity"),
     "gru": ("--cell", "gru"),
     "lstm": ("--cell", "lstm"),
@@ -168,6 +169,19 @@ def test_the_page_is_one_small_file_without_connections(runs, capsys):
     assert set(re.findall(r"https?://[^\"'` ]+", text)) == {"http://www.w3.org/2000/svg"}
 
 
+def test_a_page_is_the_same_each_time_and_has_the_name_of_its_folder(runs, monkeypatch):
+    text = page.make_page([load_run(runs / "two-layers")])
+    monkeypatch.chdir(runs / "two-layers")
+    assert page.make_page([load_run(".")]) == text and "<title>Watch two-layers read" in text
+
+
+def test_weights_that_are_no_numbers_are_refused(runs):
+    checkpoint = load_run(runs / "lstm")
+    checkpoint.weights["fc.bias"][0] = float("nan")
+    with pytest.raises(ValueError, match="has weights that are not finite numbers"):
+        page.make_page([checkpoint])
+
+
 def test_names_cannot_leave_the_data_of_a_page(tmp_path):
     machine = {
         "tokens": ["</script><script>alert(1)</script>", "b"],
@@ -203,6 +217,7 @@ def test_names_cannot_leave_the_data_of_a_page(tmp_path):
         (["normed"], [], "cannot be shown step by step"),
         (["lstm", "cycle"], [], "was trained on another task than"),
         (["wide"], [], "at most 1,000,000 are allowed"),
+        (["large-sum"], [], "the table of the machine, and one of 1,000 states and 1,000 tokens"),
         (["missing"], [], "missing"),
         (["lstm"], ["--output", "nowhere/page.html"], "--output 'nowhere/page.html': there is no"),
     ],

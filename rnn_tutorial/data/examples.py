@@ -144,19 +144,19 @@ class Vocabulary:
         """The classes with these names, int64, (N,)."""
         return np.array([self._classes[label] for label in labels], np.int64)
 
-    def check_labels(self, examples: Examples, flag: str) -> None:
+    def check_labels(self, examples: Examples) -> None:
         """Raise ValueError if a label does not occur in training; names the line."""
         more = ", …" if len(self.class_names) > 10 else ""
         shown = ", ".join(map(repr, self.class_names[:10])) + more
         for line, label in zip(examples.lines, examples.labels, strict=True):
             if label not in self._classes:
                 raise ValueError(
-                    f"{flag} {examples.path!r}, line {line}: label {label!r} does not occur in "
-                    f"training; the labels there are {shown}"
+                    f"--eval_file {examples.path!r}, line {line}: label {label!r} does not occur "
+                    f"in training; the labels there are {shown}"
                 )
 
 
-def build_vocabulary(examples: Examples, flag: str) -> Vocabulary:
+def build_vocabulary(examples: Examples) -> Vocabulary:
     """All tokens and all labels of the training examples, sorted.
 
     Raises:
@@ -165,21 +165,21 @@ def build_vocabulary(examples: Examples, flag: str) -> Vocabulary:
     class_names = sorted(set(examples.labels))
     if len(class_names) < 2:
         raise ValueError(
-            f"{flag} {examples.path!r} has only the label {class_names[0]!r}; "
+            f"--train_file {examples.path!r} has only the label {class_names[0]!r}; "
             "training needs at least two"
         )
     tokens = sorted(set(chain.from_iterable(examples.tokens)) - {UNKNOWN})
     if not tokens:
-        raise ValueError(f"{flag} {examples.path!r} has no tokens other than {UNKNOWN}")
+        raise ValueError(f"--train_file {examples.path!r} has no tokens other than {UNKNOWN}")
     if len(tokens) >= MAX_TOKENS:
         raise ValueError(
-            f"{flag} {examples.path!r} has {len(tokens):,} different tokens; "
+            f"--train_file {examples.path!r} has {len(tokens):,} different tokens; "
             f"at most {MAX_TOKENS - 1:,} are allowed"
         )
     return Vocabulary([UNKNOWN, *tokens], class_names)
 
 
-def hold_out(examples: Examples, seed: int, flag: str) -> tuple[Examples, Examples]:
+def hold_out(examples: Examples, seed: int) -> tuple[Examples, Examples]:
     """Hold out a random tenth of the examples, at least one, for evaluation.
 
     Returns:
@@ -194,7 +194,7 @@ def hold_out(examples: Examples, seed: int, flag: str) -> tuple[Examples, Exampl
     spare = np.delete(order, first_of_class)
     if not len(spare):
         raise ValueError(
-            f"{flag} {examples.path!r} has too few examples to hold some out for evaluation; "
+            f"--train_file {examples.path!r} has too few examples to hold some out for evaluation; "
             "give --eval_file"
         )
     held_out = set(spare[: max(1, len(examples) // 10)].tolist())
@@ -216,7 +216,7 @@ def read_split(train_file: str, eval_file: str, seed: int) -> tuple[Examples, Ex
     trained = read_examples(train_file, "--train_file")
     if eval_file:
         return trained, read_examples(eval_file, "--eval_file")
-    return hold_out(trained, seed, "--train_file")
+    return hold_out(trained, seed)
 
 
 def label_shares(examples: Examples) -> dict[str, float]:

@@ -9,8 +9,7 @@ rejected by a grammar, whatever follows. Two rules, the same for every machine, 
     In half of the sequences, a token that leads into a trap, a state after which the answer is
     settled, is made less likely. The other half goes there freely, and stays.
 
-Shapes: N sequences, T time steps (max_seq_len), V tokens, S states of the
-machine.
+Shapes: N sequences, T time steps (max_seq_len), V tokens, S states of the machine.
 """
 
 from __future__ import annotations

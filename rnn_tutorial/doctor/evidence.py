@@ -203,7 +203,7 @@ def read_evidence(
             f"--length {asked_length} needs a rule that labels sequences of any length; this run "
             f"learned from {source}"
         )
-    model = checkpoint and load_model(checkpoint).eval()
+    model = checkpoint and load_model(checkpoint)
     evaluation = checkpoint and recorded_evaluation(checkpoint)
     evaluation = evaluation and asdict(evaluation)
     return Evidence(asdict(settings), metrics, task, model, evaluation, asked_length, files)

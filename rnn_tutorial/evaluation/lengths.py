@@ -36,8 +36,7 @@ class LengthResult:
         right_modulo: for each p between 1 and C that divides C, how many of the sample are right
             modulo p, if the answer is a sum: a network may know whether a sum is even, and no more.
         low, high: 95 % Wilson interval of the accuracy on random sequences.
-        num_hard, right_hard: one token repeated, and the first and the last token in
-            turn.
+        num_hard, right_hard: one token repeated, and the first and the last token in turn.
     """
 
     length: int

@@ -94,7 +94,7 @@ def train_or_load(*flags: str) -> RnnClsNet:
     run = run_folder(flags, code_version()) / "run"
     if not kept(run.parent):
         keep(run.parent, {"seconds": train(run, "train_cls_rnn.py", *flags)})
-    return load_model(load_run(str(run))).eval()
+    return load_model(load_run(str(run)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

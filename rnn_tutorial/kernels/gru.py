@@ -8,8 +8,7 @@
 W_ih stacks W_ir, W_iz and W_in, and likewise W_hh, b_ih and b_hh. Shapes: see update.py.
 
 Source: Cho et al., Learning Phrase Representations using RNN Encoder–Decoder for Statistical
-Machine Translation, 2014; with r_t applied after the product with W_hn, as in
-PyTorch and cuDNN.
+Machine Translation, 2014; with r_t applied after the product with W_hn, as in PyTorch and cuDNN.
 """
 
 from __future__ import annotations

@@ -138,8 +138,6 @@ class RnnClsNet(nn.Module):
 
     def last_state(self, output: PackedSequence, h_n: State | None) -> Tensor:
         """What the classifier reads of each row, (N, F), from what the layers return."""
-        if self.is_plain:
-            return h_n[-1]  # of the top layer, each row's at its own last valid step
         pooling = self.arguments["pooling"]
         if pooling != "last":
             return pool(output, pooling, self.attention)

@@ -12,21 +12,23 @@ from rnn_tutorial.runs.checkpoint import Checkpoint
 
 
 def load_model(checkpoint: Checkpoint) -> RnnClsNet:
-    """The model of a checkpoint with its weights, on the CPU.
+    """The model of a checkpoint with its weights, on the CPU, in evaluation mode.
 
     Raises:
         ValueError: the weights are not those of such a model.
     """
     sizes, num_weights = checkpoint.model, sum(map(Tensor.numel, checkpoint.weights.values()))
-    at_least = sizes["num_layers"] * sizes["hidden_dim"] ** 2, sizes["vocab_size"]
-    if max(at_least) > num_weights:  # before memory is asked for that no machine has
+    names = "vocab_size", "embed_dim", "hidden_dim", "num_layers", "cls_num"
+    V, E, H, L, C = (sizes[name] for name in names)
+    # Before memory is asked for that no machine has.
+    if max(V * E, E * H, L * H * H, H * C) > num_weights:
         raise ValueError(f"{str(checkpoint.path)!r}: the weights do not fit the model")
     try:
         model = RnnClsNet(**sizes)
     except ValueError as error:
         raise ValueError(f"{str(checkpoint.path)!r}: {error}") from None
     load_weights(model, checkpoint.weights, checkpoint.path)
-    return model
+    return model.eval()
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

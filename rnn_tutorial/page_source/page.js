@@ -36,7 +36,7 @@ const READABLE = new Map(TOKENS.map((name, id) => [name, id]));
 for (const [typed, meant] of Object.entries(ALIASES)) {
   if (READABLE.has(meant) && !READABLE.has(typed)) READABLE.set(typed, READABLE.get(meant));
 }
-const ARE_CHARACTERS = TOKENS.every((name) => name.length === 1);
+const ARE_CHARACTERS = TOKENS.every((name) => [...name].length === 1);
 
 // The ids of typed tokens; throws a sentence that names the first that is none.
 function read(text) {
@@ -351,8 +351,7 @@ function listen() {
     button.addEventListener("click", () => {
       stop();
       const draw = () => Math.floor(Math.random() * TOKENS.length);
-      take(Array.from({ length }, draw), 0);
-      move(length);
+      take(Array.from({ length }, draw), length);
     });
     element("more").append(button);
   }

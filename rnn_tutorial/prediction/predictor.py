@@ -29,7 +29,7 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self.model = load_model(checkpoint).eval()
+        self.model = load_model(checkpoint)
         self.task: Task = load_task(checkpoint)
         self._checkpoint = checkpoint
         self._recorded = recorded_evaluation(checkpoint)  # the published scripts record none

@@ -159,7 +159,7 @@ def _check_automaton(
         )
     ends = np.unique(successors)  # of all sequences but the empty one
     margin = _smallest_margin(*fc, low[ends, -1], high[ends, -1], rule.outputs[states[ends]])
-    _require(margin > 0, f"a score margin is negative: {margin:.3g}")
+    _require(margin > 0, f"a score margin is not above 0: {margin:.3g}")
     claimed = float(automaton["smallest_margin"])
     _require(0 < claimed <= margin * (1 + 1e-4), f"it claims a margin of {claimed:.3g}")
     return margin

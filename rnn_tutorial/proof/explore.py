@@ -108,7 +108,9 @@ def explore(
                 # (Abstract state 0 is the empty sequence, which has no answer: nothing shares it.)
                 earlier = np.flatnonzero(machine_states[1:] == state) + 1
                 if memory is None:
-                    place, first = _find_near(points[earlier], next_points[rows], resolution)
+                    at_most = max_states - len(points) - len(new)
+                    near = points[earlier], next_points[rows]
+                    place, first = _find_near(*near, resolution, at_most)
                 else:
                     place, first = _find_equal(recent[earlier], next_recent[rows])
                 ids = np.append(earlier, len(points) + len(new) + np.arange(len(first)))
@@ -147,7 +149,7 @@ def _step(net: IntervalNet, points: np.ndarray) -> np.ndarray:
 
 
 def _find_near(
-    known: np.ndarray, met: np.ndarray, resolution: float
+    known: np.ndarray, met: np.ndarray, resolution: float, at_most: int
 ) -> tuple[np.ndarray, list[int]]:
     """Find a known hidden state, (S, L, H), near each that was met, (M, L, H), or make it known.
 
@@ -155,7 +157,8 @@ def _find_near(
     product tells, near if no unit differs by more than the resolution.
 
     Returns:
-        The places, (M,), in `known` followed by new rows, and which of `met` those are.
+        The places, (M,), in `known` followed by new rows, and which of `met` those are; if they
+        are more than `at_most`, one more, and some places are not found.
     """
     met = met.reshape(len(met), -1)
     known = known.reshape(-1, met.shape[1])
@@ -166,7 +169,7 @@ def _find_near(
         place[is_near] = nearest[is_near]
     first: list[int] = []
     left = np.flatnonzero(place < 0)
-    while len(left):
+    while len(left) and len(first) <= at_most:
         is_near = (np.abs(met[left] - met[left[0]]) <= resolution).all(axis=1)
         place[left[is_near]] = len(known) + len(first)
         first.append(left[0])

@@ -147,7 +147,7 @@ def _prove_by_resolution(net: IntervalNet, machine: Machine, search: _Search) ->
     raise failure
 
 
-def attempt_proof(model: RnnClsNet, machine: Machine, quick: bool = True) -> Proof | NotProved:
+def attempt_proof(model: RnnClsNet, machine: Machine, quick: bool) -> Proof | NotProved:
     """A proof, or why there is none yet, or why there can be none."""
     try:
         return prove(model, machine, quick=quick)

@@ -30,7 +30,7 @@ class DamagedArchive(ValueError):
 
 DAMAGED = (
     RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError,
-    TypeError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
+    TypeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
 )  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def check_hash(content: Mapping[str, Any], shown: str) -> None:
     hashed = {name: value for name, value in content.items() if name != "sha256"}
     try:
         is_whole = content_hash(hashed) == content.get("sha256")
-    except (*DAMAGED, RecursionError):
+    except DAMAGED:  # RecursionError, too, is a RuntimeError
         is_whole = False
     if not is_whole:
         raise DamagedArchive(f"{shown} is damaged: its SHA-256 checksum does not match")

@@ -143,7 +143,7 @@ def choose_device(name: str, world: World) -> str:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and world.size > 1:
+    if name.startswith("cuda") and world.size > 1:  # a resumed run names that of rank 0
         name = f"cuda:{world.local_rank}"
     try:
         torch.zeros(1, device=name).item()

@@ -81,7 +81,7 @@ class TrainConfig:
         "", "examples to evaluate on; without it, a tenth of train_file is held out", metavar="FILE"
     )
     seed: int = _data(
-        0, "seed of weights and data; the same seed gives the same run", within=(0, 2**63 - 1)
+        0, "seed of weights and data; the same seed gives the same run", within=(0, 2**32 - 1)
     )
     bucket_by_length: bool = _data(
         False, "batch sequences of similar length: less padding if lengths vary widely"

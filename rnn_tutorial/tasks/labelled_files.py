@@ -91,8 +91,8 @@ class LabelledFiles:
         """Read the files that the flags name; ValueError if one is refused, see `read_split`."""
         split = config.train_file, config.eval_file, config.seed
         trained, evaluated = read_split(*split)
-        vocabulary = build_vocabulary(trained, "--train_file")
-        vocabulary.check_labels(evaluated, "--eval_file")
+        vocabulary = build_vocabulary(trained)
+        vocabulary.check_labels(evaluated)
         sizes = [len(tokens) for tokens in trained.tokens]
         lengths = range(min(sizes), max(sizes) + 1)
         task = cls(vocabulary, lengths, _fingerprint(trained, evaluated), split)
@@ -141,7 +141,7 @@ class LabelledFiles:
     def evaluate_file(self, model: RnnClsNet, path: str, max_examples: int) -> Evaluation:
         """Accuracy on a file's examples, or the task's own for ""; ValueError if one is refused."""
         examples = read_examples(path, "--eval_file") if path else self._evaluated
-        self.vocabulary.check_labels(examples, "--eval_file")
+        self.vocabulary.check_labels(examples)
         return evaluate_examples(model, examples, self.vocabulary, max_examples)
 
     def introduce(self) -> str:

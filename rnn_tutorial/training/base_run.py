@@ -79,7 +79,7 @@ class BaseRun:
         self.folder = Path(
             resume or world.from_main(lambda: claim_run_folder(config.save_dir, config.run_name))
         )
-        self.tracked_name = self.folder.name
+        self.tracked_name = self.folder.resolve().name
         self.history, self.stop = EvaluationHistory(), StopSignals()
         self.damage: list[str] = []
         self.diverged = self.is_finished = self._is_stopping = False
@@ -107,8 +107,6 @@ class BaseRun:
         """Go on from the checkpoint, if there is one; ValueError if it does not fit."""
         if checkpoint := self._checkpoint:
             load_weights(model, checkpoint.weights, checkpoint.path)
-        if self.world.is_main:
-            remove_leftovers(self.folder)
         if checkpoint and not self.is_finished:
             path = repr(str(checkpoint.path))
             load_state(optimizer, checkpoint.optimizer, path)
@@ -117,8 +115,9 @@ class BaseRun:
             self.history = build(EvaluationHistory, checkpoint.history, damaged)
 
     def _write_config(self, **more: Any) -> None:
-        """Record the identity of the run and its configuration."""
+        """Record the identity of the run and its configuration; the first that is written."""
         if self.world.is_main:
+            remove_leftovers(self.folder)
             settings = {**more, "run_id": self.run_id, **asdict(self.config)}
             write_json(self.folder / CONFIG_FILE, settings)
 

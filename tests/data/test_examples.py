@@ -91,7 +91,7 @@ def test_a_malformed_file_is_refused_by_line(content, tmp_path):
     path = tmp_path / "file.tsv"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=MALFORMED[content]) as refused:
-        build_vocabulary(read_examples(str(path), "--train_file"), "--train_file")
+        build_vocabulary(read_examples(str(path), "--train_file"))
     assert str(refused.value).startswith(f"--train_file {str(path)!r}")
 
 
@@ -106,17 +106,17 @@ def test_a_label_that_does_not_occur_in_training_is_refused_by_line():
     with pytest.raises(
         ValueError, match="line 2: label 'c' does not occur in training; the labels there are 'a'"
     ):
-        vocabulary.check_labels(make_examples(("a", "x"), ("c", "x"), ("d", "x")), "--eval_file")
+        vocabulary.check_labels(make_examples(("a", "x"), ("c", "x"), ("d", "x")))
 
 
 def test_too_many_tokens_are_refused():
     examples = make_examples(("a", " ".join(map(str, range(70_000)))), ("b", "x"))
     with pytest.raises(ValueError, match="70,001 different tokens; at most 65,535 are allowed"):
-        build_vocabulary(examples, "--train_file")
+        build_vocabulary(examples)
 
 
 def test_the_vocabulary_gives_ids_and_names():
-    vocabulary = build_vocabulary(make_examples(("no", "b a"), ("yes", f"c {UNKNOWN} a")), "F")
+    vocabulary = build_vocabulary(make_examples(("no", "b a"), ("yes", f"c {UNKNOWN} a")))
     assert vocabulary.tokens == [UNKNOWN, "a", "b", "c"]
     assert vocabulary.class_names == ["no", "yes"]
     assert vocabulary.encode(["c", "z", "a", UNKNOWN]) == [3, 0, 1, 0]
@@ -135,26 +135,26 @@ def test_an_input_without_tokens_is_refused(text):
 @given(st.lists(st.sampled_from("abc"), min_size=4, max_size=80), st.integers(0, 2**63 - 1))
 def test_a_seeded_tenth_is_held_out(labels, seed):
     examples = make_examples(*((label, str(i)) for i, label in enumerate(labels)))
-    trained, held_out = hold_out(examples, seed, "--train_file")
+    trained, held_out = hold_out(examples, seed)
     assert sorted(trained.lines + held_out.lines) == examples.lines
     assert len(held_out) == max(1, len(labels) // 10)
     assert set(trained.labels) == set(labels)
     for part in (trained, held_out):
         assert part.lines == sorted(part.lines)
         assert part.labels == [labels[line - 1] for line in part.lines]
-    assert hold_out(examples, seed, "--train_file") == (trained, held_out)
+    assert hold_out(examples, seed) == (trained, held_out)
 
 
 def test_different_seeds_hold_out_different_examples():
     examples = make_examples(*(("ab"[i % 2], "x") for i in range(100)))
-    assert len({tuple(hold_out(examples, seed, "F")[1].lines) for seed in range(5)}) == 5
+    assert len({tuple(hold_out(examples, seed)[1].lines) for seed in range(5)}) == 5
 
 
 def test_too_few_examples_to_hold_some_out_are_refused():
     with pytest.raises(
         ValueError, match="too few examples to hold some out for evaluation; give --eval_file"
     ):
-        hold_out(make_examples(("a", "x"), ("b", "y")), 0, "--train_file")
+        hold_out(make_examples(("a", "x"), ("b", "y")), 0)
 
 
 # ---- the stream of training examples ----
@@ -165,7 +165,7 @@ def make_dataset(num_examples, seed=0):
     examples = make_examples(
         *(("abc"[i % 3], f"t{i} " + "x " * (i % 4)) for i in range(num_examples))
     )
-    vocabulary = build_vocabulary(examples, "F")
+    vocabulary = build_vocabulary(examples)
     return ExampleDataset(examples, vocabulary, seed), examples, vocabulary
 
 
@@ -235,7 +235,7 @@ def test_batches_are_the_same_for_any_workers(num_workers):
 
 def test_rare_tokens_are_trained_as_unknown_now_and_then():
     examples = make_examples(("a", "rare"), *[("b", "often")] * 24)
-    dataset = ExampleDataset(examples, build_vocabulary(examples, "F"))
+    dataset = ExampleDataset(examples, build_vocabulary(examples))
     epochs = 4000
     x, _, targets = dataset.draw(0, epochs * 25)
     unknown = Counter(targets[x[:, 0] == 0].tolist())

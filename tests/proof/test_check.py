@@ -173,7 +173,7 @@ def test_wrong_scores_are_refused_although_every_box_is_closed(tmp_path):
     with torch.no_grad():
         other.fc.bias[1] += 100
     save_certificate(tmp_path / "c.npz", trained_proof(), other.state_dict(), SumModulo(1))
-    with pytest.raises(InvalidCertificate, match="margin is negative"):
+    with pytest.raises(InvalidCertificate, match="margin is not above 0"):
         check_certificate(tmp_path / "c.npz", as_arrays(other.state_dict()), SUM)
 
 
@@ -324,17 +324,17 @@ def name_another_cell(case):
 
 DAMAGES = {
     flip_weights: "leads out of a box",
-    raise_a_score: "margin is negative",
+    raise_a_score: "margin is not above 0",
     swap_tokens: "leads out of a box",
     change_one_bit: "other weights",
     lead_to_the_start: "machine goes to|leads out of a box",
     shrink_a_box: "leads out of a box",
-    widen_a_box: "leads out of a box|margin is negative",
+    widen_a_box: "leads out of a box|margin is not above 0",
     drop_a_box: "is not one of|is missing",
     claim_more: "claims a margin",
     change_the_rule_of_the_caller: "another machine",
     change_the_rule_of_the_file: "another machine",
-    change_a_class_of_both_rules: "margin is negative",
+    change_a_class_of_both_rules: "margin is not above 0",
     change_a_successor_of_both_rules: "machine goes to",
     name_another_cell: "another cell",
 }

@@ -30,7 +30,7 @@ from rnn_tutorial.proof import explore
 from rnn_tutorial.proof import prove as prove_module
 from rnn_tutorial.proof.certificate import as_arrays, as_rule, save_certificate
 from rnn_tutorial.proof.check import check_certificate
-from rnn_tutorial.proof.explore import NotProved, TooManyStates
+from rnn_tutorial.proof.explore import NotProved, TooManyStates, _find_near
 from rnn_tutorial.proof.prove import attempt_proof, prove
 
 
@@ -174,7 +174,7 @@ def test_a_quick_attempt_is_quiet_and_leaves_no_trace(monkeypatch):
     np.random.seed(3)
     before = torch.get_rng_state(), np.random.get_state()[1], torch.get_num_threads()
     weights = {name: values.clone() for name, values in model.state_dict().items()}
-    first, second = attempt_proof(model, machine), attempt_proof(model, machine)
+    first, second = (attempt_proof(model, machine, quick=True) for _ in range(2))
     after = torch.get_rng_state(), np.random.get_state()[1], torch.get_num_threads()
     assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all()
     assert before[2] == after[2]
@@ -195,7 +195,7 @@ def test_a_quick_attempt_on_a_net_that_does_not_settle_gives_up_early():
         model.fc.weight.zero_()
     always = Machine("01", "ab", [[0, 0]], [0])
     model.fc.bias.data = torch.tensor([1.0, 0.0])
-    failure = attempt_proof(model, always)
+    failure = attempt_proof(model, always, quick=True)
     assert isinstance(failure, NotProved)
     assert str(failure) == (
         "the hidden states do not settle: more than 500 of them differ by more than 0.3"
@@ -215,7 +215,7 @@ def test_a_box_that_grew_is_told_rather_than_too_fine_a_resolution(monkeypatch):
     with pytest.raises(NotProved, match=r"the box of the state after . .* grew") as failure:
         prove(trained(), SumModulo(1))
     assert calls == [0.3, 0.1, 0.03]
-    assert str(attempt_proof(trained(), SumModulo(1))) == str(failure.value)
+    assert str(attempt_proof(trained(), SumModulo(1), quick=True)) == str(failure.value)
 
 
 def test_a_machine_too_large_for_a_proof_is_refused_at_once():
@@ -225,7 +225,7 @@ def test_a_machine_too_large_for_a_proof_is_refused_at_once():
     model = RnnClsNet(1000, 2, 4, 1, 2)
     with pytest.raises(ValueError, match="10,000 states and 1,000 tokens is too large for a proof"):
         prove(model, machine)
-    assert "is too large for a proof" in str(attempt_proof(model, machine))
+    assert "is too large for a proof" in str(attempt_proof(model, machine, quick=True))
     with pytest.raises(
         ValueError, match="65,536 states and 65,536 tokens is too large for a proof"
     ):
@@ -294,3 +294,10 @@ def test_the_states_of_long_random_runs_lie_in_the_boxes():
         right = scores[rows, total % 2]
         scores[rows, total % 2] = -np.inf
         assert (right - scores.max(axis=1) >= proof.smallest_margin - 1e-4).all()
+
+
+def test_the_search_for_states_ends_where_there_are_too_many():
+    met = np.arange(12.0).reshape(12, 1)
+    place, first = _find_near(met[:2], met, 0.5, at_most=10)
+    assert place.tolist() == list(range(12)) and first == list(range(2, 12))
+    assert len(_find_near(met[:0], met, 0.5, at_most=3)[1]) == 4

@@ -139,6 +139,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, layo
     [
         {"model": ARGUMENTS | {"hidden_dim": 5}},
         {"model": ARGUMENTS | {"num_layers": 1}},
+        *({"model": ARGUMENTS | {name: 10**12}} for name in ("embed_dim", "cls_num")),
         {"model": {"hidden_dim": 5}},
         {"weights": {}},
         {"weights": None},
@@ -205,6 +206,14 @@ def test_published_settings_of_another_kind_are_refused(tmp_path, settings):
     path = publish(tmp_path, RnnClsNet(**ARGUMENTS))
     pickle_dump(settings, tmp_path / "args.pt")
     with pytest.raises(ValueError, match=r"args\.pt"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("pickled", [b"\x80\x04\x95" + b"\xff" * 8, b"\x8e" + b"\xff" * 8])
+def test_published_settings_of_an_impossible_size_are_refused(tmp_path, pickled):
+    path = publish(tmp_path, RnnClsNet(**ARGUMENTS))
+    Path(tmp_path, "args.pt").write_bytes(pickled)
+    with pytest.raises(ValueError, match=r"args\.pt.* is refused"):
         load_checkpoint(path)
 
 

@@ -14,6 +14,7 @@ from conftest import REPOSITORY, run_here, wait_until
 from rnn_tutorial.data.streams import SeqSumModDataset, add_noise
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.processes import World, choose_device
 
 FLAGS = (
     *("--total_steps", 40, "--hidden_dim", 8, "--num_layers", 2, "--log_every", 10),
@@ -133,6 +134,13 @@ def test_a_dead_process_ends_the_job_and_leaves_the_last_checkpoint(start_two, t
     assert "--resume output/baseline" in stderr + stdout
     latest = max(run.glob("model_step_*.pt"), key=lambda path: path.stat().st_mtime_ns)
     load_model(load_checkpoint(latest))
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_each_process_has_a_gpu_even_where_a_run_names_that_of_rank_0(name, monkeypatch):
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.tensor([0.0]))
+    assert choose_device(name, World(rank=1, size=2, local_rank=1)) == "cuda:1"
+    assert choose_device("cuda:0", World()) == "cuda:0"
 
 
 WAITING = """
