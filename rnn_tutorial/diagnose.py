@@ -48,7 +48,7 @@ FLAGS = [  # name, the subjects that it belongs to, what it takes, and what it i
     ("eval", "run", "FILE", "the examples that such a file is evaluated on"),
     ("length", "run", "N", "the run must give right answers at this length"),
     ("module", "", "PATH:NAME", "check this nn.Module, or the one that a function returns"),
-    ("vocab_size", "module data", "V", "ids of tokens are 0 to V - 1; a padding id may be V"),
+    ("vocab_size", "module data", "V", "ids are 0 to V - 1, the padding's among them, or V"),
     ("num_features", "module", "F", "the module reads vectors of F real numbers"),
     ("padding_id", "module data", "P", "what stands behind the end of a row of tokens"),
     ("time_major", "module", "", "the module takes (T, N), not (N, T)"),
@@ -57,8 +57,8 @@ FLAGS = [  # name, the subjects that it belongs to, what it takes, and what it i
     ("call", "module", "PATH:NAME", "a function of (module, x, lengths) that returns its scores"),
     ("data", "", "PATH:NAME", "check its samples or batches (x, lengths, targets)"),
     ("evaluation", "data", "PATH:NAME", "evaluation data to compare with --data"),
-    ("step", "", "PATH:NAME", "check the training step that a function returns"),
-    ("self_test", "", "", "try the doctor on every fault that it knows"),
+    ("step", "", "PATH:NAME", "check this training step, or the one that a function returns"),
+    ("self_test", "", "", "try the doctor on textbook faults, put into healthy code"),
     ("num_seeds", "self_test", "N", f"of the self-test (default: {_NUM_SEEDS})"),
     ("jobs", "self_test", "N", "runs of it at a time (default: one per core)"),
 ]
@@ -92,7 +92,9 @@ def _check_code(subject: str, flags: Any) -> Report:
         if subject == "module":
             return _check_module(flags)
         if subject == "step":
-            return check_step(make_named(flags.step, "--step"))
+            made = make_named(flags.step, "--step")
+            is_loss = isinstance(made, (torch.Tensor, float))  # of a function that makes an update
+            return check_step(find_named(flags.step, "--step") if is_loss else made)
         evaluation = flags.evaluation
         evaluation = None if evaluation is None else make_named(evaluation, "--evaluation")
         data = make_named(flags.data, "--data")

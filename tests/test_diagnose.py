@@ -64,7 +64,8 @@ def test_the_command_finds_the_fault_of_a_run(hopeless_run, script_environment):
     )
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "learning-rate-too-low (likely)" and len(lines) == 5
+    assert lines[0] == "learning-rate-too-low (likely)" and len(lines) == 7
+    assert lines[5:] == ["Not asked:", "  longer sequences than those of training: --length N"]
     assert "1,100 updates" in lines[1] and "--lr " in lines[3]
 
 
@@ -204,6 +205,8 @@ def make_step():
             weight.grad = None
         return loss
     return step
+
+one_update = make_step()
 """
 
 
@@ -215,8 +218,9 @@ def test_the_users_own_code_is_checked(capsys, tmp_path):
     assert status == 1 and printed.startswith("last-step-of-padding")
     status, printed = ask(capsys, "--data", f"{own}:samples", "--evaluation", f"{own}:few")
     assert status == 1 and "small-evaluation" in printed
-    status, printed = ask(capsys, "--step", f"{own}:make_step")
-    assert status == 0 and printed.startswith("No findings.\nLooked at:\n  steps: 32,")
+    for step in ("make_step", "one_update"):
+        status, printed = ask(capsys, "--step", f"{own}:{step}")
+        assert status == 0 and printed.startswith("No findings.\nLooked at:\n  steps: 32,")
 
 
 def test_label_files_are_checked(capsys, tmp_path):

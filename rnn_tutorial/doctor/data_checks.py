@@ -117,7 +117,7 @@ def _check_form(t: Rows) -> Iterator[Finding]:
     if kinds and not t.is_file and "real" not in kinds:
         words = {"whole": "whole numbers as floats", "turned": "one-hot over time, (N, V, T)"}
         seen = " and ".join(words.get(kind, kind) for kind in sorted(kinds))
-        sure = "likely" if kinds == {"bool"} else "certain"
+        sure = "likely" if kinds <= {"bool", "text"} else "certain"  # the loop may number them
         yield found("token-type", f"{t.name}: the tokens are {seen}", sure)
     kinds = t.label_kinds - {"int", "steps"}
     if kinds and "real" not in kinds:
@@ -259,7 +259,7 @@ def _check_unsplit(t: Rows) -> Iterator[Finding]:
     share = len(t.tokens) / len(t)
     if is_single and is_long and share >= 0.2 and t.has_tokens and len(t) >= MIN_ROWS:
         seen = f"{len(t):,} rows of one token each, of which {len(t.tokens):,} are different"
-        yield found("unsplit-tokens", seen, "certain" if share >= 0.5 else "likely")
+        yield found("unsplit-tokens", seen, "likely")
 
 
 def _check_order(t: Rows) -> Iterator[Finding]:

@@ -14,8 +14,9 @@ label-type: cross_entropy takes class numbers of type int64 and of shape (N,)
   targets.long(), targets.squeeze(1), targets.argmax(1), or numbers for the names
 label-range: C classes have the numbers 0 to C - 1; others raise an error or are ignored
   number the classes that occur: np.unique(labels, return_inverse=True)
-unsplit-tokens: each row is one token that occurs nowhere else, so nothing carries over to new rows
-  put spaces between the tokens
+unsplit-tokens: most tokens are a whole row and occur in few others, so little carries over to new
+    rows
+  put spaces between the tokens; a text that your network reads by character, give as a list
   explains: token-mismatch, leaking-*
 single-class: the loss falls to nothing and nothing is learned
   look at the filter and at the column that the labels come from
@@ -43,7 +44,7 @@ padding-on-other-side: the end of a row, where the network is read, is padding i
   pad both on the same side, and say how long each row is
   explains: length-mismatch, wrong-lengths, token-mismatch, shared-stream, evaluation-labels-wrong
 wrong-lengths: the network reads padding as if it were input, or does not read all of the input
-  take the length of each row before it is padded
+  take the length of each row before it is padded; or is the order (x, lengths, targets)?
   explains: length-mismatch, shared-stream, leaking-*, contradicting-labels,
     evaluation-labels-wrong
 labels-of-padding: unless the loss leaves these steps out, it counts the padding, which is easy and

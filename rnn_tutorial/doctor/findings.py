@@ -105,16 +105,15 @@ def rank(findings: Iterable[Finding]) -> list[Finding]:
 def describe(
     findings: Sequence[Finding], looked_at: Sequence[str] = (), not_asked: Sequence[str] = ()
 ) -> str:
-    """A report for a person: a paragraph for each finding, or what was looked at without one."""
-    if findings:
-        return "\n".join(
-            f"{f.name} ({f.confidence})\n  seen: {shown(f.seen)}\n  means: {f.meaning}\n"
-            f"  try: {shown(f.advice)}" + f"\n  see: {f.lesson}" * bool(f.lesson)
-            for f in findings
-        )
-    lines = ["No findings."]
+    """A report for a person: findings, or what was looked at without one; and what was not."""
+    lines = [
+        f"{f.name} ({f.confidence})\n  seen: {shown(f.seen)}\n  means: {f.meaning}\n"
+        f"  try: {shown(f.advice)}" + f"\n  see: {f.lesson}" * bool(f.lesson)
+        for f in findings
+    ]
+    lines = lines or ["No findings."]
     for words, things in (("Looked at", looked_at), ("Not asked", not_asked)):
-        if things:
+        if things and (words == "Not asked" or not findings):
             lines += [f"{words}:", *(f"  {shown(thing)}" for thing in things)]
     return "\n".join(lines)
 

@@ -127,9 +127,10 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
         if is_all:
             return
     if not moved and not watch.optimizers:
-        name = "no-step" if _has_optimizer(given) else "nothing-moved"
+        is_held = _has_optimizer(given)  # by an optimizer, which may be to step later
         seen = f"{num_steps} steps called backward {num_backward} times, and nothing moved"
-        yield found(name, seen, "certain" if num_steps >= 16 else "likely")
+        sure = "likely" if is_held or num_steps < 16 else "certain"
+        yield found("no-step" if is_held else "nothing-moved", seen, sure)
         return
     never = [w for w in given if not (w.num_updates or w.num_held) and w.num_gradients > 1]
     if any(isinstance(w.tensor, nn.Parameter) for w in given):  # else tensors are the inputs

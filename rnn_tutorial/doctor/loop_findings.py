@@ -15,7 +15,8 @@ gradient-zeroed-before-step: the update does not use the gradients that were com
   call zero_grad(), then backward() for each part of the batch, then step()
   explains: clipping-without-effect
 no-step: gradients are computed and never used
-  call optimizer.step(), with its brackets; print its condition: step + 1 % k is step + (1 % k)
+  call optimizer.step(), with its brackets; print its condition: step + 1 % k is step + (1 % k); if
+    it is to come after more batches than were seen here, yield there, not after each batch
 nothing-moved: gradients are computed, and no parameter of the network is changed by them
   update in place, under torch.no_grad(): p -= lr * p.grad; p = p - … makes another tensor
 parameters-never-moved: no optimizer that steps holds these parameters: they stay as they were made

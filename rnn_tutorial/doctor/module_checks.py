@@ -12,6 +12,7 @@ Shapes: N batch, T time, H hidden, C classes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,8 @@ DECISIVE = {
 }  # fmt: skip
 # Advice by what the error of a module says; the last that fits is given.
 ADVICE_ON_ERRORS = {
-    "": "run the module on a batch like this one in a debugger",
+    "": "run the module on a batch like this one in a debugger; it is no fault if your sequences "
+    "are never so short",
     "enforce_sorted": "pass enforce_sorted=False to pack_padded_sequence",
     "Expected hidden size": "make the first state for the given batch, "
     "torch.zeros(num_layers, x.shape[0], H), or pass none: zeros are the default",
@@ -69,28 +71,41 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
             steps = f"{shortest} to {longest}" if shortest < longest else f"{longest}"
             looked_at += [
                 f"scores by {probe.way} of sequences of {steps} steps, in evaluation and in "
-                f"training mode, in {probe.dtype}",
-                "rows alone and together, each step changed, gradients by finite differences",
+                f"training mode, in {probe.dtype}"
             ]
+            rest = "rows alone and together, each step changed, gradients by finite differences"
             not_asked += [] if probe.is_padded else ["padding: all sequences have one length"]
+            not_asked += ["gradients that vanish or explode over hundreds of steps"]
             for check in CHECKS:
                 new = list(check(probe))
                 findings += new
-                if any(finding.name in DECISIVE for finding in new):
+                if decisive := [finding.name for finding in new if finding.name in DECISIVE]:
+                    not_asked += [f"{rest}: mend {decisive[0]} first"]
                     break
                 if check is module_scores.check_symmetry:
                     probe = probe.awakened()
+            else:
+                looked_at += [rest]
         except CannotCall as error:
             if loose := module_weights.unregistered(module):
                 findings.append(module_weights.loose_weights(loose, "likely"))
             findings.append(found("cannot-call", str(error), "possible"))
         except ModuleRaised as raised:
             fitting = [advice for text, advice in ADVICE_ON_ERRORS.items() if text in str(raised)]
-            findings.append(found("module-raises", str(raised), advice=fitting[-1]))
+            sure = "likely" if len(fitting) == 1 and _scores_long_rows(probe) else "certain"
+            findings.append(found("module-raises", str(raised), sure, advice=fitting[-1]))
         except WrongShape as wrong:
             sure = "likely" if wrong.has_more else "certain"
             findings.append(found("wrong-shape", str(wrong), sure))
     return Report(rank(findings), looked_at, not_asked)
+
+
+def _scores_long_rows(probe: Probe) -> bool:
+    """True if rows without padding are scored: those that failed may only be too short."""
+    with contextlib.suppress(ModuleRaised, WrongShape):
+        probe.scores(*probe.full_batch())
+        return True
+    return False
 
 
 def _check_padding_idx(probe: Probe) -> Iterator[Finding]:

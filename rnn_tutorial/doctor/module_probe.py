@@ -168,6 +168,12 @@ class Probe(RandomRows):
     def embedding(self) -> nn.Embedding | None:
         return token_embedding(self.module, self._vocab_size)
 
+    def of_length(self, steps: int) -> Probe:
+        """The same with rows that all have so many steps."""
+        other = self._copy()
+        other.draw((steps,) * len(LENGTHS))
+        return other
+
     def _copy(self) -> Probe:
         other = copy.copy(self)
         other.module = copied(self.module)

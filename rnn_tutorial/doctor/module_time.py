@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
+from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import RECURRENT, hooked, weights_like
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
 FD_STEP = 1e-5  # of central differences in float64: their error is about FD_STEP²
 FAR_SIZES = (-1.0, 1.0, -30.0, 30.0)  # so far a parameter is moved to see whether it is used
+LONGER = 48  # steps: whole patches of 2, 3, 4, 6, 8, 12, 16
 FD_TENSORS = 32  # at most so many parameters are compared with finite differences
 
 
@@ -43,7 +45,22 @@ def check_time_axis(probe: Probe) -> Iterator[Finding]:
         return
     every = tuple(range(steps))
     names = {every: "input-ignored", every[:-1]: "only-last-step", every[1:]: "only-first-step"}
-    yield found(names.get(tuple(by_code), "steps-ignored"), seen)
+    name = names.get(tuple(by_code), "steps-ignored")
+    if name != "steps-ignored" or _are_ignored_in_longer(probe, by_code):
+        yield found(name, seen)
+
+
+def _are_ignored_in_longer(probe: Probe, ignored: Sequence[int]) -> bool:
+    """False if these steps count in longer rows: the last of a few may fill no whole patch.
+
+    A step of the first half is looked for as far from the beginning, another one from the end.
+    """
+    longer, steps = probe.of_length(LONGER), probe.tokens.shape[1]
+    try:
+        found_there = set(_ignored_steps(longer))
+    except (ModuleRaised, WrongShape):  # another length does not fit
+        return True
+    return any(s + (LONGER - steps) * (2 * s >= steps) in found_there for s in ignored)
 
 
 @torch.no_grad()
@@ -135,13 +152,34 @@ def _check_slopes(probe: Probe, gradients: dict[str, Tensor | None]) -> Iterator
             # Two sizes of step, because one may straddle a kink of ReLU.
             if all(_contradicts(slope, moved, size) for size in (FD_STEP, FD_STEP / 10)):
                 (wrong if has_gradient else cut).append(name)
-    if unused and probe.tokens.shape[1] > 1:  # a single step uses no recurrent weights
+    if unused := _unused_in_longer(probe, unused):
         yield found("unused-parameters", f"{_some(unused)} change no score and get no gradient")
     if cut:
         yield found("gradient-cut", f"{_some(cut)} change the scores but get no gradient")
     elif wrong:
         seen = f"the gradient of {_some(wrong)} differs from finite differences"
         yield found("gradient-wrong", seen)
+
+
+@torch.no_grad()
+def _unused_in_longer(probe: Probe, names: Sequence[str]) -> Sequence[str]:
+    """Those of the unused parameters that change no scores of longer rows either.
+
+    A single step, or patch of steps, uses no recurrent weights. Where all scores are equal, as
+    after a ReLU that is off, nothing can be told.
+    """
+    scores = probe.scores(*probe.batch())
+    if not names or probe.tokens.shape[1] == 1 or (scores == scores[0, 0]).all():
+        return []
+    longer = probe.of_length(LONGER)
+    parameters = dict(longer.module.named_parameters())
+    try:
+        before = longer.scores(*longer.batch())
+        used = (parameters[name] for name in names)
+        moved = [longer.scores_moved(weights, torch.ones_like(weights)) for weights in used]
+    except (ModuleRaised, WrongShape):  # another length does not fit
+        return names
+    return [n for n, after in zip(names, moved, strict=True) if torch.equal(before, after)]
 
 
 def _contradicts(slope: float, moved: Callable[[float], Tensor], size: float) -> bool:

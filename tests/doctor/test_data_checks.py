@@ -171,7 +171,9 @@ FORMS = {
     "names": ("label-type", lambda: [(x, n, "abcdef"[y]) for x, n, y in sums(200, 3)]),
     "labels of two signs": ("label-range", _with(lambda x, n, y: (x, n, y % 2 * 2 - 1))),
     "ids as floats": ("token-type", _with(lambda x, n, y: (x.float(), n, y))),
-    "digits as text": ("token-type", lambda: [("1 2 3", 3, y) for *_, y in sums(200)]),
+    "digits as text": (
+        "token-type", lambda: [(" ".join(map(str, x)), n, y) for x, n, y in sums(200)],
+    ),
     "one-hot over time": (
         "token-type", _with(lambda x, n, y: (torch.eye(11)[x].transpose(1, 2), n, y)),
     ),

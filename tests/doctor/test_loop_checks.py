@@ -159,6 +159,23 @@ def test_accumulation_over_sixteen_calls_is_waited_for():
     assert list(found(lambda: step(True))) == ["gradient-zeroed-before-step"]
 
 
+def test_an_accumulation_that_is_longer_than_the_watch_is_not_wrong_for_certain():
+    model, calls = net(), itertools.count(1)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step():
+        x = torch.randn(16, 6)
+        loss = F.cross_entropy(model(x), x[:, :3].argmax(1)) / 48
+        loss.backward()
+        if next(calls) % 48 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+    (finding,) = found(step).values()
+    assert (finding.name, finding.confidence) == ("no-step", "likely")
+
+
 @pytest.mark.parametrize("num_rows", [64, 8])
 def test_one_batch_of_a_loader_and_a_loader_of_one_batch(num_rows):
     x, model = torch.randn(num_rows, 6), net()

@@ -205,6 +205,40 @@ class FixedWidth(Net):
         return self.fc(self.rnn(self.embedding(x))[0].flatten(1))
 
 
+class Patches(Net):
+    """The last of seven steps fill no patch of four; the rows that it is meant for are longer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(8, 8, 4, stride=4)
+
+    def forward(self, x):
+        patches = self.conv(self.embedding(x).transpose(1, 2)).transpose(1, 2)
+        return self.fc(self.rnn(patches)[0][:, -1])
+
+
+class LastStepUnread(Net):
+    def forward(self, x):
+        return self.fc(self.rnn(self.embedding(x))[0][:, -2])
+
+
+class OffAtFirst(Net):
+    def forward(self, x):
+        return -self.fc(self.rnn(self.embedding(x))[0][:, -1]).abs().neg().relu()
+
+
+class AtLeastFiveSteps(Net):
+    """A text network with a kernel of five: shorter rows are none of its business."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(8, 8, 5)
+
+    def forward(self, x, seq_lengths):
+        wide = self.conv(self.embedding(x).transpose(1, 2)).transpose(1, 2)
+        return self.fc(self.rnn(wide)[0][torch.arange(len(x)), seq_lengths - 5])
+
+
 TIGHT = {"lengths": False}
 
 
@@ -231,11 +265,23 @@ TIGHT = {"lengths": False}
         (Classes, {}, "wrong-shape"),
         (HalfInFloat32, {}, ""),
         (FixedWidth, TIGHT, ""),
+        (Patches, TIGHT, ""),
+        (LastStepUnread, TIGHT, "steps-ignored"),
     ],
 )
 def test_near_cases_are_told_apart(factory, options, name):
     torch.manual_seed(0)
     assert list(found(factory(), vocab_size=12, **options)) == ([name] if name else [])
+
+
+def test_where_all_scores_are_equal_nothing_is_said_of_the_weights():
+    torch.manual_seed(0)
+    assert "unused-parameters" not in found(OffAtFirst(), vocab_size=12, lengths=False)
+
+
+def test_a_module_that_needs_longer_rows_is_not_wrong_for_certain():
+    torch.manual_seed(0)
+    assert found(AtLeastFiveSteps(), vocab_size=12) == {"module-raises": "likely"}
 
 
 def test_a_module_without_data_cannot_be_called():
@@ -246,7 +292,17 @@ def test_what_was_looked_at_and_what_was_not_is_said():
     torch.manual_seed(0)
     report = check_module(FixedWidth(), 12, lengths=False)
     assert any("forward(x) of sequences of 20 steps" in text for text in report.looked_at)
-    assert report.not_asked == ["padding: all sequences have one length"]
+    assert report.not_asked == [
+        "padding: all sequences have one length",
+        "gradients that vanish or explode over hundreds of steps",
+    ]
+
+
+def test_what_a_decisive_fault_hides_was_not_looked_at():
+    torch.manual_seed(0)
+    looked_at, not_asked = check_module(ConstantLayers(), 12)[1:]
+    assert not any("finite differences" in text for text in looked_at)
+    assert any("finite differences: mend symmetric-weights first" in text for text in not_asked)
 
 
 @pytest.mark.parametrize(
