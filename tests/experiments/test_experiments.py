@@ -86,17 +86,26 @@ def test_a_finished_run_is_kept_and_a_killed_one_is_made_again(launches, tmp_pat
 
 
 def test_the_command_runs_every_seed_and_writes_the_result(launches, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(__main__, "RESULTS", tmp_path / "results")
-    assert __main__.main(["run", "solved", "--num_seeds", "3", "--jobs", "2"]) == 0
-    result = json.loads((tmp_path / "results" / "solved.json").read_text())
-    assert [run["seed"] for run in result["variants"]["solved"]["runs"]] == [0, 1, 2]
-    assert result["command"] == "python -m rnn_tutorial.experiments run solved --num_seeds 3"
+    whole = replace(EXPERIMENTS["solved"], max_seeds=3)
+    monkeypatch.setattr(__main__, "EXPERIMENTS", {"solved": whole})
+    for num_seeds, folder in ((3, "results"), (2, "output/quick_results")):  # never in its place
+        asked = f"run solved --num_seeds {num_seeds}"
+        assert __main__.main([*asked.split(), "--jobs", "2"]) == 0
+        result = json.loads((tmp_path / folder / "solved.json").read_text())
+        seeds = [run["seed"] for run in result["variants"]["solved"]["runs"]]
+        assert seeds == list(range(num_seeds))
+        assert result["command"] == f"python -m rnn_tutorial.experiments {asked}"
+    (variant,) = read_json(tmp_path / "results/solved.json")["variants"].values()
+    assert len(variant["runs"]) == 3
 
 
 def test_a_run_of_two_experiments_is_made_once(launches, tmp_path, monkeypatch):
     monkeypatch.setattr(__main__, "RESULTS", tmp_path / "results")
-    again = replace(EXPERIMENTS["solved"], variants={"by another name": ("--recipe", "solved")})
-    experiments = {"solved": EXPERIMENTS["solved"], "again": again}
+    solved = replace(EXPERIMENTS["solved"], max_seeds=2)
+    again = replace(solved, variants={"by another name": ("--recipe", "solved")})
+    experiments = {"solved": solved, "again": again}
     monkeypatch.setattr(__main__, "EXPERIMENTS", experiments)
     assert __main__.main(["run", "solved", "again", "solved", "--num_seeds", "2"]) == 0
     assert len(launches) == 2 * 2
