@@ -13,14 +13,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY, TRAIN_QUICKLY, kill_when, make_digit_model, run_here, wait_until
+from conftest import (
+    REPOSITORY,
+    TRAIN_QUICKLY,
+    kill_when,
+    make_digit_model,
+    run_here,
+    status_of,
+    wait_until,
+)
 
 import train_cls_rnn
 from rnn_tutorial.data.streams import SeqSumModDataset
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.saved import load_model
-from rnn_tutorial.runs.archive import weights_hash
+from rnn_tutorial.runs.archive import save_archive, weights_hash
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
@@ -332,6 +340,20 @@ def test_what_a_crash_has_left_beside_a_finished_run_is_removed(tmp_path, capsys
     leftover.write_bytes(b"{")
     assert train_cls_rnn.main(["--resume", str(run)]) == 0
     assert "is finished" in capsys.readouterr().out and not leftover.exists()
+
+
+def test_a_resume_that_is_refused_removes_nothing(tmp_path):
+    run = train(tmp_path)
+    (run / "result.json").unlink()
+    path = max(run.glob("model_step_*.pt"), key=lambda path: path.stat().st_mtime_ns)
+    content = torch.load(path)
+    del content["sha256"]
+    content["optimizer"]["param_groups"][0]["params"] = [0]
+    save_archive(path, content)
+    (run / ".config.json.0123456789abcdef0123456789abcdef.tmp").write_bytes(b"{")
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    assert status_of(train_cls_rnn.main, "--resume", run) == 2
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
 # ---- death and resurrection ----

@@ -113,11 +113,12 @@ class BaseRun:
             self.step, self._seconds_before = checkpoint.step, checkpoint.elapsed_seconds
             damaged = f"{path} is damaged: history"
             self.history = build(EvaluationHistory, checkpoint.history, damaged)
+        if self.world.is_main:  # last: what is refused leaves the folder as it was
+            remove_leftovers(self.folder)
 
     def _write_config(self, **more: Any) -> None:
-        """Record the identity of the run and its configuration; the first that is written."""
+        """Record the identity of the run and its configuration."""
         if self.world.is_main:
-            remove_leftovers(self.folder)
             settings = {**more, "run_id": self.run_id, **asdict(self.config)}
             write_json(self.folder / CONFIG_FILE, settings)
 

@@ -82,12 +82,11 @@ class Run(BaseRun):
 
         The configuration is recorded then; OSError if that is not possible.
         """
-        self._load(model, optimizer)
-        if self.is_finished:
-            return
-        if self._checkpoint is not None:
+        if self._checkpoint is not None and not self.is_finished:
             self.evaluation = recorded_evaluation(self._checkpoint)
-        self._write_config()
+        self._load(model, optimizer)
+        if not self.is_finished:
+            self._write_config()
 
     # ---- the loop ----
 
