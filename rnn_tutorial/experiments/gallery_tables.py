@@ -110,16 +110,25 @@ def _minutes(variant: str, form: str) -> Table:
     return minutes
 
 
-def _right(results: Results) -> str:
-    """How many seeds of the first variant get all of the million right."""
-    wrong = _wrong(results)
-    return f"{wrong.count(0)} of {len(wrong)}"
+def _right(*variants: str) -> Table:
+    """How many seeds of these variants get all of the million right."""
+
+    def right(results: Results) -> str:
+        wrong = [count for name in variants for count in _values(results, name, "wrong")]
+        return f"{wrong.count(0)} of {len(wrong)}"
+
+    return right
 
 
-def _wrong(results: Results) -> list[int]:
-    """Wrong answers of the million, of each seed of the first variant."""
-    first = next(iter(results["variants"].values()))
-    return [run["figures"]["wrong"] for run in first["runs"]]
+def _accepted(results: Results) -> str:
+    """How many of the drawn functions the parser accepts, by temperature, the medians."""
+    counts = []
+    for temperature in (0.5, 0.7, 1.0):
+        drawn = _values(results, "LSTM", f"functions_drawn_at_{temperature}")
+        shares = _values(results, "LSTM", f"functions_parsed_at_{temperature}")
+        accepted = (n * share for n, share in zip(drawn, shares, strict=True))
+        counts.append(f"{statistics.median(accepted):.0f}")
+    return f"{', '.join(counts[:-1])} and {counts[-1]}"
 
 
 def _longer_sums(results: Results) -> str:
@@ -233,6 +242,7 @@ GALLERY_TABLES: dict[str, Table] = {
     "text_cells": text_cells,
     "text-ahead": _text_ahead,
     "text-parsed": text_parsed,
+    "text-accepted": _accepted,
     "text-bits": lambda r: spread_of(_values(r, "LSTM", "bits"), "{:.3f}".format),
     "text-minutes": _minutes("LSTM", "{:.0f}"),
     "text_random-bits": lambda r: spread_of(_values(r, "random pieces", "bits"), "{:.3f}".format),
@@ -242,9 +252,11 @@ GALLERY_TABLES: dict[str, Table] = {
         f"{r['variants']['two layers']['runs'][0]['model_parameters']:,}"
     ),
     "text-characters": _figure("LSTM", "characters", "{:,.0f}"),
-    "addition-right": _right,
-    "addition_one_head-right": _right,
-    "addition_one_head-worst": lambda r: str(max(_wrong(r))),
+    "addition-right": _right("two heads"),
+    "addition_one_head-right": _right("one head"),
+    "addition_one_head-worst": lambda r: f"{max(_values(r, 'one head', 'wrong'))}",
+    "addition_parts-no-attention": _right("without attention"),
+    "addition_parts-less-teaching": _right("half the teaching", "no teaching"),
     "addition_parts": addition_variants,
     "addition-answer": _answer_of("two heads"),
     "text-sample": _answer_of("LSTM"),
