@@ -26,7 +26,7 @@ from rnn_tutorial.prediction.streams import (
 )
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
-from rnn_tutorial.runs.processes import describe_threads
+from rnn_tutorial.runs.machine import describe_threads
 from rnn_tutorial.runs.saved_run import load_checked
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,

@@ -26,13 +26,8 @@ from rnn_tutorial.machines.choose import describe_machines
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import Proof, attempt_proof
-from rnn_tutorial.runs.processes import (
-    World,
-    find_world,
-    is_lost_connection,
-    is_out_of_memory,
-    join_world,
-)
+from rnn_tutorial.runs.machine import is_out_of_memory
+from rnn_tutorial.runs.processes import World, find_world, is_lost_connection, join_world
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,
     print_error,

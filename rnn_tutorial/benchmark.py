@@ -25,8 +25,8 @@ from rnn_tutorial.measure.products import compare_products, describe_products
 from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
 from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.pictures.plots import draw_growth
-from rnn_tutorial.runs.folder import check_place, read_json, write_json
-from rnn_tutorial.runs.processes import choose_num_threads
+from rnn_tutorial.runs.files import check_place, read_json, write_json
+from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.provenance import describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.config import ENGINES

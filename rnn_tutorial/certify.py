@@ -26,7 +26,7 @@ from rnn_tutorial.proof.check import InvalidCertificate, check_certificate
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import Checkpoint
-from rnn_tutorial.runs.folder import check_regular
+from rnn_tutorial.runs.files import check_regular
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS

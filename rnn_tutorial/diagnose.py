@@ -36,8 +36,8 @@ from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.doctor.user_code import find_named, make_named, without_flags
 from rnn_tutorial.experiments.doctor_self_test import all_cases, is_as_expected, run_self_test
-from rnn_tutorial.runs.folder import write_json
-from rnn_tutorial.runs.processes import choose_num_threads
+from rnn_tutorial.runs.files import write_json
+from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.provenance import code_version, versions
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 

@@ -44,7 +44,7 @@ from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.pictures.machine_pictures import draw_automaton
 from rnn_tutorial.pictures.plots import draw_accuracy_by_length
 from rnn_tutorial.runs.checkpoint import Checkpoint
-from rnn_tutorial.runs.processes import choose_num_threads
+from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.tasks.choose import load_task

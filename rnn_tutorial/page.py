@@ -24,7 +24,7 @@ from rnn_tutorial.model.classifier import RnnClsNet, count_parameters
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.pictures.machine_places import find_view, state_places
 from rnn_tutorial.runs.checkpoint import Checkpoint
-from rnn_tutorial.runs.folder import check_place, write_atomically
+from rnn_tutorial.runs.files import check_place, write_atomically
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.tasks.choose import load_task

@@ -16,7 +16,7 @@ from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.experiments import doctor_self_test, run_faults, tables
 from rnn_tutorial.experiments.doctor_self_test import Trial, all_cases, run_self_test
 from rnn_tutorial.experiments.run_faults import RunCase
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 
 # Learns nothing in 1,100 updates, which take a fraction of a second.
 TRAIN_IN_VAIN = (

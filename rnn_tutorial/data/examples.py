@@ -22,7 +22,7 @@ import numpy as np
 
 from rnn_tutorial.data.batches import Batches, longest_first
 from rnn_tutorial.data.streams import EVAL_STREAM, TRAIN_STREAM
-from rnn_tutorial.runs.folder import read_file
+from rnn_tutorial.runs.files import read_file
 
 UNKNOWN = "<unk>"  # stands for every token that does not occur in training; its id is 0
 MAX_TOKENS = 65_536  # different tokens; as many as --max_number allows

@@ -28,7 +28,8 @@ from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.model.transformer import TransformerLayers
-from rnn_tutorial.runs.folder import METRICS_FILE, find_checkpoint, is_run_folder, latest_checkpoint
+from rnn_tutorial.runs.folder import find_checkpoint, is_run_folder, latest_checkpoint
+from rnn_tutorial.runs.metrics import METRICS_FILE
 from rnn_tutorial.runs.saved_run import load_checked, read_config, read_metrics
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.choose import load_task, make_task

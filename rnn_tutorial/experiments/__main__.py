@@ -20,8 +20,9 @@ from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import render
 from rnn_tutorial.measure.timing import spread, timed, updates
 from rnn_tutorial.measure.training import engine_steps
-from rnn_tutorial.runs.folder import read_json, write_atomically, write_json
-from rnn_tutorial.runs.processes import World, choose_num_threads
+from rnn_tutorial.runs.files import read_json, write_atomically, write_json
+from rnn_tutorial.runs.machine import choose_num_threads
+from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.flags import add_config_flags

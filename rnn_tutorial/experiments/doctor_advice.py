@@ -23,7 +23,7 @@ from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.markdown import markdown
 from rnn_tutorial.experiments.run_faults import RUN_FAULTS, RunCase, train_case
-from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.files import read_json, write_json
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 RESULT = RESULTS / "doctor_advice.json"

@@ -34,8 +34,8 @@ from rnn_tutorial.experiments.doctor_cases.cases import ERROR, Case
 from rnn_tutorial.experiments.kept import RESULTS, run_folder
 from rnn_tutorial.experiments.markdown import markdown
 from rnn_tutorial.experiments.run_faults import RunCase, train_case
-from rnn_tutorial.runs.folder import write_json
-from rnn_tutorial.runs.processes import choose_num_threads
+from rnn_tutorial.runs.files import write_json
+from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.provenance import REPOSITORY, code_version, describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 

@@ -20,7 +20,7 @@ from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.walk import LONGEST, train_or_load
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.steps import advance, empty_state
-from rnn_tutorial.runs.folder import write_json
+from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 DRIFT = RESULTS / "drift.json"

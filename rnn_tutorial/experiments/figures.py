@@ -52,7 +52,7 @@ from rnn_tutorial.pictures.canvas import (
     save,
 )
 from rnn_tutorial.pictures.plots import draw_growth
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 
 FOLDER = Path(__file__).parent.parent / "figures"
 

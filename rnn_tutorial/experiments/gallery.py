@@ -25,7 +25,8 @@ from rnn_tutorial.experiments.kept import (
     run_folder,
     train,
 )
-from rnn_tutorial.runs.folder import RESULT_FILE, read_json, write_json
+from rnn_tutorial.runs.files import read_json, write_json
+from rnn_tutorial.runs.folder import RESULT_FILE
 from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 

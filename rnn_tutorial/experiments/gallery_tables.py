@@ -10,7 +10,7 @@ from rnn_tutorial.experiments.lesson_tables import transcript
 from rnn_tutorial.experiments.markdown import markdown, spread_of
 from rnn_tutorial.experiments.seed_tables import Results, Table
 from rnn_tutorial.gallery.text_measures import TEMPERATURES
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 
 
 def _values(results: Results, variant: str, name: str) -> list[float]:

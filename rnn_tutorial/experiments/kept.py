@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.files import read_json, write_json
 from rnn_tutorial.runs.lock import FolderLock
 from rnn_tutorial.runs.provenance import (
     REPOSITORY,

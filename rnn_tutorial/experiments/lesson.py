@@ -33,7 +33,8 @@ from rnn_tutorial.measure.timing import spread, timed, updates
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.prompt import answer_prompt
 from rnn_tutorial.runs.checkpoint import load_checkpoint
-from rnn_tutorial.runs.folder import find_checkpoint, write_json
+from rnn_tutorial.runs.files import write_json
+from rnn_tutorial.runs.folder import find_checkpoint
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.config import TrainConfig

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.runs.folder import write_atomically
+from rnn_tutorial.runs.files import write_atomically
 from rnn_tutorial.runs.provenance import REPOSITORY
 
 FOLDER = "rnn_tutorial/notebooks"

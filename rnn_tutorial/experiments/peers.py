@@ -24,7 +24,7 @@ import torch
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import against, print_comparison, timed, updates
 from rnn_tutorial.measure.training import SIZES, engine_steps
-from rnn_tutorial.runs.folder import check_place, write_json
+from rnn_tutorial.runs.files import check_place, write_json
 from rnn_tutorial.runs.provenance import describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.config import TrainConfig

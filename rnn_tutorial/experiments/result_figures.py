@@ -23,7 +23,7 @@ from rnn_tutorial.pictures.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 
 CHANCE = 1 / num_classes(9)
 _MARKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))

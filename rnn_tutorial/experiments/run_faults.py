@@ -12,14 +12,9 @@ import torch
 from rnn_tutorial.experiments.kept import flags_of, keep, kept, launch, run_folder
 from rnn_tutorial.model.classifier import make_model
 from rnn_tutorial.runs.checkpoint import save_checkpoint
-from rnn_tutorial.runs.folder import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    RESULT_FILE,
-    claim_run_folder,
-    new_run_id,
-    write_json,
-)
+from rnn_tutorial.runs.files import write_json
+from rnn_tutorial.runs.folder import CONFIG_FILE, RESULT_FILE, claim_run_folder, new_run_id
+from rnn_tutorial.runs.metrics import METRICS_FILE
 from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import TrainConfig

@@ -10,7 +10,9 @@ from typing import Any
 
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, LENGTHS
 from rnn_tutorial.experiments.kept import keep, kept, launch, run_folder, train
-from rnn_tutorial.runs.folder import METRICS_FILE, RESULT_FILE, read_json
+from rnn_tutorial.runs.files import read_json
+from rnn_tutorial.runs.folder import RESULT_FILE
+from rnn_tutorial.runs.metrics import METRICS_FILE
 from rnn_tutorial.runs.provenance import code_version
 
 # What the figures of a run depend on, beside the code that trains.

@@ -19,7 +19,7 @@ from rnn_tutorial.pictures.canvas import (
     new_figure,
     save,
 )
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 
 
 def draw_family(path: Path) -> None:

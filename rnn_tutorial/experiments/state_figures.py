@@ -24,7 +24,7 @@ from rnn_tutorial.pictures.canvas import (
     save,
 )
 from rnn_tutorial.pictures.machine_pictures import draw_automaton
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 
 _SECONDS = 1.5  # of a step of the walk
 _WALKER = {"color": INK, "markersize": 25, "markerfacecolor": "none", "markeredgewidth": 3.5}

@@ -56,7 +56,7 @@ from rnn_tutorial.experiments.seed_tables import (
     wrong_inputs,
 )
 from rnn_tutorial.measure.timing import show_mebibytes
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 
 _MARKED = re.compile(r"(<!-- (table|code): ([\w.-]+) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
 

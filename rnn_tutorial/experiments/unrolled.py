@@ -31,7 +31,7 @@ from rnn_tutorial.pictures.canvas import (
     resolve,
     save,
 )
-from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.files import read_json, write_json
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 COMMAND = "python -m rnn_tutorial.experiments.unrolled"

@@ -25,7 +25,7 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.pictures.machine_places import find_view, remainder_places
-from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.files import read_json, write_json
 from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command

@@ -16,7 +16,7 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rnn_tutorial.runs.folder import write_atomically
+from rnn_tutorial.runs.files import write_atomically
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 TRAIN_FILE, EVAL_FILE = "who_did_it.train.tsv", "who_did_it.eval.tsv"

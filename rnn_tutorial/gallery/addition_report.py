@@ -19,7 +19,7 @@ from rnn_tutorial.gallery.sums import LIMIT, all_sums, draw_long_sums, is_sum, s
 from rnn_tutorial.gallery.translator import Score, Translator, score_answers
 from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.runs.archive import weights_hash
-from rnn_tutorial.runs.folder import read_json, write_json
+from rnn_tutorial.runs.files import read_json, write_json
 from rnn_tutorial.runs.schema import build
 from rnn_tutorial.runs.terminal import shown
 

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from rnn_tutorial.gallery.settings import SAVE_DIR, Config, recorded_config
 from rnn_tutorial.runs.archive import DamagedArchive, check_hash, load_plain
+from rnn_tutorial.runs.files import read_file, read_json
 from rnn_tutorial.runs.folder import (
     CONFIG_FILE,
     best_or_latest,
     find_checkpoint,
     is_run_folder,
     latest_checkpoint,
-    read_file,
-    read_json,
 )
 from rnn_tutorial.runs.schema import Count, NonNegative, build
 

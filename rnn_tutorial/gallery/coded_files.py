@@ -7,7 +7,7 @@ from pathlib import Path
 from rnn_tutorial.gallery import coder
 from rnn_tutorial.gallery.coder import Network
 from rnn_tutorial.gallery.corpus import MAX_BYTES, read_bytes
-from rnn_tutorial.runs.folder import check_place, write_atomically
+from rnn_tutorial.runs.files import check_place, write_atomically
 from rnn_tutorial.runs.terminal import shown
 
 ENDING = ".rnn"

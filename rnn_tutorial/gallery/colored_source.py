@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rnn_tutorial.gallery.source_classes import CLASSES
-from rnn_tutorial.runs.folder import check_place
+from rnn_tutorial.runs.files import check_place
 from rnn_tutorial.runs.terminal import shown
 
 COLOR_CHOICES = ("auto", "always", "never")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rnn_tutorial.gallery.settings import GalleryConfig, add_train_flags
-from rnn_tutorial.runs.processes import is_out_of_memory
+from rnn_tutorial.runs.machine import is_out_of_memory
 from rnn_tutorial.runs.terminal import CommandLineParser, print_error
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn_tutorial.runs.folder import check_regular, read_file
+from rnn_tutorial.runs.files import check_regular, read_file
 
 HELD_OUT_EVERY = 20  # of the files, in the order of their names, one in so many is held out
 _NO_SOURCE = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}

@@ -62,7 +62,7 @@ from rnn_tutorial.gallery.source_classes import (
 from rnn_tutorial.gallery.source_windows import RandomWindows, Reader
 from rnn_tutorial.model.layers import CELL_CLASSES
 from rnn_tutorial.model.saved import load_weights
-from rnn_tutorial.runs.folder import write_atomically
+from rnn_tutorial.runs.files import write_atomically
 from rnn_tutorial.runs.terminal import run_command, say, shown
 from rnn_tutorial.settings.fields import check_bounds, setting_field
 from rnn_tutorial.training.optimizer import make_optimizer

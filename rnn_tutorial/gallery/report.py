@@ -10,7 +10,8 @@ from torch import nn
 from rnn_tutorial.gallery.run import GalleryRun
 from rnn_tutorial.model.classifier import count_parameters
 from rnn_tutorial.runs.archive import weights_hash
-from rnn_tutorial.runs.folder import BEST_FILE, RESULT_FILE, checkpoint_path, write_json
+from rnn_tutorial.runs.files import write_json
+from rnn_tutorial.runs.folder import BEST_FILE, RESULT_FILE, checkpoint_path
 from rnn_tutorial.runs.provenance import versions
 from rnn_tutorial.runs.terminal import shown, typed
 

@@ -36,7 +36,8 @@ from torch import Tensor, nn
 from rnn_tutorial.gallery.checkpoint import FORMAT, load_gallery_checkpoint
 from rnn_tutorial.gallery.settings import GalleryConfig, recorded_config
 from rnn_tutorial.model.classifier import count_parameters
-from rnn_tutorial.runs.folder import CONFIG_FILE, RESULT_FILE, read_json
+from rnn_tutorial.runs.files import read_json
+from rnn_tutorial.runs.folder import CONFIG_FILE, RESULT_FILE
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import check_same_settings, last_good
 from rnn_tutorial.runs.schema import NonNegative, Size

@@ -8,8 +8,10 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder, read_json
-from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
+from rnn_tutorial.runs.files import read_json
+from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder
+from rnn_tutorial.runs.machine import choose_device, choose_num_threads
+from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.conflicts import find_general_conflicts
 from rnn_tutorial.settings.fields import check_bounds

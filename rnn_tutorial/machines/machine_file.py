@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.machines.unfold import MAX_STATES
-from rnn_tutorial.runs.folder import check_regular
+from rnn_tutorial.runs.files import check_regular
 from rnn_tutorial.runs.schema import check_record
 
 MAX_NAMES = 1_000

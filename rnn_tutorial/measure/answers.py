@@ -26,7 +26,7 @@ from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.streams import answer_blocks, choose_stream_threads, read_blocks
 from rnn_tutorial.runs.checkpoint import Checkpoint
-from rnn_tutorial.runs.processes import choose_num_threads, describe_threads
+from rnn_tutorial.runs.machine import choose_num_threads, describe_threads
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.choose import make_task
 

@@ -10,7 +10,8 @@ import torch
 from rnn_tutorial.measure.timing import spread, stopwatch, timed
 from rnn_tutorial.measure.training import candidate_engines
 from rnn_tutorial.model.steps import add_product
-from rnn_tutorial.runs.processes import World, choose_device
+from rnn_tutorial.runs.machine import choose_device
+from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 
 GROWTH = {

@@ -18,7 +18,8 @@ from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import against, in_fresh_process, spread, stopwatch, timed, updates
 from rnn_tutorial.model.classifier import make_model
-from rnn_tutorial.runs.processes import World, choose_device
+from rnn_tutorial.runs.machine import choose_device
+from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.provenance import REPOSITORY
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import settings_of

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnn_tutorial.runs.folder import check_place, write_atomically
+from rnn_tutorial.runs.files import check_place, write_atomically
 
 # Each colour on light and on dark pages. The first eight are those of Okabe and Ito (Color
 # Universal Design, 2008), some made darker or lighter to stand out from the page.

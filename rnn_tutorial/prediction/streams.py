@@ -12,7 +12,7 @@ import torch
 
 from rnn_tutorial.prediction.answers import Writer, make_writer
 from rnn_tutorial.prediction.predictor import Predictor
-from rnn_tutorial.runs.processes import choose_num_threads, count_cores
+from rnn_tutorial.runs.machine import choose_num_threads, count_cores
 
 BLOCK_CHARACTERS = 2**18  # read at once
 MAX_THREADS = 4  # unless more are asked for: part of the work holds Python's GIL

@@ -18,7 +18,7 @@ from rnn_tutorial.proof.check import InvalidCertificate, Rule, check_certificate
 from rnn_tutorial.proof.intervals import MAX_NUMBERS
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.checkpoint import Checkpoint
-from rnn_tutorial.runs.folder import write_atomically
+from rnn_tutorial.runs.files import write_atomically
 
 if TYPE_CHECKING:  # to tell whether a certificate holds needs no prover
     from rnn_tutorial.proof.prove import Proof

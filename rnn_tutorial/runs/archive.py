@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnn_tutorial.runs.folder import write_atomically
+from rnn_tutorial.runs.files import write_atomically
 
 
 class DamagedArchive(ValueError):

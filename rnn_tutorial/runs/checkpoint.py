@@ -31,7 +31,8 @@ from rnn_tutorial.runs.archive import (
     load_plain,
     save_archive,
 )
-from rnn_tutorial.runs.folder import checkpoint_path, read_file, step_in_name
+from rnn_tutorial.runs.files import read_file
+from rnn_tutorial.runs.folder import checkpoint_path, step_in_name
 from rnn_tutorial.runs.schema import Count, NonNegative, Size, build
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.fields import check_bounds

@@ -12,18 +12,16 @@ from typing import Any, TypedDict
 
 from rnn_tutorial.runs.archive import DamagedArchive, weights_hash
 from rnn_tutorial.runs.checkpoint import Checkpoint, load_checkpoint
+from rnn_tutorial.runs.files import check_regular, read_json
 from rnn_tutorial.runs.folder import (
     BEST_FILE,
     CONFIG_FILE,
-    METRICS_FILE,
     RESULT_FILE,
-    check_regular,
     checkpoints,
     find_checkpoint,
     is_run_folder,
-    metrics_until,
-    read_json,
 )
+from rnn_tutorial.runs.metrics import METRICS_FILE, metrics_until
 from rnn_tutorial.runs.schema import Count, NonNegative, Share, Size, check_record
 from rnn_tutorial.settings.config import TrainConfig, config_from_dict, with_added
 from rnn_tutorial.settings.fields import as_flag

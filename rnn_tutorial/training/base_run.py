@@ -19,21 +19,21 @@ from torch import nn
 from rnn_tutorial.model.classifier import count_parameters
 from rnn_tutorial.model.saved import load_weights
 from rnn_tutorial.runs.archive import save_archive
+from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.folder import (
     BEST_FILE,
     CONFIG_FILE,
-    MetricsFile,
-    MetricsLine,
     best_or_latest,
     checkpoint_path,
     claim_run_folder,
     latest_checkpoint,
     new_run_id,
     remove_leftovers,
-    write_json,
 )
 from rnn_tutorial.runs.lock import FolderLock
-from rnn_tutorial.runs.processes import World, describe_threads, no_endless_wait
+from rnn_tutorial.runs.machine import describe_threads
+from rnn_tutorial.runs.metrics import MetricsFile, MetricsLine
+from rnn_tutorial.runs.processes import World, no_endless_wait
 from rnn_tutorial.runs.schema import build
 from rnn_tutorial.runs.terminal import Progress, StopSignals, print_error, say, shown, typed
 from rnn_tutorial.runs.tracking import Tracker, start_tracker

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder
-from rnn_tutorial.runs.processes import World, choose_device, choose_num_threads
+from rnn_tutorial.runs.machine import choose_device, choose_num_threads
+from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import MACHINE_FILE, choose_sampling, settings_of

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rnn_tutorial.model.classifier import RnnClsNet, count_parameters
 from rnn_tutorial.runs.archive import weights_hash
-from rnn_tutorial.runs.folder import BEST_FILE, RESULT_FILE, checkpoint_path, write_json
+from rnn_tutorial.runs.files import write_json
+from rnn_tutorial.runs.folder import BEST_FILE, RESULT_FILE, checkpoint_path
 from rnn_tutorial.runs.provenance import versions
 from rnn_tutorial.runs.terminal import shown, typed
 from rnn_tutorial.training.run import Run

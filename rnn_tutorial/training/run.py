@@ -24,7 +24,8 @@ from rnn_tutorial.proof.certificate import certificate_path, save_certificate
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import Proof
 from rnn_tutorial.runs.checkpoint import FORMAT
-from rnn_tutorial.runs.folder import METRICS_FILE, checkpoint_path
+from rnn_tutorial.runs.folder import checkpoint_path
+from rnn_tutorial.runs.metrics import METRICS_FILE
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config, read_metrics, read_result
 from rnn_tutorial.runs.terminal import say, shown

@@ -6,7 +6,7 @@ from evaluation.hand_built import make_adder
 
 from rnn_tutorial.experiments import drift
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 
 
 @pytest.fixture(autouse=True)

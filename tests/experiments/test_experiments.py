@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 from rnn_tutorial.experiments import __main__, kept, runs, seed_tables, tables
 from rnn_tutorial.experiments.catalogue import EXPERIMENTS, Experiment
 from rnn_tutorial.experiments.seed_tables import show_tenths
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.flags import add_config_flags

@@ -18,7 +18,7 @@ from rnn_tutorial.experiments.unrolled import jacobian_norms
 from rnn_tutorial.experiments.walk import STATES, walk_digits
 from rnn_tutorial.machines.digit_sum import label
 from rnn_tutorial.pictures.canvas import draw_for_pages
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 

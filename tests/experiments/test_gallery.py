@@ -9,7 +9,7 @@ from rnn_tutorial.experiments import gallery, kept
 from rnn_tutorial.experiments.gallery import GALLERY, GalleryExperiment, Variant
 from rnn_tutorial.experiments.gallery_tables import GALLERY_TABLES
 from rnn_tutorial.experiments.kept import RESULTS
-from rnn_tutorial.runs.folder import read_json
+from rnn_tutorial.runs.files import read_json
 
 
 def test_a_run_is_made_once_and_its_figures_are_kept(tmp_path, monkeypatch):

@@ -14,7 +14,8 @@ from conftest import REPOSITORY, run_here, wait_until
 from rnn_tutorial.data.streams import SeqSumModDataset, add_noise
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint
-from rnn_tutorial.runs.processes import World, choose_device
+from rnn_tutorial.runs.machine import choose_device
+from rnn_tutorial.runs.processes import World
 
 FLAGS = (
     *("--total_steps", 40, "--hidden_dim", 8, "--num_layers", 2, "--log_every", 10),

@@ -6,13 +6,9 @@ import os
 import pytest
 
 from rnn_tutorial.runs import folder as run_folder
-from rnn_tutorial.runs.folder import (
-    MetricsFile,
-    check_place,
-    claim_run_folder,
-    find_checkpoint,
-    write_atomically,
-)
+from rnn_tutorial.runs.files import check_place, write_atomically
+from rnn_tutorial.runs.folder import claim_run_folder, find_checkpoint
+from rnn_tutorial.runs.metrics import MetricsFile
 
 
 def test_taken_names_get_numbers(tmp_path):
