@@ -36,9 +36,10 @@ from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.doctor.user_code import find_named, make_named, without_flags
 from rnn_tutorial.experiments.doctor_self_test import all_cases, is_as_expected, run_self_test
+from rnn_tutorial.experiments.kept import result_head
 from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.machine import choose_num_threads
-from rnn_tutorial.runs.provenance import code_version, versions
+from rnn_tutorial.runs.provenance import DOCTOR_CODE
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 # What can be diagnosed: a flag names it, or nothing names a run.
@@ -67,10 +68,9 @@ FLAGS = [  # name, the subjects that it belongs to, what it takes, and what it i
 def _self_test(flags: Any) -> int:
     """Try every fault, and write or print the confusion matrix; returns the exit status."""
     num_seeds = flags.num_seeds or _NUM_SEEDS
+    command = f"python -m rnn_tutorial.diagnose --self_test --num_seeds {num_seeds}"
     result = {
-        "command": f"python -m rnn_tutorial.diagnose --self_test --num_seeds {num_seeds}",
-        "code_version": code_version(),
-        "versions": versions(),
+        **result_head(command, DOCTOR_CODE),
         **run_self_test(all_cases(), num_seeds, flags.jobs or os.cpu_count()),
     }
     if isinstance(flags.json, str):

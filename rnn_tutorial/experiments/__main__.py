@@ -61,7 +61,7 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
         command = f"python -m rnn_tutorial.experiments {asked}"
         variables = {**os.environ, **experiment.environment}
         content = {
-            **result_head(command, experiment.question, jobs, variables=variables),
+            **result_head(command, variables=variables, question=experiment.question, jobs=jobs),
             "variants": {
                 variant: {
                     "flags": " ".join(flags),

@@ -20,10 +20,11 @@ import torch
 
 from rnn_tutorial.doctor.evidence import Evidence, read_evidence
 from rnn_tutorial.doctor.run_checks import check_run
-from rnn_tutorial.experiments.kept import RESULTS
+from rnn_tutorial.experiments.kept import RESULTS, result_head
 from rnn_tutorial.experiments.markdown import markdown
 from rnn_tutorial.experiments.run_faults import RUN_FAULTS, RunCase, train_case
 from rnn_tutorial.runs.files import read_json, write_json
+from rnn_tutorial.runs.provenance import DOCTOR_CODE
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 RESULT = RESULTS / "doctor_advice.json"
@@ -142,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         row = rows.setdefault(name, {"flags": "", "seeds": {}})
         row["flags"], row["seeds"][str(seed)] = FAULTS[name].describe(), follow(name, seed)
         ordered = {name: rows[name] for name in FAULTS if name in rows}
-        write_json(RESULT, {"command": COMMAND, "num_seeds": NUM_SEEDS, "rows": ordered})
+        head = result_head(COMMAND, DOCTOR_CODE, num_seeds=NUM_SEEDS)
+        write_json(RESULT, {**head, "rows": ordered})
         print(seed, name, *row["seeds"][str(seed)].values(), flush=True)
     return 0
 

@@ -31,12 +31,12 @@ from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.experiments.doctor_cases.cases import ERROR, Case
-from rnn_tutorial.experiments.kept import RESULTS, run_folder
+from rnn_tutorial.experiments.kept import RESULTS, result_head, run_folder
 from rnn_tutorial.experiments.markdown import markdown
 from rnn_tutorial.experiments.run_faults import RunCase, train_case
 from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.machine import choose_num_threads
-from rnn_tutorial.runs.provenance import REPOSITORY, code_version, describe_machine
+from rnn_tutorial.runs.provenance import DOCTOR_CODE, REPOSITORY, code_version
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 RESULT = RESULTS / "doctor_cases.json"
@@ -173,9 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 wanted = " or ".join(row["expected"]) or "nothing"
                 print(f"{area}, {half}, {name}: {row['error'] or row['found']}, not {wanted}")
     results = {
-        "command": "python -m rnn_tutorial.experiments.doctor_judge",
-        "doctor_version": code_version(("rnn_tutorial/doctor",)),
-        **describe_machine(),
+        **result_head("python -m rnn_tutorial.experiments.doctor_judge", DOCTOR_CODE),
         "areas": areas,
     }
     if not flags.area:

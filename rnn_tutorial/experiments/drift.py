@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnn_tutorial.experiments.kept import RESULTS
+from rnn_tutorial.experiments.kept import RESULTS, result_head
 from rnn_tutorial.experiments.walk import LONGEST, train_or_load
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.steps import advance, empty_state
 from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
+COMMAND = "python -m rnn_tutorial.experiments.drift"
 DRIFT = RESULTS / "drift.json"
 NETWORKS = {
     "one layer": ("--recipe", "solved"),
@@ -195,8 +196,7 @@ def _keeping_gate(model: RnnClsNet) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, read and write."""
-    command = "python -m rnn_tutorial.experiments.drift"
-    CommandLineParser(prog=command, description=__doc__).parse_args(arguments)
+    CommandLineParser(prog=COMMAND, description=__doc__).parse_args(arguments)
     torch.set_num_threads(1)
     networks = {}
     for name, flags in NETWORKS.items():
@@ -206,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for key in ("points", "remainders_modulo_5") if seed else ():
                 del seeds[-1][key]  # one seed is drawn
         networks[name] = {"flags": " ".join(flags), "seeds": seeds}
-    write_json(DRIFT, {"command": command, "times": TIMES, "networks": networks})
+    write_json(DRIFT, {**result_head(COMMAND), "times": TIMES, "networks": networks})
     return 0
 
 

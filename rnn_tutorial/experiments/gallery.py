@@ -258,7 +258,7 @@ def run_experiment(name: str, jobs: int, num_seeds: int | None = None) -> dict[s
     made = make_all(work, jobs, CODE)
     command = f"python -m rnn_tutorial.experiments.gallery {name}"
     return {
-        **result_head(command, experiment.question, jobs, CODE),
+        **result_head(command, CODE, question=experiment.question, jobs=jobs),
         "variants": {
             variant_name: {
                 "flags": " ".join(variant.flags),

@@ -135,16 +135,20 @@ def make_all(
 
 def result_head(
     command: str,
-    question: str,
-    jobs: int,
     code: Sequence[str] = TRAINING_CODE,
     variables: Mapping[str, str] = os.environ,
+    **asked: Any,
 ) -> dict[str, Any]:
-    """What a result file begins with: how the runs were made, by which code, on which machine."""
+    """What a result file begins with: how it was made, by which code, on which machine.
+
+    Args:
+        code: files and folders that determine the results.
+        variables: of the environment in which they were made.
+        asked: more to say of how, such as the question and the number of jobs.
+    """
     return {
         "command": command,
-        "question": question,
+        **asked,
         "code_version": code_version(code),
-        "jobs": jobs,
         **describe_machine(variables),
     }

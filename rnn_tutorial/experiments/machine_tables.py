@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from rnn_tutorial.experiments.catalogue import SIZES
+from rnn_tutorial.experiments.catalogue import HIDDEN_DIMS
 from rnn_tutorial.experiments.markdown import breakable, markdown, spread_of
 from rnn_tutorial.experiments.seed_tables import count_of
 
@@ -73,7 +73,7 @@ def sampling(results: dict[str, Any]) -> str:
 
 def smallest(results: dict[str, Any]) -> str:
     """A row for each machine, a column for each size of the hidden state: seeds proved."""
-    return _proved_table(results, [f"hidden_dim {size}" for size in SIZES])
+    return _proved_table(results, [f"hidden_dim {size}" for size in HIDDEN_DIMS])
 
 
 def deeper(results: dict[str, Any]) -> str:

@@ -16,8 +16,7 @@ from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.pictures.canvas import (
     BLUE,
     CHANCE_LINE,
-    GREEN,
-    PURPLE,
+    LOOKS,
     SKY,
     VERMILION,
     new_figure,
@@ -26,7 +25,6 @@ from rnn_tutorial.pictures.canvas import (
 from rnn_tutorial.runs.files import read_json
 
 CHANCE = 1 / num_classes(9)
-_MARKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 
 
 def runs_of(experiment: str, variant: str) -> Runs:
@@ -120,9 +118,9 @@ def draw_frontier(path: Path) -> None:
     sizes = [int(name.split()[-1]) for name in variants]
     figure, axes = new_figure(4)
     name = f"all inputs to {EXACT_LENGTH} digits"
-    _seeds_line(axes, sizes, variants, name, None, *_MARKS[0], shift=0.97)
-    for length, mark, shift in (("10", _MARKS[2], 0.99), ("100", _MARKS[3], 1.01),
-                                ("1000", _MARKS[1], 1.03)):  # fmt: skip
+    _seeds_line(axes, sizes, variants, name, None, *LOOKS[0], shift=0.97)
+    for length, mark, shift in (("10", LOOKS[2], 0.99), ("100", LOOKS[3], 1.01),
+                                ("1000", LOOKS[1], 1.03)):  # fmt: skip
         name = f"1,000 × {int(length):,} digits"
         _seeds_line(axes, sizes, variants, name, length, *mark, shift=shift)
     axes.set(xscale="log", ylim=(-0.03, 1.05), ylabel="share of seeds without error")

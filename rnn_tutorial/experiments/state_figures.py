@@ -15,10 +15,9 @@ from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.pictures.canvas import (
     BLUE,
     COLOURS,
-    GREEN,
     INK,
+    LOOKS,
     PAPER,
-    PURPLE,
     VERMILION,
     new_figure,
     save,
@@ -40,7 +39,6 @@ def draw_automaton_of(name: str, path: Path) -> None:
 
 _NETWORKS = ("one layer", "two layers", "GRU")  # whose states are shown; the LSTM's are alike
 _PLACE_COLOURS = COLOURS[:5]
-_LOOKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 
 
 def draw_places(path: Path) -> None:
@@ -76,7 +74,7 @@ def draw_drift(path: Path) -> None:
     results = read_json(DRIFT)
     figure, panels = new_figure(3.8, 2, sharey=True)
     for (name, network), (colour, marker, style) in zip(
-        results["networks"].items(), _LOOKS, strict=True
+        results["networks"].items(), LOOKS, strict=True
     ):
         for axes, key in zip(panels, ("nearest", "own"), strict=True):
             by_seed = np.array([seed[key] for seed in network["seeds"]])

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from rnn_tutorial.experiments.diagrams import arrow, blank, box, write
-from rnn_tutorial.experiments.kept import RESULTS
+from rnn_tutorial.experiments.kept import RESULTS, result_head
 from rnn_tutorial.experiments.lesson import EMBED_DIM, make_nets
 from rnn_tutorial.pictures.canvas import (
     BLUE,
@@ -37,6 +37,7 @@ from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 COMMAND = "python -m rnn_tutorial.experiments.unrolled"
 JACOBIANS = RESULTS / "jacobians.json"
 NUM_STEPS, NUM_SEEDS = 50, 3
+_LESSON = "rnn_tutorial/experiments/lesson.py"  # whose networks are measured
 _SHOWN = 8  # powers of ten, up and down
 
 
@@ -80,7 +81,7 @@ def measure() -> dict[str, Any]:
         by_seed = [jacobian_norms(make_net, seed, NUM_STEPS) for seed in range(NUM_SEEDS)]
         medians = map(statistics.median, zip(*by_seed, strict=True))
         nets[name] = [float(f"{norm:.3g}") for norm in medians]
-    return {"command": COMMAND, "num_seeds": NUM_SEEDS, "nets": nets}
+    return {**result_head(COMMAND, (_LESSON,)), "num_seeds": NUM_SEEDS, "nets": nets}
 
 
 # ---- picture ----

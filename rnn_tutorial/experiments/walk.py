@@ -18,7 +18,7 @@ import torch
 
 from rnn_tutorial.evaluation.automaton import Automaton, find_automaton
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.experiments.kept import RESULTS, keep, kept, run_folder, train
+from rnn_tutorial.experiments.kept import RESULTS, keep, kept, result_head, run_folder, train
 from rnn_tutorial.machines.choose import find_machine
 from rnn_tutorial.machines.digit_sum import SumModulo, label
 from rnn_tutorial.machines.machine import Machine
@@ -30,6 +30,7 @@ from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
+COMMAND = "python -m rnn_tutorial.experiments.walk"
 STATES = RESULTS / "states.json"
 WALKERS = ("solved", "sota_warmup")
 MACHINES = {"certified": None, "tomita_3": "tomita_3", "cycle_navigation": "cycle_navigation"}
@@ -99,8 +100,7 @@ def train_or_load(*flags: str) -> RnnClsNet:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, visit and write."""
-    command = "python -m rnn_tutorial.experiments.walk"
-    CommandLineParser(prog=command, description=__doc__).parse_args(arguments)
+    CommandLineParser(prog=COMMAND, description=__doc__).parse_args(arguments)
     torch.set_num_threads(1)
     digits = walk_digits()
     automata = {}
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = train_or_load("--recipe", "certified", *(["--task", task] if task else []))
         automata[name] = _keep(find_automaton(model, machine_of(name)))
     results = {
-        "command": command,
+        **result_head(COMMAND),
         "digits": digits.tolist(),
         "walks": {name: follow(train_or_load("--recipe", name), digits) for name in WALKERS},
         "automata": automata,

@@ -47,6 +47,8 @@ SOFT_BLUE, SOFT_ORANGE, SOFT_GREEN, SOFT_PINK, SOFT_GREY = _NAMES[12:]
 
 # Of ten classes; the first five are told apart by everybody.
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, YELLOW, SKY, ORANGE, GREY, WINE, INK)
+# Of four lines in one figure: colour, marker, and style.
+LOOKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 CHANCE_LINE = {"linestyle": "--", "color": MUTED, "linewidth": 1}
 PICTURES = (".png", ".svg", ".pdf")
 _WIDTH = 6  # inches

@@ -32,6 +32,8 @@ TRAINING_CODE = (
         )
     ),
 )
+# And what a diagnosis depends on.
+DOCTOR_CODE = (*TRAINING_CODE, "rnn_tutorial/doctor")
 
 
 def code_version(parts: Sequence[str] = TRAINING_CODE) -> str:

@@ -81,6 +81,7 @@ def test_a_command_that_fails_or_says_nothing_is_named(tmp_path):
 
 
 def test_a_result_file_begins_with_where_it_comes_from():
-    head = result_head("python -m some", "Why?", 2, variables={"OPENBLAS_CORETYPE": "Haswell"})
-    assert list(head)[:5] == ["command", "question", "code_version", "jobs", "cpu"]
+    variables = {"OPENBLAS_CORETYPE": "Haswell"}
+    head = result_head("python -m some", variables=variables, question="Why?", jobs=2)
+    assert list(head)[:5] == ["command", "question", "jobs", "code_version", "cpu"]
     assert head["versions"]["openblas_coretype"] == "Haswell"
