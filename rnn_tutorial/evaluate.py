@@ -39,6 +39,7 @@ from rnn_tutorial.evaluation.search import (
     why_unsearchable,
 )
 from rnn_tutorial.machines.machine import Machine
+from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.pictures.machine_pictures import draw_automaton
@@ -49,7 +50,7 @@ from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.labelled_files import LabelledFiles
-from rnn_tutorial.tasks.task import Task, require_machine
+from rnn_tutorial.tasks.task import Task, describe_wrong, require_machine
 
 _SEARCHED = 100  # tokens: the search goes up to this length
 MAX_TABLE = 12  # classes of which all confusions are shown
@@ -183,7 +184,7 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
         }
         print(json.dumps(results))
     else:
-        _print_lengths(checkpoint, task, exact, search, rows)
+        _print_lengths(checkpoint, task, model, exact, search, rows)
     if flags.figure:
         draw_accuracy_by_length(
             [row.length for row in rows],
@@ -199,6 +200,7 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
 def _print_lengths(
     checkpoint: Checkpoint,
     task: Task,
+    model: RnnClsNet,
     exact: Evaluation,
     search: SearchResult | None,
     rows: Sequence[LengthResult],
@@ -212,7 +214,7 @@ def _print_lengths(
         f"{exact.num_wrong:,} wrong ({exact.elapsed_seconds:.2f} s)"
     )
     for ids in exact.wrong_examples:
-        print(_describe_wrong(ids, machine))
+        print(_describe_wrong(ids, machine, model))
     if exact.num_wrong > len(exact.wrong_examples):
         print(f"  … and {exact.num_wrong - len(exact.wrong_examples):,} more")
     if search:
@@ -223,16 +225,17 @@ def _print_lengths(
             f"({search.elapsed_seconds:.2f} s)"
         )
         if search.wrong_input:
-            print(_describe_wrong(search.wrong_input, machine))
+            print(_describe_wrong(search.wrong_input, machine, model))
     print(TABLE_HEAD)
     for row in rows:
         print(row.describe())
 
 
-def _describe_wrong(ids: Sequence[int], machine: Machine) -> str:
-    """An input that is answered wrongly, and its right answer."""
+def _describe_wrong(ids: Sequence[int], machine: Machine, model: RnnClsNet) -> str:
+    """An input that is answered wrongly, in full, with both answers."""
     tokens = " ".join(machine.tokens[token] for token in ids)
-    return f"  wrong: {tokens} (right is {machine.classes[machine.answer_one(ids)]})"
+    answers = model.predict(ids).item(), machine.answer_one(ids)
+    return describe_wrong(tokens, *(machine.classes[answer] for answer in answers))
 
 
 def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:

@@ -31,7 +31,12 @@ from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.runs.terminal import shown
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.reading import WordReader
-from rnn_tutorial.tasks.task import describe_accuracy_by_class, describe_accuracy_by_length, shorten
+from rnn_tutorial.tasks.task import (
+    describe_accuracy_by_class,
+    describe_accuracy_by_length,
+    describe_wrong,
+    shorten,
+)
 
 
 class LabelledFiles:
@@ -168,8 +173,11 @@ class LabelledFiles:
     def _describe_wrong(self, evaluation: Evaluation) -> list[str]:
         """The wrong examples that the evaluation has kept, as lines."""
         return [
-            f"  wrong: {shorten(example['tokens'])} -> {example['answer']}, right is "
-            f"{example['label']} (line {example['line']})"
+            describe_wrong(
+                shorten(example["tokens"]),
+                example["answer"],
+                f"{example['label']} (line {example['line']})",
+            )
             for example in evaluation.wrong_examples
         ]
 

@@ -29,7 +29,12 @@ from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import MACHINE_FILE
 from rnn_tutorial.tasks.reading import NameReader
-from rnn_tutorial.tasks.task import describe_accuracy_by_class, describe_accuracy_by_length, shorten
+from rnn_tutorial.tasks.task import (
+    describe_accuracy_by_class,
+    describe_accuracy_by_length,
+    describe_wrong,
+    shorten,
+)
 
 
 class MachineTask:
@@ -157,9 +162,11 @@ class MachineTask:
     def _describe_wrong(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """The wrong inputs that the evaluation has kept, as lines."""
         return [
-            f"  wrong: {shorten([self.tokens[token] for token in ids])} -> "
-            f"{self.classes[model.predict(ids).item()]}, right is "
-            f"{self.classes[self.machine.answer_one(ids)]}"
+            describe_wrong(
+                shorten([self.tokens[token] for token in ids]),
+                self.classes[model.predict(ids).item()],
+                self.classes[self.machine.answer_one(ids)],
+            )
             for ids in evaluation.wrong_examples
         ]
 

@@ -100,6 +100,11 @@ def describe_accuracy_by_class(evaluation: Evaluation) -> list[str]:
     return [f"Accuracy by class: {few}class-balanced {evaluation.balanced_accuracy:.2%}"]
 
 
+def describe_wrong(tokens: str, answer: str, right: str) -> str:
+    """A line that shows an input, the model's wrong answer, and the right one."""
+    return f"  wrong: {tokens} -> {answer}, right is {right}"
+
+
 def shorten(tokens: Sequence[Any], separator: str = " ") -> str:
     """Tokens for the screen, the first of them if there are many."""
     rest = [] if len(tokens) <= _SHOWN_TOKENS else ["…"]
