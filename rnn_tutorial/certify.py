@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="check the certificate beside the checkpoint instead"
     )
-    parser.add_argument("--json", action="store_true", help="print the proof's figures as JSON")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     flags = parser.parse_args(arguments)
     with parser.exit_on_bad_input():
         checkpoint = load_run(flags.run)
@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not model.is_provable:
             raise ValueError(f"{str(checkpoint.path)!r}: only {PROVABLE_IN_WORDS} can be certified")
         if flags.check:
-            return _check(checkpoint, task, model)
+            if flags.memory is not None:
+                raise ValueError(f"--memory {flags.memory} is for a proof; --check takes none")
+            return _check(checkpoint, task, model, flags.json)
         return _prove(checkpoint, task, model, flags)
 
 
@@ -90,8 +92,8 @@ def _prove(checkpoint: Checkpoint, task: Task, model: RnnClsNet, flags: argparse
     return 0
 
 
-def _check(checkpoint: Checkpoint, task: Task, model: RnnClsNet) -> int:
-    """Check the certificate beside the checkpoint."""
+def _check(checkpoint: Checkpoint, task: Task, model: RnnClsNet, as_json: bool) -> int:
+    """Check the certificate beside the checkpoint, and say what came out."""
     path = certificate_path(checkpoint.path)
     if not os.path.lexists(path):
         raise ValueError(f"there is no certificate {str(path)!r}; leave out --check to make one")
@@ -100,8 +102,12 @@ def _check(checkpoint: Checkpoint, task: Task, model: RnnClsNet) -> int:
     try:
         margin = check_certificate(path, as_arrays(checkpoint.weights), rule, cell)
     except InvalidCertificate as error:
-        print(f"REFUSED: {shown(path)}: {shown(error)}")
+        failure = {"checked": False, "reason": str(error)}
+        print(json.dumps(failure) if as_json else f"REFUSED: {shown(path)}: {shown(error)}")
         return 1
+    if as_json:
+        print(json.dumps({"checked": True, "smallest_margin": margin}))
+        return 0
     print(f"CHECKED: {task.claim}")
     print(f"{shown(path)} holds for these weights, with a smallest score margin of {margin:.3g}")
     return 0

@@ -210,7 +210,7 @@ def _print_lengths(
     about = f"seed {checkpoint.config.get('seed', '?')}, trained on {task.trained_on}"
     print(shown(f"{checkpoint.path}: {about}"))
     print(
-        f"All {exact.num_inputs:,} inputs up to length {max(exact.accuracy_by_length)}: "
+        f"All {exact.num_inputs:,} inputs up to length {max(exact.accuracy_by_length):,}: "
         f"{exact.num_wrong:,} wrong ({exact.elapsed_seconds:.2f} s)"
     )
     for ids in exact.wrong_examples:
@@ -221,7 +221,7 @@ def _print_lengths(
         margin = search.lowest_margin
         found = "a wrong one" if search.wrong_input else f"none wrong, lowest margin {margin:.2f}"
         print(
-            f"Search of {search.num_read:,} inputs up to length {search.max_len}: {found} "
+            f"Search of {search.num_read:,} inputs up to length {search.max_len:,}: {found} "
             f"({search.elapsed_seconds:.2f} s)"
         )
         if search.wrong_input:

@@ -46,7 +46,10 @@ def test_proving_writes_a_certificate_that_the_check_confirms(certified, capsys)
         status = certificate_status(checkpoint, load_model(checkpoint), SumModulo(1))
         assert status == CertificateStatus.HOLDS
         assert certify.main([str(run), "--check"]) == 0
-        capsys.readouterr()
+        assert capsys.readouterr().out.startswith("CHECKED: right for every sequence")
+        assert certify.main([str(run), "--check", "--json"]) == 0
+        checked = json.loads(capsys.readouterr().out)
+        assert checked["checked"] and checked["smallest_margin"] > 0
         assert certify.main([str(run), "--json"]) == 0
         figures = json.loads(capsys.readouterr().out)
         assert figures["proved"] and figures["abstract_states"] == 7
@@ -83,6 +86,7 @@ def test_what_is_not_proved_says_so_and_leaves_no_certificate(certified, capsys)
         (["RUN", "--memory", "two"], "whole number"),
         (["RUN", "--memory", "99"], "too many"),
         (["RUN", "--check"], "there is no certificate"),
+        (["RUN", "--check", "--memory", "2"], "--memory 2 is for a proof"),
         ([], "required"),
     ],
 )

@@ -545,8 +545,9 @@ REFUSED_FLAGS = [
     *((flag, "-1") for flag in ("--weight_decay", "--max_grad_norm")),
     ("--engine", "steam"), ("--engine", "graph"), ("--tracker", "wandb"), ("--device", "abacus"),
     ("--device", "cuda:99"), ("--device", "meta"),
-    ("--run_name", "../up"), ("--run_name", ""), ("--save_dir", ""), ("--save_dir", "file"),
-    ("--bogus", "1"), ("--total_step", "5"), ("--resume", "nowhere"),
+    ("--run_name", "../up"), ("--run_name", ""), ("--run_name", "a" * 300),
+    ("--save_dir", ""), ("--save_dir", "file"),
+    ("--bogus", "1"), ("--total_step", "5"), ("--resume", "nowhere"), ("--resume", ""),
 ]  # fmt: skip
 
 

@@ -66,7 +66,7 @@ class Automaton:
             f"states, at least {self.agreement:.2%} of each {state} follow it."
         )
         if num_missed := int((self.table[:, 0] < 0).sum()):
-            lines.append(f"{num_missed:,} states of the machine were not visited.")
+            lines.append(f"States of the machine that were not visited: {num_missed:,}.")
         if self.period_shares:
             shares = (f"{share:.1%} modulo {p}" for p, share in self.period_shares.items())
             lines.append(f"The remainders' mean states differ by: {', '.join(shares)}.")

@@ -138,12 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := sorted(set(flags.names) - set(FAULTS)):
         parser.error(f"no such finding: {unknown[0]!r}; choose from {', '.join(FAULTS)}")
     torch.set_num_threads(1)
-    rows = read_json(RESULT)["rows"] if RESULT.exists() else {}
+    head = result_head(COMMAND, DOCTOR_CODE, num_seeds=NUM_SEEDS)
+    earlier = read_json(RESULT) if RESULT.exists() else {}
+    rows = earlier["rows"] if head.items() <= earlier.items() else {}
     for seed, name in itertools.product(range(NUM_SEEDS), flags.names or FAULTS):
         row = rows.setdefault(name, {"flags": "", "seeds": {}})
         row["flags"], row["seeds"][str(seed)] = FAULTS[name].describe(), follow(name, seed)
         ordered = {name: rows[name] for name in FAULTS if name in rows}
-        head = result_head(COMMAND, DOCTOR_CODE, num_seeds=NUM_SEEDS)
         write_json(RESULT, {**head, "rows": ordered})
         print(seed, name, *row["seeds"][str(seed)].values(), flush=True)
     return 0

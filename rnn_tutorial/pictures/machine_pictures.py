@@ -42,7 +42,8 @@ def draw_automaton(automaton: Automaton, token: int, path: Path) -> None:
     if is_small:
         turn, places, points, centres = _most_alike(machine, points, centres)
         tokens = telling_tokens(machine, turn)
-    right.scatter(*points[:, :2].T, s=8, c=colours[automaton.states], alpha=0.7, linewidths=0)
+    visited = np.where(automaton.states < 0, MUTED, colours[automaton.states])
+    right.scatter(*points[:, :2].T, s=8, c=visited, alpha=0.7, linewidths=0)
     if is_small:
         _draw_machine(left, machine, places, tokens, loops=True)
         _draw_machine(right, machine, centres, tokens, loops=False)

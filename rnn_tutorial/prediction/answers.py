@@ -44,6 +44,10 @@ class Answers:
     targets: np.ndarray | None
     trained_length: np.ndarray
 
+    def are_right(self) -> np.ndarray:
+        """Bool, (N,); no answer is right of a network that diverged and gives no number."""
+        return (self.predictions == self.targets) & ~np.isnan(self.probabilities)
+
     def known_probabilities(self) -> np.ndarray:
         """The probabilities, float64, (N,); 0 where a network that diverged gives no number."""
         return np.nan_to_num(self.probabilities.astype(np.float64))
@@ -104,7 +108,7 @@ class TextWriter:
             self._predictions.take(answers.predictions),
             self._probabilities.take(answers.probabilities_in(1000)),
             self._targets.take(answers.targets),
-            self._marks.take(answers.predictions == answers.targets),
+            self._marks.take(answers.are_right()),
             self._notes.take(is_trained),
             np.where(is_trained, b"", format_numbers(questions.lengths)),
             self._ends.take(is_trained),

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_LONGEST_NAME = 200  # bytes; file systems allow 255, and write_atomically adds some
+LONGEST_NAME = 200  # bytes; file systems allow 255, and write_atomically adds some
 
 
 def check_regular(path: Path) -> None:
@@ -53,8 +53,8 @@ def check_place(path: Path, flag: str) -> None:
         raise ValueError(f"{shown} is {'a folder' if path.is_dir() else 'not a regular file'}")
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"{shown}: the folder {str(path.parent)!r} cannot be written to")
-    if len(os.fsencode(path.name)) > _LONGEST_NAME:
-        raise ValueError(f"{shown}: the name is longer than {_LONGEST_NAME} bytes")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise ValueError(f"{shown}: the name is longer than {LONGEST_NAME} bytes")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

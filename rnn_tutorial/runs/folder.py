@@ -17,6 +17,8 @@ import re
 import uuid
 from pathlib import Path
 
+from rnn_tutorial.runs.files import LONGEST_NAME
+
 CONFIG_FILE, RESULT_FILE, BEST_FILE = "config.json", "result.json", "model_best.pt"
 _TEMPORARY = re.compile(
     r"\.(config\.json|metrics\.jsonl|result\.json|model_\w+(\.certificate\.npz|\.pt))\.\w*\.?tmp"
@@ -27,8 +29,10 @@ def claim_run_folder(save_dir: str, run_name: str) -> Path:
     """Make a new folder save_dir/run_name, or run_name-2, run_name-3, … where names are taken.
 
     Raises:
-        ValueError: the folder cannot be made.
+        ValueError: the folder cannot be made, or the name is too long.
     """
+    if len(os.fsencode(run_name)) > LONGEST_NAME:
+        raise ValueError(f"--run_name {run_name!r} is longer than {LONGEST_NAME} bytes")
     for number in itertools.count(1):
         folder = Path(save_dir, run_name if number == 1 else f"{run_name}-{number}")
         try:
@@ -111,7 +115,7 @@ def find_checkpoint(
         raise ValueError(f"{flag}: there is no folder {str(folder)!r}; train first: {train}")
     if found := best_or_latest(folder):
         return found
-    runs = [] if run_name else [run for run in folder.iterdir() if run.is_dir()]
+    runs = [] if run_name is not None else [run for run in folder.iterdir() if run.is_dir()]
     found = [path for run in runs if (path := latest_checkpoint(run) or best_or_latest(run))]
     if not found:
         raise ValueError(

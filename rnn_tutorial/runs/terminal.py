@@ -6,6 +6,7 @@ import argparse
 import atexit
 import contextlib
 import gc
+import io
 import os
 import re
 import shlex
@@ -83,6 +84,8 @@ def run_command(main: Callable[[], int], if_unread: int = 1) -> NoReturn:
     A reader such as `head` closes the pipe when it has seen enough; the status is `if_unread` then.
     """
     spare_the_garbage_collector()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # letters that it does not have are escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main()
         if sys.stdout:  # None is one that is closed

@@ -150,7 +150,8 @@ class MachineTask:
         return (
             f"chance is an accuracy of {shares[likely]:.1%} (always {self.classes[likely]!r})\n"
             f"Task: {self._name}, a machine of {num_states:,} state{'s' * (num_states > 1)}"
-            f", {len(self.tokens):,} tokens, {len(self.classes):,} classes{note}"
+            f", {len(self.tokens):,} token{'s' * (len(self.tokens) > 1)}"
+            f", {len(self.classes):,} classes{note}"
             + (f"\nNo sequence of these lengths is {' or '.join(absent)}." if absent else "")
         )
 

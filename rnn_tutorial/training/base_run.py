@@ -76,20 +76,21 @@ class BaseRun:
 
     def __init__(self, config: Any, resume: str | None, world: World) -> None:
         self.config, self.world, self.step = config, world, 0
-        self.folder = Path(
-            resume or world.from_main(lambda: claim_run_folder(config.save_dir, config.run_name))
-        )
+        self._is_resumed = resume is not None
+        if resume is None:
+            resume = world.from_main(lambda: claim_run_folder(config.save_dir, config.run_name))
+        self.folder = Path(resume)
         self.tracked_name = self.folder.resolve().name
         self.history, self.stop = EvaluationHistory(), StopSignals()
         self.damage: list[str] = []
         self.diverged = self.is_finished = self._is_stopping = False
-        self._is_resumed, self._checkpoint, self._tracker = resume is not None, None, Tracker()
+        self._checkpoint, self._tracker = None, Tracker()
         self._seconds_before = 0.0  # of training, in earlier processes
         self._started = time.perf_counter()
         self._lock: FolderLock | None = None
         world.from_main(self._take_lock)
         try:
-            recorded = self._read_folder() if resume else None
+            recorded = self._read_folder() if self._is_resumed else None
         except BaseException:
             self.release()
             raise

@@ -29,7 +29,10 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
     Raises:
         ValueError: a setting that is not allowed, alone, with others, for this run or machine.
     """
-    config = _resumed_config(Path(resume), flags) if resume else TrainConfig(**settings_of(flags))
+    if resume is None:
+        config = TrainConfig(**settings_of(flags))
+    else:
+        config = _resumed_config(Path(resume), flags)
     if config.batch_size % world.size:
         raise ValueError(
             f"--batch_size {config.batch_size} is not a multiple of the {world.size} processes"

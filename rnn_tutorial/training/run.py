@@ -57,7 +57,7 @@ class Run(BaseRun):
         self.padding_shares: list[float] = []
         self._steps_since_log, self._seconds_since_log = 0, 0.0
         super().__init__(config, resume, world)
-        if not resume:
+        if resume is None:
             self.config = replace(config, run_name=self.folder.name)
         self.tracked_name = self.config.run_name
 

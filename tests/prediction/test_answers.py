@@ -90,6 +90,9 @@ def test_a_network_that_diverged_answers_with_probability_zero():
     answer = ([1, 2], 0, float("nan"), 3, True)
     text = TextWriter(NAMES["numbers"], NAMES["numbers"]).write(as_answers([answer]))
     assert text.decode() == "1 2 -> 0 with probability 0.0%; right is 3 ✗\n"
+    by_chance = as_answers([([1, 2], 3, float("nan"), 3, True)])
+    text = TextWriter(NAMES["numbers"], NAMES["numbers"]).write(by_chance)
+    assert text.decode() == "1 2 -> 3 with probability 0.0%; right is 3 ✗\n"
     answers = as_answers([answer], typed=[["a", "b"]])
     assert WordWriter(["x"], as_json=False).write(answers) == b"a b -> x with probability 0.0%\n"
 
