@@ -12,6 +12,7 @@ Shapes: N examples, M tokens in all of them, T time steps (of the longest), V vo
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,14 @@ from rnn_tutorial.runs.files import read_file
 UNKNOWN = "<unk>"  # stands for every token that does not occur in training; its id is 0
 MAX_TOKENS = 65_536  # different tokens; as many as --max_number allows
 _RARITY = 0.25
+_EXPECTED = "expected lines of the form label<TAB>tokens"
+# How files begin that are no text in UTF-8, and what to do with them.
+_OTHER_FILES = {
+    b"\x1f\x8b": "is compressed; unpack it first",
+    b"PK\x03\x04": "is an archive; unpack it first",
+    b"\xff\xfe": "is UTF-16; save it as UTF-8",
+    b"\xfe\xff": "is UTF-16; save it as UTF-8",
+}
 
 
 @dataclass(frozen=True)
@@ -56,24 +65,27 @@ class Examples:
 
 
 def read_examples(path: str, flag: str) -> Examples:
-    """Read a file of examples and check every line.
+    """Read a file of examples and check every line; blank lines are skipped.
 
     Args:
         path: of a UTF-8 file.
         flag: the flag that named the file, for the error message.
 
     Raises:
-        ValueError: the file cannot be read or is empty, or a line is malformed; names the line.
+        ValueError: the file cannot be read or has no examples, or a line is malformed; names it.
     """
     try:
         content = read_file(Path(path))
     except ValueError as error:
         raise ValueError(f"{flag} {error}") from None
-    if not content:
-        raise ValueError(f"{flag} {path!r} is empty; expected lines of the form label<TAB>tokens")
+    for beginning, what in _OTHER_FILES.items():
+        if content.startswith(beginning):
+            raise ValueError(f"{flag} {path!r} {what}")
     examples = Examples(path, [], [], [])
-    lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
+    lines = re.split(rb"\r\n|\r|\n", content.removeprefix(b"\xef\xbb\xbf"))
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             label, tokens = _parse_line(line)
         except ValueError as error:
@@ -81,6 +93,8 @@ def read_examples(path: str, flag: str) -> Examples:
         examples.lines.append(number)
         examples.labels.append(label)
         examples.tokens.append(tokens)
+    if not examples.lines:
+        raise ValueError(f"{flag} {path!r} is empty; {_EXPECTED}")
     return examples
 
 
@@ -90,16 +104,17 @@ def _parse_line(line: bytes) -> tuple[str, list[str]]:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start + 1} is not UTF-8") from None
-    form = "expected label<TAB>tokens"
     tabs = text.count("\t")
     if tabs != 1:
-        raise ValueError(f"{tabs} tabs instead of one; {form}")
+        hint = " (commas do not separate)" if not tabs and "," in text else ""
+        hint = " (the last one ends the line)" if tabs > 1 and text.endswith("\t") else hint
+        raise ValueError(f"{tabs} tabs instead of one{hint}; {_EXPECTED}")
     label, _, rest = text.partition("\t")
     label, tokens = label.strip(), rest.split()
     if not label:
-        raise ValueError(f"no label before the tab; {form}")
+        raise ValueError(f"no label before the tab; {_EXPECTED}")
     if not tokens:
-        raise ValueError(f"no tokens after the tab; {form}")
+        raise ValueError(f"no tokens after the tab; {_EXPECTED}")
     return label, tokens
 
 
@@ -107,8 +122,8 @@ def parse_tokens(text: str) -> list[str]:
     """Read tokens that a user typed, separated by spaces.
 
     Raises:
-        ValueError: there are none, or the input was not UTF-8 (invalid bytes arrive as replacement
-            characters or lone surrogates).
+        ValueError: there are none, a tab is among them, or the input was not UTF-8 (invalid bytes
+            arrive as replacement characters or lone surrogates).
     """
     try:
         text.encode()
@@ -117,6 +132,11 @@ def parse_tokens(text: str) -> list[str]:
         is_utf8 = False
     if not is_utf8:
         raise ValueError("the input is not UTF-8")
+    if "\t" in text.strip():
+        raise ValueError(
+            "there is a tab in the input; give the tokens without a label (labelled lines are for "
+            "python -m rnn_tutorial.evaluate RUN --eval_file FILE)"
+        )
     tokens = text.split()
     if not tokens:
         raise ValueError("the input is empty; give at least one token")
@@ -180,7 +200,7 @@ def build_vocabulary(examples: Examples) -> Vocabulary:
 
 
 def hold_out(examples: Examples, seed: int) -> tuple[Examples, Examples]:
-    """Hold out a random tenth of the examples, at least one, for evaluation.
+    """Hold out a random tenth of the examples of each class, one at least in all, for evaluation.
 
     Returns:
         The examples to train on, at least one of every class, and those held out, both in the order
@@ -190,14 +210,17 @@ def hold_out(examples: Examples, seed: int) -> tuple[Examples, Examples]:
         ValueError: there are no more examples than classes.
     """
     order = np.random.default_rng([seed, EVAL_STREAM]).permutation(len(examples))
-    _, first_of_class = np.unique(np.array(examples.labels)[order], return_index=True)
-    spare = np.delete(order, first_of_class)
-    if not len(spare):
+    rows_of_class: dict[str, list[int]] = {}
+    for row in order.tolist():
+        rows_of_class.setdefault(examples.labels[row], []).append(row)
+    spare = [rows for rows in rows_of_class.values() if len(rows) > 1]
+    if not spare:
         raise ValueError(
-            f"--train_file {examples.path!r} has too few examples to hold some out for evaluation; "
-            "give --eval_file"
+            f"--train_file {examples.path!r} has no label twice, so no example can be held out for "
+            "evaluation; give --eval_file (or do the labels stand after the tab?)"
         )
-    held_out = set(spare[: max(1, len(examples) // 10)].tolist())
+    tenths = [rows[: (len(rows) + 5) // 10] for rows in spare]  # rounded
+    held_out = set(chain.from_iterable(tenths)) or {spare[0][0]}
     trained = (i for i in range(len(examples)) if i not in held_out)
     return examples.take(trained), examples.take(sorted(held_out))
 

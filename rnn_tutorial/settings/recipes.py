@@ -113,7 +113,14 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
     name = flags.get("recipe", "baseline")
     if name not in RECIPES:
         raise ValueError(f"--recipe {name!r} is not one of {', '.join(RECIPES)}")
-    if flags.get("train_file"):
+    recipe = RECIPES[name]
+    task, train_file = flags.get("task", DIGIT_SUM), flags.get("train_file")
+    if train_file:
+        if recipe.settings.get("stop_when_proved"):
+            raise ValueError(
+                f"--recipe {name} proves a network right, which needs a rule; with --train_file, "
+                "take another, such as --recipe solved"
+            )
         for flag in ("task", "sampling", "min_seq_len", "max_seq_len", "max_number"):
             if flag in flags:
                 raise ValueError(
@@ -125,13 +132,13 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
             f"--min_lr {flags['min_lr']:g} cannot be combined with --scheduler constant, "
             "which keeps the learning rate at --lr"
         )
-    task = flags.get("task", DIGIT_SUM)
-    run_name = name if task == DIGIT_SUM else f"{_short_name(task)}-{name}"
-    return {"run_name": run_name, **RECIPES[name].settings_for(task), **flags}
+    learned = train_file or (task if task != DIGIT_SUM else "")
+    run_name = f"{_short_name(learned)}-{name}" if learned else name
+    return {"run_name": run_name, **recipe.settings_for(task), **flags}
 
 
 def _short_name(task: str) -> str:
-    """What --task means, as a part of the run's name: a file's without folder and ending."""
+    """What --task or --train_file names, as a part of the run's name: without folder and ending."""
     if task.startswith(PATTERN):
         return "regex"
     return re.sub(r"[^\w.-]", "_", PurePath(task).stem) or "machine"

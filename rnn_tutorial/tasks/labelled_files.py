@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import chain
 from typing import Any, TypedDict
 
 import numpy as np
@@ -117,7 +118,12 @@ class LabelledFiles:
 
     def read_examples(self) -> tuple[Examples, Examples]:
         """To train on and to evaluate on; ValueError if a file is refused or has changed."""
-        examples = read_split(*self._split)
+        try:
+            examples = read_split(*self._split)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; a relative path starts where the training was started"
+            ) from None
         if _fingerprint(*examples) != self.record["fingerprint"]:
             raise ValueError(
                 f"{self._train_file!r} or its evaluation examples have changed since the training; "
@@ -152,21 +158,26 @@ class LabelledFiles:
     def introduce(self) -> str:
         """What is learned from, and what a network that only guesses would score."""
         num_trained, shares = self._training_labels
-        name, share = next(iter(shares.items()))
+        likely = next(iter(shares))
+        chance = label_shares(self._evaluated).get(likely, 0.0)
         split = f"of {shown(self._eval_file)}" if self._eval_file else "held out from it at random"
+        frequent = [f"{name} {share:.1%}" for name, share in shares.items()]
+        ids = self.vocabulary.encode(chain.from_iterable(self._evaluated.tokens))
         return (
             f"chance is a loss of {guessing_loss(shares.values()):.3f}, "
-            f"accuracy {share:.1%} (always {name!r})\n"
+            f"accuracy {chance:.1%} (always {likely!r})\n"
             f"Data: {num_trained:,} examples of {shown(self._train_file)}, evaluated on "
-            f"{len(self._evaluated):,} {split}; {len(self.classes):,} classes, "
-            f"{len(self.tokens) - 1:,} different tokens"
+            f"{len(self._evaluated):,} {split} ({ids.count(0) / len(ids):.1%} of their tokens "
+            f"unknown)\n"
+            f"{len(self.tokens) - 1:,} different tokens, {len(self.classes):,} classes: "
+            f"{shorten(frequent, ', ')}"
         )
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """Accuracy by length and by label, and wrong examples in words, as lines."""
         return [
             *describe_accuracy_by_length(evaluation),
-            *describe_accuracy_by_class(evaluation),
+            *describe_accuracy_by_class(evaluation, self.classes),
             *self._describe_wrong(evaluation),
         ]
 

@@ -157,7 +157,8 @@ class MachineTask:
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """Accuracy by length and by class, and wrong inputs, as lines."""
-        lines = describe_accuracy_by_length(evaluation) + describe_accuracy_by_class(evaluation)
+        lines = describe_accuracy_by_length(evaluation)
+        lines += describe_accuracy_by_class(evaluation, self.classes)
         return lines + self._describe_wrong(model, evaluation)
 
     def _describe_wrong(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:

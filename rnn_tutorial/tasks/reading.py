@@ -131,19 +131,27 @@ class NameReader:
 
 
 class WordReader:
-    """Reads words separated by spaces; those that training has not seen have id 0."""
+    """Reads words separated by spaces; those that training has not seen have id 0.
+
+    If all tokens are single characters, they may also be typed without a space.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
+        self._are_characters = all(len(token) == 1 for token in vocabulary.tokens[1:])
 
     def read(self, text: str) -> Questions:
         """Read one sequence; raises ValueError as `parse_tokens` does."""
-        return self._number({0: parse_tokens(text)}, {})
+        return self._number({0: self._parse(text)}, {})
 
     def read_lines(self, text: str) -> Questions:
         """Read many lines, each as `read` reads it."""
         lines = enumerate(text.removesuffix("\n").split("\n"))
-        return self._number(*read_one_by_one(lines, parse_tokens))
+        return self._number(*read_one_by_one(lines, self._parse))
+
+    def _parse(self, text: str) -> list[str]:
+        words = parse_tokens(text)
+        return list("".join(words)) if self._are_characters else words
 
     def _number(self, typed: Mapping[int, list[str]], refusals: Mapping[int, str]) -> Questions:
         ids = {line: self._vocabulary.encode(words) for line, words in typed.items()}

@@ -14,10 +14,11 @@ from rnn_tutorial.data.streams import BatchStream
 from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.runs.terminal import shortened
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.reading import Questions
 
-_SHOWN_TOKENS = 20
+_SHOWN_TOKENS, _SHOWN_CHARACTERS = 20, 300
 MAX_ROWS = 10  # longer tables by length or by label are not printed
 
 
@@ -87,7 +88,7 @@ def describe_accuracy_by_length(evaluation: Evaluation) -> list[str]:
     return [f"Accuracy by length: {shown}"]
 
 
-def describe_accuracy_by_class(evaluation: Evaluation) -> list[str]:
+def describe_accuracy_by_class(evaluation: Evaluation, classes: Sequence[str]) -> list[str]:
     """A line with the accuracy of each class and their mean; only that if there are too many.
 
     No line if the evaluation has not kept them.
@@ -97,7 +98,10 @@ def describe_accuracy_by_class(evaluation: Evaluation) -> list[str]:
         return []
     shown = ", ".join(f"{accuracy:.2%} of {name}" for name, accuracy in by_class.items())
     few = f"{shown}; " if len(by_class) <= MAX_ROWS else ""
-    return [f"Accuracy by class: {few}class-balanced {evaluation.balanced_accuracy:.2%}"]
+    lines = [f"Accuracy by class: {few}class-balanced {evaluation.balanced_accuracy:.2%}"]
+    if absent := [name for name in classes if name not in by_class]:
+        lines.append(f"Not judged, as no input of theirs was scored: {shorten(absent, ', ')}")
+    return lines
 
 
 def describe_wrong(tokens: str, answer: str, right: str) -> str:
@@ -106,6 +110,7 @@ def describe_wrong(tokens: str, answer: str, right: str) -> str:
 
 
 def shorten(tokens: Sequence[Any], separator: str = " ") -> str:
-    """Tokens for the screen, the first of them if there are many."""
+    """Tokens for the screen, the first of them if there are many or they are long."""
     rest = [] if len(tokens) <= _SHOWN_TOKENS else ["…"]
-    return separator.join([*map(str, tokens[:_SHOWN_TOKENS]), *rest])
+    shown = separator.join([*map(str, tokens[:_SHOWN_TOKENS]), *rest])
+    return shortened(shown, _SHOWN_CHARACTERS)

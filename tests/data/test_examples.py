@@ -71,13 +71,18 @@ def test_any_bytes_are_examples_or_a_refusal(tmp_path, content):
         assert str(error).startswith(f"--train_file {str(path)!r}") and "\n" not in str(error)
     else:
         assert all(label.strip() for label in examples.labels) and all(examples.tokens)
-        assert len(examples) == content.removesuffix(b"\n").count(b"\n") + 1
+        lines = content.replace(b"\r", b"\n").split(b"\n")
+        assert len(examples) == sum(bool(line.strip()) for line in lines)
 
 
 MALFORMED = {
     b"": "is empty",
     b"a\tb\nc d\n": "line 2: 0 tabs",
-    b"a\tb\n\nc\td\n": "line 2: 0 tabs",
+    b"\n \r\n": "is empty",
+    b"\n\na,b c\n": r"line 3: 0 tabs instead of one \(commas do not separate\)",
+    b"a\tb\t\n": r"line 1: 2 tabs instead of one \(the last one ends the line\)",
+    b"\x1f\x8b\x08": "is compressed; unpack it first",
+    "a\tb\n".encode("utf-16"): "is UTF-16; save it as UTF-8",
     b"a\tb\tc\n": "line 1: 2 tabs",
     b"a\tb\n \tb\n": "line 2: no label",
     b"a\tb\nc\t \r\n": "line 2: no tokens",
@@ -93,6 +98,14 @@ def test_a_malformed_file_is_refused_by_line(content, tmp_path):
     with pytest.raises(ValueError, match=MALFORMED[content]) as refused:
         build_vocabulary(read_examples(str(path), "--train_file"))
     assert str(refused.value).startswith(f"--train_file {str(path)!r}")
+
+
+def test_blank_lines_are_skipped_and_lines_may_end_as_on_an_old_mac(tmp_path):
+    path = tmp_path / "file.tsv"
+    path.write_bytes(b"\na\tb c\r\r\r\n  \nd\te\n\n")
+    examples = read_examples(str(path), "--train_file")
+    assert (examples.labels, examples.tokens) == (["a", "d"], [["b", "c"], ["e"]])
+    assert examples.lines == [2, 6]
 
 
 @pytest.mark.parametrize("name", ["absent.tsv", ".", "nul\0"])
@@ -133,11 +146,13 @@ def test_an_input_without_tokens_is_refused(text):
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=4, max_size=80), st.integers(0, 2**63 - 1))
-def test_a_seeded_tenth_is_held_out(labels, seed):
+def test_a_seeded_tenth_of_each_class_is_held_out(labels, seed):
     examples = make_examples(*((label, str(i)) for i, label in enumerate(labels)))
     trained, held_out = hold_out(examples, seed)
     assert sorted(trained.lines + held_out.lines) == examples.lines
-    assert len(held_out) == max(1, len(labels) // 10)
+    tenths = {label: (labels.count(label) + 5) // 10 for label in "abc"}
+    counts = {label: held_out.labels.count(label) for label in "abc"}
+    assert counts == tenths or (not any(tenths.values()) and len(held_out) == 1)
     assert set(trained.labels) == set(labels)
     for part in (trained, held_out):
         assert part.lines == sorted(part.lines)
@@ -152,7 +167,7 @@ def test_different_seeds_hold_out_different_examples():
 
 def test_too_few_examples_to_hold_some_out_are_refused():
     with pytest.raises(
-        ValueError, match="too few examples to hold some out for evaluation; give --eval_file"
+        ValueError, match="no label twice, so no example can be held out for evaluation"
     ):
         hold_out(make_examples(("a", "x"), ("b", "y")), 0)
 

@@ -54,6 +54,20 @@ def test_flags_of_digits_are_refused_with_a_file(flag):
     assert settings_of({"train_file": "f", "recipe": "solved"})["train_file"] == "f"
 
 
+def test_a_run_is_named_after_what_it_learns_from():
+    for flags, name in (
+        ({}, "baseline"), ({"task": "parity"}, "parity-baseline"),
+        ({"task": "regex:ab"}, "regex-baseline"), ({"task": "x/a door.json"}, "a_door-baseline"),
+        ({"train_file": "data/clicks.tsv", "recipe": "solved"}, "clicks-solved"),
+    ):  # fmt: skip
+        assert settings_of(flags)["run_name"] == name
+
+
+def test_what_is_to_be_proved_needs_a_rule():
+    with pytest.raises(ValueError, match="--recipe certified proves a network right, which needs"):
+        settings_of({"train_file": "f", "recipe": "certified"})
+
+
 def test_a_lowest_learning_rate_is_refused_with_a_constant_one():
     with pytest.raises(
         ValueError, match=r"--min_lr 0\.0005 cannot be combined with --scheduler constant"

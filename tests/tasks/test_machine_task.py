@@ -321,3 +321,10 @@ def test_a_rare_class_counts_as_much_as_a_frequent_one():
     guessed = np.mean([1 - 0.5**n for n in range(1, 6)])
     assert evaluation.accuracy == pytest.approx(guessed)
     assert f"chance is an accuracy of {guessed:.1%} (always 'rejected')" in task.introduce()
+    lines = task.describe_results(model, evaluation)
+    balanced = "100.00% of rejected, 0.00% of accepted; class-balanced 50.00%"
+    assert f"Accuracy by class: {balanced}" in lines
+    assert not any(line.startswith("Not judged") for line in lines)
+    sampled = replace(evaluation, accuracy_by_class={"rejected": 1.0})
+    absent = "Not judged, as no input of theirs was scored: accepted"
+    assert absent in task.describe_results(model, sampled)

@@ -24,6 +24,7 @@ from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.choose import load_task, make_task
 from rnn_tutorial.tasks.labelled_files import evaluate_examples
+from rnn_tutorial.tasks.reading import WordReader
 
 DATA = REPOSITORY / "rnn_tutorial" / "data_examples"
 TRAIN = (
@@ -72,9 +73,30 @@ def test_it_learns_who_did_it(sentences_folder):
     assert result["config"]["min_seq_len"] == 5 and result["config"]["max_seq_len"] == 16
     screen = (sentences_folder / "screen.txt").read_text()
     assert f"600 examples of {TRAIN_FILE}, evaluated on 200 of {EVAL_FILE}" in screen
-    assert "4 classes, 35 different tokens" in screen and "accuracy 26.5% (always 'dog')" in screen
+    assert f"evaluated on 200 of {EVAL_FILE} (0.0% of their tokens unknown)" in screen
+    assert "35 different tokens, 4 classes: dog 26.5%, " in screen
+    assert "accuracy 26.5% (always 'dog')" in screen
     assert "of 200 examples" in screen and "Accuracy by class: " in screen
     assert "--recipe solved" not in screen
+
+
+def test_what_guessing_scores_is_counted_on_the_evaluation_examples(tmp_path):
+    train, evaluation = tmp_path / "train.tsv", tmp_path / "eval.tsv"
+    train.write_text("a\tx y\na\tx\na\ty\nb\tx\n")
+    evaluation.write_text("a\tx\nb\tz\nb\tz\nb\ty\n")
+    config = TrainConfig(train_file=str(train), eval_file=str(evaluation))
+    guessing, data, classes = make_task(config).introduce().splitlines()
+    assert guessing == "chance is a loss of 0.562, accuracy 25.0% (always 'a')"
+    assert data.endswith(f"evaluated on 4 of {evaluation} (50.0% of their tokens unknown)")
+    assert classes == "2 different tokens, 2 classes: a 75.0%, b 25.0%"
+
+
+def test_characters_may_be_typed_without_spaces_and_tabs_are_refused():
+    reader = WordReader(Vocabulary(["<unk>", "a", "b"], ["x", "y"]))
+    assert reader.read("ba a").typed == [["b", "a", "a"]]
+    assert WordReader(Vocabulary(["<unk>", "a", "bc"], ["x", "y"])).read("ba").typed == [["ba"]]
+    with pytest.raises(ValueError, match="there is a tab in the input; give the tokens without a"):
+        reader.read("x\tb a")
 
 
 def test_the_checkpoint_keeps_vocabulary_and_class_names_as_plain_values(checkpoint):
