@@ -3,6 +3,7 @@
     python train_cls_rnn.py                                    the tutorial's baseline
     python train_cls_rnn.py --hidden_dim 32 --num_layers 3     a deeper network
     python train_cls_rnn.py --task parity --recipe certified   another rule, until it is proved
+    python train_cls_rnn.py --train_file mine.tsv              lines of label<TAB>tokens
     python train_cls_rnn.py --resume output/baseline           continue after an interruption
 
 The story, from top to bottom: flags -> task -> model -> optimizer -> engine -> loop.

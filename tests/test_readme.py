@@ -51,8 +51,13 @@ def test_the_readme_begins_with_a_training_and_has_the_test_command():
     assert f"{install}python -m pytest" in COMMANDS
 
 
+def at_home(arguments):
+    """Paths as they are from the repository, in which a reader types them."""
+    return [re.sub("^rnn_tutorial/", f"{REPOSITORY}/rnn_tutorial/", a) for a in arguments]
+
+
 def run_train(arguments, folder):
-    arguments = [re.sub("^rnn_tutorial/", f"{REPOSITORY}/rnn_tutorial/", a) for a in arguments]
+    arguments = at_home(arguments)
     if "--resume" not in arguments:
         shutil.rmtree(folder / "output")
         arguments = quick(arguments)
@@ -113,7 +118,7 @@ def run_diagnose(arguments, folder):
     module = next(block for block in blocks("README.md", "python") if "class Mine" in block)
     (folder / "my_net.py").write_text(f"import torch\nfrom torch import nn\n\n\n{module}")
     (folder / "mine.py").write_text(blocks("rnn_tutorial/doctor/README.md", "python")[0])
-    status = diagnose.main(arguments)
+    status = diagnose.main(at_home(arguments))
     assert status == 1 if "my_net.py:Mine" in arguments else status in (0, 1)
 
 

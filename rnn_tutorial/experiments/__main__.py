@@ -30,7 +30,8 @@ from rnn_tutorial.training.configure import configure
 
 READMES = (
     *("README.md", "README_next.md"),
-    *("rnn_tutorial/training/README.md", "rnn_tutorial/machines/README.md"),
+    *("rnn_tutorial/data/README.md", "rnn_tutorial/machines/README.md"),
+    "rnn_tutorial/training/README.md",
     *("rnn_tutorial/gallery/README.md", "rnn_tutorial/doctor/README.md"),
 )
 
