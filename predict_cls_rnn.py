@@ -121,6 +121,6 @@ def answer_stream(predictor: Predictor, as_json: bool, num_threads: int) -> int:
 
 
 if __name__ == "__main__":
-    for stream in filter(None, (sys.stdin, sys.stdout)):  # None is one that is closed
-        stream.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
+    if sys.stdin:  # None is one that is closed
+        sys.stdin.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
     run_command(main)

@@ -15,7 +15,7 @@ from rnn_tutorial.machines.machine_file import read_machine
 from rnn_tutorial.machines.minimize import minimize, reachable_states
 from rnn_tutorial.machines.regex import machine_of_pattern
 from rnn_tutorial.runs.terminal import shortened
-from rnn_tutorial.settings.recipes import DIGIT_SUM, MACHINE_FILE, PATTERN
+from rnn_tutorial.settings.task_names import DIGIT_SUM, MACHINE_FILE, PATTERN
 
 _NAME_WIDTH = 21
 _OTHERS = """\

@@ -21,7 +21,8 @@ from rnn_tutorial.settings.model_options import (
     STACK_CELLS,
     check_model_options,
 )
-from rnn_tutorial.settings.recipes import DIGIT_SUM, RECIPES
+from rnn_tutorial.settings.recipes import RECIPES
+from rnn_tutorial.settings.task_names import DIGIT_SUM
 
 ENGINES = ("auto", "graph", "compiled", "autograd")  # after auto from the fastest to the slowest
 INITS = ("default", "orthogonal", "identity")

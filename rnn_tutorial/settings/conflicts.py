@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
-from rnn_tutorial.settings.recipes import DIGIT_SUM, RECIPES
+from rnn_tutorial.settings.recipes import RECIPES
+from rnn_tutorial.settings.task_names import DIGIT_SUM
 
 
 def find_general_conflicts(config: Any) -> Iterator[str]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import PurePath
 from typing import Any
 
 from rnn_tutorial.settings.fields import as_flag
-
-# What --task may be: the task of the tutorial, another machine's name, a file, or a pattern.
-DIGIT_SUM, MACHINE_FILE, PATTERN = "sum", ".json", "regex:"
+from rnn_tutorial.settings.task_names import DIGIT_SUM, choose_sampling, short_name
 
 
 @dataclass(frozen=True)
@@ -133,22 +129,8 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
             "which keeps the learning rate at --lr"
         )
     learned = train_file or (task if task != DIGIT_SUM else "")
-    run_name = f"{_short_name(learned)}-{name}" if learned else name
+    run_name = f"{short_name(learned)}-{name}" if learned else name
     return {"run_name": run_name, **recipe.settings_for(task), **flags}
-
-
-def _short_name(task: str) -> str:
-    """What --task or --train_file names, as a part of the run's name: without folder and ending."""
-    if task.startswith(PATTERN):
-        return "regex"
-    return re.sub(r"[^\w.-]", "_", PurePath(task).stem) or "machine"
-
-
-def choose_sampling(sampling: str, task: str) -> str:
-    """What --sampling means for a task, "auto" among them: "uniform" or "varied"."""
-    if sampling != "auto":
-        return sampling
-    return "uniform" if task == DIGIT_SUM else "varied"
 
 
 def overrides_recipe(config: Any) -> bool:

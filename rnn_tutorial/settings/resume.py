@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnn_tutorial.settings.fields import as_flag
-from rnn_tutorial.settings.recipes import MACHINE_FILE
+from rnn_tutorial.settings.task_names import MACHINE_FILE
 
 # What may differ when a run is resumed: these change the weights by rounding at most.
 # (Files may have moved; that their examples are the same is checked.)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.schema import check_record
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import DIGIT_SUM
+from rnn_tutorial.settings.task_names import DIGIT_SUM
 from rnn_tutorial.tasks.digit_sum import DigitSum
 from rnn_tutorial.tasks.labelled_files import LabelledFiles
 from rnn_tutorial.tasks.machine_task import MachineTask

@@ -15,7 +15,8 @@ from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import DIGIT_SUM, overrides_recipe
+from rnn_tutorial.settings.recipes import overrides_recipe
+from rnn_tutorial.settings.task_names import DIGIT_SUM
 from rnn_tutorial.tasks.digit_lines import DigitReader, describe_digits
 from rnn_tutorial.tasks.machine_task import MachineTask
 from rnn_tutorial.tasks.task import describe_accuracy_by_length

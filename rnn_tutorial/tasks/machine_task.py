@@ -27,7 +27,7 @@ from rnn_tutorial.machines.unfold import MAX_STATES
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import MACHINE_FILE
+from rnn_tutorial.settings.task_names import MACHINE_FILE
 from rnn_tutorial.tasks.reading import NameReader
 from rnn_tutorial.tasks.task import (
     describe_accuracy_by_class,

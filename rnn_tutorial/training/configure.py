@@ -13,8 +13,9 @@ from rnn_tutorial.runs.machine import choose_device, choose_num_threads
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import MACHINE_FILE, choose_sampling, settings_of
+from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.settings.resume import refuse_changes
+from rnn_tutorial.settings.task_names import MACHINE_FILE, choose_sampling
 from rnn_tutorial.training.support import able_engines, unsupported_reason
 
 

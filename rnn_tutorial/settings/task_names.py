@@ -1,0 +1,23 @@
+"""What --task may name, and what follows from the name alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+# What --task may be: the task of the tutorial, another machine's name, a file, or a pattern.
+DIGIT_SUM, MACHINE_FILE, PATTERN = "sum", ".json", "regex:"
+
+
+def short_name(task: str) -> str:
+    """What --task or --train_file names, as a part of the run's name: without folder and ending."""
+    if task.startswith(PATTERN):
+        return "regex"
+    return re.sub(r"[^\w.-]", "_", PurePath(task).stem) or "machine"
+
+
+def choose_sampling(sampling: str, task: str) -> str:
+    """What --sampling means for a task, "auto" among them: "uniform" or "varied"."""
+    if sampling != "auto":
+        return sampling
+    return "uniform" if task == DIGIT_SUM else "varied"
