@@ -49,10 +49,10 @@ class Scorer:
         self._prefixes = _Prefixes(model, self._plain_steps) if model.has_state else None
 
     @torch.no_grad()
-    def scores(self, ids: np.ndarray, lengths: np.ndarray) -> Tensor:
+    def scores(self, ids: np.ndarray, lengths: np.ndarray, num_before: int = 0) -> Tensor:
         """The unnormalised scores of each sequence, float32 on the CPU, (N, C); see `classify`."""
         scores = torch.empty(self._model.fc.out_features, len(lengths))
-        for group, part in self._score_groups(ids, lengths):
+        for group, part in self._score_groups(ids, lengths, num_before):
             scores[:, torch.from_numpy(group)] = part.cpu()
         return scores.T
 

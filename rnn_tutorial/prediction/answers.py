@@ -36,6 +36,7 @@ class Answers:
         probabilities: that the network gives to its predictions, (N,).
         targets: the right classes, (N,); None if no rule is known.
         trained_length: False if no training sequence was as short or as long, (N,).
+        by_class: the probabilities of all classes, (N, C), where no rule is known.
     """
 
     questions: Questions
@@ -43,6 +44,7 @@ class Answers:
     probabilities: np.ndarray
     targets: np.ndarray | None
     trained_length: np.ndarray
+    by_class: np.ndarray | None = None
 
     def are_right(self) -> np.ndarray:
         """Bool, (N,); no answer is right of a network that diverged and gives no number."""
@@ -160,7 +162,8 @@ class WordWriter:
 
     Args:
         classes: their names by id.
-        as_json: write JSON objects, with the keys of `JsonWriter`, but `unknown` for `target`.
+        as_json: write JSON objects, with the keys of `JsonWriter`, but `unknown` for `target`, and
+            with the probabilities of all classes.
     """
 
     def __init__(self, classes: Sequence[str], as_json: bool) -> None:
@@ -175,14 +178,16 @@ class WordWriter:
             answers.predictions.tolist(),
             answers.known_probabilities().tolist(),
             answers.trained_length.tolist(),
+            np.nan_to_num(answers.by_class.astype(np.float64)).round(6).tolist(),
         )
         lines = []
-        for line, words, prediction, probability, is_trained in zip(*columns, strict=True):
+        for line, words, prediction, probability, is_trained, shares in zip(*columns, strict=True):
             name = self._classes[prediction]
             unknown = [word for word in words if next(ids) == 0]
             if self._as_json:
                 fields = {} if first_number is None else {"line": first_number + line}
                 fields |= {"input": words, "prediction": name, "probability": round(probability, 6)}
+                fields["probabilities"] = dict(zip(self._classes, shares, strict=True))
                 fields |= {"unknown": unknown, "trained_length": is_trained}
                 lines.append(json.dumps(fields, ensure_ascii=False))
             else:

@@ -48,12 +48,11 @@ class Predictor:
 
     def answer(self, questions: Questions, num_before: int = 0) -> Answers:
         """Answer questions, at least one, before which about so many were asked in the stream."""
-        task, lengths = self.task, questions.lengths
-        predictions, probabilities = self._scorer.classify(questions.ids, lengths, num_before)
-        return Answers(
-            questions,
-            predictions,
-            probabilities,
-            None if task.machine is None else task.machine.answer(questions.ids, lengths),
-            (lengths >= task.trained_lengths[0]) & (lengths <= task.trained_lengths[-1]),
-        )
+        task, ids, lengths = self.task, questions.ids, questions.lengths
+        is_trained = (lengths >= task.trained_lengths[0]) & (lengths <= task.trained_lengths[-1])
+        if task.machine is None:
+            by_class = self._scorer.scores(ids, lengths, num_before).softmax(dim=1).numpy()
+            best = by_class.argmax(axis=1), by_class.max(axis=1)
+            return Answers(questions, *best, None, is_trained, by_class)
+        best = self._scorer.classify(ids, lengths, num_before)
+        return Answers(questions, *best, task.machine.answer(ids, lengths), is_trained)

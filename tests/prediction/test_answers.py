@@ -32,15 +32,18 @@ answer_lists = st.integers(1, 120).flatmap(
 )
 
 
-def as_answers(answers, lines=None, typed=None):
+def as_answers(answers, lines=None, typed=None, num_classes=1):
     ids, predictions, probabilities, targets, trained = zip(*answers, strict=True)
     sequences = dict(zip(range(len(ids)) if lines is None else lines, ids, strict=True))
+    by_class = np.zeros((len(ids), num_classes))
+    by_class[np.arange(len(ids)), predictions if typed else 0] = probabilities
     return Answers(
         Questions.from_lists(sequences, {}, typed),
         np.array(predictions),
         np.array(probabilities, np.float32),
         None if typed else np.array(targets),
         np.array(trained),
+        by_class,
     )
 
 
@@ -95,6 +98,7 @@ def test_a_network_that_diverged_answers_with_probability_zero():
     assert text.decode() == "1 2 -> 3 with probability 0.0%; right is 3 ✗\n"
     answers = as_answers([answer], typed=[["a", "b"]])
     assert WordWriter(["x"], as_json=False).write(answers) == b"a b -> x with probability 0.0%\n"
+    assert b'"probabilities": {"x": 0.0}' in WordWriter(["x"], as_json=True).write(answers)
 
 
 def test_words_are_written_as_they_were_typed():
@@ -102,6 +106,7 @@ def test_words_are_written_as_they_were_typed():
         [([3, 0], 1, 0.5, 0, True), ([2], 0, 1 / 3, 0, False)],
         lines=[4, 6],
         typed=[["the", "zébra"], ["dog"]],
+        num_classes=2,
     )
     assert WordWriter(["x", "ÿ"], as_json=False).write(answers).decode() == (
         "the zébra -> ÿ with probability 50.0%  (unknown: zébra)\n"
@@ -110,9 +115,9 @@ def test_words_are_written_as_they_were_typed():
     writer = WordWriter(["x", "ÿ"], as_json=True)
     assert writer.write(answers, first_number=2).decode() == (
         '{"line": 6, "input": ["the", "zébra"], "prediction": "ÿ", "probability": 0.5, '
-        '"unknown": ["zébra"], "trained_length": true}\n'
+        '"probabilities": {"x": 0.0, "ÿ": 0.5}, "unknown": ["zébra"], "trained_length": true}\n'
         '{"line": 8, "input": ["dog"], "prediction": "x", "probability": 0.333333, '
-        '"unknown": [], "trained_length": false}\n'
+        '"probabilities": {"x": 0.333333, "ÿ": 0.0}, "unknown": [], "trained_length": false}\n'
     )
     assert writer.write(answers).startswith(b'{"input": ["the", ')
 

@@ -296,6 +296,8 @@ def test_answers_in_json_are_those_of_the_model(sentences_folder, checkpoint, ca
         assert answer["input"] == tokens
         assert answer["prediction"] == vocabulary.class_names[probabilities.argmax()]
         assert answer["probability"] == pytest.approx(float(probabilities.max()), abs=1e-5)
+        expected = dict(zip(vocabulary.class_names, probabilities.tolist(), strict=True))
+        assert answer["probabilities"] == pytest.approx(expected, abs=1e-5)
         assert answer["trained_length"] == (5 <= len(tokens) <= 16)
     assert answers[50]["unknown"] == ["ähm"] * 20
     monkeypatch.chdir(sentences_folder)
