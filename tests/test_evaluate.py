@@ -30,7 +30,9 @@ def changed_checkpoint(trained_folder, tmp_path):
         content = torch.load(run / "model_step_40.pt", weights_only=True)
         content["weights"] |= weights
         del content["format"], content["sha256"]
-        return save_checkpoint(tmp_path, **content)
+        path = tmp_path / "model_step_40.pt"
+        save_checkpoint(path, **content)
+        return path
 
     return write
 
