@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
 from rnn_tutorial.experiments.diagrams import write
 from rnn_tutorial.experiments.kept import RESULTS
-from rnn_tutorial.experiments.seed_tables import Runs, right_at
+from rnn_tutorial.experiments.seed_tables import Runs, is_exact, is_right_at, right_at
 from rnn_tutorial.machines.digit_sum import num_classes
 from rnn_tutorial.pictures.canvas import (
     BLUE,
@@ -118,11 +118,14 @@ def draw_frontier(path: Path) -> None:
     sizes = [int(name.split()[-1]) for name in variants]
     figure, axes = new_figure(4)
     name = f"all inputs to {EXACT_LENGTH} digits"
-    _seeds_line(axes, sizes, variants, name, None, *LOOKS[0], shift=0.97)
-    for length, mark, shift in (("10", LOOKS[2], 0.99), ("100", LOOKS[3], 1.01),
-                                ("1000", LOOKS[1], 1.03)):  # fmt: skip
-        name = f"1,000 × {int(length):,} digits"
-        _seeds_line(axes, sizes, variants, name, length, *mark, shift=shift)
+    _seeds_line(axes, sizes, variants, name, is_exact, *LOOKS[0], shift=0.97)
+    for length, look, shift in (
+        (10, LOOKS[2], 0.99),
+        (100, LOOKS[3], 1.01),
+        (1000, LOOKS[1], 1.03),
+    ):
+        name = f"1,000 × {length:,} digits"
+        _seeds_line(axes, sizes, variants, name, is_right_at(length), *look, shift=shift)
     axes.set(xscale="log", ylim=(-0.03, 1.05), ylabel="share of seeds without error")
     axes.set_xlabel("hidden units")
     axes.set_xticks(sizes, map(str, sizes))
@@ -133,18 +136,13 @@ def draw_frontier(path: Path) -> None:
 
 
 def _seeds_line(
-    axes: Any, sizes: Sequence[int], variants: dict[str, Runs], label: str, length: str | None,
-    colour: str, marker: str, style: str, shift: float,
+    axes: Any, sizes: Sequence[int], variants: dict[str, Runs], label: str,
+    holds: Callable[[dict[str, Any]], bool], colour: str, marker: str, style: str, shift: float,
 ) -> None:  # fmt: skip
-    """Share of the seeds without a wrong answer, at a length or (None) on every input."""
+    """Share of the seeds of each variant of which something holds."""
     shares, lows, highs = [], [], []
     for runs in variants.values():
-        right = sum(
-            run["right_at_length"][length] == run["num_sequences"]
-            if length
-            else run["wrong_inputs"] == 0
-            for run in runs
-        )
+        right = sum(map(holds, runs))
         low, high = wilson_interval(right, len(runs))
         shares.append(right / len(runs))
         lows.append(shares[-1] - low)
