@@ -18,7 +18,7 @@ from rnn_tutorial.experiments.kept import RESULTS, make_all, result_head
 from rnn_tutorial.experiments.notebooks import NOTEBOOKS, write_notebook
 from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import render
-from rnn_tutorial.measure.timing import spread, timed, updates
+from rnn_tutorial.measure.timing import measure_in_turns, seconds_per_update, summarize
 from rnn_tutorial.measure.training import engine_steps
 from rnn_tutorial.runs.files import read_json, write_atomically, write_json
 from rnn_tutorial.runs.machine import choose_num_threads
@@ -88,9 +88,9 @@ def time_updates(names: Sequence[str]) -> None:
         for variant, flags in EXPERIMENTS[name].variants.items():
             typed = vars(parser.parse_args([*flags, "--device", "cpu"]))
             config = configure(typed, None, World())
-            candidates[variant] = updates(engine_steps(config, config.engine, 5), seconds=0.2)
-        times = timed(7, candidates)
-        results["update_seconds"] = {variant: spread(seconds) for variant, seconds in times.items()}
+            candidates[variant] = seconds_per_update(engine_steps(config, config.engine, 5), 0.2)
+        times = measure_in_turns(7, candidates)
+        results["update_seconds"] = {variant: summarize(t) for variant, t in times.items()}
         results["update_machine"] = describe_machine()
         write_json(RESULTS / f"{name}.json", results)
 

@@ -22,8 +22,13 @@ from typing import Any
 import torch
 
 from rnn_tutorial.measure.textbook import textbook_loop
-from rnn_tutorial.measure.timing import against, print_comparison, timed, updates
-from rnn_tutorial.measure.training import SIZES, engine_steps
+from rnn_tutorial.measure.timing import (
+    compare_to,
+    measure_in_turns,
+    print_comparison,
+    seconds_per_update,
+)
+from rnn_tutorial.measure.training import BENCHMARKS, engine_steps
 from rnn_tutorial.runs.files import check_place, write_json
 from rnn_tutorial.runs.provenance import describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
@@ -168,7 +173,7 @@ def main() -> int:
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     os.environ["KERAS_BACKEND"] = "jax"
     results = {}
-    for name, config in SIZES.items():
+    for name, config in BENCHMARKS.items():
         config = replace(config, device="cpu")
         candidates = {
             "textbook": textbook_loop(config),
@@ -177,8 +182,8 @@ def main() -> int:
             "JAX, lax.scan of 100": jax_steps(config),
             "Keras on JAX": keras_steps(config),
         }
-        measured = {which: updates(steps, seconds=0.4) for which, steps in candidates.items()}
-        results[name] = against(timed(flags.rounds, measured), "textbook")
+        measured = {which: seconds_per_update(steps, 0.4) for which, steps in candidates.items()}
+        results[name] = compare_to(measure_in_turns(flags.rounds, measured), "textbook")
     print_comparison("Training step", results, "µs per update", 1e6)
     if flags.json:
         packages = {name: version(name) for name in ("jax", "jaxlib", "keras")}
