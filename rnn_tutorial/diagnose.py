@@ -34,7 +34,7 @@ from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.doctor.user_code import find_named, make_named, without_flags
 from rnn_tutorial.runs.machine import choose_num_threads
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 
 # What can be diagnosed: a flag names it, or nothing names a run.
 SUBJECTS = ("run", "module", "data", "step")
@@ -53,6 +53,7 @@ FLAGS = [  # name, the subjects that it belongs to, what it takes, and what it i
     ("evaluation", "data", "PATH:NAME", "evaluation data to compare with --data"),
     ("step", "", "PATH:NAME", "check this training step, or the one that a function returns"),
 ]
+_READERS = {**dict.fromkeys("NVF", whole_number(1)), "P": int}  # of what a flag takes
 
 
 def _check_code(subject: str, flags: Any) -> Report:
@@ -98,8 +99,6 @@ def _subject(flags: Any) -> str:
         if owners and value is not None and given[0] not in owners.split():
             words = " or ".join(f"--{owner}" for owner in owners.split()).replace("--run", "RUN")
             raise ValueError(f"--{name}{f' {value}' * (value is not True)} goes with {words} only")
-        if isinstance(value, int) and value < 1 and name != "padding_id":
-            raise ValueError(f"--{name} {value} must be a whole number of at least 1")
     return given[0]
 
 
@@ -107,8 +106,8 @@ def _add_flags(parser: CommandLineParser) -> None:
     run_help = "a run's folder, a folder of runs, a checkpoint, or a file of labelled examples"
     parser.add_argument("run", nargs="?", metavar="RUN", help=run_help)
     for name, _, takes, text in FLAGS:
-        kind = {"metavar": takes} if takes else {"action": "store_true", "default": None}
-        kind |= {"type": int} if len(takes) == 1 else {}
+        reader = {"metavar": takes, "type": _READERS.get(takes, str)}
+        kind = reader if takes else {"action": "store_true", "default": None}
         parser.add_argument(f"--{name}", **kind, help=text)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 

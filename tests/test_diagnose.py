@@ -120,7 +120,7 @@ ready = Net(2)
         ([], "RUN"),
         (["nowhere"], "nowhere"),
         (["nowhere", "--step", "net.py:net"], "one of"),
-        (["nowhere", "--length", "0"], "--length 0"),
+        (["nowhere", "--length", "0"], "--length: '0' is not a whole number of at least 1"),
         (["--module", "nowhere.py:net", "--vocab_size", "3"], "nowhere.py:net"),
         (["--module", "net.py:net"], "--vocab_size"),
         (["--module", "net.py:other", "--vocab_size", "3"], "other"),

@@ -24,7 +24,7 @@ from rnn_tutorial.runs.files import read_json, write_atomically, write_json
 from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.training.configure import configure
 
@@ -112,11 +112,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
     run.add_argument(
         "--num_seeds",
-        type=int,
+        type=whole_number(1),
         metavar="N",
         help="at most (default: those of each experiment, mostly 20; with --quick 1)",
     )
-    run.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="at a time")
+    run.add_argument(
+        "--jobs", type=whole_number(1), default=os.cpu_count(), metavar="N", help="at a time"
+    )
     run.add_argument("--quick", action="store_true", help="few updates and variants: does it work?")
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())  # as in the runs
@@ -148,10 +150,6 @@ def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
             if name not in EXPERIMENTS:
                 parser.error(f"{name!r} is not one of {', '.join(EXPERIMENTS)}, all")
         num_seeds = flags.num_seeds or (1 if flags.quick else sys.maxsize)
-        if (flags.num_seeds is not None and flags.num_seeds < 1) or flags.jobs < 1:
-            parser.error(
-                f"--num_seeds {flags.num_seeds} and --jobs {flags.jobs} must be at least 1"
-            )
         run_experiments(names, num_seeds, flags.jobs, flags.quick)
     return 0
 

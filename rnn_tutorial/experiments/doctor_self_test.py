@@ -38,7 +38,7 @@ from rnn_tutorial.experiments.run_faults import HEALTHY_RUNS, RUN_FAULTS, RunCas
 from rnn_tutorial.runs.files import check_place, write_json
 from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.provenance import DOCTOR_CODE
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 
 COMMAND = "python -m rnn_tutorial.experiments.doctor_self_test"
 GOOD_MODULES = ("RnnClsNet", "a GRU", "an LSTM")  # of HEALTHY_MODULES; the tests try all of them
@@ -219,15 +219,12 @@ def is_as_expected(row: dict[str, Any], num_seeds: int) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try every case and write the result; returns the exit status, 1 unless all is as expected."""
     parser = CommandLineParser(prog=COMMAND, description=__doc__)
+    number = {"type": whole_number(1), "metavar": "N"}
     parser.add_argument(
-        "--num_seeds", type=int, default=5, metavar="N", help="of each case (default: %(default)s)"
+        "--num_seeds", default=5, help="of each case (default: %(default)s)", **number
     )
     parser.add_argument(
-        "--jobs",
-        type=int,
-        default=os.cpu_count(),
-        metavar="N",
-        help="runs at a time (default: one per core)",
+        "--jobs", default=os.cpu_count(), help="runs at a time (default: one per core)", **number
     )
     parser.add_argument(
         "--json",

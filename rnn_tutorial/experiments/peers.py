@@ -31,7 +31,7 @@ from rnn_tutorial.measure.timing import (
 from rnn_tutorial.measure.training import BENCHMARKS, engine_steps
 from rnn_tutorial.runs.files import check_place, write_json
 from rnn_tutorial.runs.provenance import describe_machine
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 from rnn_tutorial.settings.config import TrainConfig
 
 
@@ -161,11 +161,9 @@ def main() -> int:
     """Measure all candidates on A, B and C."""
     parser = CommandLineParser(prog="python -m rnn_tutorial.experiments.peers", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N")
+    parser.add_argument("--rounds", type=whole_number(1), default=9, metavar="N")
     flags = parser.parse_args()
     with parser.exit_on_bad_input():
-        if flags.rounds < 1:
-            raise ValueError(f"--rounds {flags.rounds} must be at least 1")
         if flags.json:
             check_place(flags.json, "--json")
     torch.set_num_threads(1)
