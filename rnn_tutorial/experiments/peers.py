@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -157,12 +157,12 @@ def keras_steps(config: TrainConfig) -> Iterator[int]:
         yield step + 1
 
 
-def main() -> int:
-    """Measure all candidates on A, B and C."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure all candidates on A, B and C; returns the exit status."""
     parser = CommandLineParser(prog="python -m rnn_tutorial.experiments.peers", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     parser.add_argument("--rounds", type=whole_number(1), default=9, metavar="N")
-    flags = parser.parse_args()
+    flags = parser.parse_args(arguments)
     with parser.exit_on_bad_input():
         if flags.json:
             check_place(flags.json, "--json")
