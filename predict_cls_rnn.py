@@ -28,11 +28,7 @@ from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
 from rnn_tutorial.runs.machine import describe_threads
 from rnn_tutorial.runs.saved_run import load_checked
-from rnn_tutorial.runs.terminal import (
-    CommandLineParser,
-    run_command,
-    shown,
-)
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown, whole_number
 from rnn_tutorial.settings.config import TrainConfig
 
 
@@ -54,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--json", action="store_true", help="print each answer as a JSON object")
     what.add_argument(
         "--num_threads",
-        type=int,
+        type=whole_number(0, 1024),
         default=0,
         metavar="N",
         help="CPU threads for standard input; 0 takes OMP_NUM_THREADS, or one a core if it is not "
@@ -67,9 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError("standard output is closed")
         if flags.input is None and sys.stdin is None:
             raise ValueError("standard input is closed; give --input")
-        if not 0 <= flags.num_threads <= 1024:
-            given = f"--num_threads {flags.num_threads}"
-            raise ValueError(f"{given} is not a whole number from 0 to 1024")
         predictor = Predictor(find_network(flags.checkpoint, flags.save_dir, flags.run_name))
         if flags.input is not None:
             return answer_once(predictor, flags.input, flags.json)

@@ -19,8 +19,7 @@ from typing import Any
 
 import torch
 
-from rnn_tutorial.measure import answers, training
-from rnn_tutorial.measure.growth import GROWTH, measure_growth
+from rnn_tutorial.measure import answers, growth, training
 from rnn_tutorial.measure.products import compare_products, describe_products
 from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
 from rnn_tutorial.pictures.canvas import check_picture
@@ -96,12 +95,12 @@ def measure_several_processes() -> dict[str, Any]:
     return results
 
 
-def measure_growth_and_print(quick: bool) -> dict[str, Any]:
+def measure_growth(quick: bool) -> dict[str, Any]:
     """How updates per second fall as the net, the batch or the sequences grow."""
     rounds, seconds = (1, 0.05) if quick else (7, 0.2)
-    results = measure_growth(rounds, seconds)
+    results = growth.measure_growth(rounds, seconds)
     print(f"\nUpdates per second (matrix products at {results['matmul_gigaflops']:.0f} GFLOP/s)")
-    for setting in GROWTH:
+    for setting in growth.GROWTH:
         for value, point in results[setting].items():
             able = [engine for engine in ENGINES if engine in point]
             rates = [f"{engine} {point[engine]['median']:>9,.0f}" for engine in able]
@@ -114,7 +113,7 @@ SHORTENED = {
     "training": measure_training,
     "evaluation": measure_evaluation,
     "prediction": measure_prediction,
-    "growth": measure_growth_and_print,
+    "growth": measure_growth,
 }
 LEFT_OUT = {"runs": measure_runs, "processes": measure_several_processes}
 
@@ -152,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.json:
             write_json(flags.json, results)
         if flags.figure:
-            draw_growth(results["growth"], list(GROWTH), flags.figure)
+            draw_growth(results["growth"], list(growth.GROWTH), flags.figure)
     return 0
 
 

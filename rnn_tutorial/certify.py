@@ -28,7 +28,7 @@ from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.files import check_regular
 from rnn_tutorial.runs.saved_run import load_run
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown, whole_number
 from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.task import Task, require_machine
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--memory",
-        type=_positive,
+        type=whole_number(1, 99),
         metavar="K",
         help="abstract states are the machine state and the last K tokens "
         "(default: hidden states that are nearly the same)",
@@ -63,12 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ValueError(f"--memory {flags.memory} is for a proof; --check takes none")
             return _check(checkpoint, task, model, flags.json)
         return _prove(checkpoint, task, model, flags)
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 99):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 99")
-    return int(text)
 
 
 def _prove(checkpoint: Checkpoint, task: Task, model: RnnClsNet, flags: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@
     python -m rnn_tutorial.diagnose --step my_loop.py:make_step
     python -m rnn_tutorial.diagnose --data my_data.py:make_loader --evaluation my_data.py:make_test
     python -m rnn_tutorial.diagnose my_labels.tsv --eval my_test.tsv
-    python -m rnn_tutorial.diagnose --self_test
 
 Each finding says what was seen, what it means, what to try, where to read on, and how sure the
 doctor is. Without findings it says what it looked at. The exit status is 0 without findings, 1 with
@@ -18,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -35,16 +33,11 @@ from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.doctor.user_code import find_named, make_named, without_flags
-from rnn_tutorial.experiments.doctor_self_test import all_cases, is_as_expected, run_self_test
-from rnn_tutorial.experiments.kept import result_head
-from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.machine import choose_num_threads
-from rnn_tutorial.runs.provenance import DOCTOR_CODE
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 
 # What can be diagnosed: a flag names it, or nothing names a run.
-SUBJECTS = ("run", "module", "data", "step", "self_test")
-_NUM_SEEDS = 5
+SUBJECTS = ("run", "module", "data", "step")
 FLAGS = [  # name, the subjects that it belongs to, what it takes, and what it is
     ("eval", "run", "FILE", "the examples that such a file is evaluated on"),
     ("length", "run", "N", "the run must give right answers at this length"),
@@ -59,30 +52,8 @@ FLAGS = [  # name, the subjects that it belongs to, what it takes, and what it i
     ("data", "", "PATH:NAME", "check its samples or batches (x, lengths, targets)"),
     ("evaluation", "data", "PATH:NAME", "evaluation data to compare with --data"),
     ("step", "", "PATH:NAME", "check this training step, or the one that a function returns"),
-    ("self_test", "", "", "try the doctor on textbook faults, put into healthy code"),
-    ("num_seeds", "self_test", "N", f"of the self-test (default: {_NUM_SEEDS})"),
-    ("jobs", "self_test", "N", "runs of it at a time (default: one per core)"),
 ]
-
-
-def _self_test(flags: Any) -> int:
-    """Try every fault, and write or print the confusion matrix; returns the exit status."""
-    num_seeds = flags.num_seeds or _NUM_SEEDS
-    command = f"python -m rnn_tutorial.diagnose --self_test --num_seeds {num_seeds}"
-    result = {
-        **result_head(command, DOCTOR_CODE),
-        **run_self_test(all_cases(), num_seeds, flags.jobs or os.cpu_count()),
-    }
-    if isinstance(flags.json, str):
-        write_json(Path(flags.json), result)
-    are_right = {name: is_as_expected(row, num_seeds) for name, row in result["rows"].items()}
-    for name, row in result["rows"].items() if flags.json is not True else ():
-        found = ", ".join(f"{finding} {n}/{num_seeds}" for finding, n in row["found"].items())
-        mark = "ok " if are_right[name] else "BAD"
-        print(f"{mark} {name} ({row['what']}) -> {found or 'no finding'}")
-    if flags.json is True:
-        print(json.dumps(result))
-    return 0 if all(are_right.values()) else 1
+_READERS = {**dict.fromkeys("NVF", whole_number(1)), "P": int}  # of what a flag takes
 
 
 def _check_code(subject: str, flags: Any) -> Report:
@@ -121,22 +92,13 @@ def _check_module(flags: Any) -> Report:
 def _subject(flags: Any) -> str:
     """What is to be diagnosed; ValueError if that is not one thing, or a flag does not fit it."""
     given = [name for name in SUBJECTS if getattr(flags, name) is not None]
-    if isinstance(flags.json, str) and not given:
-        flags.run, flags.json, given = flags.json, True, ["run"]  # argparse took RUN for FILE
     if len(given) != 1:
-        raise ValueError("give one of RUN, --module, --data, --step and --self_test")
+        raise ValueError("give one of RUN, --module, --data and --step")
     for name, owners, _, _ in FLAGS:
         value = getattr(flags, name)
         if owners and value is not None and given[0] not in owners.split():
             words = " or ".join(f"--{owner}" for owner in owners.split()).replace("--run", "RUN")
             raise ValueError(f"--{name}{f' {value}' * (value is not True)} goes with {words} only")
-        if isinstance(value, int) and value < 1 and name != "padding_id":
-            raise ValueError(f"--{name} {value} must be a whole number of at least 1")
-    if isinstance(flags.json, str) and given[0] != "self_test":
-        raise ValueError(
-            f"--json {flags.json!r}: only --self_test writes its result to a FILE; --json alone "
-            "prints JSON"
-        )
     return given[0]
 
 
@@ -144,11 +106,10 @@ def _add_flags(parser: CommandLineParser) -> None:
     run_help = "a run's folder, a folder of runs, a checkpoint, or a file of labelled examples"
     parser.add_argument("run", nargs="?", metavar="RUN", help=run_help)
     for name, _, takes, text in FLAGS:
-        kind = {"metavar": takes} if takes else {"action": "store_true", "default": None}
-        kind |= {"type": int} if len(takes) == 1 else {}
+        reader = {"metavar": takes, "type": _READERS.get(takes, str)}
+        kind = reader if takes else {"action": "store_true", "default": None}
         parser.add_argument(f"--{name}", **kind, help=text)
-    json_help = "print JSON, or write it to FILE (--self_test only)"
-    parser.add_argument("--json", nargs="?", const=True, metavar="FILE", help=json_help)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def _check_run(flags: Any) -> Report:
@@ -172,8 +133,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(choose_num_threads())
     with parser.exit_on_bad_input():
         subject = _subject(flags)
-        if subject == "self_test":
-            return _self_test(flags)
         report = _check_run(flags) if subject == "run" else _check_code(subject, flags)
     findings = [asdict(finding) for finding in report.findings]
     as_json = {**report._asdict(), "findings": findings}

@@ -47,7 +47,7 @@ from rnn_tutorial.pictures.plots import draw_accuracy_by_length
 from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.saved_run import load_run
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown, whole_number
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.labelled_files import LabelledFiles
 from rnn_tutorial.tasks.task import Task, describe_wrong, require_machine
@@ -62,24 +62,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", metavar="RUN", help="a run's folder, a folder of runs, or a file")
     parser.add_argument(
         "--max_len",
-        type=int,
+        type=whole_number(1),
         metavar="N",
         help="score every input up to this length (default: up to two million inputs)",
     )
     parser.add_argument(
         "--lengths",
-        type=int,
+        type=whole_number(1),
         nargs="+",
         metavar="N",
         default=[5, 10, 20, 50, 100, 500, 1000, 10000],
         help="score a sample of each of these lengths (default: 5 10 20 … 10000)",
     )
     parser.add_argument(
-        "--num_sequences", type=int, default=1000, metavar="N", help="sample size (%(default)s)"
+        "--num_sequences",
+        type=whole_number(1),
+        default=1000,
+        metavar="N",
+        help="sample size (%(default)s)",
     )
     parser.add_argument(
         "--search",
-        type=int,
+        type=whole_number(0, LONGEST),
         metavar="N",
         help="search for a wrong input of up to N tokens; 0 does not search "
         f"(default: {_SEARCHED}, if no short input is wrong)",
@@ -123,20 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_flags(flags: argparse.Namespace, given: Sequence[str]) -> None:
-    """Raise ValueError if a flag is out of bounds, without effect, or names no picture."""
-    values = {
-        "max_len": [] if flags.max_len is None else [flags.max_len],
-        "num_sequences": [flags.num_sequences],
-        "lengths": flags.lengths,
-    }
-    if flags.search is not None and not 0 <= flags.search <= LONGEST:
-        raise ValueError(f"--search {flags.search} is not a whole number from 0 to {LONGEST:,}")
-    if flags.automaton and "search" in given:
-        raise ValueError("--automaton looks at states and takes no --search")
-    for flag in values:
-        smallest = min(values[flag], default=1)
-        if smallest < 1:
-            raise ValueError(f"--{flag} {smallest} is not a whole number of at least 1")
+    """Raise ValueError if a flag is without effect, or names no picture."""
+    for flag in ("max_len", "lengths", "num_sequences", "search"):
         if flags.automaton and flag in given:
             raise ValueError(f"--automaton looks at states and takes no --{flag}")
     check_picture(flags.figure)

@@ -20,8 +20,8 @@ from rnn_tutorial.measure import answers, products, timing, training
 from rnn_tutorial.measure.growth import GROWTH, flops_per_update
 from rnn_tutorial.measure.products import compare_products, describe_products
 from rnn_tutorial.measure.textbook import textbook_loop
-from rnn_tutorial.measure.timing import against, timed, updates
-from rnn_tutorial.measure.training import SIZES, candidate_engines, engine_steps
+from rnn_tutorial.measure.timing import compare_to, measure_in_turns, seconds_per_update
+from rnn_tutorial.measure.training import BENCHMARKS, candidate_engines, engine_steps
 from rnn_tutorial.runs.provenance import REPOSITORY
 from rnn_tutorial.settings.config import TrainConfig
 
@@ -34,13 +34,13 @@ SMALL = TrainConfig(
 def test_candidates_take_turns_and_none_is_always_first():
     order = []
     candidates = {name: lambda name=name: order.append(name) or 1.0 for name in "abc"}
-    times = timed(3, candidates)
+    times = measure_in_turns(3, candidates)
     assert "".join(order) == "abcbcacab"
     assert times == {name: [1.0, 1.0, 1.0] for name in "abc"}
 
 
 def test_speedups_are_taken_round_by_round():
-    compared = against({"slow": [10.0, 20.0, 60.0], "fast": [5.0, 4.0, 6.0]}, "slow")
+    compared = compare_to({"slow": [10.0, 20.0, 60.0], "fast": [5.0, 4.0, 6.0]}, "slow")
     assert compared["fast"]["speedup"] == {"median": 5.0, "min": 2.0, "max": 10.0, "n": 3}
     assert compared["fast"]["seconds"]["median"] == 5.0
     assert compared["slow"]["speedup"]["median"] == 1.0
@@ -49,14 +49,14 @@ def test_speedups_are_taken_round_by_round():
 def test_updates_are_divided_by_what_was_made(monkeypatch):
     clock = itertools.count(0, 0.5)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
-    measure = updates(iter(range(0, 100_000, 10)), seconds=4)
+    measure = seconds_per_update(iter(range(0, 100_000, 10)), seconds=4)
     assert measure() == pytest.approx(0.05, rel=0.3)  # ten updates in each half second
 
 
 def test_a_candidate_that_lost_its_turn_to_another_process_makes_an_update(monkeypatch):
     clock = itertools.count(0, 60)  # each look at it comes a minute after the last
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
-    assert updates(itertools.count(1), seconds=4)() > 0
+    assert seconds_per_update(itertools.count(1), seconds=4)() > 0
 
 
 def test_peak_memory_is_that_of_the_system_or_unknown(monkeypatch):
@@ -174,13 +174,17 @@ def run_in_this_process(command, **options):
 
 
 @pytest.mark.long
-@mock.patch.dict(SIZES, {"A": SMALL, "C": SMALL}, clear=True)
+@mock.patch.dict(BENCHMARKS, {"A": SMALL, "C": SMALL}, clear=True)
 def test_every_section_measures_and_prints(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     for module in (answers, training):
-        monkeypatch.setattr(module, "timed", lambda rounds, candidates: timed(1, candidates))
+        monkeypatch.setattr(
+            module, "measure_in_turns", lambda rounds, candidates: measure_in_turns(1, candidates)
+        )
         monkeypatch.setattr(module, "in_fresh_process", lambda function, *given: function(*given))
-    monkeypatch.setattr(training, "updates", lambda steps, seconds: updates(steps, 0.0))
+    monkeypatch.setattr(
+        training, "seconds_per_update", lambda steps, seconds: seconds_per_update(steps, 0.0)
+    )
     monkeypatch.setattr(training, "candidate_engines", partial(candidate_engines, at_once=5))
     monkeypatch.setattr(answers, "sequences_at", lambda places, *of: sequences_at(places[:99], *of))
     launcher = SimpleNamespace(run=run_in_this_process, DEVNULL=None)

@@ -1,4 +1,4 @@
-"""The doctor as a user calls it: on a run, on a module, on data, beside a training, on itself."""
+"""The doctor as a user calls it: on a run, on a module, on data, beside a training."""
 
 import json
 import os
@@ -12,11 +12,6 @@ from conftest import REPOSITORY, TRAIN_QUICKLY
 
 import train_cls_rnn
 from rnn_tutorial import diagnose
-from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.experiments import doctor_self_test, run_faults, tables
-from rnn_tutorial.experiments.doctor_self_test import Trial, all_cases, run_self_test
-from rnn_tutorial.experiments.run_faults import RunCase
-from rnn_tutorial.runs.files import read_json
 
 # Learns nothing in 1,100 updates, which take a fraction of a second.
 TRAIN_IN_VAIN = (
@@ -82,9 +77,8 @@ def test_the_installed_command_ends_quietly_when_its_reader_leaves(hopeless_run)
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.parametrize("order", [("RUN", "--json"), ("--json", "RUN")])
-def test_findings_as_json(order, hopeless_run, capsys):
-    status, printed = ask(capsys, *(hopeless_run if word == "RUN" else word for word in order))
+def test_findings_as_json(hopeless_run, capsys):
+    status, printed = ask(capsys, "--json", hopeless_run)
     (finding,) = json.loads(printed)["findings"]
     assert status == 1 and finding["name"] == "learning-rate-too-low"
     assert finding.keys() >= {"seen", "meaning", "advice", "confidence", "lesson"}
@@ -125,23 +119,17 @@ ready = Net(2)
     [
         ([], "RUN"),
         (["nowhere"], "nowhere"),
-        (["nowhere", "--self_test"], "one of"),
-        (["nowhere", "--length", "0"], "--length 0"),
+        (["nowhere", "--step", "net.py:net"], "one of"),
+        (["nowhere", "--length", "0"], "--length: '0' is not a whole number of at least 1"),
         (["--module", "nowhere.py:net", "--vocab_size", "3"], "nowhere.py:net"),
         (["--module", "net.py:net"], "--vocab_size"),
         (["--module", "net.py:other", "--vocab_size", "3"], "other"),
         (["--module", "net.py:number", "--vocab_size", "3"], "type int"),
         (["--data", "net.py:net"], "training data"),
-        (["--self_test", "--num_seeds", "0"], "--num_seeds 0"),
         (["nowhere", "--evaluation", "net.py:net"], "--evaluation net.py:net goes with --data"),
         (["nowhere", "--vocab_size", "3"], "--vocab_size 3 goes with --module"),
-        (["nowhere", "--num_seeds", "5"], "--num_seeds 5 goes with --self_test"),
         (["--data", "net.py:net", "--length", "9"], "--length 9 goes with RUN"),
-        (
-            ["nowhere", "--json", "out.json"],
-            "'out.json': only --self_test writes its result",
-        ),
-        (["--step", "net.py:net", "--json", "out.json"], "'out.json': only --self_test writes"),
+        (["nowhere", "--json", "out.json"], "unrecognized arguments: out.json"),
         (["--data="], "--data ''"),
         (["--data", "net.py:number"], "training data are of type int"),
         (["--data", "net.py:none"], "--data 'net.py:none' returns None"),
@@ -267,76 +255,6 @@ def test_watching_changes_no_weight(trained_folder, tmp_path):
         weights = torch.load(tmp_path / "baseline" / name)["weights"]
         reference = torch.load(trained_folder / "output" / "baseline" / name)["weights"]
         assert all(torch.equal(weights[key], reference[key]) for key in reference)
-
-
-# ---- the self-test ----
-
-
-def test_a_few_faults_are_found_and_runs_are_kept(tmp_path, monkeypatch, capsys):
-    """Runs as small as can be: one healthy, and one with first weights that spoil it."""
-    small = (
-        "--max_number 1 --min_seq_len 1 --max_seq_len 3 --hidden_dim 16 --total_steps 1200 "
-        "--lr 0.01 --eval_every 300"
-    )
-    monkeypatch.chdir(tmp_path)
-    healthy = {"healthy": RunCase(small), "asked": RunCase(small, asked_length=3)}
-    monkeypatch.setattr(doctor_self_test, "HEALTHY_RUNS", healthy)
-    faults = {
-        "saturated-units": RunCase(f"{small} --lr 1e-4 --min_lr 0", scale=0.0, shift=50.0),
-    }
-    monkeypatch.setattr(doctor_self_test, "RUN_FAULTS", faults)
-    monkeypatch.setattr(doctor_self_test, "MODULE_FAULTS", {})
-    for name in ("DATA_CASES", "LOOP_CASES", "GOOD_MODULES"):
-        monkeypatch.setattr(doctor_self_test, name, {})
-    assert diagnose.main(["--self_test", "--num_seeds", "1", "--json", "doctor.json"]) == 0
-    assert "ok  saturated-units" in capsys.readouterr().out
-    result = json.loads((tmp_path / "doctor.json").read_text())
-    assert result["rows"]["saturated-units"]["found"] == {"saturated-units": 1}
-    assert result["rows"]["healthy"]["found"] == result["rows"]["asked"]["found"] == {}
-    assert len(list(tmp_path.glob("output/experiments/*"))) == 2  # one run serves both
-    monkeypatch.setattr(run_faults, "launch", None)  # nothing is trained again
-    assert diagnose.main(["--self_test", "--num_seeds", "1", "--json", "doctor.json"]) == 0
-
-
-def test_a_missed_fault_and_a_false_alarm_make_the_self_test_fail(tmp_path, monkeypatch, capsys):
-    fever = Finding("fever", "39 °C", "ill", "rest", "certain")
-    cases = {
-        "found": Trial("w", "fever", lambda seed: [fever]),
-        "missed": Trial("w", "fever", lambda seed: [fever] if seed else []),
-        "false alarm": Trial("w", None, lambda seed: [fever]),
-    }
-    monkeypatch.setattr(diagnose, "all_cases", lambda: cases)
-    path = tmp_path / "doctor.json"
-    assert diagnose.main(["--self_test", "--num_seeds", "2", "--json", str(path)]) == 1
-    marks = [line[:3] for line in capsys.readouterr().out.splitlines()]
-    assert marks == ["ok ", "BAD", "BAD"]
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    assert tables.table("doctor").splitlines()[2:] == [
-        "| found | w | fever | fever 2/2 |",
-        "| missed | w | fever | fever 1/2 |",
-        "| false alarm | w | none | fever 2/2 |",
-    ]
-
-
-def test_every_case_has_a_finding_or_is_healthy():
-    cases = all_cases()
-    assert len(cases) > 60
-    assert sum(case.expected is None for case in cases.values()) >= 9
-    names = {name for case in cases.values() if (name := case.expected)}
-    known = {*doctor_self_test.RUN_FAULTS, *doctor_self_test.MODULE_FAULTS}
-    assert names >= known | {"shifted-labels", "duplicated-workers", "shared-stream"}
-
-
-@pytest.mark.parametrize("name", doctor_self_test.GOOD_MODULES)
-def test_nothing_is_found_in_a_good_module(name):
-    assert run_self_test({name: all_cases()[name]}, 1, 1)["rows"][name]["found"] == {}
-
-
-def test_the_committed_matrix_has_every_case_and_each_as_the_tutorial_says():
-    result = read_json(tables.RESULTS / "doctor.json")
-    assert result["num_seeds"] >= 5 and result["rows"].keys() == all_cases().keys()
-    for name, row in result["rows"].items():
-        assert doctor_self_test.is_as_expected(row, result["num_seeds"]), name
 
 
 def test_flags_of_the_doctor_are_not_those_of_a_loop_that_reads_its_own(tmp_path, capsys):

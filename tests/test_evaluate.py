@@ -30,7 +30,9 @@ def changed_checkpoint(trained_folder, tmp_path):
         content = torch.load(run / "model_step_40.pt", weights_only=True)
         content["weights"] |= weights
         del content["format"], content["sha256"]
-        return save_checkpoint(tmp_path, **content)
+        path = tmp_path / "model_step_40.pt"
+        save_checkpoint(path, **content)
+        return path
 
     return write
 
@@ -75,17 +77,17 @@ def test_json_comes_with_a_picture_only_if_one_is_asked_for(changed_checkpoint, 
     ("arguments", "named"),
     [
         (["nowhere"], "nowhere"),
-        (["RUN", "--max_len", "0"], "--max_len 0"),
+        (["RUN", "--max_len", "0"], "--max_len: '0' is not a whole number of at least 1"),
         (["RUN", "--max_len", "10"], "--max_len 10"),
         (["RUN", "--max_len", "1000000"], "--max_len 1000000"),
-        (["RUN", "--lengths", "5", "0"], "--lengths 0"),
-        (["RUN", "--num_sequences", "0"], "--num_sequences 0"),
+        (["RUN", "--lengths", "5", "0"], "--lengths: '0'"),
+        (["RUN", "--num_sequences", "0"], "--num_sequences: '0'"),
         (["RUN", "--lengths", "x"], "'x'"),
         (["RUN", "--lengths", "5", "1000000"], "--lengths 1000000 with --num_sequences 1000 "),
         (["RUN", "--lengths", "5", "--num_sequences", "200000000"], "--num_sequences 200000000 "),
         (["RUN", "--lengths", "100000000", "--num_sequences", "1"], "--lengths 100000000 "),
-        (["RUN", "--search", "-1"], "--search -1"),
-        (["RUN", "--search", "100000"], "--search 100000"),
+        (["RUN", "--search", "-1"], "--search: '-1'"),
+        (["RUN", "--search", "100000"], "--search: '100000' is not a whole number from 0 to 10000"),
         (["RUN", "--automaton", "--search", "9"], "takes no --search"),
         (["RUN", "--automaton", "--max_len", "2"], "takes no --max_len"),
         (["RUN", "--automaton", "--lengths", "3"], "takes no --lengths"),

@@ -81,7 +81,8 @@ def test_it_says_how_many_threads_answer_a_stream(trained_folder, capsys, monkey
 def test_an_odd_number_of_threads_is_refused(value, capsys):
     assert status_of(predict_cls_rnn.main, "--num_threads", value) == 2
     assert capsys.readouterr().err == (
-        f"predict_cls_rnn.py: error: --num_threads {value} is not a whole number from 0 to 1024\n"
+        f"predict_cls_rnn.py: error: argument --num_threads: '{value}' is not a whole number "
+        "from 0 to 1024 (see --help)\n"
     )
 
 

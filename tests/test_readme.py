@@ -19,9 +19,8 @@ import predict_cls_rnn
 import train_cls_rnn
 from rnn_tutorial import benchmark, certify, diagnose, evaluate, page
 from rnn_tutorial.experiments import __main__ as experiments
-from rnn_tutorial.experiments import doctor_judge, lesson, who_did_it
+from rnn_tutorial.experiments import doctor_judge, doctor_self_test, lesson, who_did_it
 from rnn_tutorial.experiments.__main__ import READMES
-from rnn_tutorial.experiments.doctor_self_test import all_cases
 from rnn_tutorial.experiments.lesson import converse
 from rnn_tutorial.measure.growth import GROWTH
 from rnn_tutorial.prediction.predictor import Predictor
@@ -245,7 +244,9 @@ def test_a_marker_within_a_sentence_begins_no_line(name):
 
 def test_every_mistake_of_the_list_has_a_finding_that_catches_it():
     rows = re.findall(r"^\| .* \| .* \| `([a-z-]+)` \|$", read("README.md"), flags=re.MULTILINE)
-    assert len(rows) > 20 and set(rows) <= {case.expected for case in all_cases().values()}
+    assert len(rows) > 20 and set(rows) <= {
+        case.expected for case in doctor_self_test.all_cases().values()
+    }
 
 
 @pytest.mark.parametrize(("name", "most_words"), [("README.md", 6000), ("README_next.md", 6000)])
@@ -349,6 +350,7 @@ def test_the_readmes_name_only_flags_that_exist(capsys):
         lesson,
         diagnose,
         doctor_judge,
+        doctor_self_test,
         who_did_it,
     ):
         with pytest.raises(SystemExit):

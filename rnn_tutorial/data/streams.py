@@ -127,7 +127,6 @@ class SeqSumModDataset(IterableDataset):
             num_classes(max_number), min_seq_len, max_seq_len, seed, stream
         )
         self.total_samples = total_samples
-        self.min_seq_len, self.max_seq_len = min_seq_len, max_seq_len
         self.max_number = max_number
         self.draw, self.block_size = self._sequences.draw, self._sequences.block_size
 

@@ -18,13 +18,13 @@ from rnn_tutorial.experiments.kept import RESULTS, make_all, result_head
 from rnn_tutorial.experiments.notebooks import NOTEBOOKS, write_notebook
 from rnn_tutorial.experiments.runs import run_once
 from rnn_tutorial.experiments.tables import render
-from rnn_tutorial.measure.timing import spread, timed, updates
+from rnn_tutorial.measure.timing import measure_in_turns, seconds_per_update, summarize
 from rnn_tutorial.measure.training import engine_steps
 from rnn_tutorial.runs.files import read_json, write_atomically, write_json
 from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.training.configure import configure
 
@@ -89,9 +89,9 @@ def time_updates(names: Sequence[str]) -> None:
         for variant, flags in EXPERIMENTS[name].variants.items():
             typed = vars(parser.parse_args([*flags, "--device", "cpu"]))
             config = configure(typed, None, World())
-            candidates[variant] = updates(engine_steps(config, config.engine, 5), seconds=0.2)
-        times = timed(7, candidates)
-        results["update_seconds"] = {variant: spread(seconds) for variant, seconds in times.items()}
+            candidates[variant] = seconds_per_update(engine_steps(config, config.engine, 5), 0.2)
+        times = measure_in_turns(7, candidates)
+        results["update_seconds"] = {variant: summarize(t) for variant, t in times.items()}
         results["update_machine"] = describe_machine()
         write_json(RESULTS / f"{name}.json", results)
 
@@ -113,11 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
     run.add_argument(
         "--num_seeds",
-        type=int,
+        type=whole_number(1),
         metavar="N",
         help="at most (default: those of each experiment, mostly 20; with --quick 1)",
     )
-    run.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="at a time")
+    run.add_argument(
+        "--jobs", type=whole_number(1), default=os.cpu_count(), metavar="N", help="at a time"
+    )
     run.add_argument("--quick", action="store_true", help="few updates and variants: does it work?")
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())  # as in the runs
@@ -149,10 +151,6 @@ def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
             if name not in EXPERIMENTS:
                 parser.error(f"{name!r} is not one of {', '.join(EXPERIMENTS)}, all")
         num_seeds = flags.num_seeds or (1 if flags.quick else sys.maxsize)
-        if (flags.num_seeds is not None and flags.num_seeds < 1) or flags.jobs < 1:
-            parser.error(
-                f"--num_seeds {flags.num_seeds} and --jobs {flags.jobs} must be at least 1"
-            )
         run_experiments(names, num_seeds, flags.jobs, flags.quick)
     return 0
 

@@ -1,17 +1,22 @@
 """Faults put into healthy training on purpose, to see what the doctor says of each.
 
+    python -m rnn_tutorial.experiments.doctor_self_test
+
 A fault of a run is a recipe spoiled by a flag or by its first weights; a fault of code is the code
-as people write it. Every case is tried with several seeds.
+as people write it. Every case is tried with several seeds. Runs are trained, and kept. Writes
+results/doctor.json; then `python -m rnn_tutorial.experiments render` writes the table.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,10 +31,16 @@ from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
-from rnn_tutorial.experiments.kept import make_all
-from rnn_tutorial.experiments.module_faults import HEALTHY_MODULES, MODULE_FAULTS, VOCAB_SIZE
+from rnn_tutorial.experiments.healthy_modules import HEALTHY_MODULES, VOCAB_SIZE
+from rnn_tutorial.experiments.kept import RESULTS, make_all, result_head
+from rnn_tutorial.experiments.module_faults import MODULE_FAULTS
 from rnn_tutorial.experiments.run_faults import HEALTHY_RUNS, RUN_FAULTS, RunCase, train_case
+from rnn_tutorial.runs.files import check_place, write_json
+from rnn_tutorial.runs.machine import choose_num_threads
+from rnn_tutorial.runs.provenance import DOCTOR_CODE
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 
+COMMAND = "python -m rnn_tutorial.experiments.doctor_self_test"
 GOOD_MODULES = ("RnnClsNet", "a GRU", "an LSTM")  # of HEALTHY_MODULES; the tests try all of them
 
 
@@ -203,3 +214,41 @@ def run_self_test(cases: dict[str, Trial], num_seeds: int, jobs: int) -> dict[st
 def is_as_expected(row: dict[str, Any], num_seeds: int) -> bool:
     """True if the expected finding, and no other, was made with every seed."""
     return row["found"] == ({row["expected"]: num_seeds} if row["expected"] else {})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try every case and write the result; returns the exit status, 1 unless all is as expected."""
+    parser = CommandLineParser(prog=COMMAND, description=__doc__)
+    number = {"type": whole_number(1), "metavar": "N"}
+    parser.add_argument(
+        "--num_seeds", default=5, help="of each case (default: %(default)s)", **number
+    )
+    parser.add_argument(
+        "--jobs", default=os.cpu_count(), help="runs at a time (default: one per core)", **number
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=RESULTS / "doctor.json",
+        metavar="FILE",
+        help="write the result here instead",
+    )
+    flags = parser.parse_args(arguments)
+    torch.set_num_threads(choose_num_threads())
+    num_seeds = flags.num_seeds
+    with parser.exit_on_bad_input(RuntimeError):
+        check_place(flags.json, "--json")
+        result = run_self_test(all_cases(), num_seeds, flags.jobs)
+        head = result_head(f"{COMMAND} --num_seeds {num_seeds}", DOCTOR_CODE)
+        write_json(flags.json, {**head, **result})
+    are_right = []
+    for name, row in result["rows"].items():
+        are_right.append(is_as_expected(row, num_seeds))
+        found = ", ".join(f"{finding} {n}/{num_seeds}" for finding, n in row["found"].items())
+        mark = "ok " if are_right[-1] else "BAD"
+        print(f"{mark} {name} ({row['what']}) -> {found or 'no finding'}")
+    return 0 if all(are_right) else 1
+
+
+if __name__ == "__main__":
+    run_command(main)

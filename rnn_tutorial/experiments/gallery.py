@@ -28,7 +28,7 @@ from rnn_tutorial.experiments.kept import (
 from rnn_tutorial.runs.files import read_json, write_json
 from rnn_tutorial.runs.folder import RESULT_FILE
 from rnn_tutorial.runs.provenance import code_version
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 
 _MODULE = "rnn_tutorial.gallery."  # and the task
 CODE = tuple(
@@ -277,15 +277,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m rnn_tutorial.experiments.gallery", description=__doc__
     )
     parser.add_argument("names", nargs="+", choices=list(GALLERY), metavar="NAME")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time")
-    parser.add_argument(
-        "--num_seeds", type=int, metavar="N", help="at most; then nothing is written"
-    )
+    number = {"type": whole_number(1), "metavar": "N"}
+    parser.add_argument("--jobs", default=1, help="runs at a time", **number)
+    parser.add_argument("--num_seeds", help="at most; then nothing is written", **number)
     flags = parser.parse_args(arguments)
-    for name in ("jobs", "num_seeds"):
-        value = getattr(flags, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name} {value} must be at least 1")
     with parser.exit_on_bad_input(RuntimeError):
         for name in flags.names:
             content = run_experiment(name, flags.jobs, flags.num_seeds)

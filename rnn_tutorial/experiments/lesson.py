@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_tutorial.experiments.kept import RESULTS, launch
-from rnn_tutorial.measure.timing import spread, timed, updates
+from rnn_tutorial.measure.timing import measure_in_turns, seconds_per_update, summarize
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.prompt import answer_prompt
 from rnn_tutorial.runs.checkpoint import load_checkpoint
@@ -80,12 +80,14 @@ def compare_packing(rounds: int, seconds: float) -> dict[str, Any]:
             h_n[-1].sum().backward()
 
         ways = {"padded": padded, "packed": packed}
-        times = timed(rounds, {way: updates(repeat(work), seconds) for way, work in ways.items()})
+        times = measure_in_turns(
+            rounds, {way: seconds_per_update(repeat(work), seconds) for way, work in ways.items()}
+        )
         ratios = [b / a for a, b in zip(times["padded"], times["packed"], strict=True)]
         results[name] = {
             "padding": 1 - float(lengths.sum()) / (x.shape[0] * x.shape[1]),
-            **{way: spread(measured) for way, measured in times.items()},
-            "ratio": spread(ratios),
+            **{way: summarize(measured) for way, measured in times.items()},
+            "ratio": summarize(ratios),
         }
     return results
 
@@ -166,7 +168,7 @@ def trace_forget_gate(num_seeds: int, num_steps: int = 50) -> dict[str, Any]:
     for bias, name in ((1, "LSTM, forget bias 1"), (3, "LSTM, forget bias 3")):
         by_seed = [_trace_cell(make_nets()[name], seed, num_steps) for seed in range(num_seeds)]
         shares, radii = zip(*by_seed, strict=True)
-        traced[str(bias)] = {"through_c": spread(shares), "radius": spread(radii)}
+        traced[str(bias)] = {"through_c": summarize(shares), "radius": summarize(radii)}
     return traced
 
 

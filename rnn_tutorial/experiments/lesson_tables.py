@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnn_tutorial.experiments.markdown import markdown
+from rnn_tutorial.experiments.markdown import markdown, power_of_ten
 
 
 def packing_table(packing: dict[str, Any]) -> str:
@@ -38,8 +38,7 @@ def _power(value: float) -> str:
     if 0.01 <= value < 100:
         return f"{value:#.2g}".rstrip(".")
     digits, _, exponent = f"{value:.1e}".partition("e")
-    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return f"{digits}\u00a0×\u00a010{str(int(exponent)).translate(raised)}"
+    return f"{digits}\u00a0×\u00a0{power_of_ten(int(exponent))}"
 
 
 def transcript(command: str, lines: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rnn_tutorial.experiments.catalogue import HIDDEN_DIMS
 from rnn_tutorial.experiments.markdown import breakable, markdown, spread_of
-from rnn_tutorial.experiments.seed_tables import count_of
+from rnn_tutorial.experiments.seed_tables import count_of, is_proved
 
 
 def machines(results: dict[str, Any]) -> str:
@@ -18,7 +18,7 @@ def machines(results: dict[str, Any]) -> str:
         rows.append(
             [
                 breakable(name),
-                count_of(runs, _is_proved),
+                count_of(runs, is_proved),
                 count_of(runs, _is_right_at_length),
                 f"{statistics.median(run['steps'] for run in runs):,.0f}",
             ]
@@ -31,7 +31,7 @@ def machine_details(results: dict[str, Any]) -> str:
     rows = []
     for name, variant in results["variants"].items():
         runs = variant["runs"]
-        proofs = [run["proof"] for run in runs if _is_proved(run)]
+        proofs = [run["proof"] for run in runs if is_proved(run)]
         margins = [proof["smallest_margin"] for proof in proofs]
         states = [proof["abstract_states"] for proof in proofs]
         rows.append(
@@ -65,7 +65,7 @@ def sampling(results: dict[str, Any]) -> str:
     rows = []
     for name in names:
         by_way = [results["variants"][f"{name}, {way}"]["runs"] for way in ways]
-        counts = [count_of(runs, _is_proved) for runs in by_way]
+        counts = [count_of(runs, is_proved) for runs in by_way]
         steps = [spread_of([run["steps"] for run in runs], "{:,.0f}".format) for runs in by_way]
         rows.append([name, *counts, *steps])
     return markdown(header, rows)
@@ -85,14 +85,10 @@ def deeper(results: dict[str, Any]) -> str:
 def _proved_table(results: dict[str, Any], kinds: list[str]) -> str:
     variants = results["variants"]
     rows = [
-        [name, *(count_of(variants[f"{name}, {kind}"]["runs"], _is_proved) for kind in kinds)]
+        [name, *(count_of(variants[f"{name}, {kind}"]["runs"], is_proved) for kind in kinds)]
         for name in dict.fromkeys(variant.rpartition(", ")[0] for variant in variants)
     ]
     return markdown(["machine", *kinds], rows)
-
-
-def _is_proved(run: dict[str, Any]) -> bool:
-    return run["proof"]["proved"]
 
 
 def _is_right_at_length(run: dict[str, Any]) -> bool:

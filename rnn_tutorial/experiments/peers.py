@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,11 +22,16 @@ from typing import Any
 import torch
 
 from rnn_tutorial.measure.textbook import textbook_loop
-from rnn_tutorial.measure.timing import against, print_comparison, timed, updates
-from rnn_tutorial.measure.training import SIZES, engine_steps
+from rnn_tutorial.measure.timing import (
+    compare_to,
+    measure_in_turns,
+    print_comparison,
+    seconds_per_update,
+)
+from rnn_tutorial.measure.training import BENCHMARKS, engine_steps
 from rnn_tutorial.runs.files import check_place, write_json
 from rnn_tutorial.runs.provenance import describe_machine
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 from rnn_tutorial.settings.config import TrainConfig
 
 
@@ -152,15 +157,13 @@ def keras_steps(config: TrainConfig) -> Iterator[int]:
         yield step + 1
 
 
-def main() -> int:
-    """Measure all candidates on A, B and C."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure all candidates on A, B and C; returns the exit status."""
     parser = CommandLineParser(prog="python -m rnn_tutorial.experiments.peers", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N")
-    flags = parser.parse_args()
+    parser.add_argument("--rounds", type=whole_number(1), default=9, metavar="N")
+    flags = parser.parse_args(arguments)
     with parser.exit_on_bad_input():
-        if flags.rounds < 1:
-            raise ValueError(f"--rounds {flags.rounds} must be at least 1")
         if flags.json:
             check_place(flags.json, "--json")
     torch.set_num_threads(1)
@@ -168,7 +171,7 @@ def main() -> int:
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     os.environ["KERAS_BACKEND"] = "jax"
     results = {}
-    for name, config in SIZES.items():
+    for name, config in BENCHMARKS.items():
         config = replace(config, device="cpu")
         candidates = {
             "textbook": textbook_loop(config),
@@ -177,8 +180,8 @@ def main() -> int:
             "JAX, lax.scan of 100": jax_steps(config),
             "Keras on JAX": keras_steps(config),
         }
-        measured = {which: updates(steps, seconds=0.4) for which, steps in candidates.items()}
-        results[name] = against(timed(flags.rounds, measured), "textbook")
+        measured = {which: seconds_per_update(steps, 0.4) for which, steps in candidates.items()}
+        results[name] = compare_to(measure_in_turns(flags.rounds, measured), "textbook")
     print_comparison("Training step", results, "µs per update", 1e6)
     if flags.json:
         packages = {name: version(name) for name in ("jax", "jaxlib", "keras")}

@@ -1,9 +1,9 @@
-"""Figures of part 2, drawn from the result files of the experiments."""
+"""Figures drawn from the result files of the experiments."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,21 @@ from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH
 from rnn_tutorial.experiments.diagrams import write
 from rnn_tutorial.experiments.kept import RESULTS
-from rnn_tutorial.experiments.seed_tables import Runs, right_at
+from rnn_tutorial.experiments.seed_tables import Runs, is_exact, is_right_at, right_at
 from rnn_tutorial.machines.digit_sum import num_classes
+from rnn_tutorial.measure.growth import GROWTH
 from rnn_tutorial.pictures.canvas import (
     BLUE,
     CHANCE_LINE,
     LOOKS,
+    MUTED,
     SKY,
     VERMILION,
+    legend_below,
     new_figure,
     save,
 )
+from rnn_tutorial.pictures.plots import draw_growth
 from rnn_tutorial.runs.files import read_json
 
 CHANCE = 1 / num_classes(9)
@@ -30,6 +34,24 @@ CHANCE = 1 / num_classes(9)
 def runs_of(experiment: str, variant: str) -> Runs:
     """The runs of a variant of an experiment."""
     return read_json(RESULTS / f"{experiment}.json")["variants"][variant]["runs"]
+
+
+def draw_promise(path: Path) -> None:
+    """Accuracy by length of the best published recipe and of ours: median and band over seeds."""
+    figure, axes = new_figure(3.4)
+    axes.axvspan(1, EXACT_LENGTH, color=SKY, alpha=0.25, linewidth=0)
+    for experiment, name, colour, marker, place in (
+        ("solved", "solved", BLUE, "o", (1100, 0.89)),
+        ("published", "sota_warmup", VERMILION, "s", (30, 0.5)),
+    ):
+        _draw_accuracy_of(axes, runs_of(experiment, name), colour, marker)
+        side = "right" if name == "solved" else "left"
+        axes.text(*place, f"--recipe {name}", color=colour, ha=side, family="monospace",
+                  weight="bold")  # fmt: skip
+    _set_length_axes(axes)
+    axes.text(2.2, 0.5, "trained", color=BLUE, ha="center")
+    axes.text(13, 0.02, "guessing", color=MUTED)
+    save(figure, path)
 
 
 def draw_training(shown: Sequence[tuple[str, str]], path: Path) -> None:
@@ -56,7 +78,7 @@ def draw_training(shown: Sequence[tuple[str, str]], path: Path) -> None:
         axes.set_xlabel("updates")
     for axes in panels[:, 0]:
         axes.set_ylabel("accuracy")
-    _explain_seeds(figure, panels.flat[0])
+    legend_below(panels.flat[0])
     save(figure, path, bottom=0.35 / figure.get_figheight())
 
 
@@ -69,12 +91,6 @@ def _draw_seeds(axes: Any, x: Sequence[float], by_seed: Sequence[Sequence[float]
     axes.plot(x, median, color=VERMILION, linewidth=2.5, label="median")
     axes.axhline(CHANCE, **CHANCE_LINE, label="guessing")
     axes.grid()
-
-
-def _explain_seeds(figure: Any, axes: Any) -> None:
-    """The legend of a figure, below it, of what is labelled in one panel."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(labels), columnspacing=1.2)
 
 
 # Of panels whose seeds lie in the corners: what these know, and where that is written.
@@ -107,7 +123,7 @@ def draw_parts(path: Path) -> None:
         axes.set_xlabel("right modulo 5")
     for axes in panels[:, 0]:
         axes.set_ylabel("right modulo 2")
-    _explain_seeds(figure, panels.flat[0])
+    legend_below(panels.flat[0])
     save(figure, path, bottom=0.05)
 
 
@@ -118,33 +134,31 @@ def draw_frontier(path: Path) -> None:
     sizes = [int(name.split()[-1]) for name in variants]
     figure, axes = new_figure(4)
     name = f"all inputs to {EXACT_LENGTH} digits"
-    _seeds_line(axes, sizes, variants, name, None, *LOOKS[0], shift=0.97)
-    for length, mark, shift in (("10", LOOKS[2], 0.99), ("100", LOOKS[3], 1.01),
-                                ("1000", LOOKS[1], 1.03)):  # fmt: skip
-        name = f"1,000 × {int(length):,} digits"
-        _seeds_line(axes, sizes, variants, name, length, *mark, shift=shift)
+    _seeds_line(axes, sizes, variants, name, is_exact, *LOOKS[0], shift=0.97)
+    for length, look, shift in (
+        (10, LOOKS[2], 0.99),
+        (100, LOOKS[3], 1.01),
+        (1000, LOOKS[1], 1.03),
+    ):
+        name = f"1,000 × {length:,} digits"
+        _seeds_line(axes, sizes, variants, name, is_right_at(length), *look, shift=shift)
     axes.set(xscale="log", ylim=(-0.03, 1.05), ylabel="share of seeds without error")
     axes.set_xlabel("hidden units")
     axes.set_xticks(sizes, map(str, sizes))
     axes.minorticks_off()
     axes.grid()
-    figure.legend(loc="lower center", ncols=2)
+    legend_below(axes, ncols=2, columnspacing=2)
     save(figure, path, bottom=0.14)
 
 
 def _seeds_line(
-    axes: Any, sizes: Sequence[int], variants: dict[str, Runs], label: str, length: str | None,
-    colour: str, marker: str, style: str, shift: float,
+    axes: Any, sizes: Sequence[int], variants: dict[str, Runs], label: str,
+    holds: Callable[[dict[str, Any]], bool], colour: str, marker: str, style: str, shift: float,
 ) -> None:  # fmt: skip
-    """Share of the seeds without a wrong answer, at a length or (None) on every input."""
+    """Share of the seeds of each variant of which something holds."""
     shares, lows, highs = [], [], []
     for runs in variants.values():
-        right = sum(
-            run["right_at_length"][length] == run["num_sequences"]
-            if length
-            else run["wrong_inputs"] == 0
-            for run in runs
-        )
+        right = sum(map(holds, runs))
         low, high = wilson_interval(right, len(runs))
         shares.append(right / len(runs))
         lows.append(shares[-1] - low)
@@ -177,11 +191,11 @@ def draw_by_length(experiment: str, variants: dict[str, str], path: Path) -> Non
         axes.set_xlabel("digits")
     for axes in panels[:, 0]:
         axes.set_ylabel("share right")
-    _explain_seeds(figure, panels.flat[0])
+    legend_below(panels.flat[0])
     save(figure, path, bottom=0.07)
 
 
-def set_length_axes(axes: Any) -> None:
+def _set_length_axes(axes: Any) -> None:
     """Length against share of right answers, and what guessing reaches."""
     axes.axhline(CHANCE, **CHANCE_LINE)
     axes.set(xscale="log", xlim=(1, 1300), ylim=(0, 1.1))
@@ -201,7 +215,7 @@ def _shares_by_length(runs: Runs) -> tuple[list[int], list[list[float]]]:
     return lengths, by_seed
 
 
-def draw_accuracy_of(axes: Any, runs: Runs, colour: str, marker: str) -> None:
+def _draw_accuracy_of(axes: Any, runs: Runs, colour: str, marker: str) -> None:
     """One line and its band: the median and the range over seeds, on all inputs and by length."""
     lengths, by_seed = _shares_by_length(runs)
     accuracy = list(zip(*by_seed, strict=True))
@@ -211,3 +225,8 @@ def draw_accuracy_of(axes: Any, runs: Runs, colour: str, marker: str) -> None:
     )  # fmt: skip
     axes.plot(lengths, [statistics.median(values) for values in accuracy], marker=marker,
               color=colour)  # fmt: skip
+
+
+def draw_speed(path: Path) -> None:
+    """Updates per second of each engine as one setting grows."""
+    draw_growth(read_json(RESULTS / "benchmark.json")["growth"], list(GROWTH), path)

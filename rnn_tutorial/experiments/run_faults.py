@@ -13,7 +13,13 @@ from rnn_tutorial.experiments.kept import flags_of, keep, kept, launch, run_fold
 from rnn_tutorial.model.classifier import make_model
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.files import write_json
-from rnn_tutorial.runs.folder import CONFIG_FILE, RESULT_FILE, claim_run_folder, new_run_id
+from rnn_tutorial.runs.folder import (
+    CONFIG_FILE,
+    RESULT_FILE,
+    checkpoint_path,
+    claim_run_folder,
+    new_run_id,
+)
 from rnn_tutorial.runs.metrics import METRICS_FILE
 from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.terminal import CommandLineParser
@@ -132,8 +138,8 @@ def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
     folder, run_id = claim_run_folder(config.save_dir, config.run_name), new_run_id()
     write_json(folder / CONFIG_FILE, {"run_id": run_id, **asdict(config)})
     save_checkpoint(
-        folder,
-        0,
+        checkpoint_path(folder, 0),
+        step=0,
         task=task.record,
         model=model.arguments,
         weights=model.state_dict(),

@@ -25,6 +25,11 @@ def is_exact(run: dict[str, Any]) -> bool:
     return run["wrong_inputs"] == 0
 
 
+def is_proved(run: dict[str, Any]) -> bool:
+    """True if a run is proved right for every length."""
+    return run["proof"]["proved"]
+
+
 def right_at(length: int, modulo: int | None = None) -> Callable[[dict[str, Any]], float]:
     """Share of the sequences of a length that a run answers right, or right modulo a part."""
 
@@ -34,6 +39,11 @@ def right_at(length: int, modulo: int | None = None) -> Callable[[dict[str, Any]
         return run["right_modulo"][str(length)][str(modulo)] / run["num_sequences"]
 
     return share
+
+
+def is_right_at(length: int) -> Callable[[dict[str, Any]], bool]:
+    """Whether a run answers all sequences of a length right."""
+    return lambda run: right_at(length)(run) == 1
 
 
 def count_of(runs: Runs, holds: Callable[[dict[str, Any]], bool]) -> str:
@@ -58,16 +68,16 @@ def _whole(value: Callable[[dict[str, Any]], float]) -> Callable[[Runs], str]:
     return lambda runs: spread_of([100 * value(run) for run in runs], "{:.0f}".format)
 
 
-def _all_right(length: int) -> Callable[[Runs], str]:
-    return lambda runs: count_of(runs, lambda run: right_at(length)(run) == 1)
+def _seeds(holds: Callable[[dict[str, Any]], bool]) -> Callable[[Runs], str]:
+    return lambda runs: count_of(runs, holds)
 
 
 _COLUMNS: dict[str, Callable[[Runs], str]] = {
-    "to 5": lambda runs: count_of(runs, is_exact),
+    "to 5": _seeds(is_exact),
     "accuracy, %": _spread(lambda run: run["accuracy"]),
-    "at 10": _all_right(10),
-    "at 100": _all_right(100),
-    "at 1,000": _all_right(1000),
+    "at 10": _seeds(is_right_at(10)),
+    "at 100": _seeds(is_right_at(100)),
+    "at 1,000": _seeds(is_right_at(1000)),
     "at 10, %": _whole(right_at(10)),
     "at 100, %": _whole(right_at(100)),
     "at 1,000, %": _whole(right_at(1000)),
@@ -145,8 +155,7 @@ def periods(results: Results) -> str:
 
 def proofs(results: Results) -> str:
     """What the proofs of the seeds that were proved look like."""
-    found = [run["proof"] for run in results["variants"]["certified"]["runs"]]
-    found = [proof for proof in found if proof["proved"]]
+    found = [run["proof"] for run in results["variants"]["certified"]["runs"] if is_proved(run)]
     columns = {
         "abstract states": ("abstract_states", "{:,.0f}"),
         "smallest margin": ("smallest_margin", "{:.1f}"),

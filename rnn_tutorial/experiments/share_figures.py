@@ -16,6 +16,7 @@ from rnn_tutorial.pictures.canvas import (
     INK,
     MUTED,
     VERMILION,
+    legend_below,
     new_figure,
     save,
 )
@@ -55,7 +56,7 @@ def draw_family(path: Path) -> None:
     panels[0].set_yticks(
         range(len(rows)), [f"{cell.upper()}, {layers}" for cell, layers in reversed(rows)]
     )
-    _explain_shares(figure, panels[0])
+    _explain_shares(panels[0], columns=2)
     save(figure, path, bottom=0.11)
 
 
@@ -67,12 +68,10 @@ def _set_share_axes(axes: Any, guessing: float) -> None:
     axes.grid(axis="x")
 
 
-def _explain_shares(figure: Any, axes: Any) -> None:
+def _explain_shares(axes: Any, columns: int) -> None:
     """The legend of seeds and their median, below the figure."""
     axes.plot([], [], "|", color=INK, markersize=13, markeredgewidth=2, label="median")
-    handles, labels = axes.get_legend_handles_labels()
-    columns = 2 if len(labels) > 3 else 3
-    figure.legend(handles, labels, loc="lower center", ncols=columns)
+    legend_below(axes, ncols=columns, columnspacing=2)
 
 
 # What the summary compares: experiment, variant, the name that it has there.
@@ -118,5 +117,5 @@ def draw_summary(path: Path) -> None:
             axes.axhspan(row - 0.5, row + 0.5, color=GREY, alpha=0.15, linewidth=0, zorder=0)
         axes.set_ylim(-0.6, len(_SUMMARY) - 0.4)
     panels[0].set_yticks(range(len(_SUMMARY)), [name for *_, name in reversed(_SUMMARY)])
-    _explain_shares(figure, panels[0])
+    _explain_shares(panels[0], columns=3)
     save(figure, path, bottom=0.06)

@@ -19,6 +19,7 @@ from rnn_tutorial.pictures.canvas import (
     LOOKS,
     PAPER,
     VERMILION,
+    legend_below,
     new_figure,
     save,
 )
@@ -65,7 +66,7 @@ def draw_places(path: Path) -> None:
     panels[0, 0].plot([], [], " ", label="remainder:")
     for remainder, colour in enumerate(_PLACE_COLOURS):
         panels[0, 0].plot([], [], "o", color=colour, label=f"{remainder}, {remainder + 5}")
-    figure.legend(loc="lower center", ncols=6, columnspacing=0.8, handletextpad=0)
+    legend_below(panels[0, 0], columnspacing=0.8, handletextpad=0)
     save(figure, path, bottom=0.06)
 
 
@@ -89,8 +90,7 @@ def draw_drift(path: Path) -> None:
         axes.minorticks_off()
         axes.grid()
     panels[0].set_ylabel("distance (neighbours: 1)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4, columnspacing=0.9, handlelength=1.6)
+    legend_below(panels[0], columnspacing=0.9, handlelength=1.6)
     save(figure, path, bottom=0.1)
 
 
@@ -125,7 +125,7 @@ def draw_walk(path: Path) -> None:
         ways[name] = axes, way
     table.plot([], [], "o", label="the state now", **{**_WALKER, "markersize": 15})
     table.plot([], [], "o", color=INK, markersize=4, label="a state after at most 5 digits")
-    figure.legend(loc="lower center", ncols=2, columnspacing=1.2)
+    legend_below(table)
     save(figure, path, bottom=0.06, edit=lambda svg: _animate(svg, figure, ways, len(digits)))
 
 

@@ -45,6 +45,8 @@ from rnn_tutorial.experiments.seed_tables import (
     drift_median,
     first_exact,
     is_exact,
+    is_proved,
+    is_right_at,
     median_percent,
     parts,
     periods,
@@ -181,11 +183,6 @@ def _doctor_table(results: dict[str, Any]) -> str:
     return markdown(["put in", "how", "expected", "found"], rows)
 
 
-def _lasting(variant: str) -> Callable[[dict[str, Any]], str]:
-    """How many seeds of a variant are right on all sequences of a thousand digits."""
-    return count(lambda run: right_at(1000)(run) == 1, variant)
-
-
 _SINGLE = "sota_warmup, 1 to 5 digits"
 _BARE = "lengths 2 to 5, neither decay nor noise"
 _SLOW = "lengths 2 to 5, lr 0.001"
@@ -194,7 +191,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "published": published,
     "published-parts": parts,
     "published-exact": count(is_exact),
-    "published-at-10": count(lambda run: right_at(10)(run) == 1),
+    "published-at-10": count(is_right_at(10)),
     "published-least-wrong": wrong_inputs("sota_warmup", min),
     "published-median-wrong": wrong_inputs("sota_warmup", statistics.median),
     "digits-median-wrong": wrong_inputs(_SINGLE, statistics.median),
@@ -203,8 +200,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "digits-median-at-100": median_percent(_SINGLE, right_at(100)),
     "ablation": seeds_table(("to 5", "at 10", "at 100", "at 1,000"), ABLATION),
     "ablation-slow": count(lambda run: run["accuracy"] > 0.75, _SLOW),
-    "ablation-without-decay": _lasting("no weight decay"),
-    "ablation-without-noise": _lasting("no noise"),
+    "ablation-without-decay": count(is_right_at(1000), "no weight decay"),
+    "ablation-without-noise": count(is_right_at(1000), "no noise"),
     "ablation-bare": median_percent(_BARE, lambda run: run["accuracy"], decimals=2),
     "ablation-bare-exact": count(is_exact, _BARE),
     "ablation-bare-at-10": median_percent(_BARE, right_at(10)),
@@ -226,7 +223,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "drift-fifths": drift_median(
         "two layers", lambda s: s["by_layer"]["fifths"] / s["by_layer"]["parity"], "{:.0f}"
     ),
-    "certified-proved": count(lambda run: run["proof"]["proved"]),
+    "certified-proved": count(is_proved),
     "certified-right": count(lambda run: run["automaton"]["is_right"]),
     "certified-parts": count(lambda run: run["automaton"]["period_shares"]["10"] < 0.1),
     "certified-periods": periods,
@@ -234,8 +231,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "processor": _processor_table,
     "machines": machines,
     "machines-details": machine_details,
-    "longer-7": count(lambda run: run["proof"]["proved"], "sum modulo 7"),
-    "wider-16": count(lambda run: run["proof"]["proved"], "sum modulo 16"),
+    "longer-7": count(is_proved, "sum modulo 7"),
+    "wider-16": count(is_proved, "sum modulo 16"),
     "sampling": sampling,
     "smallest": smallest,
     "deeper": deeper,
@@ -243,7 +240,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         f"search-{name}": count(lambda run: bool(run["search"]["wrong_input"]), name)
         for name in ("solved", "certified")
     },
-    "fresh-right": count(lambda run: right_at(1000)(run) == 1),
+    "fresh-right": count(is_right_at(1000)),
     "benchmark-baseline": lambda r: (
         f"{r['training']['step']['A']['compiled']['speedup']['median']:.0f}"
     ),

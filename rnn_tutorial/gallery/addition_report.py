@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.files import read_json, write_json
 from rnn_tutorial.runs.schema import build
-from rnn_tutorial.runs.terminal import shown
+from rnn_tutorial.runs.terminal import shown, whole_number
 
 _MAX_DIGITS = 18  # the sum of two such numbers fits into 64 bits
 _SAMPLE = 10_000  # sums of --digits
@@ -32,7 +32,7 @@ def add_report_flags(commands: Any) -> None:
     evaluation = commands.add_parser("evaluate", help="count wrong answers")
     evaluation.add_argument(
         "--digits",
-        type=_number(int, 1, _MAX_DIGITS),
+        type=whole_number(1, _MAX_DIGITS),
         metavar="N",
         help=f"{_SAMPLE:,} sums of numbers of N digits each instead of all sums below {LIMIT}",
     )
@@ -44,14 +44,14 @@ def add_report_flags(commands: Any) -> None:
         add_run_flag(command)
         command.add_argument(
             "--beam",
-            type=_number(int, 1, 100),
+            type=whole_number(1, 100),
             default=width,
             metavar="K",
             help=f"width of the beam; 1 decodes greedily (default: {width})",
         )
         command.add_argument(
             "--length_penalty",
-            type=_number(float, 0, 1),
+            type=_penalty,
             default=0.0,
             metavar="X",
             help="from 0, the beam ranks by probability, to 1, nearly by that of one unit; 0.6 "
@@ -69,17 +69,12 @@ def _beam(flags: dict[str, Any]) -> tuple[int, float]:
     return width, penalty
 
 
-def _number(kind: type, low: float, high: float) -> Callable[[str], float]:
-    """A reader of numbers of a kind, int or float, for argparse."""
-
-    def read(text: str) -> float:
-        with contextlib.suppress(ValueError):
-            if low <= kind(text) <= high:
-                return kind(text)
-        whole = "whole " * (kind is int)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a {whole}number from {low} to {high}")
-
-    return read
+def _penalty(text: str) -> float:
+    """A reader of length penalties for argparse."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
 
 
 def report_evaluation(

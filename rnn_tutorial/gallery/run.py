@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from rnn_tutorial.gallery.checkpoint import FORMAT, load_gallery_checkpoint
 from rnn_tutorial.gallery.settings import GalleryConfig, recorded_config
 from rnn_tutorial.model.classifier import count_parameters
+from rnn_tutorial.runs.archive import save_archive
 from rnn_tutorial.runs.files import read_json
 from rnn_tutorial.runs.folder import CONFIG_FILE, RESULT_FILE
 from rnn_tutorial.runs.processes import World
@@ -233,7 +234,7 @@ class GalleryRun(BaseRun):
             "history": asdict(self.history),
             "elapsed_seconds": self.elapsed_seconds,
         }
-        self._save(content)
+        self._save(lambda path: save_archive(path, content))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -20,8 +20,14 @@ from rnn_tutorial.data.batches import pad_and_tensor
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo, label, padding_id
 from rnn_tutorial.machines.machine import sequences_at
-from rnn_tutorial.measure.timing import against, in_fresh_process, peak_mebibytes, stopwatch, timed
-from rnn_tutorial.measure.training import SIZES
+from rnn_tutorial.measure.timing import (
+    compare_to,
+    in_fresh_process,
+    measure_in_turns,
+    peak_mebibytes,
+    seconds_per_unit,
+)
+from rnn_tutorial.measure.training import BENCHMARKS
 from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.streams import answer_blocks, choose_stream_threads, read_blocks
@@ -55,14 +61,14 @@ def compare_evaluation(rounds: int) -> dict[str, Any]:
     batches = list(loader)
     results = {}
     for name in ("A", "C"):
-        model = _make_model(SIZES[name])
+        model = _make_model(BENCHMARKS[name])
         candidates = {
             "lists in packed batches": partial(_count_wrong, model, loader),
             "ready tensors in packed batches": partial(_count_wrong, model, batches),
             "exact evaluation": partial(evaluate, model, SumModulo(9), 1, 5),
         }
-        times = timed(rounds, {k: stopwatch(work) for k, work in candidates.items()})
-        results[name] = against(times, "lists in packed batches")
+        times = measure_in_turns(rounds, {k: seconds_per_unit(w) for k, w in candidates.items()})
+        results[name] = compare_to(times, "lists in packed batches")
     return results
 
 
@@ -77,7 +83,9 @@ def _count_wrong(model: RnnClsNet, batches: Iterable[tuple[Tensor, Tensor, Tenso
 def measure_enumerations(longest: int) -> dict[str, Any]:
     """Seconds and added peak memory of exact evaluation to greater lengths, each in a process."""
     return {
-        f"{name} to length {length}": in_fresh_process(_enumerate, SIZES[name].hidden_dim, length)
+        f"{name} to length {length}": in_fresh_process(
+            _enumerate, BENCHMARKS[name].hidden_dim, length
+        )
         for name in ("A", "C")
         for length in range(5, longest + 1)
     }
@@ -111,15 +119,17 @@ def compare_prediction(rounds: int, num_lines: int) -> dict[str, Any]:
         path = Path(folder, "lines.txt")
         path.write_text("".join(" ".join(map(str, digits)) + "\n" for digits in sequences))
         for name in ("A", "C"):
-            model, predictor = _make_model(SIZES[name]), _make_predictor(SIZES[name])
+            model, predictor = _make_model(BENCHMARKS[name]), _make_predictor(BENCHMARKS[name])
             few = sequences[:2000]
-            candidates = {"one at a time": stopwatch(partial(_predict_each, model, few), len(few))}
+            candidates = {
+                "one at a time": seconds_per_unit(partial(_predict_each, model, few), len(few))
+            }
             for threads in sorted({1, choose_stream_threads()}):
                 for kind in ("text", "--json"):
                     work = partial(_stream, predictor, path, kind == "--json", threads)
                     described = f"stream, {kind}, {describe_threads(threads)}"
-                    candidates[described] = stopwatch(work, num_lines)
-            results[name] = against(timed(rounds, candidates), "one at a time")
+                    candidates[described] = seconds_per_unit(work, num_lines)
+            results[name] = compare_to(measure_in_turns(rounds, candidates), "one at a time")
     return results
 
 

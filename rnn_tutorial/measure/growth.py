@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rnn_tutorial.measure.timing import spread, stopwatch, timed
+from rnn_tutorial.measure.timing import measure_in_turns, seconds_per_unit, summarize
 from rnn_tutorial.measure.training import candidate_engines
 from rnn_tutorial.model.steps import add_product
 from rnn_tutorial.runs.machine import choose_device
@@ -30,8 +30,8 @@ def measure_growth(rounds: int, seconds: float) -> dict[str, Any]:
         results[setting] = {}
         for value in values:
             config = replace(base, **{setting: value})
-            times = timed(rounds, candidate_engines(config, seconds, at_once=10))
-            rates = {engine: spread([1 / t for t in times[engine]]) for engine in times}
+            times = measure_in_turns(rounds, candidate_engines(config, seconds, at_once=10))
+            rates = {engine: summarize([1 / t for t in times[engine]]) for engine in times}
             results[setting][value] = {"flops_per_update": flops_per_update(config), **rates}
     return results
 
@@ -55,5 +55,5 @@ def measure_matmul(rounds: int) -> float:
     """
     a, b, c = torch.randn(3, 1024, 1024)
     products = (lambda: a @ b, lambda: add_product(c, a, b))
-    fastest = min(stopwatch(product)() for product in products for _ in range(3 * rounds))
+    fastest = min(seconds_per_unit(product)() for product in products for _ in range(3 * rounds))
     return 2 * 1024**3 / fastest / 1e9

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from rnn_tutorial.measure.timing import stopwatch, timed
+from rnn_tutorial.measure.timing import measure_in_turns, seconds_per_unit
 from rnn_tutorial.training.compiled import limit_openblas
 from rnn_tutorial.training.support import missing_libraries
 
@@ -41,10 +41,10 @@ def compare_products(rounds: int = 400) -> dict[str, Any] | None:
     # BLAS counts along columns: the transposes are the same memory.
     a, b, c = weight.numpy().T, x.numpy().T, torch.empty(N, H).numpy().T
     candidates = {
-        "engine_gigaflops": stopwatch(lambda: sgemm(1.0, a, b, 0.0, c, overwrite_c=1)),
-        "pytorch_gigaflops": stopwatch(lambda: torch.mm(x, weight, out=out)),
+        "engine_gigaflops": seconds_per_unit(lambda: sgemm(1.0, a, b, 0.0, c, overwrite_c=1)),
+        "pytorch_gigaflops": seconds_per_unit(lambda: torch.mm(x, weight, out=out)),
     }
-    times = timed(rounds, candidates)
+    times = measure_in_turns(rounds, candidates)
     rates = {name: 2 * N * K * H / min(times[name]) / 1e9 for name in candidates}
     return {"openblas_kernels": _openblas_kernels(cython_blas.__file__), **rates}
 

@@ -20,7 +20,9 @@ from typing import Any
 from tqdm import tqdm
 
 
-def timed(rounds: int, candidates: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+def measure_in_turns(
+    rounds: int, candidates: dict[str, Callable[[], float]]
+) -> dict[str, list[float]]:
     """Let the candidates take turns; each returns its time per unit of work.
 
     Returns:
@@ -34,24 +36,24 @@ def timed(rounds: int, candidates: dict[str, Callable[[], float]]) -> dict[str, 
     return times
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def summarize(values: Sequence[float]) -> dict[str, float]:
     """Median, minimum, maximum and count."""
     low, high = min(values), max(values)
     return {"median": statistics.median(values), "min": low, "max": high, "n": len(values)}
 
 
-def against(times: dict[str, list[float]], reference: str) -> dict[str, Any]:
+def compare_to(times: dict[str, list[float]], reference: str) -> dict[str, Any]:
     """Each candidate's times, and how many times faster than the reference it was, by round."""
     return {
         name: {
-            "seconds": spread(seconds),
-            "speedup": spread([r / t for r, t in zip(times[reference], seconds, strict=True)]),
+            "seconds": summarize(seconds),
+            "speedup": summarize([r / t for r, t in zip(times[reference], seconds, strict=True)]),
         }
         for name, seconds in times.items()
     }
 
 
-def updates(steps: Iterator[int], seconds: float) -> Callable[[], float]:
+def seconds_per_update(steps: Iterator[int], seconds: float) -> Callable[[], float]:
     """A candidate: seconds per update, over about as many as fill the given seconds, at least one.
 
     Args:
@@ -71,7 +73,7 @@ def updates(steps: Iterator[int], seconds: float) -> Callable[[], float]:
     return measure
 
 
-def stopwatch(work: Callable[[], Any], units: int = 1) -> Callable[[], float]:
+def seconds_per_unit(work: Callable[[], Any], units: int = 1) -> Callable[[], float]:
     """A candidate: the seconds that a piece of work takes, divided by its units."""
 
     def measure() -> float:

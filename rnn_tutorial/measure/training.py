@@ -16,7 +16,14 @@ from unittest import mock
 
 from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.measure.textbook import textbook_loop
-from rnn_tutorial.measure.timing import against, in_fresh_process, spread, stopwatch, timed, updates
+from rnn_tutorial.measure.timing import (
+    compare_to,
+    in_fresh_process,
+    measure_in_turns,
+    seconds_per_unit,
+    seconds_per_update,
+    summarize,
+)
 from rnn_tutorial.model.classifier import make_model
 from rnn_tutorial.runs.machine import choose_device
 from rnn_tutorial.runs.processes import World
@@ -30,7 +37,7 @@ from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 from rnn_tutorial.training.support import able_engines
 
 _TRAIN, _PREDICT = (str(REPOSITORY / name) for name in ("train_cls_rnn.py", "predict_cls_rnn.py"))
-SIZES = {
+BENCHMARKS = {
     "A": TrainConfig(),
     "B": TrainConfig(**settings_of({"recipe": "sota"})),
     "C": TrainConfig(  # a net of the size of solved, with weight decay, clipping and noise
@@ -65,9 +72,9 @@ def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterat
 def candidate_engines(
     config: TrainConfig, seconds: float, at_once: int = 100
 ) -> dict[str, Callable[[], float]]:
-    """The engines that can train like this, each as a candidate of `timed`."""
+    """The engines that can train like this, each as a candidate of `measure_in_turns`."""
     return {
-        engine: updates(engine_steps(config, engine, at_once), seconds)
+        engine: seconds_per_update(engine_steps(config, engine, at_once), seconds)
         for engine in able_engines(config, World())
     }
 
@@ -75,11 +82,11 @@ def candidate_engines(
 def compare_training(rounds: int, seconds: float, cell: str = "rnn") -> dict[str, Any]:
     """The textbook loop against each engine on A, B and C; each has `seconds` in a round."""
     results = {}
-    for name, config in SIZES.items():
+    for name, config in BENCHMARKS.items():
         config = replace(config, cell=cell, device=choose_device("auto", World()))
-        textbook = {"textbook": updates(textbook_loop(config), seconds)}
+        textbook = {"textbook": seconds_per_update(textbook_loop(config), seconds)}
         candidates = textbook | candidate_engines(config, seconds)
-        results[name] = against(timed(rounds, candidates), "textbook")
+        results[name] = compare_to(measure_in_turns(rounds, candidates), "textbook")
     return results
 
 
@@ -91,7 +98,7 @@ def measure_compilation() -> dict[str, float]:
 
 
 def _first_update() -> float:
-    return stopwatch(lambda: next(engine_steps(TrainConfig(device="cpu"), "compiled", 1)))()
+    return seconds_per_unit(lambda: next(engine_steps(TrainConfig(device="cpu"), "compiled", 1)))()
 
 
 def compare_whole_runs(rounds: int) -> dict[str, Any]:
@@ -109,7 +116,7 @@ def compare_whole_runs(rounds: int) -> dict[str, Any]:
         commands["predict_cls_rnn.py --input"] = [_PREDICT, *trained, "--input", "1 2 3"]
         commands["import torch"] = ["-c", "import torch"]
         candidates = {name: partial(_run_command, command) for name, command in commands.items()}
-        return against(timed(rounds, candidates), "textbook")
+        return compare_to(measure_in_turns(rounds, candidates), "textbook")
 
 
 def _run_command(arguments: Sequence[str]) -> float:
@@ -119,7 +126,7 @@ def _run_command(arguments: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         options = {"cwd": folder, "env": environment, **silent}
-        return stopwatch(partial(subprocess.run, command, check=True, **options))()
+        return seconds_per_unit(partial(subprocess.run, command, check=True, **options))()
 
 
 def measure_processes(hidden_dims: Sequence[int], num_steps: int) -> dict[str, Any]:
@@ -141,6 +148,6 @@ def measure_processes(hidden_dims: Sequence[int], num_steps: int) -> dict[str, A
                     [sys.executable, *command], env=environment, check=True, capture_output=True
                 )
                 metrics = Path(folder, "baseline", "metrics.jsonl").read_text().splitlines()
-            rates[name] = spread([json.loads(m)["steps_per_second"] for m in metrics[2:]])
+            rates[name] = summarize([json.loads(m)["steps_per_second"] for m in metrics[2:]])
         results[str(hidden_dim)] = rates
     return results

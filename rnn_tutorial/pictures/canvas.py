@@ -134,6 +134,18 @@ def _style() -> dict[str, Any]:
     }
 
 
+def legend_below(axes: Any, **options: Any) -> None:
+    """The legend of a figure, below it, of what is labelled in one panel.
+
+    Args:
+        axes: the panel.
+        options: of matplotlib's legend.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    options = {"ncols": len(labels), "columnspacing": 1.2, **options}
+    axes.figure.legend(handles, labels, loc="lower center", **options)
+
+
 def check_picture(path: str | Path | None) -> None:
     """Raise ValueError unless a picture can be written there; None is no picture."""
     if path is None:

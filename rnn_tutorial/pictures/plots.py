@@ -15,6 +15,7 @@ from rnn_tutorial.pictures.canvas import (
     MUTED,
     SKY,
     VERMILION,
+    legend_below,
     new_figure,
     save,
 )
@@ -68,6 +69,5 @@ def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) ->
         axes.set_ylabel("updates per second")
     for axes in panels.flat[len(settings) :]:
         axes.set_axis_off()
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(labels), columnspacing=1.2)
+    legend_below(panels[0, 0])
     save(figure, path, bottom=0.07)

@@ -32,12 +32,12 @@ from rnn_tutorial.runs.archive import (
     save_archive,
 )
 from rnn_tutorial.runs.files import read_file
-from rnn_tutorial.runs.folder import checkpoint_path, step_in_name
+from rnn_tutorial.runs.folder import step_in_name
 from rnn_tutorial.runs.schema import Count, NonNegative, Size, build
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.fields import check_bounds
 
-FORMAT = "rnn_tutorial checkpoint 3"
+_FORMAT = "rnn_tutorial checkpoint 3"
 _FORMAT_2 = "rnn_tutorial checkpoint 2"  # without the identity of its run and without a hash
 _FORMAT_1 = "rnn_tutorial checkpoint 1"  # its tasks are described by config and `examples`
 
@@ -101,11 +101,9 @@ class Checkpoint:
     elapsed_seconds: NonNegative = 0.0
 
 
-def save_checkpoint(folder: Path, step: int, **content: Any) -> Path:
-    """Write the checkpoint of a step; the keywords are fields of Checkpoint."""
-    path = checkpoint_path(folder, step)
-    save_archive(path, {"format": FORMAT, "step": step, **content})
-    return path
+def save_checkpoint(path: Path, **content: Any) -> None:
+    """Write a checkpoint; the keywords are the fields of Checkpoint, but for its path."""
+    save_archive(path, {"format": _FORMAT, **content})
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -124,7 +122,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if "format" not in known and "embedding.weight" in known:
         return _published_checkpoint(path, content)
     known = _as_newest(known, shown)
-    if known.get("format") != FORMAT:
+    if known.get("format") != _FORMAT:
         raise DamagedArchive(f"{shown} is not a checkpoint of this project")
     values = {name: value for name, value in known.items() if name not in ("format", "sha256")}
     try:
@@ -138,7 +136,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def _as_newest(content: dict[str, Any], shown: str) -> dict[str, Any]:
     """The content of a file of any format as one of the newest; one with a hash is checked."""
-    if "sha256" in content or content.get("format") == FORMAT:
+    if "sha256" in content or content.get("format") == _FORMAT:
         check_hash(content, shown)
     if content.get("format") == _FORMAT_1:
         content = {"standing": {}, "examples": None} | content
@@ -149,7 +147,7 @@ def _as_newest(content: dict[str, Any], shown: str) -> dict[str, Any]:
             raise DamagedArchive(f"{shown} is damaged: its settings name no task") from None
         content |= {"format": _FORMAT_2, "task": task, "history": history}
     if content.get("format") == _FORMAT_2:
-        content = content | {"format": FORMAT, "run_id": None}
+        content = content | {"format": _FORMAT, "run_id": None}
     return content
 
 

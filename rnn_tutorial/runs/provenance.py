@@ -17,20 +17,15 @@ REPOSITORY = Path(__file__).parent.parent.parent
 # What a trained network depends on: a script and folders of the package.
 TRAINING_CODE = (
     "train_cls_rnn.py",
-    *(
-        f"rnn_tutorial/{folder}"
-        for folder in (
-            "settings",
-            "machines",
-            "data",
-            "model",
-            "evaluation",
-            "tasks",
-            "proof",
-            "kernels",
-            "training",
-        )
-    ),
+    "rnn_tutorial/settings",
+    "rnn_tutorial/machines",
+    "rnn_tutorial/data",
+    "rnn_tutorial/model",
+    "rnn_tutorial/evaluation",
+    "rnn_tutorial/tasks",
+    "rnn_tutorial/proof",
+    "rnn_tutorial/kernels",
+    "rnn_tutorial/training",
 )
 # And what a diagnosis depends on.
 DOCTOR_CODE = (*TRAINING_CODE, "rnn_tutorial/doctor")

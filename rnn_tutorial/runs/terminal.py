@@ -42,6 +42,18 @@ def typed(folder: Path) -> str:
     return shlex.quote(str(folder))
 
 
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A reader of whole numbers for argparse: ASCII digits, and a number from `low` on."""
+    bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+
+    def read(text: str) -> int:
+        if re.fullmatch("[0-9]{1,18}", text) and low <= int(text) <= (high or sys.maxsize):
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{shortened(text)!r} is not a whole number {bounds}")
+
+    return read
+
+
 class CommandLineParser(argparse.ArgumentParser):
     """An ArgumentParser that reports an error in one line on stderr, without the usage."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +18,6 @@ from torch import nn
 
 from rnn_tutorial.model.classifier import count_parameters
 from rnn_tutorial.model.saved import load_weights
-from rnn_tutorial.runs.archive import save_archive
 from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.folder import (
     BEST_FILE,
@@ -253,13 +252,13 @@ class BaseRun:
             self._tracker.log(numbers, self.step)
             self._progress.report(numbers)
 
-    def _save(self, content: Mapping[str, Any]) -> None:
-        """Write the checkpoints that are due."""
+    def _save(self, write: Callable[[Path], None]) -> None:
+        """Write the checkpoints that are due, each to its path."""
         self._metrics_file.sync()  # a checkpoint is never ahead of them
         if self._is_best:  # first: a later checkpoint says that it exists
-            save_archive(self.folder / BEST_FILE, content)
+            write(self.folder / BEST_FILE)
         if self._is_saved_by_step:
-            save_archive(checkpoint_path(self.folder, self.step), content)
+            write(checkpoint_path(self.folder, self.step))
 
 
 class _Diverged(Exception):

@@ -23,7 +23,7 @@ from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.certificate import certificate_path, save_certificate
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import Proof
-from rnn_tutorial.runs.checkpoint import FORMAT
+from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import checkpoint_path
 from rnn_tutorial.runs.metrics import METRICS_FILE
 from rnn_tutorial.runs.processes import World
@@ -223,7 +223,6 @@ class Run(BaseRun):
         if not self.world.is_main:
             return
         content = {
-            "format": FORMAT,
             "step": self.step,
             "task": self.task.record,
             "model": model.arguments,
@@ -236,4 +235,4 @@ class Run(BaseRun):
             "elapsed_seconds": self.elapsed_seconds,
         }
         self._save_proof(content["weights"])  # first: a later checkpoint says that it exists
-        self._save(content)
+        self._save(lambda path: save_checkpoint(path, **content))

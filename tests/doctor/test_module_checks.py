@@ -4,17 +4,14 @@ import copy
 
 import pytest
 import torch
+from more_module_faults import MORE_FAULTS
 from torch import nn
 from torch.nn import functional as F
 
 from rnn_tutorial.doctor.findings import describe
 from rnn_tutorial.doctor.module_checks import check_module
-from rnn_tutorial.experiments.module_faults import (
-    HEALTHY_MODULES,
-    MODULE_FAULTS,
-    MORE_FAULTS,
-    VOCAB_SIZE,
-)
+from rnn_tutorial.experiments.healthy_modules import HEALTHY_MODULES, VOCAB_SIZE
+from rnn_tutorial.experiments.module_faults import MODULE_FAULTS
 from rnn_tutorial.model.classifier import RnnClsNet
 
 

@@ -146,7 +146,9 @@ def test_times_of_the_updates_are_added_to_a_result(tmp_path, monkeypatch):
     few = replace(EXPERIMENTS["cells"], variants=variants)
     monkeypatch.setattr(__main__, "EXPERIMENTS", {"cells": few})
     monkeypatch.setattr(__main__, "RESULTS", tmp_path)
-    monkeypatch.setattr(__main__, "timed", lambda rounds, c: {k: [v(0.01)] for k, v in c.items()})
+    monkeypatch.setattr(
+        __main__, "measure_in_turns", lambda rounds, c: {k: [v(0.01)] for k, v in c.items()}
+    )
     (tmp_path / "cells.json").write_text('{"kept": 1}')
     __main__.time_updates(["cells"])
     result = json.loads((tmp_path / "cells.json").read_text())

@@ -77,7 +77,7 @@ def test_the_quick_command_measures_and_writes_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(lesson, "RESULTS", tmp_path)
     monkeypatch.setattr(lesson, "record_session", lambda *flags: {})
     monkeypatch.setattr(lesson, "packing_cases", lambda: {"tiny": torch.tensor([2, 1])})
-    monkeypatch.setattr(lesson, "updates", lambda steps, seconds: lambda: seconds)
+    monkeypatch.setattr(lesson, "seconds_per_update", lambda steps, seconds: lambda: seconds)
     monkeypatch.setattr(lesson, "measure_gradients", lambda num_seeds: {"num_seeds": num_seeds})
     monkeypatch.setattr(lesson, "trace_forget_gate", lambda num_seeds: {"num_seeds": num_seeds})
     assert lesson.main(["--quick"]) == 0

@@ -14,6 +14,7 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import save_checkpoint
+from rnn_tutorial.runs.folder import checkpoint_path
 from rnn_tutorial.tasks.machine_task import MachineTask
 from rnn_tutorial.training.objective import Contraction
 
@@ -138,9 +139,10 @@ def save(model, folder, machine=None):
         task = {"kind": "digit sum", **config}
     else:
         task = MachineTask("test", machine, range(1, 6), "uniform", 0).record
-    return save_checkpoint(
-        folder,
-        7,
+    path = checkpoint_path(folder, 7)
+    save_checkpoint(
+        path,
+        step=7,
         model=model.arguments,
         weights=model.state_dict(),
         task=task,
@@ -150,3 +152,4 @@ def save(model, folder, machine=None):
         history={},
         elapsed_seconds=0.0,
     )
+    return path

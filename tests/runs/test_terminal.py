@@ -1,16 +1,18 @@
 """A second signal stops at once only if it comes clearly later; names are shown, not obeyed; a
 reader that has seen enough is no error."""
 
+import re
 import signal
 import subprocess
 import sys
 import time
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
 
 from rnn_tutorial.runs.provenance import REPOSITORY
-from rnn_tutorial.runs.terminal import StopSignals, shown
+from rnn_tutorial.runs.terminal import StopSignals, shortened, shown, whole_number
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -41,6 +43,17 @@ def test_a_second_signal_stops_at_once_unless_it_is_an_echo(signum, monkeypatch)
 )
 def test_what_a_terminal_would_obey_is_only_shown(text, visible):
     assert shown(text) == visible
+
+
+def test_a_whole_number_has_ascii_digits_and_is_within_its_bounds():
+    assert [whole_number(0)(text) for text in ("0", "007", "123456789")] == [0, 7, 123456789]
+    assert [whole_number(1, 99)(text) for text in ("1", "99")] == [1, 99]
+    for text in ("0", "-1", "+1", "1.0", " 1", "1_0", "\N{SUPERSCRIPT TWO}", "٣", "", "9" * 5000):
+        refusal = f"'{shortened(text)}' is not a whole number of at least 1"
+        with pytest.raises(ArgumentTypeError, match=re.escape(refusal)):
+            whole_number(1)(text)
+    with pytest.raises(ArgumentTypeError, match="'100' is not a whole number from 1 to 99"):
+        whole_number(1, 99)("100")
 
 
 @pytest.mark.parametrize(
