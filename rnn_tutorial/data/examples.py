@@ -282,7 +282,6 @@ class ExampleDataset:
         self._padding = len(vocabulary.tokens)
         self._unknown_rates = _RARITY / (_RARITY + np.bincount(self._ids))  # (V,)
         self._epoch = -1
-        self.min_seq_len = int(self._lengths.min())
         self.max_seq_len = int(self._lengths.max())
         self.block_size = max(1, min(4096, 2**20 // self.max_seq_len))
 
