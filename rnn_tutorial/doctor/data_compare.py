@@ -63,10 +63,10 @@ def check_near_equal(counts: Counter[Hashable]) -> Iterator[Finding]:
             yield found("near-equal-classes", shown, "likely")
 
 
-def small_evaluation(num_samples: int, interval: str) -> Finding:
+def small_evaluation(num_samples: int, interval: str, confidence: str = "certain") -> Finding:
     """The finding that an evaluation has too few samples to tell two networks apart."""
     seen = f"{num_samples:,} evaluation samples: the 95 % interval is {interval}"
-    return found("small-evaluation", seen)
+    return found("small-evaluation", seen, confidence)
 
 
 def can_overlap(t: Rows, e: Rows) -> bool:
@@ -119,7 +119,7 @@ def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     half = 0.5 * 1.96 / math.sqrt(len(e))  # normal interval at an accuracy of one half
     has_classes = "real" not in e.label_kinds  # else there is no accuracy
     if has_classes and e.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
-        yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %")
+        yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %", "possible")
     sides = {t.padded_side, e.padded_side}
     if len(sides) == 2 and "" not in sides and not (t.has_lengths or e.has_lengths):
         seen = f"training is padded {t.padded_side}, evaluation {e.padded_side}"

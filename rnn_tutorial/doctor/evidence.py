@@ -229,6 +229,7 @@ def read_files(task: Task | None) -> tuple[Sequence[float], Sequence[Finding]] |
         split = task.read_examples()
     except ValueError:
         return None
-    # Training shuffles the lines, so their order is no fault.
-    findings = [f for f in check_data(*split).findings if f.name != "sorted-by-class"]
+    # Training shuffles the lines, and the run's own accuracy has a known interval.
+    no_faults = {"sorted-by-class", "small-evaluation"}
+    findings = [f for f in check_data(*split).findings if f.name not in no_faults]
     return [*label_shares(split[0]).values()], findings

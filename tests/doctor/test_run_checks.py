@@ -4,12 +4,14 @@ import json
 import math
 import random
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import REPOSITORY
 
 from rnn_tutorial.data.examples import read_split
+from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.evidence import (
     MAX_LENGTH,
     Evidence,
@@ -24,6 +26,7 @@ from rnn_tutorial.doctor.run_findings import TABLE
 from rnn_tutorial.doctor.states import StateSummary
 from rnn_tutorial.evaluation import scorer
 from rnn_tutorial.evaluation.lengths import sample_sequences
+from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.experiments.doctor_advice import advised_flags
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
@@ -372,6 +375,16 @@ def test_chance_is_that_of_the_training_labels(tmp_path, evaluation):
     assert run.chance_loss == pytest.approx(0.56233, abs=1e-5)
     said = "chance is a loss of 0.562, accuracy 75.0% (always 'a')"
     assert run.task.introduce().startswith(said)
+
+
+@pytest.mark.parametrize(("num_right", "is_small"), [(100, False), (60, True)])
+def test_an_evaluation_is_small_if_its_own_interval_is_wide(tmp_path, num_right, is_small):
+    files = [write_examples(tmp_path / f"{n}.tsv", "ab" * n) for n in (300, 50)]
+    evaluation = sample(*wilson_interval(num_right, 100))
+    run = make(evaluation=evaluation, train_file=files[0], eval_file=files[1], seed=0)
+    assert ("small-evaluation" in names(run)) == is_small
+    found = {f.name: f.confidence for f in check_data(*map(Path, files)).findings}
+    assert found["small-evaluation"] == "possible"
 
 
 def test_lines_that_repeat_in_order_are_no_workers(tmp_path):
