@@ -138,7 +138,7 @@ def check_run(e: Evidence) -> Report:
             f"judged by its evaluation after {e.enough_steps:,} updates or more"
         )
     not_asked += [] if e.model else ["the network: there is no checkpoint"]
-    if not e.asked_length:
+    if e.has_rule and not e.asked_length:
         not_asked.append("longer sequences than those of training: --length N")
     return Report(findings, looked_at, not_asked)
 

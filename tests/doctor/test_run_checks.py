@@ -3,7 +3,8 @@
 import json
 import math
 import random
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,9 @@ from rnn_tutorial.experiments.doctor_advice import advised_flags
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import RECIPES
+from rnn_tutorial.settings.recipes import RECIPES, settings_of
 from rnn_tutorial.tasks import labelled_files
+from train_cls_rnn import make_parser
 
 CHANCE = math.log(10)
 SOUND = StateSummary([1.0] * 5, 0.1, 0.0)
@@ -195,15 +197,29 @@ def test_a_check_fires_on_its_fault_and_not_beside_it(name, faulty, other):
     assert name not in all_findings(other)
 
 
+@pytest.mark.parametrize("is_on_files", [False, True])
 @pytest.mark.parametrize(("name", "faulty", "other"), CASES)
-def test_advice_that_begins_with_flags_can_be_followed(name, faulty, other):
-    """The settings of the run with those flags are settings that train_cls_rnn.py takes."""
+def test_flags_of_advice_can_be_followed(name, faulty, other, is_on_files, tmp_path):
+    """train_cls_rnn.py takes them for such a run, and the first ones with the run's settings."""
+    kind = []
+    if is_on_files:
+        kind = ["--train_file", write_examples(tmp_path / "a.tsv", map(str, range(10)))]
+        config = {**faulty.config, "train_file": kind[1], "seed": 0}
+        states, task = faulty.states, read_task(TrainConfig(**config))
+        faulty = replace(faulty, config=config, task=task, asked_length=None)
+        faulty.__dict__["states"] = states
     for finding in check_run(faulty).findings:
-        if flags := advised_flags(finding.advice):
-            words = flags.replace("--", "").split()
-            changed = dict(zip(words[::2], words[1::2], strict=True))
-            typed = {key: type(faulty.config[key])(value) for key, value in changed.items()}
-            TrainConfig(**{**faulty.config, **typed})
+        words = re.findall(r"--(\w+) ([^\s;,)]+)", finding.advice)
+        for flag, value in words:
+            flags = vars(make_parser().parse_args([*kind, f"--{flag}", value]))
+            del flags["resume"], flags["diagnose"]
+            assert settings_of(flags)[flag] == type(faulty.config[flag])(value)
+        first = words[: advised_flags(finding.advice).count("--")]
+        typed = {flag: type(faulty.config[flag])(value) for flag, value in first}
+        TrainConfig(**{**faulty.config, **typed})
+    assert not is_on_files or not any(
+        "--length" in reason for reason in check_run(faulty).not_asked
+    )
 
 
 def test_every_finding_has_a_case():
