@@ -107,7 +107,7 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
         is_sure = parts[-1] == min(parts) and rate >= STILL_LEARNING * c["lr"]
         is_sure = is_sure and c["lr"] / (1 - c["momentum"]) < LARGE_RATE[c["optimizer"]]
         sure = "likely" if is_sure else "possible"
-        yield found("too-few-steps", seen, sure, steps=4 * e.steps)
+        yield found("too-few-steps", seen, sure, steps=max(4 * e.steps, c["total_steps"]))
 
 
 def find_learning_rate(e: Evidence) -> Iterator[Finding]:

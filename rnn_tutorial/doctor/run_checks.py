@@ -117,6 +117,11 @@ def find_uncertain_results(e: Evidence) -> Iterator[Finding]:
 # What every run is asked.
 OTHERS = (find_mismatch, find_jumps, find_clipping, find_uncertain_results)
 _NO_CAUSE = {"small-evaluation", "shared-stream", "gradient-never-clipped"}
+# What only the end of a run can show.
+_AT_THE_END = {
+    "too-few-steps", "warmup-too-long", "overfitting", "oscillating-loss", "gradient-never-clipped",
+    "loss-at-chance", "learned-little",
+}  # fmt: skip
 
 
 def check_run(e: Evidence) -> Report:
@@ -156,9 +161,10 @@ class Watch:
         self._latest: Evidence | None = None
 
     def look(self) -> list[str]:
-        """A line for each finding that the metrics alone show for the first time."""
+        """A line for each new finding that the metrics show and that need not wait for the end."""
         self._latest = read_evidence(self._folder, with_network=False, before=self._latest)
-        new = [f for f in check_run(self._latest).findings if f.name not in self._reported]
+        known = self._reported | _AT_THE_END
+        new = [f for f in check_run(self._latest).findings if f.name not in known]
         self._reported |= {finding.name for finding in new}
         return [f"doctor, so far: {f.name}: {f.seen}; try {f.advice}" for f in new]
 

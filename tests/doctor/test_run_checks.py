@@ -415,14 +415,39 @@ def test_the_files_of_a_watched_run_are_looked_at_once(tmp_path, monkeypatch, ca
     )
     run = on_files(tmp_path, 0, ratios=(1e-6,))
     reads.clear()
-    (tmp_path / "config.json").write_text(json.dumps(run.config))
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in run.metrics))
+    write_run(tmp_path, run)
     watch = Watch(tmp_path)
     assert "learning-rate-too-low" in watch.look()[-1]
     at_first = len(reads)
     assert at_first and watch.look() == []
     watch.report()
     assert "learning-rate-too-low" in capsys.readouterr().out and len(reads) == at_first
+
+
+def write_run(folder, run):
+    (folder / "config.json").write_text(json.dumps(run.config))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in run.metrics))
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("too-few-steps", stuck(FALLING, steps=1000, total_steps=6000)),
+        ("warmup-too-long", stuck(FLAT, steps=1000, total_steps=6000, warmup_step=600)),
+        ("oscillating-loss", make((0.3,) * 8, (0.9, 0.7) * 4, steps=1000, total_steps=6000)),
+        ("loss-at-chance", stuck(steps=1000, total_steps=6000)),
+        ("learned-little", stuck((2.0,) * 5, steps=1000, total_steps=6000)),
+    ],
+)
+def test_what_the_end_of_a_run_shows_waits_for_it(name, run, tmp_path, capsys):
+    write_run(tmp_path, run)
+    watch = Watch(tmp_path)
+    assert watch.look() == []
+    watch.report()  # it was stopped
+    printed = capsys.readouterr().out
+    assert f"Doctor: {name}" in printed
+    steps = re.search(r"--total_steps (\d+)", printed)
+    assert not steps or int(steps[1]) >= run.config["total_steps"]
 
 
 def test_files_that_are_gone_are_not_held_against_a_run():
