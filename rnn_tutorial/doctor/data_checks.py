@@ -23,7 +23,14 @@ from rnn_tutorial.data.examples import Examples
 from rnn_tutorial.doctor import data_pairs
 from rnn_tutorial.doctor.data_compare import COMPARISONS, can_overlap, check_near_equal
 from rnn_tutorial.doctor.data_findings import found
-from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Rows, numbered, read_rows
+from rnn_tutorial.doctor.data_rows import (
+    LARGE_MAJORITY,
+    MIN_REPEATED,
+    MIN_ROWS,
+    Rows,
+    numbered,
+    read_rows,
+)
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
@@ -247,9 +254,10 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
         seen = f"{rare[0]!r} (row {t.labels.index(rare[0]) + 1:,}) occurs {counts[rare[0]]}x"
         yield found("rare-class", f"{seen}, most classes {usual:.0f} times", "likely")
     least = min(counts[name] for name in t.names if name not in rare)
-    if t.majority >= 0.9 or t.majority * number >= 50 * least:
+    if t.majority >= LARGE_MAJORITY or t.majority * number >= 50 * least:
         seen = f"the most frequent class has {t.majority:.0%} of the rows, another {least:,} rows"
-        yield found("imbalanced-classes", seen, "certain" if t.majority >= 0.9 else "possible")
+        sure = "certain" if t.majority >= LARGE_MAJORITY else "possible"
+        yield found("imbalanced-classes", seen, sure)
 
 
 def _check_unsplit(t: Rows) -> Iterator[Finding]:

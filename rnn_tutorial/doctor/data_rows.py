@@ -21,6 +21,7 @@ from rnn_tutorial.doctor.findings import user_error
 
 NUM_ROWS = 4096  # of a loader, which may be endless; compared at each distance in some 50 ms
 MIN_ROWS = 20  # below which nothing is said about frequencies
+LARGE_MAJORITY = 0.9  # of the rows; accuracy tells little of a network beside such a class
 MIN_REPEATED = 50  # rows of repeated inputs below which nothing is said about their labels
 _NUM_STEPS = 2**20  # in all rows
 _LAST = 256  # steps of a row that are compared with its target

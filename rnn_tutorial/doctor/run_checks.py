@@ -75,8 +75,9 @@ def find_mismatch(e: Evidence) -> Iterator[Finding]:
         seen = f"{sure / total:.0%} of the answers are right if {wrong[0][0]!r} is called"
         yield found("evaluation-labels-wrong", f"{seen} {wrong[0][1]!r} and so on", "likely")
     seen = f"the training loss ends at {e.final_loss:.2g} (guessing: {e.chance_loss:.2g}), and "
-    seen += f"{e.accuracies[-1]:.0%} of the answers in evaluation are right (guessing: "
-    yield found("overfitting", f"{seen}{max(e.label_shares):.0%})", "likely")
+    seen += f"{e.score:.0%} of the answers in evaluation are right"
+    seen += ", if each class counts the same" * e.is_balanced
+    yield found("overfitting", f"{seen} (guessing: {e.chance:.0%})", "likely")
 
 
 def find_jumps(e: Evidence) -> Iterator[Finding]:

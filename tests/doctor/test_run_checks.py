@@ -558,6 +558,21 @@ def test_learning_by_heart_is_told_from_learning(tmp_path, loss, accuracy, is_na
     assert ("overfitting" in names(run)) == is_named
 
 
+@pytest.mark.parametrize(("balanced", "is_named"), [(0.5, True), (0.67, False), (0.8, False)])
+def test_beside_a_large_class_the_others_count_as_much(tmp_path, balanced, is_named):
+    """Answers to noisy labels cannot be right more often than the large class is."""
+    labels = random.Random(0).choices("ab", (95, 5), k=1200)
+    files = {
+        "train_file": write_examples(tmp_path / "a.tsv", labels[:600]),
+        "eval_file": write_examples(tmp_path / "b.tsv", labels[600:]),
+    }
+    run = make((0.09,) * 10, (0.95,) * 3, seed=0, **files)
+    for line in run.metrics:
+        line["balanced_accuracy"] = balanced
+    found = names(replace(run))
+    assert ("overfitting" in found) == is_named and "imbalanced-classes" in found
+
+
 def test_classes_under_other_names_in_evaluation_are_found(tmp_path):
     path = write_examples(tmp_path / "a.tsv", [str(i % 7) for i in range(77)] * 8)
     by_label = {"0": {"1": 50}, "1": {"0": 49, "1": 1}, "2": {"2": 50}}
