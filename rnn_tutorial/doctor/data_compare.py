@@ -20,8 +20,8 @@ from rnn_tutorial.doctor.data_findings import found
 from rnn_tutorial.doctor.data_pairs import (
     SHIFTS,
     bag_of,
-    chance_of_equal,
     chance_of_two,
+    chances_of_equal,
     labels_of,
     naive_bayes,
     skill_of,
@@ -101,15 +101,26 @@ def _share_of_windows(t: Rows, e: Rows) -> float:
     return sum(hash(first) in later and hash(last) in earlier for first, last in ends) / len(e)
 
 
+def _share_of_copies(t: Rows, e: Rows) -> float:
+    """Share of evaluation rows in training, of lengths at which chance makes few of them."""
+    chances = {n: t.num_of_length[n] * chance for n, chance in chances_of_equal(t).items()}
+    shared = Counter(len(row) for row in e.inputs if row in t.times)
+    copied = [n for n in shared if _LEAKED * shared[n] > chances[n] * e.num_of_length[n]]
+    return sum(shared[n] for n in copied) / len(e)
+
+
 def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     """Evaluation rows or windows that occur in training, few rows, other padding or lengths."""
-    by_chance = sum(count for count in t.times.values() if count > 1) / len(t)
+    # Short rows repeat by chance, so each length has a chance of its own.
+    repeated = Counter(len(row) for row in t.inputs if t.times[row] > 1)
+    chances = {n: repeated[n] / number for n, number in t.num_of_length.items()}
+    by_chance = sum(chances.get(len(row), 0) for row in e.inputs) / len(e)
     shared = e.num_shared(t) / len(e)
     if len(e) >= MIN_REPEATED and shared >= _LEAKED:
         seen = f"{shared:.0%} of the evaluation samples occur in training"
         if shared - by_chance >= _LEAKED:
             yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
-        elif len(t) * chance_of_equal(t) < _LEAKED**2:  # training itself holds copies
+        elif _share_of_copies(t, e) >= _LEAKED:  # training itself holds copies
             seen += f", {by_chance:.0%} of whose own rows occur twice or more: copied before the "
             sure = "likely" if t.is_continuous else "possible"
             yield found("shared-stream", f"{seen}split?", sure)

@@ -86,6 +86,7 @@ class Rows:
         self.x = numbered(self.inputs)  # equal inputs have one number, (N,)
         self.firsts = np.unique(self.x, return_index=True)[1]  # the first row of each input
         self.times = Counter(self.inputs)
+        self.num_of_length = Counter(map(len, self.inputs))
         self.tokens = Counter(chain.from_iterable(self.inputs))
         is_whole = self.has_classes and "whole" in self.label_kinds and not self.not_finite
         self.labels = [*map(int, self.targets)] if is_whole else self.targets

@@ -450,9 +450,18 @@ def test_rows_that_were_copied_before_the_split():
     (finding, *_) = check_data(mixed[:1400], mixed[1400:]).findings
     assert (finding.name, finding.confidence) == ("shared-stream", "likely")
     assert "shared-stream" not in names(rows[:450] * 3, rows[450:] * 3)
-    tokens = [*sums(700, 12, 14)] * 2
-    random.Random(0).shuffle(tokens)
-    assert "shared-stream" in names(tokens[:1000], tokens[1000:])
+    for lengths in [(12, 14), (1, 14), (1, 5)]:  # chance repeats the short ones
+        tokens = [*sums(700, *lengths)] * 2
+        random.Random(0).shuffle(tokens)
+        assert "shared-stream" in names(tokens[:1000], tokens[1000:])
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(1, 2), (1, 8)])
+def test_short_rows_that_chance_repeats_are_no_copies(shortest, longest):
+    """Also where evaluation has more of them than training."""
+    training = [*sums(300, 1, 2), *sums(2700, shortest, longest, seed=1)]
+    found = names(training, [*sums(900, 1, 2, seed=2), *sums(100, shortest, longest, seed=3)])
+    assert "shared-stream" not in found
 
 
 @pytest.mark.parametrize("seed", range(3))
