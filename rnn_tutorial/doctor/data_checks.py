@@ -261,13 +261,14 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
 
 
 def _check_unsplit(t: Rows) -> Iterator[Finding]:
-    """Rows of one token each, of which many are different."""
-    is_single = sum(len(row) == 1 for row in t.inputs) >= 0.95 * len(t)
-    is_long = sum(len(str(token)) for token in t.tokens) >= 3 * len(t.tokens)
-    share = len(t.tokens) / len(t)
-    if is_single and is_long and share >= 0.2 and t.has_tokens and len(t) >= MIN_ROWS:
-        seen = f"{len(t):,} rows of one token each, of which {len(t.tokens):,} are different"
-        yield found("unsplit-tokens", seen, "likely")
+    """Many rows of one token each, of which many are different."""
+    tokens = [str(row[0]) for row in t.inputs if len(row) == 1]
+    different = {*tokens}
+    is_long = sum(map(len, different)) >= 3 * len(different)
+    is_usual = len(tokens) >= max(MIN_ROWS, len(t) / 2)
+    if t.has_tokens and is_usual and is_long and len(different) >= 0.2 * len(tokens):
+        seen = f"{len(tokens):,} of {len(t):,} rows are one token, of which {len(different):,} are "
+        yield found("unsplit-tokens", f"{seen}different", "likely")
 
 
 def _check_order(t: Rows) -> Iterator[Finding]:

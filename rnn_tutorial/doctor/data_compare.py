@@ -202,14 +202,14 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
 
 
 def _compare_tokens(t: Rows, e: Rows) -> Iterator[Finding]:
-    """Evaluation tokens that training lacks, beyond those that rare words bring by chance."""
+    """Evaluation tokens that training lacks: most, or more than rare words bring by chance."""
     if not (t.has_tokens and e.has_tokens and t.tokens and e.tokens):
         return
     unknown = [token for token in e.tokens if token not in t.tokens]
     share = sum(e.tokens[token] for token in unknown) / e.tokens.total()
     # Good and Turing: what occurs once in training is as frequent as what does not occur there.
     excess = share - sum(count == 1 for count in t.tokens.values()) / t.tokens.total()
-    if excess >= _FOREIGN:
+    if excess >= _FOREIGN or share > 0.5:
         known = {str(token).casefold() for token in t.tokens}
         in_case = sum(str(token).casefold() in known for token in unknown) > len(unknown) / 2
         seen = f"{share:.0%} of the evaluation tokens do not occur in training ({unknown[0]!r}, …)"

@@ -16,8 +16,9 @@ label-range: C classes have the numbers 0 to C - 1; others raise an error or are
   number the classes that occur: np.unique(labels, return_inverse=True)
 unsplit-tokens: most tokens are a whole row and occur in few others, so little carries over to new
     rows
-  put spaces between the tokens; a text that your network reads by character, give as a list
-  explains: token-mismatch, leaking-*
+  put spaces between the tokens, or between all characters (A n n a) to have them read one by one;
+    a loader may give a list of characters instead
+  explains: leaking-*
 single-class: the loss falls to nothing and nothing is learned
   look at the filter and at the column that the labels come from
   explains: label-range

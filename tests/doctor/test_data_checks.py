@@ -371,9 +371,23 @@ def test_what_gives_the_label_away(tmp_path):
     assert (finding.name, finding.confidence) == ("leaking-length", "possible")
 
 
-def test_tokens_that_were_not_split(tmp_path):
-    lines = [(str(y), [",".join(map(str, x))]) for x, _, y in sums(900, 4, 8)]
-    assert names(written(tmp_path / "a.tsv", lines)) == ["unsplit-tokens"]
+@pytest.mark.parametrize("share", [0.6, 1.0])
+def test_tokens_that_were_not_split(share, tmp_path):
+    """Some rows may have a second token: names of two words."""
+    texts = [(str(y), "".join(map(str, x))) for x, _, y in sums(900, 6, 9)]
+    dice = random.Random(0)
+    lines = [(y, [x] if dice.random() < share else [x[:3], x[3:]]) for y, x in texts]
+    training = written(tmp_path / "a.tsv", lines[:600])
+    assert names(training) == ["unsplit-tokens"]
+    found = names(training, written(tmp_path / "b.tsv", [(y, [x]) for y, x in texts[600:]]))
+    assert found[:2] == ["unsplit-tokens", "token-mismatch"]
+
+
+@pytest.mark.parametrize("name", [str, "digit{}".format])
+def test_rows_of_one_token_that_repeats_are_no_unsplit_texts(name, tmp_path):
+    rows = [*sums(600, 1, 5), *sums(600, 1, 1, seed=1)]
+    lines = [(str(y), map(name, x)) for x, _, y in random.Random(0).sample(rows, 1200)]
+    assert names(written(tmp_path / "a.tsv", lines)) == []
 
 
 # ---- evaluation ----
