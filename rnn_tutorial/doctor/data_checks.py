@@ -231,7 +231,8 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
 def _check_classes(t: Rows) -> Iterator[Finding]:
     """How many classes, how often each, how they are numbered and named."""
     number, counts = len(t), t.counts
-    if not t.has_classes or number < MIN_ROWS:
+    is_clear = t.is_file and len(counts) in (1, number)  # however few rows there are
+    if not t.has_classes or (number < MIN_ROWS and not is_clear):
         return
     if all(isinstance(name, int) for name in t.names):
         low, high, least = min(t.names), max(t.names), min(counts.values())
@@ -242,7 +243,7 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
         elif high >= len(t.names) and least >= 5 and not is_one_rare:
             yield found("label-range", seen, "likely")
     if len(counts) == 1:
-        yield found("single-class", f"all {number:,} labels are {t.names[0]!r}")
+        yield found("single-class", f"{t.names[0]!r} is the only label; number of rows: {number:,}")
         return
     decimals = sum(bool(re.fullmatch(r"[-+]?\d*[.,]\d+", str(name))) for name in t.names)
     if len(counts) >= number / 2 or (t.is_file and decimals > max(20, 0.9 * len(counts))):

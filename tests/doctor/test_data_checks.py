@@ -1,5 +1,6 @@
 """Checks of data: each fault is found by its name, and nothing certain where nothing is wrong."""
 
+import contextlib
 import itertools
 import math
 import random
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from rnn_tutorial.data.examples import build_vocabulary, read_split
 from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
 from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.data_rows import is_label_file
@@ -350,6 +352,23 @@ def test_names_and_numbers_of_classes(expected, labels, tmp_path):
     generator = random.Random(0)
     lines = [(generator.choice(labels), words) for _, words in texts(900)]
     assert names(written(tmp_path / "a.tsv", lines)) == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("a", ["single-class"]),
+        ("aaaa", ["single-class"]),
+        ("abcd", ["too-many-classes"]),
+        ("abab", []),
+    ],
+)
+def test_files_that_training_refuses_have_a_finding_however_short(labels, expected, tmp_path):
+    path = written(tmp_path / "a.tsv", [(label, [str(i)]) for i, label in enumerate(labels)])
+    assert names(path) == expected
+    with pytest.raises(ValueError) if expected else contextlib.nullcontext():
+        training, _ = read_split(str(path), "", seed=0)
+        build_vocabulary(training)
 
 
 def test_rows_of_one_class_after_the_other(tmp_path):
