@@ -67,7 +67,7 @@ def chances_of_equal(t: Rows) -> dict[int, float]:
 
 
 def chance_of_equal(t: Rows) -> float:
-    """The same of two inputs of any lengths."""
+    """How often two inputs of any lengths were equal, see `chances_of_equal`."""
     chances = chances_of_equal(t).items()
     return sum((t.num_of_length[n] / len(t)) ** 2 * chance for n, chance in chances)
 
