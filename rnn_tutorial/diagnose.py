@@ -8,9 +8,9 @@
     python -m rnn_tutorial.diagnose my_labels.tsv --eval my_test.tsv
 
 Each finding says what was seen, what it means, what to try, where to read on, and how sure the
-doctor is. Without findings it says what it looked at. The exit status is 0 without findings, 1 with
-some, and 2 where your code fails. Installed with pip, the command is called rnn-doctor, too;
-rnn_tutorial/doctor/README.md says more.
+doctor is. Without findings it says what it looked at. The exit status is 1 if a finding is certain
+or likely, 2 where your code fails, and 0 otherwise. Installed with pip, the command is called
+rnn-doctor, too; rnn_tutorial/doctor/README.md says more.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     findings = [asdict(finding) for finding in report.findings]
     as_json = {**report._asdict(), "findings": findings}
     print(json.dumps(as_json) if flags.json else describe(*report))
-    return 1 if report.findings else 0
+    return int(any(finding.confidence != "possible" for finding in report.findings))
 
 
 def command() -> NoReturn:

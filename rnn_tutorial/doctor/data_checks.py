@@ -23,7 +23,14 @@ from rnn_tutorial.data.examples import Examples
 from rnn_tutorial.doctor import data_pairs
 from rnn_tutorial.doctor.data_compare import COMPARISONS, can_overlap, check_near_equal
 from rnn_tutorial.doctor.data_findings import found
-from rnn_tutorial.doctor.data_rows import MIN_REPEATED, MIN_ROWS, Rows, numbered, read_rows
+from rnn_tutorial.doctor.data_rows import (
+    LARGE_MAJORITY,
+    MIN_REPEATED,
+    MIN_ROWS,
+    Rows,
+    numbered,
+    read_rows,
+)
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
@@ -224,7 +231,8 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
 def _check_classes(t: Rows) -> Iterator[Finding]:
     """How many classes, how often each, how they are numbered and named."""
     number, counts = len(t), t.counts
-    if not t.has_classes or number < MIN_ROWS:
+    is_clear = t.is_file and len(counts) in (1, number)  # however few rows there are
+    if not t.has_classes or (number < MIN_ROWS and not is_clear):
         return
     if all(isinstance(name, int) for name in t.names):
         low, high, least = min(t.names), max(t.names), min(counts.values())
@@ -235,7 +243,7 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
         elif high >= len(t.names) and least >= 5 and not is_one_rare:
             yield found("label-range", seen, "likely")
     if len(counts) == 1:
-        yield found("single-class", f"all {number:,} labels are {t.names[0]!r}")
+        yield found("single-class", f"{t.names[0]!r} is the only label; number of rows: {number:,}")
         return
     decimals = sum(bool(re.fullmatch(r"[-+]?\d*[.,]\d+", str(name))) for name in t.names)
     if len(counts) >= number / 2 or (t.is_file and decimals > max(20, 0.9 * len(counts))):
@@ -247,19 +255,21 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
         seen = f"{rare[0]!r} (row {t.labels.index(rare[0]) + 1:,}) occurs {counts[rare[0]]}x"
         yield found("rare-class", f"{seen}, most classes {usual:.0f} times", "likely")
     least = min(counts[name] for name in t.names if name not in rare)
-    if t.majority >= 0.9 or t.majority * number >= 50 * least:
+    if t.majority >= LARGE_MAJORITY or t.majority * number >= 50 * least:
         seen = f"the most frequent class has {t.majority:.0%} of the rows, another {least:,} rows"
-        yield found("imbalanced-classes", seen, "certain" if t.majority >= 0.9 else "possible")
+        sure = "certain" if t.majority >= LARGE_MAJORITY else "possible"
+        yield found("imbalanced-classes", seen, sure)
 
 
 def _check_unsplit(t: Rows) -> Iterator[Finding]:
-    """Rows of one token each, of which many are different."""
-    is_single = sum(len(row) == 1 for row in t.inputs) >= 0.95 * len(t)
-    is_long = sum(len(str(token)) for token in t.tokens) >= 3 * len(t.tokens)
-    share = len(t.tokens) / len(t)
-    if is_single and is_long and share >= 0.2 and t.has_tokens and len(t) >= MIN_ROWS:
-        seen = f"{len(t):,} rows of one token each, of which {len(t.tokens):,} are different"
-        yield found("unsplit-tokens", seen, "likely")
+    """Many rows of one token each, of which many are different."""
+    tokens = [str(row[0]) for row in t.inputs if len(row) == 1]
+    different = {*tokens}
+    is_long = sum(map(len, different)) >= 3 * len(different)
+    is_usual = len(tokens) >= max(MIN_ROWS, len(t) / 2)
+    if t.has_tokens and is_usual and is_long and len(different) >= 0.2 * len(tokens):
+        seen = f"{len(tokens):,} of {len(t):,} rows are one token, of which {len(different):,} are "
+        yield found("unsplit-tokens", f"{seen}different", "likely")
 
 
 def _check_order(t: Rows) -> Iterator[Finding]:

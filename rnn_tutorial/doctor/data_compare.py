@@ -20,8 +20,8 @@ from rnn_tutorial.doctor.data_findings import found
 from rnn_tutorial.doctor.data_pairs import (
     SHIFTS,
     bag_of,
-    chance_of_equal,
     chance_of_two,
+    chances_of_equal,
     labels_of,
     naive_bayes,
     skill_of,
@@ -63,10 +63,10 @@ def check_near_equal(counts: Counter[Hashable]) -> Iterator[Finding]:
             yield found("near-equal-classes", shown, "likely")
 
 
-def small_evaluation(num_samples: int, interval: str) -> Finding:
+def small_evaluation(num_samples: int, interval: str, confidence: str = "certain") -> Finding:
     """The finding that an evaluation has too few samples to tell two networks apart."""
     seen = f"{num_samples:,} evaluation samples: the 95 % interval is {interval}"
-    return found("small-evaluation", seen)
+    return found("small-evaluation", seen, confidence)
 
 
 def can_overlap(t: Rows, e: Rows) -> bool:
@@ -101,15 +101,26 @@ def _share_of_windows(t: Rows, e: Rows) -> float:
     return sum(hash(first) in later and hash(last) in earlier for first, last in ends) / len(e)
 
 
+def _share_of_copies(t: Rows, e: Rows) -> float:
+    """Share of evaluation rows in training, of lengths at which chance makes few of them."""
+    chances = {n: t.num_of_length[n] * chance for n, chance in chances_of_equal(t).items()}
+    shared = Counter(len(row) for row in e.inputs if row in t.times)
+    copied = [n for n in shared if _LEAKED * shared[n] > chances[n] * e.num_of_length[n]]
+    return sum(shared[n] for n in copied) / len(e)
+
+
 def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     """Evaluation rows or windows that occur in training, few rows, other padding or lengths."""
-    by_chance = sum(count for count in t.times.values() if count > 1) / len(t)
+    # Short rows repeat by chance, so each length has a chance of its own.
+    repeated = Counter(len(row) for row in t.inputs if t.times[row] > 1)
+    chances = {n: repeated[n] / number for n, number in t.num_of_length.items()}
+    by_chance = sum(chances.get(len(row), 0) for row in e.inputs) / len(e)
     shared = e.num_shared(t) / len(e)
     if len(e) >= MIN_REPEATED and shared >= _LEAKED:
         seen = f"{shared:.0%} of the evaluation samples occur in training"
         if shared - by_chance >= _LEAKED:
             yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
-        elif len(t) * chance_of_equal(t) < _LEAKED**2:  # training itself holds copies
+        elif _share_of_copies(t, e) >= _LEAKED:  # training itself holds copies
             seen += f", {by_chance:.0%} of whose own rows occur twice or more: copied before the "
             sure = "likely" if t.is_continuous else "possible"
             yield found("shared-stream", f"{seen}split?", sure)
@@ -119,7 +130,7 @@ def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     half = 0.5 * 1.96 / math.sqrt(len(e))  # normal interval at an accuracy of one half
     has_classes = "real" not in e.label_kinds  # else there is no accuracy
     if has_classes and e.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
-        yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %")
+        yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %", "possible")
     sides = {t.padded_side, e.padded_side}
     if len(sides) == 2 and "" not in sides and not (t.has_lengths or e.has_lengths):
         seen = f"training is padded {t.padded_side}, evaluation {e.padded_side}"
@@ -191,14 +202,14 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
 
 
 def _compare_tokens(t: Rows, e: Rows) -> Iterator[Finding]:
-    """Evaluation tokens that training lacks, beyond those that rare words bring by chance."""
+    """Evaluation tokens that training lacks: most, or more than rare words bring by chance."""
     if not (t.has_tokens and e.has_tokens and t.tokens and e.tokens):
         return
     unknown = [token for token in e.tokens if token not in t.tokens]
     share = sum(e.tokens[token] for token in unknown) / e.tokens.total()
     # Good and Turing: what occurs once in training is as frequent as what does not occur there.
     excess = share - sum(count == 1 for count in t.tokens.values()) / t.tokens.total()
-    if excess >= _FOREIGN:
+    if excess >= _FOREIGN or share > 0.5:
         known = {str(token).casefold() for token in t.tokens}
         in_case = sum(str(token).casefold() in known for token in unknown) > len(unknown) / 2
         seen = f"{share:.0%} of the evaluation tokens do not occur in training ({unknown[0]!r}, …)"

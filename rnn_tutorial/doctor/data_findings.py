@@ -16,8 +16,9 @@ label-range: C classes have the numbers 0 to C - 1; others raise an error or are
   number the classes that occur: np.unique(labels, return_inverse=True)
 unsplit-tokens: most tokens are a whole row and occur in few others, so little carries over to new
     rows
-  put spaces between the tokens; a text that your network reads by character, give as a list
-  explains: token-mismatch, leaking-*
+  put spaces between the tokens, or between all characters (A n n a) to have them read one by one;
+    a loader may give a list of characters instead
+  explains: leaking-*
 single-class: the loss falls to nothing and nothing is learned
   look at the filter and at the column that the labels come from
   explains: label-range
@@ -31,7 +32,8 @@ rare-class: such a class cannot be learned, and often is no class: a header, a t
   correct or drop these rows
   explains: imbalanced-classes, class-mismatch, label-range
 imbalanced-classes: naming the most frequent class scores as high as a network that learned little
-  compare with that share; report accuracy by class, weight the loss or sample evenly
+  judge by the balanced accuracy, which train_cls_rnn.py logs (it cannot weight classes); a loop of
+    your own may weight the loss or sample evenly
 [README.md#2-digits-are-names-the-embedding]
 token-type: an embedding takes whole numbers, of shape (N, T)
   convert the ids once, where they are read: torch.tensor(ids, dtype=torch.long)

@@ -50,21 +50,26 @@ def chance_of_two(counts: Counter[Hashable]) -> float:
     return sum(count**2 for count in counts.values()) / counts.total() ** 2
 
 
-def chance_of_equal(t: Rows) -> float:
-    """How often two inputs were equal if each token depended on its place alone.
+def chances_of_equal(t: Rows) -> dict[int, float]:
+    """How often two inputs of each length were equal if each token depended on its place alone.
 
     Among three inputs or fewer every place looks fixed, so places are not told apart.
     """
     if len(t.times) < 4:
-        return chance_of_two(t.tokens) ** min(map(len, t.inputs))
+        return {n: chance_of_two(t.tokens) ** n for n in t.num_of_length}
     by_length = defaultdict(list)
     for row in t.inputs:
         by_length[len(row)].append(row)
-    return sum(
-        (len(rows) / len(t)) ** 2
-        * math.prod(chance_of_two(Counter(column)) for column in zip(*rows, strict=True))
-        for rows in by_length.values()
-    )
+    return {
+        n: math.prod(chance_of_two(Counter(column)) for column in zip(*rows, strict=True))
+        for n, rows in by_length.items()
+    }
+
+
+def chance_of_equal(t: Rows) -> float:
+    """How often two inputs of any lengths were equal, see `chances_of_equal`."""
+    chances = chances_of_equal(t).items()
+    return sum((t.num_of_length[n] / len(t)) ** 2 * chance for n, chance in chances)
 
 
 # ---- labels against inputs ----

@@ -21,6 +21,7 @@ from rnn_tutorial.doctor.findings import user_error
 
 NUM_ROWS = 4096  # of a loader, which may be endless; compared at each distance in some 50 ms
 MIN_ROWS = 20  # below which nothing is said about frequencies
+LARGE_MAJORITY = 0.9  # of the rows; accuracy tells little of a network beside such a class
 MIN_REPEATED = 50  # rows of repeated inputs below which nothing is said about their labels
 _NUM_STEPS = 2**20  # in all rows
 _LAST = 256  # steps of a row that are compared with its target
@@ -85,6 +86,7 @@ class Rows:
         self.x = numbered(self.inputs)  # equal inputs have one number, (N,)
         self.firsts = np.unique(self.x, return_index=True)[1]  # the first row of each input
         self.times = Counter(self.inputs)
+        self.num_of_length = Counter(map(len, self.inputs))
         self.tokens = Counter(chain.from_iterable(self.inputs))
         is_whole = self.has_classes and "whole" in self.label_kinds and not self.not_finite
         self.labels = [*map(int, self.targets)] if is_whole else self.targets

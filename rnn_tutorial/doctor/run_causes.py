@@ -107,7 +107,7 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
         is_sure = parts[-1] == min(parts) and rate >= STILL_LEARNING * c["lr"]
         is_sure = is_sure and c["lr"] / (1 - c["momentum"]) < LARGE_RATE[c["optimizer"]]
         sure = "likely" if is_sure else "possible"
-        yield found("too-few-steps", seen, sure, steps=4 * e.steps)
+        yield found("too-few-steps", seen, sure, steps=max(4 * e.steps, c["total_steps"]))
 
 
 def find_learning_rate(e: Evidence) -> Iterator[Finding]:
@@ -167,7 +167,9 @@ def find_bad_states(e: Evidence) -> Iterator[Finding]:
     if len(norms) >= FAR and (reach := norms[0] / last) < VANISHED:
         seen = f"the gradient at the first of {len(norms)} steps is {reach:.1e} times that at the"
         flags = "--cell gru" if is_plain else "--init orthogonal"
-        yield found("vanishing-gradient", f"{seen} last, {outcome}", "likely", flags=flags)
+        short = " (--min_seq_len 1)" if e.has_rule else ""
+        seen = f"{seen} last, {outcome}"
+        yield found("vanishing-gradient", seen, "likely", flags=flags, short=short)
 
 
 def find_missing_lengths(e: Evidence) -> Iterator[Finding]:

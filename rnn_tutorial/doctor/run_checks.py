@@ -75,8 +75,9 @@ def find_mismatch(e: Evidence) -> Iterator[Finding]:
         seen = f"{sure / total:.0%} of the answers are right if {wrong[0][0]!r} is called"
         yield found("evaluation-labels-wrong", f"{seen} {wrong[0][1]!r} and so on", "likely")
     seen = f"the training loss ends at {e.final_loss:.2g} (guessing: {e.chance_loss:.2g}), and "
-    seen += f"{e.accuracies[-1]:.0%} of the answers in evaluation are right (guessing: "
-    yield found("overfitting", f"{seen}{max(e.label_shares):.0%})", "likely")
+    seen += f"{e.score:.0%} of the answers in evaluation are right"
+    seen += ", if each class counts the same" * e.is_balanced
+    yield found("overfitting", f"{seen} (guessing: {e.chance:.0%})", "likely")
 
 
 def find_jumps(e: Evidence) -> Iterator[Finding]:
@@ -117,6 +118,11 @@ def find_uncertain_results(e: Evidence) -> Iterator[Finding]:
 # What every run is asked.
 OTHERS = (find_mismatch, find_jumps, find_clipping, find_uncertain_results)
 _NO_CAUSE = {"small-evaluation", "shared-stream", "gradient-never-clipped"}
+# What only the end of a run can show.
+_AT_THE_END = {
+    "too-few-steps", "warmup-too-long", "overfitting", "oscillating-loss", "gradient-never-clipped",
+    "loss-at-chance", "learned-little",
+}  # fmt: skip
 
 
 def check_run(e: Evidence) -> Report:
@@ -138,7 +144,7 @@ def check_run(e: Evidence) -> Report:
             f"judged by its evaluation after {e.enough_steps:,} updates or more"
         )
     not_asked += [] if e.model else ["the network: there is no checkpoint"]
-    if not e.asked_length:
+    if e.has_rule and not e.asked_length:
         not_asked.append("longer sequences than those of training: --length N")
     return Report(findings, looked_at, not_asked)
 
@@ -156,9 +162,10 @@ class Watch:
         self._latest: Evidence | None = None
 
     def look(self) -> list[str]:
-        """A line for each finding that the metrics alone show for the first time."""
+        """A line for each new finding that the metrics show and that need not wait for the end."""
         self._latest = read_evidence(self._folder, with_network=False, before=self._latest)
-        new = [f for f in check_run(self._latest).findings if f.name not in self._reported]
+        known = self._reported | _AT_THE_END
+        new = [f for f in check_run(self._latest).findings if f.name not in known]
         self._reported |= {finding.name for finding in new}
         return [f"doctor, so far: {f.name}: {f.seen}; try {f.advice}" for f in new]
 

@@ -17,7 +17,8 @@ learning-rate-too-low: at this pace the weights hardly move from their first val
   {rate}
   explains: vanishing-gradient, missing-short-lengths, too-few-steps
 learning-rate-falls-too-early: the schedule ends the training long before the last update
-  {schedule}; --lr_step_every counts updates and --plateau_patience evaluations, not epochs
+  {schedule}; the schedules count updates (--lr_step_every) or evaluations (--plateau_patience),
+    not epochs
   explains: learning-rate-*, missing-*, vanishing-gradient, dead-units, too-few-steps
 warmup-too-long: the learning rate is still on its way up
   --warmup_step {warmup}; about a tenth of the updates
@@ -77,7 +78,7 @@ shut-gates: a forget gate near 0 keeps nothing of the state, and one near 1 keep
   --forget_bias 1
   explains: vanishing-gradient, missing-short-lengths, too-few-steps, learning-rate-*
 vanishing-gradient: the answer cannot teach the network what to do with the first tokens
-  {flags}; or shorter sequences (--min_seq_len 1)
+  {flags}; or shorter sequences{short}
   explains: missing-short-lengths, gradient-*, too-few-steps
 [README_next.md#single-digits]
 missing-short-lengths: the label of a single token names the state that it leads to; without such
@@ -93,8 +94,9 @@ overfitting: the training examples are known by heart, and teach nothing about o
     network or weight decay seldom suffices
 [README_next.md#the-task]
 loss-at-chance: nothing was learned, and no other check says why: suspect data and labels
-  look at the examples with --data; can the network fit a single batch?
+  read a few examples: does the label follow from the tokens? can the network fit a single batch?
 learned-little: more than guessing, but far from the task, and no other check says why
-  a larger network and more updates (--hidden_dim, --total_steps), then the examples with --data
+  a larger network and more updates (--hidden_dim, --total_steps); then read a few examples: does
+    the label follow from the tokens?
 """)
 found = TABLE.found

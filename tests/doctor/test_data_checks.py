@@ -1,5 +1,6 @@
 """Checks of data: each fault is found by its name, and nothing certain where nothing is wrong."""
 
+import contextlib
 import itertools
 import math
 import random
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from rnn_tutorial.data.examples import build_vocabulary, read_split
 from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
 from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.data_rows import is_label_file
@@ -352,6 +354,23 @@ def test_names_and_numbers_of_classes(expected, labels, tmp_path):
     assert names(written(tmp_path / "a.tsv", lines)) == ([expected] if expected else [])
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("a", ["single-class"]),
+        ("aaaa", ["single-class"]),
+        ("abcd", ["too-many-classes"]),
+        ("abab", []),
+    ],
+)
+def test_files_that_training_refuses_have_a_finding_however_short(labels, expected, tmp_path):
+    path = written(tmp_path / "a.tsv", [(label, [str(i)]) for i, label in enumerate(labels)])
+    assert names(path) == expected
+    with pytest.raises(ValueError) if expected else contextlib.nullcontext():
+        training, _ = read_split(str(path), "", seed=0)
+        build_vocabulary(training)
+
+
 def test_rows_of_one_class_after_the_other(tmp_path):
     in_order = sorted(texts(900))
     (finding,) = check_data(written(tmp_path / "a.tsv", in_order)).findings
@@ -371,9 +390,23 @@ def test_what_gives_the_label_away(tmp_path):
     assert (finding.name, finding.confidence) == ("leaking-length", "possible")
 
 
-def test_tokens_that_were_not_split(tmp_path):
-    lines = [(str(y), [",".join(map(str, x))]) for x, _, y in sums(900, 4, 8)]
-    assert names(written(tmp_path / "a.tsv", lines)) == ["unsplit-tokens"]
+@pytest.mark.parametrize("share", [0.6, 1.0])
+def test_tokens_that_were_not_split(share, tmp_path):
+    """Some rows may have a second token: names of two words."""
+    texts = [(str(y), "".join(map(str, x))) for x, _, y in sums(900, 6, 9)]
+    dice = random.Random(0)
+    lines = [(y, [x] if dice.random() < share else [x[:3], x[3:]]) for y, x in texts]
+    training = written(tmp_path / "a.tsv", lines[:600])
+    assert names(training) == ["unsplit-tokens"]
+    found = names(training, written(tmp_path / "b.tsv", [(y, [x]) for y, x in texts[600:]]))
+    assert found[:2] == ["unsplit-tokens", "token-mismatch"]
+
+
+@pytest.mark.parametrize("name", [str, "digit{}".format])
+def test_rows_of_one_token_that_repeats_are_no_unsplit_texts(name, tmp_path):
+    rows = [*sums(600, 1, 5), *sums(600, 1, 1, seed=1)]
+    lines = [(str(y), map(name, x)) for x, _, y in random.Random(0).sample(rows, 1200)]
+    assert names(written(tmp_path / "a.tsv", lines)) == []
 
 
 # ---- evaluation ----
@@ -450,9 +483,18 @@ def test_rows_that_were_copied_before_the_split():
     (finding, *_) = check_data(mixed[:1400], mixed[1400:]).findings
     assert (finding.name, finding.confidence) == ("shared-stream", "likely")
     assert "shared-stream" not in names(rows[:450] * 3, rows[450:] * 3)
-    tokens = [*sums(700, 12, 14)] * 2
-    random.Random(0).shuffle(tokens)
-    assert "shared-stream" in names(tokens[:1000], tokens[1000:])
+    for lengths in [(12, 14), (1, 14), (1, 5)]:  # chance repeats the short ones
+        tokens = [*sums(700, *lengths)] * 2
+        random.Random(0).shuffle(tokens)
+        assert "shared-stream" in names(tokens[:1000], tokens[1000:])
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(1, 2), (1, 8)])
+def test_short_rows_that_chance_repeats_are_no_copies(shortest, longest):
+    """Also where evaluation has more of them than training."""
+    training = [*sums(300, 1, 2), *sums(2700, shortest, longest, seed=1)]
+    found = names(training, [*sums(900, 1, 2, seed=2), *sums(100, shortest, longest, seed=3)])
+    assert "shared-stream" not in found
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -3,13 +3,16 @@
 import json
 import math
 import random
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import REPOSITORY
 
 from rnn_tutorial.data.examples import read_split
+from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.evidence import (
     MAX_LENGTH,
     Evidence,
@@ -24,12 +27,14 @@ from rnn_tutorial.doctor.run_findings import TABLE
 from rnn_tutorial.doctor.states import StateSummary
 from rnn_tutorial.evaluation import scorer
 from rnn_tutorial.evaluation.lengths import sample_sequences
+from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.experiments.doctor_advice import advised_flags
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import RECIPES
+from rnn_tutorial.settings.recipes import RECIPES, settings_of
 from rnn_tutorial.tasks import labelled_files
+from train_cls_rnn import make_parser
 
 CHANCE = math.log(10)
 SOUND = StateSummary([1.0] * 5, 0.1, 0.0)
@@ -192,15 +197,29 @@ def test_a_check_fires_on_its_fault_and_not_beside_it(name, faulty, other):
     assert name not in all_findings(other)
 
 
+@pytest.mark.parametrize("is_on_files", [False, True])
 @pytest.mark.parametrize(("name", "faulty", "other"), CASES)
-def test_advice_that_begins_with_flags_can_be_followed(name, faulty, other):
-    """The settings of the run with those flags are settings that train_cls_rnn.py takes."""
+def test_flags_of_advice_can_be_followed(name, faulty, other, is_on_files, tmp_path):
+    """train_cls_rnn.py takes them for such a run, and the first ones with the run's settings."""
+    kind = []
+    if is_on_files:
+        kind = ["--train_file", write_examples(tmp_path / "a.tsv", map(str, range(10)))]
+        config = {**faulty.config, "train_file": kind[1], "seed": 0}
+        states, task = faulty.states, read_task(TrainConfig(**config))
+        faulty = replace(faulty, config=config, task=task, asked_length=None)
+        faulty.__dict__["states"] = states
     for finding in check_run(faulty).findings:
-        if flags := advised_flags(finding.advice):
-            words = flags.replace("--", "").split()
-            changed = dict(zip(words[::2], words[1::2], strict=True))
-            typed = {key: type(faulty.config[key])(value) for key, value in changed.items()}
-            TrainConfig(**{**faulty.config, **typed})
+        words = re.findall(r"--(\w+) ([^\s;,)]+)", finding.advice)
+        for flag, value in words:
+            flags = vars(make_parser().parse_args([*kind, f"--{flag}", value]))
+            del flags["resume"], flags["diagnose"]
+            assert settings_of(flags)[flag] == type(faulty.config[flag])(value)
+        first = words[: advised_flags(finding.advice).count("--")]
+        typed = {flag: type(faulty.config[flag])(value) for flag, value in first}
+        TrainConfig(**{**faulty.config, **typed})
+    assert not is_on_files or not any(
+        "--length" in reason for reason in check_run(faulty).not_asked
+    )
 
 
 def test_every_finding_has_a_case():
@@ -374,6 +393,16 @@ def test_chance_is_that_of_the_training_labels(tmp_path, evaluation):
     assert run.task.introduce().startswith(said)
 
 
+@pytest.mark.parametrize(("num_right", "is_small"), [(100, False), (60, True)])
+def test_an_evaluation_is_small_if_its_own_interval_is_wide(tmp_path, num_right, is_small):
+    files = [write_examples(tmp_path / f"{n}.tsv", "ab" * n) for n in (300, 50)]
+    evaluation = sample(*wilson_interval(num_right, 100))
+    run = make(evaluation=evaluation, train_file=files[0], eval_file=files[1], seed=0)
+    assert ("small-evaluation" in names(run)) == is_small
+    found = {f.name: f.confidence for f in check_data(*map(Path, files)).findings}
+    assert found["small-evaluation"] == "possible"
+
+
 def test_lines_that_repeat_in_order_are_no_workers(tmp_path):
     path = write_examples(tmp_path / "train.tsv", [str(i % 7) for i in range(77)] * 8)
     assert "duplicated-workers" not in names(make(train_file=path, eval_file=path, seed=0))
@@ -386,14 +415,39 @@ def test_the_files_of_a_watched_run_are_looked_at_once(tmp_path, monkeypatch, ca
     )
     run = on_files(tmp_path, 0, ratios=(1e-6,))
     reads.clear()
-    (tmp_path / "config.json").write_text(json.dumps(run.config))
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in run.metrics))
+    write_run(tmp_path, run)
     watch = Watch(tmp_path)
     assert "learning-rate-too-low" in watch.look()[-1]
     at_first = len(reads)
     assert at_first and watch.look() == []
     watch.report()
     assert "learning-rate-too-low" in capsys.readouterr().out and len(reads) == at_first
+
+
+def write_run(folder, run):
+    (folder / "config.json").write_text(json.dumps(run.config))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in run.metrics))
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("too-few-steps", stuck(FALLING, steps=1000, total_steps=6000)),
+        ("warmup-too-long", stuck(FLAT, steps=1000, total_steps=6000, warmup_step=600)),
+        ("oscillating-loss", make((0.3,) * 8, (0.9, 0.7) * 4, steps=1000, total_steps=6000)),
+        ("loss-at-chance", stuck(steps=1000, total_steps=6000)),
+        ("learned-little", stuck((2.0,) * 5, steps=1000, total_steps=6000)),
+    ],
+)
+def test_what_the_end_of_a_run_shows_waits_for_it(name, run, tmp_path, capsys):
+    write_run(tmp_path, run)
+    watch = Watch(tmp_path)
+    assert watch.look() == []
+    watch.report()  # it was stopped
+    printed = capsys.readouterr().out
+    assert f"Doctor: {name}" in printed
+    steps = re.search(r"--total_steps (\d+)", printed)
+    assert not steps or int(steps[1]) >= run.config["total_steps"]
 
 
 def test_files_that_are_gone_are_not_held_against_a_run():
@@ -502,6 +556,21 @@ def test_learning_by_heart_is_told_from_learning(tmp_path, loss, accuracy, is_na
     files = {"train_file": str(tmp_path / "a.tsv"), "eval_file": str(tmp_path / "b.tsv")}
     run = make((loss,) * 10, (accuracy,) * 3, min_seq_len=3, max_seq_len=3, **files)
     assert ("overfitting" in names(run)) == is_named
+
+
+@pytest.mark.parametrize(("balanced", "is_named"), [(0.5, True), (0.67, False), (0.8, False)])
+def test_beside_a_large_class_the_others_count_as_much(tmp_path, balanced, is_named):
+    """Answers to noisy labels cannot be right more often than the large class is."""
+    labels = random.Random(0).choices("ab", (95, 5), k=1200)
+    files = {
+        "train_file": write_examples(tmp_path / "a.tsv", labels[:600]),
+        "eval_file": write_examples(tmp_path / "b.tsv", labels[600:]),
+    }
+    run = make((0.09,) * 10, (0.95,) * 3, seed=0, **files)
+    for line in run.metrics:
+        line["balanced_accuracy"] = balanced
+    found = names(replace(run))
+    assert ("overfitting" in found) == is_named and "imbalanced-classes" in found
 
 
 def test_classes_under_other_names_in_evaluation_are_found(tmp_path):
