@@ -119,6 +119,8 @@ ready = Net(2)
     [
         ([], "RUN"),
         (["nowhere"], "nowhere"),
+        (["nowhere.tsv"], "training 'nowhere.tsv' cannot be read"),
+        (["nowhere.tsv", "--eval", "x.tsv"], "training 'nowhere.tsv' cannot be read"),
         (["nowhere", "--step", "net.py:net"], "one of"),
         (["nowhere", "--length", "0"], "--length: '0' is not a whole number of at least 1"),
         (["--module", "nowhere.py:net", "--vocab_size", "3"], "nowhere.py:net"),

@@ -25,6 +25,7 @@ LARGE_MAJORITY = 0.9  # of the rows; accuracy tells little of a network beside s
 MIN_REPEATED = 50  # rows of repeated inputs below which nothing is said about their labels
 _NUM_STEPS = 2**20  # in all rows
 _LAST = 256  # steps of a row that are compared with its target
+_TEXTS = {".tsv", ".txt", ".csv"}
 Row = tuple[Hashable, ...]
 
 
@@ -129,12 +130,14 @@ def numbered(things: Iterable[Hashable]) -> np.ndarray:
 
 
 def is_label_file(path: str) -> bool:
-    """True for a file that ends in .tsv or .txt, or that begins with a line `label<TAB>tokens`."""
+    """True for a name that ends as texts do, or a file that begins with a line label<TAB>tokens."""
+    if Path(path).suffix in _TEXTS and not Path(path).is_dir():
+        return True
     if not Path(path).is_file():
         return False
     with Path(path).open("rb") as file:
         first = file.readline(2**16)
-    return Path(path).suffix in {".tsv", ".txt"} or (b"\t" in first and b"\0" not in first)
+    return b"\t" in first and b"\0" not in first
 
 
 def read_rows(data: Path | Examples | Iterable[Any], rows: Rows) -> Rows:

@@ -10,7 +10,7 @@ The configuration is read first, then the metrics, then the states of the networ
 `rank` leaves out what another finding explains, see `run_findings`.
 
 Thresholds without another source separate the recipes of this project from faults put into them,
-see `diagnose --self_test`.
+see experiments/doctor_self_test.py.
 """
 
 from __future__ import annotations
