@@ -381,7 +381,8 @@ def write_examples(path, labels):
 
 @pytest.mark.parametrize("evaluation", [None, {"answers_by_label": {"a": {"b": 5}, "b": {"a": 5}}}])
 def test_chance_is_that_of_the_training_labels(tmp_path, evaluation):
-    """Also of a run that is watched, whose network is not looked at, and as training says it."""
+    """Also of a run that is watched, whose network is not looked at. Training says what the most
+    frequent of them scores on the evaluation examples."""
     files = {
         "train_file": write_examples(tmp_path / "train.tsv", "aaab" * 10),
         "eval_file": write_examples(tmp_path / "eval.tsv", "ab" * 10),
@@ -389,7 +390,7 @@ def test_chance_is_that_of_the_training_labels(tmp_path, evaluation):
     run = make(seed=0, max_number=11, evaluation=evaluation, **files)
     assert run.label_shares == [0.75, 0.25]
     assert run.chance_loss == pytest.approx(0.56233, abs=1e-5)
-    said = "chance is a loss of 0.562, accuracy 75.0% (always 'a')"
+    said = "chance is a loss of 0.562, accuracy 50.0% (always 'a')"
     assert run.task.introduce().startswith(said)
 
 
