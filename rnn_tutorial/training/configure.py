@@ -74,11 +74,14 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
     find_resume_point(folder)  # refuses a configuration that is not that of the checkpoints
     refuse_changes(asdict(config), flags)
     config = replace(config, **flags)
-    if config.task.endswith(MACHINE_FILE) and not Path(config.task).exists():
-        raise ValueError(
-            f"--task {config.task!r}, which the run learns, is not there any more; if the file has "
-            "moved, give its new place: --resume RUN_DIR --task FILE.json"
-        )
+    for flag in ("task", "train_file", "eval_file"):
+        path = getattr(config, flag)
+        is_file = path.endswith(MACHINE_FILE) if flag == "task" else path != ""
+        if is_file and not Path(path).exists():
+            raise ValueError(
+                f"--{flag} {path!r}, which the run learns from, is not there any more; if the file "
+                f"has moved, give its new place: --resume RUN_DIR --{flag} FILE"
+            )
     return config
 
 

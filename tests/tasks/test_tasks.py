@@ -146,7 +146,9 @@ def test_a_run_does_not_go_on_with_other_examples(
     flags = ("--resume", "digits", "--train_file", TRAIN_FILE)
     assert "differs from the resumed run's none" in refusal(capsys, train_cls_rnn.main, *flags)
     Path(TRAIN_FILE).unlink()
-    assert "cannot be read" in refusal(capsys, train_cls_rnn.main, "--resume", ".")
+    refused = refusal(capsys, train_cls_rnn.main, "--resume", ".")
+    assert f"--train_file '{TRAIN_FILE}', which the run learns from, is not there any" in refused
+    assert refused.endswith("give its new place: --resume RUN_DIR --train_file FILE")
 
 
 def test_without_a_file_to_evaluate_on_a_tenth_is_held_out(tmp_path, monkeypatch, capsys):
