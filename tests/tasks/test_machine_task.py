@@ -225,7 +225,7 @@ def test_a_resumed_run_refuses_a_machine_that_has_changed(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         train("--resume", run)
     assert stopped.value.code == 2
-    assert "give its new place: --resume RUN_DIR --task FILE.json" in capsys.readouterr().err
+    assert "give its new place: --resume RUN_DIR --task FILE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
