@@ -79,7 +79,9 @@ class TrainConfig:
         metavar="FILE",
     )
     eval_file: str = _data(
-        "", "examples to evaluate on; without it, a tenth of train_file is held out", metavar="FILE"
+        "",
+        "examples to evaluate on; without it, a tenth of each class of train_file is held out",
+        metavar="FILE",
     )
     seed: int = _data(
         0, "seed of weights and data; the same seed gives the same run", within=(0, 2**32 - 1)
