@@ -80,7 +80,7 @@ class TrainConfig:
     )
     eval_file: str = _data(
         "",
-        "examples to evaluate on; without it, a tenth of each class of train_file is held out",
+        "examples to evaluate on; without it, a tenth of train_file is held out",
         metavar="FILE",
     )
     seed: int = _data(

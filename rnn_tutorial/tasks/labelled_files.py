@@ -161,7 +161,7 @@ class LabelledFiles:
         likely = next(iter(shares))
         chance = label_shares(self._evaluated).get(likely, 0.0)
         split = f"of {shown(self._eval_file)}" if self._eval_file else "held out from it at random"
-        frequent = [f"{name} {share:.1%}" for name, share in shares.items()]
+        frequent = [f"{shown(name)} {share:.1%}" for name, share in shares.items()]
         ids = self.vocabulary.encode(chain.from_iterable(self._evaluated.tokens))
         return (
             f"chance is a loss of {guessing_loss(shares.values()):.3f}, "
