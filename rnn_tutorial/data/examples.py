@@ -28,7 +28,6 @@ from rnn_tutorial.runs.files import read_file
 UNKNOWN = "<unk>"  # stands for every token that does not occur in training; its id is 0
 MAX_TOKENS = 65_536  # different tokens; as many as --max_number allows
 _RARITY = 0.25
-_ENOUGH = 5  # examples of a class, of which one can be spared
 _EXPECTED = "expected lines of the form label<TAB>tokens"
 # How files begin that are no text in UTF-8, and what to do with them.
 _OTHER_FILES = {
@@ -203,8 +202,6 @@ def build_vocabulary(examples: Examples) -> Vocabulary:
 def hold_out(examples: Examples, seed: int) -> tuple[Examples, Examples]:
     """Hold out a random tenth of the examples, at least one, for evaluation.
 
-    If a class is not among them and has _ENOUGH examples, one of these is held out, too.
-
     Returns:
         The examples to train on, at least one of every class, and those held out, both in the order
         of the file.
@@ -213,8 +210,7 @@ def hold_out(examples: Examples, seed: int) -> tuple[Examples, Examples]:
         ValueError: there are no more examples than classes.
     """
     order = np.random.default_rng([seed, EVAL_STREAM]).permutation(len(examples))
-    labels = np.array(examples.labels)
-    _, first_of_class = np.unique(labels[order], return_index=True)
+    _, first_of_class = np.unique(np.array(examples.labels)[order], return_index=True)
     spare = np.delete(order, first_of_class)
     if not len(spare):
         raise ValueError(
@@ -222,12 +218,6 @@ def hold_out(examples: Examples, seed: int) -> tuple[Examples, Examples]:
             "evaluation; give --eval_file (or do the labels stand after the tab?)"
         )
     held_out = set(spare[: max(1, len(examples) // 10)].tolist())
-    counts, judged = Counter(examples.labels), {examples.labels[i] for i in held_out}
-    for row in spare.tolist():
-        label = examples.labels[row]
-        if label not in judged and counts[label] >= _ENOUGH:
-            held_out.add(row)
-            judged.add(label)
     trained = (i for i in range(len(examples)) if i not in held_out)
     return examples.take(trained), examples.take(sorted(held_out))
 
