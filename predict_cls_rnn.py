@@ -11,6 +11,7 @@ A network trained with another --task takes and answers names (in JSON, texts); 
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with parser.exit_on_bad_input():
         if sys.stdout is None:
             raise ValueError("standard output is closed")
+        if flags.json and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as JSON is, whatever the terminal takes
         if flags.input is None and sys.stdin is None:
             raise ValueError("standard input is closed; give --input")
         predictor = Predictor(find_network(flags.checkpoint, flags.save_dir, flags.run_name))

@@ -84,7 +84,7 @@ def read_examples(path: str, flag: str) -> Examples:
     examples = Examples(path, [], [], [])
     lines = re.split(rb"\r\n|\r|\n", content.removeprefix(b"\xef\xbb\xbf"))
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        if not line.strip(b" "):
             continue
         try:
             label, tokens = _parse_line(line)

@@ -256,7 +256,8 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
         yield found("rare-class", f"{seen}, most classes {usual:.0f} times", "likely")
     least = min(counts[name] for name in t.names if name not in rare)
     if t.majority >= LARGE_MAJORITY or t.majority * number >= 50 * least:
-        seen = f"the most frequent class has {t.majority:.0%} of the rows, another {least:,} rows"
+        fewest = min(counts.values())
+        seen = f"the most frequent class has {t.majority:.0%} of the rows, another {fewest:,} rows"
         sure = "certain" if t.majority >= LARGE_MAJORITY else "possible"
         yield found("imbalanced-classes", seen, sure)
 

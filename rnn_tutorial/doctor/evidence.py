@@ -78,7 +78,9 @@ class Evidence:
         # Noise hides what was learned beside a large class, unless each class counts the same.
         key = "balanced_accuracy"
         balanced = [line[key] for line in self.metrics if key in line]
-        self.is_balanced = bool(balanced) and self.chance >= LARGE_MAJORITY and not self.has_rule
+        judged = (self.evaluation or {}).get("answers_by_label") or shares
+        is_whole = bool(balanced) and len(judged) == len(shares)
+        self.is_balanced = is_whole and self.chance >= LARGE_MAJORITY and not self.has_rule
         if self.is_balanced:
             self.score, self.chance = balanced[-1], 1 / len(shares)
         self.skill = max(0.0, (self.score - self.chance) / max(1 - self.chance, 1e-9))

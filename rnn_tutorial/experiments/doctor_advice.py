@@ -140,7 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     head = result_head(COMMAND, DOCTOR_CODE, num_seeds=NUM_SEEDS)
     earlier = read_json(RESULT) if RESULT.exists() else {}
-    rows = earlier["rows"] if head.items() <= earlier.items() else {}
+    is_same = head.items() <= earlier.items()
+    if flags.names and earlier and not is_same:
+        parser.error("the result file is of other code or another machine; give no names")
+    rows = earlier["rows"] if is_same else {}
     for seed, name in itertools.product(range(NUM_SEEDS), flags.names or FAULTS):
         row = rows.setdefault(name, {"flags": "", "seeds": {}})
         row["flags"], row["seeds"][str(seed)] = FAULTS[name].describe(), follow(name, seed)

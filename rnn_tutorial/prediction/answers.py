@@ -172,22 +172,25 @@ class WordWriter:
     def write(self, answers: Answers, first_number: int | None = None) -> bytes:
         """See `Writer`; the text does not show the number."""
         questions, ids = answers.questions, iter(answers.questions.ids.tolist())
+        shares = [None] * len(questions)
+        if self._as_json:
+            shares = np.nan_to_num(answers.by_class.astype(np.float64)).round(6).tolist()
         columns = (
             questions.lines.tolist(),
             questions.typed,
             answers.predictions.tolist(),
             answers.known_probabilities().tolist(),
             answers.trained_length.tolist(),
-            np.nan_to_num(answers.by_class.astype(np.float64)).round(6).tolist(),
+            shares,
         )
         lines = []
-        for line, words, prediction, probability, is_trained, shares in zip(*columns, strict=True):
+        for line, words, prediction, probability, is_trained, row in zip(*columns, strict=True):
             name = self._classes[prediction]
             unknown = [word for word in words if next(ids) == 0]
             if self._as_json:
                 fields = {} if first_number is None else {"line": first_number + line}
                 fields |= {"input": words, "prediction": name, "probability": round(probability, 6)}
-                fields["probabilities"] = dict(zip(self._classes, shares, strict=True))
+                fields["probabilities"] = dict(zip(self._classes, row, strict=True))
                 fields |= {"unknown": unknown, "trained_length": is_trained}
                 lines.append(json.dumps(fields, ensure_ascii=False))
             else:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -121,6 +122,8 @@ class LabelledFiles:
         try:
             examples = read_split(*self._split)
         except ValueError as error:
+            if all(Path(path).exists() for path in (self._train_file, self._eval_file)):
+                raise  # "", no evaluation file, is the current folder
             raise ValueError(
                 f"{error}; a relative path starts where the training was started"
             ) from None

@@ -18,7 +18,7 @@ from itertools import chain
 
 import numpy as np
 
-from rnn_tutorial.data.examples import Vocabulary, parse_tokens
+from rnn_tutorial.data.examples import UNKNOWN, Vocabulary, parse_tokens
 from rnn_tutorial.runs.terminal import shortened
 
 _SHOWN_NAMES = 20
@@ -133,7 +133,7 @@ class NameReader:
 class WordReader:
     """Reads words separated by spaces; those that training has not seen have id 0.
 
-    If all tokens are single characters, they may also be typed without a space.
+    If all tokens are single characters, a sequence may also be typed as a single word.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -151,7 +151,8 @@ class WordReader:
 
     def _parse(self, text: str) -> list[str]:
         words = parse_tokens(text)
-        return list("".join(words)) if self._are_characters else words
+        is_word = self._are_characters and len(words) == 1 and words[0] != UNKNOWN
+        return list(words[0]) if is_word else words
 
     def _number(self, typed: Mapping[int, list[str]], refusals: Mapping[int, str]) -> Questions:
         ids = {line: self._vocabulary.encode(words) for line, words in typed.items()}

@@ -78,9 +78,11 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
         path = getattr(config, flag)
         is_file = path.endswith(MACHINE_FILE) if flag == "task" else path != ""
         if is_file and not Path(path).exists():
+            if flag in flags:
+                raise ValueError(f"--{flag} {path!r}: there is no such file")
             raise ValueError(
-                f"--{flag} {path!r}, which the run learns from, is not there any more; if the file "
-                f"has moved, give its new place: --resume RUN_DIR --{flag} FILE"
+                f"--{flag} {path!r}, which the run uses, is not there any more; if the file has "
+                f"moved, give its new place: --resume RUN_DIR --{flag} FILE"
             )
     return config
 

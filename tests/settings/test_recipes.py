@@ -59,6 +59,7 @@ def test_a_run_is_named_after_what_it_learns_from():
         ({}, "baseline"), ({"task": "parity"}, "parity-baseline"),
         ({"task": "regex:ab"}, "regex-baseline"), ({"task": "x/a door.json"}, "a_door-baseline"),
         ({"train_file": "data/clicks.tsv", "recipe": "solved"}, "clicks-solved"),
+        ({"train_file": "é" * 250 + ".tsv"}, "é" * 40 + "-baseline"),
     ):  # fmt: skip
         assert settings_of(flags)["run_name"] == name
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -93,7 +95,9 @@ def test_what_guessing_scores_is_counted_on_the_evaluation_examples(tmp_path):
 
 def test_characters_may_be_typed_without_spaces_and_tabs_are_refused():
     reader = WordReader(Vocabulary(["<unk>", "a", "b"], ["x", "y"]))
-    assert reader.read("ba a").typed == [["b", "a", "a"]]
+    assert reader.read("baa").typed == [["b", "a", "a"]]
+    assert reader.read("ba a").typed == [["ba", "a"]]  # as a line of a file is read
+    assert reader.read("<unk>").typed == [["<unk>"]]
     assert WordReader(Vocabulary(["<unk>", "a", "bc"], ["x", "y"])).read("ba").typed == [["ba"]]
     with pytest.raises(ValueError, match="there is a tab in the input; give the tokens without a"):
         reader.read("x\tb a")
@@ -145,10 +149,16 @@ def test_a_run_does_not_go_on_with_other_examples(
     Path("digits", "config.json").write_text(json.dumps(asdict(TrainConfig())))
     flags = ("--resume", "digits", "--train_file", TRAIN_FILE)
     assert "differs from the resumed run's none" in refusal(capsys, train_cls_rnn.main, *flags)
+    with Path(TRAIN_FILE).open("a") as file:
+        file.write("no tab\n")
+    refused = refusal(capsys, evaluate.main, ".")
+    assert "0 tabs instead of one" in refused and "relative path" not in refused
     Path(TRAIN_FILE).unlink()
     refused = refusal(capsys, train_cls_rnn.main, "--resume", ".")
-    assert f"--train_file '{TRAIN_FILE}', which the run learns from, is not there any" in refused
+    assert f"--train_file '{TRAIN_FILE}', which the run uses, is not there any" in refused
     assert refused.endswith("give its new place: --resume RUN_DIR --train_file FILE")
+    refused = refusal(capsys, train_cls_rnn.main, "--resume", ".", "--train_file", "typo.tsv")
+    assert "--train_file 'typo.tsv': there is no such file" in refused
 
 
 def test_without_a_file_to_evaluate_on_a_tenth_is_held_out(tmp_path, monkeypatch, capsys):
@@ -280,6 +290,15 @@ def test_a_stream_is_answered_with_class_names(sentences_folder):
         "5: the input is not UTF-8",
     ]
     assert done.returncode == 1
+
+
+def test_json_is_in_utf_8_whatever_the_terminal_takes(sentences_folder, script_environment):
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "predict_cls_rnn.py", "--json", "--input", "the 😀"],
+        cwd=sentences_folder, capture_output=True, check=True, timeout=120,
+        env=script_environment | {"PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+    assert json.loads(done.stdout)["unknown"] == ["😀"]
 
 
 def test_answers_in_json_are_those_of_the_model(sentences_folder, checkpoint, capsys, monkeypatch):
