@@ -72,7 +72,8 @@ def read_examples(path: str, flag: str) -> Examples:
         flag: the flag that named the file, for the error message.
 
     Raises:
-        ValueError: the file cannot be read or has no examples, or a line is malformed; names it.
+        ValueError: the file cannot be read or has no examples; or a line is malformed: names its
+            number.
     """
     try:
         content = read_file(Path(path))
@@ -116,31 +117,6 @@ def _parse_line(line: bytes) -> tuple[str, list[str]]:
     if not tokens:
         raise ValueError(f"no tokens after the tab; {_EXPECTED}")
     return label, tokens
-
-
-def parse_tokens(text: str) -> list[str]:
-    """Read tokens that a user typed, separated by spaces.
-
-    Raises:
-        ValueError: there are none, a tab is among them, or the input was not UTF-8 (invalid bytes
-            arrive as replacement characters or lone surrogates).
-    """
-    try:
-        text.encode()
-        is_utf8 = "\ufffd" not in text
-    except UnicodeEncodeError:
-        is_utf8 = False
-    if not is_utf8:
-        raise ValueError("the input is not UTF-8")
-    if "\t" in text.strip():
-        raise ValueError(
-            "there is a tab in the input; give the tokens without a label (labelled lines are for "
-            "python -m rnn_tutorial.evaluate RUN --eval_file FILE)"
-        )
-    tokens = text.split()
-    if not tokens:
-        raise ValueError("the input is empty; give at least one token")
-    return tokens
 
 
 class Vocabulary:

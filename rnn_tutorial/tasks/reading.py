@@ -18,7 +18,7 @@ from itertools import chain
 
 import numpy as np
 
-from rnn_tutorial.data.examples import UNKNOWN, Vocabulary, parse_tokens
+from rnn_tutorial.data.examples import UNKNOWN, Vocabulary
 from rnn_tutorial.runs.terminal import shortened
 
 _SHOWN_NAMES = 20
@@ -141,7 +141,7 @@ class WordReader:
         self._are_characters = all(len(token) == 1 for token in vocabulary.tokens[1:])
 
     def read(self, text: str) -> Questions:
-        """Read one sequence; raises ValueError as `parse_tokens` does."""
+        """Read one sequence; raises ValueError as `_parse_tokens` does."""
         return self._number({0: self._parse(text)}, {})
 
     def read_lines(self, text: str) -> Questions:
@@ -150,10 +150,35 @@ class WordReader:
         return self._number(*read_one_by_one(lines, self._parse))
 
     def _parse(self, text: str) -> list[str]:
-        words = parse_tokens(text)
+        words = _parse_tokens(text)
         is_word = self._are_characters and len(words) == 1 and words[0] != UNKNOWN
         return list(words[0]) if is_word else words
 
     def _number(self, typed: Mapping[int, list[str]], refusals: Mapping[int, str]) -> Questions:
         ids = {line: self._vocabulary.encode(words) for line, words in typed.items()}
         return Questions.from_lists(ids, refusals, list(typed.values()))
+
+
+def _parse_tokens(text: str) -> list[str]:
+    """Read tokens that a user typed, separated by spaces.
+
+    Raises:
+        ValueError: there are none, a tab is among them, or the input was not UTF-8 (invalid bytes
+            arrive as replacement characters or lone surrogates).
+    """
+    try:
+        text.encode()
+        is_utf8 = "\ufffd" not in text
+    except UnicodeEncodeError:
+        is_utf8 = False
+    if not is_utf8:
+        raise ValueError("the input is not UTF-8")
+    if "\t" in text.strip():
+        raise ValueError(
+            "there is a tab in the input; give the tokens without a label (labelled lines are for "
+            "python -m rnn_tutorial.evaluate RUN --eval_file FILE)"
+        )
+    tokens = text.split()
+    if not tokens:
+        raise ValueError("the input is empty; give at least one token")
+    return tokens

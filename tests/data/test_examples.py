@@ -18,7 +18,6 @@ from rnn_tutorial.data.examples import (
     Vocabulary,
     build_vocabulary,
     hold_out,
-    parse_tokens,
     read_examples,
 )
 from rnn_tutorial.data.streams import BatchLoader
@@ -134,12 +133,6 @@ def test_the_vocabulary_gives_ids_and_names():
     assert vocabulary.class_names == ["no", "yes"]
     assert vocabulary.encode(["c", "z", "a", UNKNOWN]) == [3, 0, 1, 0]
     assert vocabulary.classes(["yes", "no"]).tolist() == [1, 0]
-
-
-@pytest.mark.parametrize("text", ["", " \t", "a \ufffd", "a \udcff"])
-def test_an_input_without_tokens_is_refused(text):
-    with pytest.raises(ValueError, match="the input is"):
-        parse_tokens(text)
 
 
 # ---- what is held out ----

@@ -1,5 +1,7 @@
 """The automaton that a network has learned, compared with that of its machine."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from rnn_tutorial.evaluation.automaton import _period_shares, find_automaton
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.pictures import machine_pictures
 from rnn_tutorial.pictures.machine_pictures import draw_automaton
 
 
@@ -71,6 +74,17 @@ def test_states_that_the_classes_do_not_tell_apart_are_those_of_the_machine(tmp_
     assert "yes" in text and "remainder" not in text
     draw_automaton(automaton, 1, tmp_path / "automaton.png")
     assert (tmp_path / "automaton.png").stat().st_size > 1000
+
+
+def test_states_that_are_none_of_the_machines_have_a_colour_of_their_own(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(machine_pictures, "save", lambda figure, path, **_: figures.append(figure))
+    automaton = find_automaton(make_divisibility_net(), DIVISIBLE, num_states=300)
+    states = np.where(np.arange(300) < 7, -1, automaton.states)
+    draw_automaton(replace(automaton, states=states), 1, tmp_path / "automaton.png")
+    colours = figures[0].axes[1].collections[0].get_facecolors()  # of the dots
+    assert (colours[:7] == colours[0]).all()
+    assert not (colours[7:] == colours[0]).all(axis=1).any()
 
 
 def test_a_net_that_confuses_two_states_has_not_learned_the_machine():

@@ -1,6 +1,7 @@
 """A second signal stops at once only if it comes clearly later; names are shown, not obeyed; a
 reader that has seen enough is no error."""
 
+import os
 import re
 import signal
 import subprocess
@@ -74,6 +75,15 @@ def test_a_command_whose_reader_leaves_or_that_is_interrupted_ends_without_a_tra
         process.stdout.read(1 if status == 1 else 0)
         process.stdout.close()
         assert process.wait(timeout=60) == status and process.stderr.read() == ""
+
+
+def test_letters_that_the_output_does_not_have_are_escaped():
+    program = "from rnn_tutorial.runs.terminal import run_command; run_command(lambda: print('é✓'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True,
+        env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.rstrip(), done.stderr) == (0, b"\xe9\\u2713", b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")

@@ -23,6 +23,12 @@ def test_unknown_words_are_kept_as_typed():
     assert questions.refusals == {1: "the input is empty; give at least one token"}
 
 
+@pytest.mark.parametrize("text", ["", " \t", "a \ufffd", "a \udcff"])
+def test_an_input_without_words_is_refused(text):
+    with pytest.raises(ValueError, match="the input is"):
+        READERS["words"].read(text)
+
+
 @pytest.mark.parametrize("kind", READERS)
 @given(st.lists(st.text("012 ,+-") | st.sampled_from(["cat", "the,cat", "cat the"])))
 def test_many_lines_are_read_as_each_of_them_alone(kind, lines):
