@@ -32,8 +32,8 @@ rare-class: such a class cannot be learned, and often is no class: a header, a t
   correct or drop these rows
   explains: imbalanced-classes, class-mismatch, label-range
 imbalanced-classes: naming the most frequent class scores as high as a network that learned little
-  judge by the balanced accuracy, which train_cls_rnn.py logs (it cannot weight classes); a loop of
-    your own may weight the loss or sample evenly
+  draw every class equally often (train_cls_rnn.py: --balance_classes) or weight the loss, and judge
+    by the balanced accuracy
 [README.md#2-digits-are-names-the-embedding]
 token-type: an embedding takes whole numbers, of shape (N, T)
   convert the ids once, where they are read: torch.tensor(ids, dtype=torch.long)

@@ -69,9 +69,10 @@ class Evidence:
         self.loss_by_part = [statistics.fmean(losses[a:b]) for a, b in itertools.pairwise(edges)]
         self.final_loss = self.loss_by_part[-1] if losses else math.inf
         self.label_shares = self._label_shares()
-        self.chance_loss = guessing_loss(self.label_shares)  # of a network that only guesses
-        # The score rescaled: 0 for always naming the most frequent class, 1 for all right.
         shares = self.label_shares
+        drawn = [1 / len(shares)] * len(shares) if self.config["balance_classes"] else shares
+        self.chance_loss = guessing_loss(drawn)  # of a network that only guesses
+        # The score rescaled: 0 for always naming the most frequent class, 1 for all right.
         if self.has_rule:  # evaluation asks all inputs, or a uniform sample of them
             shares = self.task.machine.class_shares(self.task.trained_lengths)
         self.score, self.chance = (self.accuracies or [0.0])[-1], float(max(shares))
@@ -80,7 +81,8 @@ class Evidence:
         balanced = [line[key] for line in self.metrics if key in line]
         judged = (self.evaluation or {}).get("answers_by_label") or shares
         is_whole = bool(balanced) and len(judged) == len(shares)
-        self.is_balanced = is_whole and self.chance >= LARGE_MAJORITY and not self.has_rule
+        is_asked = self.config["balance_classes"] or self.chance >= LARGE_MAJORITY
+        self.is_balanced = is_whole and is_asked and not self.has_rule
         if self.is_balanced:
             self.score, self.chance = balanced[-1], 1 / len(shares)
         self.skill = max(0.0, (self.score - self.chance) / max(1 - self.chance, 1e-9))

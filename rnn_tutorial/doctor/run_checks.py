@@ -128,6 +128,8 @@ _AT_THE_END = {
 def check_run(e: Evidence) -> Report:
     """The findings of a run, those of the files that it learned from among them."""
     of_data = e.files[1] if e.files else []
+    if e.config["balance_classes"]:
+        of_data = [finding for finding in of_data if finding.name != "imbalanced-classes"]
     findings = rank([*of_data, *(f for check in (*CAUSES, *OTHERS) for f in check(e))])
     if e.failed_to_learn and all(finding.name in _NO_CAUSE for finding in findings):
         seen = f"loss after {e.steps:,} updates: {e.final_loss:.3f}; guessing: "

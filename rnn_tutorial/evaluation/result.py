@@ -26,6 +26,8 @@ class Evaluation:
         low, high: 95 % Wilson interval of the accuracy of a sample; the accuracy itself if exact.
         elapsed_seconds: duration of the evaluation.
         answers_by_label: of examples from a file: for each label, how many got which answer.
+        loss: of examples from a file, the mean cross-entropy in nats; None if it is not a finite
+            number, of other tasks, or in earlier versions.
         accuracy_by_class: share of right answers among all inputs of a class, by its name; a class
             that none has is left out. None if there are very many, or in earlier versions.
     """
@@ -41,12 +43,19 @@ class Evaluation:
     elapsed_seconds: NonNegative
     answers_by_label: dict[str, dict[str, Count]] | None = None
     accuracy_by_class: dict[str, Share] | None = None
+    loss: NonNegative | None = None
 
     @property
     def balanced_accuracy(self) -> float | None:
         """The mean of the accuracies of all classes: each counts the same, however rare."""
         by_class = self.accuracy_by_class
         return sum(by_class.values()) / len(by_class) if by_class else None
+
+    def score(self, monitor: str) -> float:
+        """The metric that --monitor names; of the loss its negative, so that more is better."""
+        if monitor == "eval_loss":
+            return -math.inf if self.loss is None else -self.loss
+        return getattr(self, monitor)
 
     def describe(self) -> str:
         """One sentence for the screen."""

@@ -80,6 +80,28 @@ class Scorer:
             probabilities[group] = best.values.cpu().numpy()
         return classes, probabilities
 
+    @torch.no_grad()
+    def classify_with_losses(
+        self, ids: np.ndarray, lengths: np.ndarray, targets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The most probable class of each sequence, and its loss; see `classify`.
+
+        Args:
+            targets: the right class of each sequence, int64, (N,).
+
+        Returns:
+            Classes, int64, (N,), and cross-entropy losses in nats, float32, (N,). If a score of a
+            sequence is NaN, then so is its loss, and its class means nothing.
+        """
+        classes = np.empty(len(lengths), np.int64)
+        losses = np.empty(len(lengths), np.float32)
+        for group, scores in self._score_groups(ids, lengths):
+            log_probabilities, scores = scores.log_softmax(dim=0).cpu(), scores.cpu()
+            right = torch.from_numpy(targets[group]).unsqueeze(0)
+            classes[group] = scores.argmax(dim=0).numpy()
+            losses[group] = -log_probabilities.gather(0, right).squeeze(0).numpy()
+        return classes, losses
+
     def is_right(self, ids: np.ndarray, lengths: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """True where the answer to a sequence is its class in `classes`, (N,); see `classify`.
 

@@ -28,6 +28,7 @@ class MetricsLine(TypedDict, total=False):
     accuracy: Share
     wrong_inputs: Count
     balanced_accuracy: Share
+    eval_loss: NonNegative
     proved: bool
     accuracy_by_length: dict[str, Share]
 

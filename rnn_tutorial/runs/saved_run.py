@@ -32,11 +32,13 @@ class _Identity(TypedDict, total=False):
     run_id: str
 
 
-class _Proof(_Identity, total=False):
+class _Added(_Identity, total=False):
     proof: dict[str, Any] | None
+    best_accuracy: float  # before there was --monitor
+    best_score: float
 
 
-class _Result(_Proof):
+class _Result(_Added):
     """What result.json holds."""
 
     config: dict[str, Any]
@@ -47,7 +49,6 @@ class _Result(_Proof):
     checkpoint: str
     best_checkpoint: str | None
     best_step: Count
-    best_accuracy: float
     accuracy: Share
     wrong_inputs: Count
     evaluation: dict[str, Any]

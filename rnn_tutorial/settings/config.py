@@ -31,8 +31,13 @@ PRECISIONS = ("float32", "bfloat16")
 SCHEDULERS = ("cosine", "constant", "step", "plateau")
 SAMPLINGS = ("auto", "uniform", "varied")
 TRACKERS = ("auto", "online", "local", "offline", "disabled")
-# Settings that runs of earlier versions do not record, and what those runs did.
-ADDED = {"task": DIGIT_SUM, "sampling": "uniform", "stop_when_proved": False}
+MONITORS = ("accuracy", "balanced_accuracy", "eval_loss")  # as the metrics are named
+# Settings that runs of earlier versions do not record, and what those runs did: each group came in
+# one version.
+ADDED = (
+    {"task": DIGIT_SUM, "sampling": "uniform", "stop_when_proved": False},
+    {"balance_classes": False, "monitor": "accuracy"},
+)
 
 _data, _model, _optimization, _schedule, _output, _machine = (
     partial(setting_field, group)
@@ -82,6 +87,11 @@ class TrainConfig:
         "",
         "examples to evaluate on; without it, a tenth of train_file is held out",
         metavar="FILE",
+    )
+    balance_classes: bool = _data(
+        False,
+        "draw the training examples of every class equally often; rare ones come several times an "
+        "epoch",
     )
     seed: int = _data(
         0, "seed of weights and data; the same seed gives the same run", within=(0, 2**32 - 1)
@@ -193,7 +203,7 @@ class TrainConfig:
     scheduler: str = _schedule(
         "cosine",
         "learning rate after the warmup: step lowers it every lr_step_every updates, plateau when "
-        "the accuracy stops improving",
+        "evaluations stop improving",
         choices=SCHEDULERS,
     )
     lr_factor: float = _schedule(
@@ -207,6 +217,12 @@ class TrainConfig:
         "updates after which step lowers the learning rate",
         within=(1, 10**9),
         needs=("scheduler", ("step",)),
+    )
+    monitor: str = _schedule(
+        "accuracy",
+        "what an improvement is, for plateau and early stopping: of labelled examples, also the "
+        "mean accuracy of all classes, or the loss",
+        choices=MONITORS,
     )
     plateau_patience: int = _schedule(
         5,
@@ -292,7 +308,10 @@ class TrainConfig:
 
 def with_added(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run, also those that there were not yet when it was begun."""
-    return dict(settings) if settings.keys() & ADDED.keys() else {**ADDED, **settings}
+    for group in ADDED:
+        if not settings.keys() & group.keys():
+            settings = {**group, **settings}
+    return dict(settings)
 
 
 def config_from_dict(settings: Mapping[str, Any], source: str) -> TrainConfig:

@@ -50,10 +50,25 @@ def find_conflicts(config: Any) -> Iterator[str]:
         yield f"--task {config.task} cannot be combined with --train_file {config.train_file!r}"
     if config.train_file and config.sampling == "varied":
         yield "--sampling varied walks through a machine; --train_file brings its sequences"
+    if config.balance_classes and not config.train_file:
+        yield "--balance_classes draws examples of a file: it needs a --train_file"
+    yield from _monitor_conflicts(config)
     yield from _proof_conflicts(config)
     yield from _init_conflicts(config)
     yield from _contraction_conflicts(config)
     yield from _bptt_conflicts(config)
+
+
+def _monitor_conflicts(config: Any) -> Iterator[str]:
+    if config.monitor == "accuracy":
+        return
+    if not config.train_file:
+        yield f"--monitor {config.monitor} is measured on examples: it needs a --train_file"
+    if not config.early_stopping_patience and config.scheduler != "plateau":
+        yield (
+            f"--monitor {config.monitor} decides about early stopping and the plateau scheduler: "
+            "it needs --early_stopping_patience N or --scheduler plateau"
+        )
 
 
 def _init_conflicts(config: Any) -> Iterator[str]:

@@ -6,6 +6,7 @@ Shapes: N examples.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -49,6 +50,7 @@ class LabelledFiles:
         trained_lengths: of the training examples.
         fingerprint: SHA-256 of all examples.
         split: train_file, eval_file and seed, from which `read_split` makes the examples.
+        balance_classes: True to train on every class equally often.
     """
 
     class Record(TypedDict):
@@ -72,6 +74,7 @@ class LabelledFiles:
         trained_lengths: range,
         fingerprint: str,
         split: tuple[str, str, int],
+        balance_classes: bool,
     ) -> None:
         self.vocabulary = vocabulary
         self.tokens, self.classes = vocabulary.tokens, vocabulary.class_names
@@ -87,7 +90,7 @@ class LabelledFiles:
         }
         reader = WordReader(vocabulary)
         self.read, self.read_lines = reader.read, reader.read_lines
-        self._split = split
+        self._split, self._balance_classes = split, balance_classes
         self._train_file, self._eval_file, self._seed = split
         self.source = f"--train_file {self._train_file!r}"
         if self._eval_file:
@@ -102,9 +105,10 @@ class LabelledFiles:
         vocabulary.check_labels(evaluated)
         sizes = [len(tokens) for tokens in trained.tokens]
         lengths = range(min(sizes), max(sizes) + 1)
-        task = cls(vocabulary, lengths, _fingerprint(trained, evaluated), split)
+        fingerprint = _fingerprint(trained, evaluated)
+        task = cls(vocabulary, lengths, fingerprint, split, config.balance_classes)
         # What is needed of the training examples; as texts they would fill the memory.
-        task.dataset = ExampleDataset(trained, vocabulary, config.seed)
+        task.dataset = task._make_dataset(trained)
         task._training_labels = len(trained), label_shares(trained)
         task._evaluated = evaluated
         return task
@@ -115,7 +119,8 @@ class LabelledFiles:
         lengths = range(record["min_seq_len"], record["max_seq_len"] + 1)
         vocabulary = Vocabulary(record["tokens"], record["classes"])
         split = config.get("train_file", ""), config.get("eval_file", ""), config.get("seed", 0)
-        return cls(vocabulary, lengths, record["fingerprint"], split)
+        is_balanced = config.get("balance_classes", False)
+        return cls(vocabulary, lengths, record["fingerprint"], split, is_balanced)
 
     def read_examples(self) -> tuple[Examples, Examples]:
         """To train on and to evaluate on; ValueError if a file is refused or has changed."""
@@ -137,7 +142,10 @@ class LabelledFiles:
     @cached_property
     def dataset(self) -> ExampleDataset:
         """The endless stream of training examples."""
-        return ExampleDataset(self.read_examples()[0], self.vocabulary, self._seed)
+        return self._make_dataset(self.read_examples()[0])
+
+    def _make_dataset(self, trained: Examples) -> ExampleDataset:
+        return ExampleDataset(trained, self.vocabulary, self._seed, self._balance_classes)
 
     @cached_property
     def _evaluated(self) -> Examples:
@@ -166,14 +174,16 @@ class LabelledFiles:
         split = f"of {shown(self._eval_file)}" if self._eval_file else "held out from it at random"
         frequent = [f"{shown(name)} {share:.1%}" for name, share in shares.items()]
         ids = self.vocabulary.encode(chain.from_iterable(self._evaluated.tokens))
+        num_classes = len(self.classes)
+        drawn = [1 / num_classes] * num_classes if self._balance_classes else shares.values()
         return (
-            f"chance is a loss of {guessing_loss(shares.values()):.3f}, "
+            f"chance is a loss of {guessing_loss(drawn):.3f}, "
             f"accuracy {chance:.1%} (always {likely!r})\n"
             f"Data: {num_trained:,} examples of {shown(self._train_file)}, evaluated on "
             f"{len(self._evaluated):,} {split} ({ids.count(0) / len(ids):.1%} of their tokens "
             f"unknown)\n"
-            f"{len(self.tokens) - 1:,} different tokens, {len(self.classes):,} classes: "
-            f"{shorten(frequent, ', ')}"
+            f"{len(self.tokens) - 1:,} different tokens, {num_classes:,} classes: "
+            f"{shorten(frequent, ', ')}{'; drawn equally often' * self._balance_classes}"
         )
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
@@ -208,13 +218,15 @@ def evaluate_examples(
     ids = np.array([i for tokens in examples.tokens for i in vocabulary.encode(tokens)])  # (M,)
     lengths = np.array([len(tokens) for tokens in examples.tokens])
     with evaluating(model):
-        answers, probabilities = Scorer(model).classify(ids, lengths)
-    is_right = (answers == vocabulary.classes(examples.labels)) & ~np.isnan(probabilities)
+        targets = vocabulary.classes(examples.labels)
+        answers, losses = Scorer(model).classify_with_losses(ids, lengths, targets)
+    is_right = (answers == targets) & ~np.isnan(losses)
 
     answers_by_label = {label: {} for label in sorted(set(examples.labels))}
     by_length, wrong = {}, []
     names = np.array(vocabulary.class_names, object)[answers]
-    names[np.isnan(probabilities)] = "not a number"
+    names[np.isnan(losses)] = "not a number"
+    loss = losses.mean(dtype=np.float64).item()
     columns = examples.lines, examples.labels, examples.tokens, names, is_right.tolist()
     for line, label, tokens, name, right in zip(*columns, strict=True):
         counts = answers_by_label[label]
@@ -240,6 +252,7 @@ def evaluate_examples(
             name: counts.get(name, 0) / sum(counts.values())
             for name, counts in answers_by_label.items()
         },
+        loss=loss if math.isfinite(loss) else None,
     )
 
 

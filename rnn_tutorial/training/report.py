@@ -62,10 +62,16 @@ def print_summary(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
     print(f"Checkpoint: {shown(checkpoint_path(run.folder, run.step))}")
     if config.early_stopping_patience:
         print(
-            f"Best checkpoint: {shown(run.folder / BEST_FILE)}, accuracy "
-            f"{history.best_accuracy:.4%} at step {history.best_step:,}; predictions use it"
+            f"Best checkpoint: {shown(run.folder / BEST_FILE)}, {_best_score(run)} "
+            f"at step {history.best_step:,}; predictions use it"
         )
     print(prediction_hint(run.folder))
+
+
+def _best_score(run: Run) -> str:
+    """The best value of what --monitor names, in words."""
+    name, score = run.config.monitor, run.history.best_accuracy
+    return f"{name} {-score:.4f}" if name == "eval_loss" else f"{name} {score:.4%}"
 
 
 def write_result(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
@@ -81,7 +87,7 @@ def write_result(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
         "checkpoint": checkpoint_path(run.folder, run.step).name,
         "best_checkpoint": BEST_FILE if config.early_stopping_patience else None,
         "best_step": history.best_step,
-        "best_accuracy": history.best_accuracy,
+        "best_score": history.best_accuracy,
         "accuracy": evaluation.accuracy,
         "wrong_inputs": evaluation.num_wrong,
         "evaluation": asdict(evaluation),

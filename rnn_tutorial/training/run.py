@@ -162,7 +162,8 @@ class Run(BaseRun):
         self.evaluation = evaluation
         if self.evaluation_is_due:
             is_exact = evaluation.num_wrong == 0
-            self.history.observe(self.config, self.step, evaluation.accuracy, is_exact)
+            score = evaluation.score(self.config.monitor)
+            self.history.observe(self.config, self.step, score, is_exact)
 
     def record_proof(self, attempt: Proof | NotProved) -> None:
         """Take in an attempt to prove the network right, and say why it failed if it did."""
@@ -215,6 +216,8 @@ class Run(BaseRun):
             metrics["wrong_inputs"] = self.evaluation.num_wrong
             if self.evaluation.balanced_accuracy is not None:
                 metrics["balanced_accuracy"] = self.evaluation.balanced_accuracy
+            if self.evaluation.loss is not None:
+                metrics["eval_loss"] = self.evaluation.loss
             metrics["accuracy_by_length"] = self.evaluation.accuracy_by_length
         self._record(metrics)
 

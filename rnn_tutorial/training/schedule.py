@@ -22,8 +22,8 @@ class EvaluationHistory:
     Part of the checkpoint, so that a resumed run decides as an uninterrupted one does.
 
     Args:
-        best_accuracy: highest score so far, an accuracy or what a task of the gallery is scored by;
-            below all of them before the first evaluation.
+        best_accuracy: highest score so far, see `Evaluation.score`, or what a task of the gallery
+            is scored by; below all of them before the first evaluation.
         best_step: the step that first had it.
         since_best: evaluations since then.
         exact_streak: latest evaluations in a row without a wrong input.
@@ -60,7 +60,7 @@ class EvaluationHistory:
             self.plateau = 0
 
     def stops_early(self, config: TrainConfig) -> bool:
-        """True if the accuracy has not improved for early_stopping_patience evaluations."""
+        """True if the score has not improved for early_stopping_patience evaluations."""
         return 0 < config.early_stopping_patience <= self.since_best
 
     def ends(self, config: TrainConfig) -> bool:

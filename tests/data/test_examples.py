@@ -207,6 +207,28 @@ def test_every_epoch_has_every_example_once_however_batches_divide_it(
         assert sorted(drawn) == sorted(expected)
 
 
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=5), st.integers(0, 100))
+def test_balanced_epochs_have_every_class_equally_often_and_all_examples_of_rare_ones(sizes, seed):
+    rows = [("abcde"[c], f"{c}-{i}") for c, size in enumerate(sizes) for i in range(size)]
+    examples = make_examples(*rows)
+    vocabulary = build_vocabulary(examples)
+    dataset = ExampleDataset(examples, vocabulary, seed, balance_classes=True)
+    dataset._unknown_rates[:] = 0
+    x, _, targets = dataset.draw(0, 2 * len(rows))
+    for epoch in np.split(np.arange(2 * len(rows)), 2):
+        drawn = Counter(zip(targets[epoch].tolist(), x[epoch, 0].tolist(), strict=True))
+        names = {(vocabulary.classes([label])[0], *vocabulary.encode([t])) for label, t in rows}
+        assert drawn.keys() <= names
+        of_class = [{k: n for k, n in drawn.items() if k[0] == c} for c in range(len(sizes))]
+        totals = [sum(counts.values()) for counts in of_class]
+        assert sum(totals) == len(rows) and max(totals) - min(totals) <= 1
+        for counts, size, total in zip(of_class, sizes, totals, strict=True):
+            assert len(counts) == min(size, total)
+            assert max(counts.values()) - min(counts.values()) <= 1
+    orders = {tuple(dataset.draw(i * len(rows), len(rows))[0][:, 0]) for i in range(20)}
+    assert len(orders) > 1 or len(rows) < 4
+
+
 def test_epochs_and_seeds_have_different_orders():
     def orders(seed):
         dataset, _, _ = make_dataset(40, seed)

@@ -1,6 +1,6 @@
 """The configuration: defaults, bounds, what does not go together, and the record in a file."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import pytest
 
@@ -72,6 +72,10 @@ def test_defaults_are_the_tutorials():
         ({"run_name": ""}, "--run_name ''"),
         ({"save_dir": ""}, "--save_dir ''"),
         ({"eval_file": "f"}, "--eval_file 'f'"),
+        ({"balance_classes": True}, "--balance_classes draws examples of a file"),
+        ({"monitor": "f1"}, "--monitor 'f1'"),
+        ({"monitor": "eval_loss", "early_stopping_patience": 3}, "it needs a --train_file"),
+        ({"monitor": "eval_loss", "train_file": "f"}, "it needs --early_stopping_patience N or"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name_and_value(wrong, named):
@@ -108,5 +112,12 @@ def test_a_recorded_configuration_is_rebuilt_or_refused():
     for wrong in ({"lr": 0.5}, asdict(config) | {"bogus": 1}, asdict(config) | {"lr": "x"}):
         with pytest.raises(ValueError, match=r"config\.json"):
             config_from_dict(wrong, "config.json")
+    earlier = asdict(config)  # which did not have what was added since
+    for names in (("monitor", "balance_classes"), ("task", "sampling", "stop_when_proved")):
+        earlier = {name: value for name, value in earlier.items() if name not in names}
+        uniform = replace(config, sampling="auto" if "sampling" in earlier else "uniform")
+        assert config_from_dict(earlier, "config.json") == uniform
+    with pytest.raises(ValueError, match=r"missing or unknown settings: monitor$"):
+        config_from_dict({**earlier, "balance_classes": True}, "config.json")
     with pytest.raises(ValueError, match=r"missing or unknown settings: bogus$"):
         config_from_dict(asdict(config) | {"bogus": 1}, "config.json")

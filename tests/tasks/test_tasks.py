@@ -223,6 +223,15 @@ def test_examples_are_scored_as_one_by_one():
     assert 0 < sum(right) < 60
     assert found.num_wrong == 60 - sum(right) and found.accuracy == sum(right) / 60
     assert (found.low, found.high) == wilson_interval(sum(right), 60)
+    losses = []
+    for own, label in zip(tokens, labels, strict=True):
+        x = torch.tensor([VOCABULARY.encode(own)])
+        with torch.no_grad():
+            scores = model.eval()(x, torch.tensor([len(own)]))
+        losses.append(torch.nn.functional.cross_entropy(scores, torch.tensor(["abc".index(label)])))
+    assert found.loss == pytest.approx(sum(losses).item() / 60, rel=1e-5)
+    assert found.score("eval_loss") == -found.loss and found.score("accuracy") == found.accuracy
+    assert found.score("balanced_accuracy") == found.balanced_accuracy != found.accuracy
     for length in range(1, 8):
         own = [r for r, row in zip(right, tokens, strict=True) if len(row) == length]
         assert found.accuracy_by_length[length] == sum(own) / len(own)
@@ -237,6 +246,39 @@ def test_examples_are_scored_as_one_by_one():
         i = example["line"] - 1
         expected = {"line": i + 1, "tokens": tokens[i], "label": labels[i], "answer": answers[i]}
         assert example == expected and not right[i]
+
+
+def test_a_loss_that_is_not_a_number_is_no_loss():
+    model = RnnClsNet(4, 3, 5, 1, 3)
+    with torch.no_grad():
+        model.fc.weight[:, 0] = float("nan")
+    found = evaluate_examples(model, Examples("file", [1], ["a"], [["x"]]), VOCABULARY)
+    assert found.loss is None and found.num_wrong == 1
+    assert found.score("eval_loss") == -float("inf")
+
+
+@pytest.mark.parametrize("monitor", ["accuracy", "balanced_accuracy", "eval_loss"])
+def test_the_monitored_metric_chooses_the_best_checkpoint(monitor, tmp_path, capsys):
+    rows = [f"{'ab'[i % 10 == 0]}\t{' '.join(f'{i * i:b}')}\n" for i in range(300)]
+    (tmp_path / "train.tsv").write_text("".join(rows[:200]))
+    (tmp_path / "eval.tsv").write_text("".join(rows[200:]))
+    flags = [
+        *("--train_file", tmp_path / "train.tsv", "--eval_file", tmp_path / "eval.tsv"),
+        *("--lr", 0.03, "--hidden_dim", 32, "--total_steps", 200, "--eval_every", 10),
+        *("--early_stopping_patience", 20, "--monitor", monitor, "--balance_classes"),
+        *("--tracker", "disabled", "--save_dir", tmp_path, "--run_name", "run"),
+    ]
+    assert train_cls_rnn.main([str(flag) for flag in flags]) == 0
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    values = {line["step"]: line[monitor] for line in lines if monitor in line}
+    assert len(values) == 20 and len({*values.values()}) > 3
+    best = min(values, key=values.get) if monitor == "eval_loss" else max(values, key=values.get)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["best_step"] == best < 200 and abs(result["best_score"]) == values[best]
+    screen = capsys.readouterr().out
+    assert f"model_best.pt, {monitor} " in screen and f"at step {best:,}; predictions" in screen
+    assert "chance is a loss of 0.693, accuracy 90.0%" in screen and "drawn equally" in screen
 
 
 def test_the_command_scores_a_run_or_a_file(sentences_folder, monkeypatch, capsys, tmp_path):

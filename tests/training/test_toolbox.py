@@ -82,7 +82,7 @@ def test_resumed_it_gives_the_same_bits(flags, tmp_path):
         path.unlink()
     assert train_cls_rnn.main(["--resume", str(run)]) == 0
     assert read_metrics(run) == metrics
-    for name in ("steps", "accuracy", "best_step", "best_accuracy", "best_checkpoint"):
+    for name in ("steps", "accuracy", "best_step", "best_score", "best_checkpoint"):
         assert read_result(run)[name] == result[name], name
     if result["best_checkpoint"]:
         assert load_checkpoint(run / "model_best.pt").step == result["best_step"]
@@ -190,7 +190,7 @@ def test_it_stops_early_and_the_best_checkpoint_is_kept_named_and_used(tmp_path,
     result = read_result(run)
     assert result["steps"] == best_step + 3 * 5 == max(accuracies) < 3000
     assert (result["best_step"], result["best_checkpoint"]) == (best_step, "model_best.pt")
-    assert result["best_accuracy"] == accuracies[best_step] > result["accuracy"]
+    assert result["best_score"] == accuracies[best_step] > result["accuracy"]
     best = load_run(str(run))  # what evaluate and certify take
     assert best.path == load_run(str(tmp_path)).path == run / "model_best.pt"
     assert best.step == best_step
