@@ -5,8 +5,8 @@ python predict_cls_rnn.py --input "1 2 3"               one answer
 python predict_cls_rnn.py < sequences.txt               one answer a line
 python predict_cls_rnn.py --run_name baseline --json    from the run of this name, as JSON
 
-A network trained with another --task takes and answers names (in JSON, texts); one trained with
---train_file takes tokens such as those of its examples, and answers with their labels.
+A network trained with another --task reads names and answers with names (strings in JSON); one
+trained with --train_file reads tokens such as those of its examples, and answers with their labels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where.add_argument(
         "--save_dir",
         metavar="DIR",
-        help="a run's folder, or a folder of runs: the newest answers (default: ./output/)",
+        help="a run's folder, or a folder of runs: the newest is used (default: ./output/)",
     )
     where.add_argument("--run_name", metavar="NAME", help="the run (default: the newest)")
     where.add_argument(
@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=whole_number(0, 1024),
         default=0,
         metavar="N",
-        help="CPU threads for standard input; 0 takes OMP_NUM_THREADS, or one a core if it is not "
-        f"set, at most {MAX_THREADS}",
+        help="CPU threads for standard input; 0 takes OMP_NUM_THREADS, or one per core if it is "
+        f"not set, at most {MAX_THREADS}",
     )
     flags = parser.parse_args(arguments)
 

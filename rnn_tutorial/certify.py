@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--memory",
         type=whole_number(1, 99),
         metavar="K",
-        help="abstract states are the machine state and the last K tokens "
-        "(default: hidden states that are nearly the same)",
+        help="group hidden states by machine state and last K tokens "
+        "(default: by being nearly the same)",
     )
     parser.add_argument(
         "--check", action="store_true", help="check the certificate beside the checkpoint instead"

@@ -39,14 +39,14 @@ from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_num
 # What can be diagnosed: a flag names it, or nothing names a run.
 SUBJECTS = ("run", "module", "data", "step")
 FLAGS = [  # name, the subjects that it belongs to, what it takes, and what it is
-    ("eval", "run", "FILE", "the examples that such a file is evaluated on"),
+    ("eval", "run", "FILE", "evaluation examples for a file of labelled examples"),
     ("length", "run", "N", "the run must give right answers at this length"),
     ("module", "", "PATH:NAME", "check this nn.Module, or the one that a function returns"),
-    ("vocab_size", "module data", "V", "ids are 0 to V - 1, the padding's among them, or V"),
+    ("vocab_size", "module data", "V", "ids are 0 to V - 1; the padding is one of them, or V"),
     ("num_features", "module", "F", "the module reads vectors of F real numbers"),
-    ("padding_id", "module data", "P", "what stands behind the end of a row of tokens"),
+    ("padding_id", "module data", "P", "the id that fills a row after its last token"),
     ("time_major", "module", "", "the module takes (T, N), not (N, T)"),
-    ("lengths", "module", "", "the module takes (x, lengths); by default it is found out"),
+    ("lengths", "module", "", "the module takes (x, lengths); by default, the doctor finds out"),
     ("no_lengths", "module", "", "the module takes x alone; all rows have one length"),
     ("call", "module", "PATH:NAME", "a function of (module, x, lengths) that returns its scores"),
     ("data", "", "PATH:NAME", "check its samples or batches (x, lengths, targets)"),

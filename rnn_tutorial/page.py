@@ -73,7 +73,7 @@ def make_page(checkpoints: Sequence[Checkpoint]) -> str:
     rules = [_rule(task) for task in tasks]
     if rules[0] != rules[-1]:
         first, second = (str(checkpoint.path) for checkpoint in checkpoints)
-        raise ValueError(f"{second!r} was trained on another task than {first!r}")
+        raise ValueError(f"{second!r} was trained on a different task from {first!r}")
     tokens = rules[0]["tokens"]
     data = {
         **rules[0],

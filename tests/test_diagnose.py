@@ -87,7 +87,7 @@ def test_findings_as_json(hopeless_run, capsys):
 def test_a_run_too_short_to_tell_has_no_findings(trained_folder, capsys):
     status, printed = ask(capsys, trained_folder / "output")
     assert status == 0 and printed.startswith("No findings.\nLooked at:\n  settings, ")
-    assert "whether it learns: after 40 updates that says little" in printed
+    assert "whether it learns: 40 updates are too few to tell" in printed
     assert ask(capsys, trained_folder / "output", "--json")[0] == 0
 
 

@@ -215,7 +215,7 @@ def test_names_cannot_leave_the_data_of_a_page(tmp_path):
         (["both-ways"], [], "cannot be shown step by step: a page computes stacks of nn.RNN"),
         (["pooled"], [], "cannot be shown step by step"),
         (["normed"], [], "cannot be shown step by step"),
-        (["lstm", "cycle"], [], "was trained on another task than"),
+        (["lstm", "cycle"], [], "was trained on a different task from"),
         (["wide"], [], "at most 1,000,000 are allowed"),
         (["large-sum"], [], "the table of the machine, and one of 1,000 states and 1,000 tokens"),
         (["missing"], [], "missing"),

@@ -261,7 +261,7 @@ def test_every_logged_metric_is_explained(trained_folder):
     lines = (trained_folder / "output" / "baseline" / "metrics.jsonl").read_text().splitlines()
     logged = set().union(*map(json.loads, lines)) - {"step"}
     glossary = read("README_next.md").partition("## Glossary")[2].partition("\n## ")[0]
-    logged.add("proved")  # with --stop_when_proved
+    logged |= {"proved", "eval_loss"}  # with --stop_when_proved; of labelled examples
     assert logged == set(re.findall(r"^\| `(\w+)` \|", glossary, flags=re.MULTILINE))
 
 

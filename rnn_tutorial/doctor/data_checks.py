@@ -213,7 +213,7 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
         return
     is_few = min(number, t.promised) >= max(4 * different, 2 * MIN_REPEATED)
     if is_few and data_pairs.chance_of_two(t.times) > 20 * data_pairs.chance_of_equal(t):
-        seen = f"{t.promised:,} rows are promised; of {number:,}, only {different:,} are different"
+        seen = f"{t.promised:,} rows are promised; of {number:,} read, only {different:,} differ"
         is_possible = t.is_file or number < 10 * different
         yield found("repeated-samples", seen, "possible" if is_possible else "certain")
     # Two workers that draw the same stream give every batch twice: half of the rows equal the one
@@ -269,8 +269,8 @@ def _check_unsplit(t: Rows) -> Iterator[Finding]:
     is_long = sum(map(len, different)) >= 3 * len(different)
     is_usual = len(tokens) >= max(MIN_ROWS, len(t) / 2)
     if t.has_tokens and is_usual and is_long and len(different) >= 0.2 * len(tokens):
-        seen = f"{len(tokens):,} of {len(t):,} rows are one token, of which {len(different):,} are "
-        yield found("unsplit-tokens", f"{seen}different", "likely")
+        seen = f"{len(tokens):,} of {len(t):,} rows are one token; of these, {len(different):,} "
+        yield found("unsplit-tokens", f"{seen}are different", "likely")
 
 
 def _check_order(t: Rows) -> Iterator[Finding]:

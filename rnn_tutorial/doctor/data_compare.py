@@ -121,7 +121,7 @@ def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
         if shared - by_chance >= _LEAKED:
             yield found("shared-stream", f"{seen}; by chance {by_chance:.0%}", "likely")
         elif _share_of_copies(t, e) >= _LEAKED:  # training itself holds copies
-            seen += f", {by_chance:.0%} of whose own rows occur twice or more: copied before the "
+            seen += f", where {by_chance:.0%} of the rows occur twice or more: copied before the "
             sure = "likely" if t.is_continuous else "possible"
             yield found("shared-stream", f"{seen}split?", sure)
     elif (overlapping := _share_of_windows(t, e)) >= (_LEAKED_TEXT if t.has_tokens else _LEAKED):
@@ -167,7 +167,7 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
         lengths = {*map(len, t.inputs)}
         alike = np.array([i for i in e.firsts.tolist() if len(e.inputs[i]) in lengths], np.int64)
         if skill < 0.05 and (skill_of(bag_of(e.inputs), alike, e.y[alike]) or 0) > 0.3:
-            seen = "single tokens tell much of the labels of evaluation, and nothing of training's"
+            seen = "single tokens tell much about evaluation's labels, and nothing about training's"
             yield found("contradicting-labels", seen, "likely")
         if skill < 0.3:
             return

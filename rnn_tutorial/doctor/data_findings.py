@@ -28,7 +28,7 @@ too-many-classes: a class with one row cannot be learned
 near-equal-classes: one class is learned as several, which the inputs cannot tell apart
   strip and fold the names before they become class numbers
   explains: *class*, evaluation-labels-wrong
-rare-class: such a class cannot be learned, and often is no class: a header, a typing error
+rare-class: such a class cannot be learned; often it is not a class but a header or a typo
   correct or drop these rows
   explains: imbalanced-classes, class-mismatch, label-range
 imbalanced-classes: naming the most frequent class scores as high as a network that learned little
@@ -83,13 +83,13 @@ leaking-length: a network may count steps and learn nothing else
   cut the rows of all classes alike, or sample equal lengths, unless the task is to count
 [README_next.md#the-baseline]
 shared-stream: the evaluation measures what was memorised, so it overstates what was learned
-  split before you copy (oversampling, augmentation), and seed evaluation otherwise than training
+  split before you copy (oversampling, augmentation), and give evaluation a seed of its own
 small-evaluation: differences of a few points between runs are chance
   score at least 385 samples, or all possible inputs
 length-mismatch: the score mixes lengths that were trained with lengths that were not
   train on these lengths, or report accuracy by length
   explains: evaluation-labels-wrong
-token-mismatch: the network meets tokens in evaluation whose embeddings never were trained
+token-mismatch: the network meets tokens in evaluation whose embeddings were never trained
   build one vocabulary from the training data, and prepare both sets by the same code
   explains: evaluation-labels-wrong, length-mismatch
 class-mismatch: evaluation asks for other classes than those that were learned

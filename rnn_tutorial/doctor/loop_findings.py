@@ -16,7 +16,7 @@ gradient-zeroed-before-step: the update does not use the gradients that were com
   explains: clipping-without-effect
 no-step: gradients are computed and never used
   call optimizer.step(), with its brackets; print its condition: step + 1 % k is step + (1 % k); if
-    it is to come after more batches than were seen here, yield there, not after each batch
+    it comes only once in many batches, yield after it, not after each batch
 nothing-moved: gradients are computed, and no parameter of the network is changed by them
   update in place, under torch.no_grad(): p -= lr * p.grad; p = p - … makes another tensor
 parameters-never-moved: no optimizer that steps holds these parameters: they stay as they were made
@@ -40,7 +40,7 @@ evaluation-mode-in-training: dropout is off, and batch normalisation uses old st
 same-batch: the network sees one batch only, and learns it by heart
   create the iterator, or seed the generator, once before the loop: next(iter(loader)) starts over
 [README_next.md#five-improvements]
-update-too-small: at this pace nothing changes within a training
+update-too-small: at this pace nothing changes within a run
   raise the learning rate, to 1e-3 with Adam; clip to a norm of about 1
 update-too-large: each step throws away what the steps before it have learned
   try a tenth of the learning rate, or less; average the loss instead of summing it

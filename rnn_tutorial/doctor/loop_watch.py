@@ -59,7 +59,7 @@ class LoopWatch(TorchFunctionMode):
         if not (is_step and is_model and all(isinstance(o, Optimizer) for o in optimizers)):
             types = ", ".join(type(part).__name__ for part in (step, *rest))
             raise ValueError(
-                f"--step gives {types}, which is no training step; allowed is a function that "
+                f"--step gives {types}, which is not a training step; give a function that "
                 "makes one update and returns its loss, a generator that yields the losses, or a "
                 "tuple of one of them, the model and its optimizers"
             )

@@ -9,7 +9,7 @@ cannot-call: I cannot call this module, so I do not know whether it is right
     --num_features, --time_major, --padding_id and --no_lengths
 module-raises: this batch is valid, so training or prediction stops here sooner or later
   {advice}
-wrong-shape: a classifier gives each sequence, also a single one, a row of scores, (N, C)
+wrong-shape: a classifier gives each sequence, even a single one, a row of scores, (N, C)
   return the scores after pooling over time; squeeze only a named dimension; or give --call a
     function that returns (N, C); a network that is meant to label each step cannot be checked here
 input-modified: whatever uses the batch again, a second epoch or a metric, gets other data
@@ -20,9 +20,9 @@ unregistered-parameters: no optimizer knows these weights, so they keep the valu
 frozen-parameters: these weights keep the values that they have; only the others can learn
   requires_grad_(True); freeze by name what was trained before, and nothing else
 layer-shared: these layers have the same weights, so the network has fewer than it seems
-  nn.ModuleList(make_layer() for _ in range(3)), or num_layers=3; leave it if it is meant
+  nn.ModuleList(make_layer() for _ in range(3)), or num_layers=3; leave it if intended
 symmetric-weights: units with equal weights compute the same and learn the same: they count as one
-  random first weights: nn.init.zeros_ and constant_ are for biases and for the last layer only
+  random initial weights: nn.init.zeros_ and constant_ are for biases and for the last layer only
   explains: input-ignored, steps-*, unused-parameters, order-ignored, only-*
 dropout-with-one-layer: dropout acts between layers only, so here it does nothing
   add nn.Dropout after the embedding or before the last linear map, or a layer
@@ -75,7 +75,8 @@ unused-parameters: they are not trained; often the wrong part of a result is rea
     first layer, h_n[-1] of a bidirectional network its backward direction alone
   use them in forward, or remove them
 [README.md#5-two-directions]
-bidirectional-last-step: there it has seen a single token: half of the network's width is wasted
+bidirectional-last-step: there the backward direction has read one token: half of the width is
+    wasted
   torch.cat([h_n[-2], h_n[-1]], dim=-1) of a packed sequence: both final states
   explains: unused-parameters
 [README.md#7-padding-poisons-the-state]
@@ -111,7 +112,7 @@ gradient-cut: they keep their first values for ever: what comes before the cut i
   no detach(), .data, no_grad, .item(), argmax or torch.tensor(...) on the way
 gradient-wrong: part of the way from these weights to the scores is cut off or differentiated
     wrongly, so training goes in a wrong direction
-  look for detach(), .data and no_grad on one of several ways, for in-place changes through .data,
+  look for detach(), .data and no_grad on one of several paths, for in-place changes through .data,
     and for a custom autograd.Function
 input-ignored: the scores are the same whatever the sequence says
   follow the tokens through forward: where are they replaced or multiplied by 0?
@@ -133,9 +134,9 @@ non-finite-gradient: the first update makes these weights NaN
     constant before them
 saturated-at-start: there tanh and sigmoid are flat: hardly any gradient gets through, and the first
     loss is very large
-  PyTorch's own first weights, or a deviation of about 1/√H; embeddings of about 1
+  PyTorch's own initial weights, or a standard deviation of about 1/√H; 1 for embeddings
   explains: steps-forgotten, unused-parameters
-steps-forgotten: the code is right, but the state forgets, or is saturated, to the last digit
+steps-forgotten: the code is right, but the state is saturated, or forgets these steps completely
   an orthogonal recurrent matrix, smaller weights, a smaller learning rate, GRU or LSTM
 """)
 found = TABLE.found

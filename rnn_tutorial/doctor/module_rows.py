@@ -166,7 +166,7 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
             where = f"row i's scores come from rows {joined}·i to {joined}·i + {joined - 1}"
             yield found("state-reshaped", f"{where} (modulo N)", joined=joined)
     if torch.equal(others, torch.ones_like(others).triu(1)):
-        seen = f"{seen}: each row those after it, as time steps do"
+        seen = f"{seen}: each row changes those after it, as time steps do"
         yield found("batch-first-swapped", seen, "likely")
     yield found("rows-mixed", seen)
 
@@ -177,7 +177,7 @@ def _find_last_step(probe: Probe, is_right: Tensor) -> Iterator[Finding]:
     for _, reaches, of_state, is_packed in _recurrent_gradients(probe):
         steps = reaches.any(dim=2)  # (N, T)
         if of_state and not is_packed:
-            seen = "the final state is taken of a network that ran over the padding"
+            seen = "the final state is taken from a network that ran over the padding"
         elif steps.any() and not steps[:, :-1].any():
             seen = f"of the network's {steps.shape[1]} steps only the last column is read"
         else:

@@ -142,7 +142,7 @@ def check_run(e: Evidence) -> Report:
     not_asked = []
     if not (e.has_learned or e.failed_to_learn):
         not_asked.append(
-            f"whether it learns: after {e.steps:,} updates that says little; a run is "
+            f"whether it learns: {e.steps:,} updates are too few to tell; a run is "
             f"judged by its evaluation after {e.enough_steps:,} updates or more"
         )
     not_asked += [] if e.model else ["the network: there is no checkpoint"]

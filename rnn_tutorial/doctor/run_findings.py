@@ -70,7 +70,7 @@ gradient-never-clipped: no gradient, not even one a hundred times the largest, i
   --max_grad_norm {norm:g}; or 0, if you want no clipping
 loss-spikes: single updates throw the network far back
   {rate} --max_grad_norm 1
-oscillating-loss: the updates are too large to settle: it is chance where training ends
+oscillating-loss: the updates are too large to settle: where training ends is chance
   {rate} --max_grad_norm 1; or a larger --batch_size
   explains: loss-spikes
 [README_next.md#gru-lstm-transformer]

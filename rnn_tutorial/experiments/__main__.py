@@ -115,10 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--num_seeds",
         type=whole_number(1),
         metavar="N",
-        help="at most (default: those of each experiment, mostly 20; with --quick 1)",
+        help="seeds at most (default: as each experiment says, mostly 20; 1 with --quick)",
     )
     run.add_argument(
-        "--jobs", type=whole_number(1), default=os.cpu_count(), metavar="N", help="at a time"
+        "--jobs", type=whole_number(1), default=os.cpu_count(), metavar="N", help="runs at a time"
     )
     run.add_argument("--quick", action="store_true", help="few updates and variants: does it work?")
     flags = parser.parse_args(arguments)

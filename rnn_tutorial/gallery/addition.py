@@ -7,8 +7,8 @@
     python -m rnn_tutorial.gallery.addition train --pairs_file FILE --units words
 
 An encoder reads the question in both directions. A decoder writes the answer, unit by unit, and at
-each of them looks back at the question with attention. In training it reads the right answer as
-far as it goes (teacher forcing); later it reads what it has written itself.
+each of them looks back at the question with attention. In training it reads the right answer so
+far (teacher forcing); later it reads what it has written itself.
 
 Shapes: N batch, S source units, T target units (END included), E embedding, H hidden, L layers,
 A heads of attention, C classes (units of the target and END), K width of the beam.
@@ -72,7 +72,10 @@ class AdditionConfig(GalleryConfig):
         "data", True, "write a sum from its last digit on, as one does by hand (not shown reversed)"
     )
     num_heads: int = setting_field(
-        "model", 2, "heads of attention; with 0, the source's last state is all", within=(0, 1024)
+        "model",
+        2,
+        "heads of attention; with 0, the decoder sees only the source's last state",
+        within=(0, 1024),
     )
     teacher_forcing: float = setting_field(
         "optimization",

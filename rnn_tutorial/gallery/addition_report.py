@@ -34,7 +34,8 @@ def add_report_flags(commands: Any) -> None:
         "--digits",
         type=whole_number(1, _MAX_DIGITS),
         metavar="N",
-        help=f"{_SAMPLE:,} sums of numbers of N digits each instead of all sums below {LIMIT}",
+        help=f"{_SAMPLE:,} sums of numbers of N digits each instead of all sums of numbers below "
+        f"{LIMIT}",
     )
     evaluation.add_argument("--json", action="store_true", help="print JSON instead of text")
     question = commands.add_parser("ask", help="answer one question")
@@ -54,8 +55,8 @@ def add_report_flags(commands: Any) -> None:
             type=_penalty,
             default=0.0,
             metavar="X",
-            help="from 0, the beam ranks by probability, to 1, nearly by that of one unit; 0.6 "
-            "suits sentences; needs --beam 2 or more (default: 0)",
+            help="0 ranks the answers by probability, 1 nearly by probability per unit; 0.6 suits "
+            "sentences; needs --beam 2 or more (default: 0)",
         )
 
 

@@ -141,5 +141,5 @@ def require_same_data(checkpoint: GalleryCheckpoint, fingerprint: str, source: s
     if checkpoint.data.get("fingerprint") != fingerprint:
         raise ValueError(
             f"{source} is not what {str(checkpoint.path)!r} has learned: it has changed since, or "
-            "another Python or library brings it"
+            "it comes with another version of Python or of a library"
         )

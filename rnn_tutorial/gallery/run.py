@@ -108,8 +108,8 @@ class GalleryRun(BaseRun):
             check_same_settings(vars(edited), vars(written), path)
         if checkpoint and checkpoint.data != self.data:
             raise ValueError(
-                f"the data have changed since {str(checkpoint.path)!r} was written; a run goes on "
-                "with what it began with"
+                f"the data have changed since {str(checkpoint.path)!r} was written; a run must "
+                "continue with the data that it began with"
             )
         self._checkpoint = checkpoint
         return recorded["run_id"]

@@ -97,7 +97,7 @@ def add_train_flags(parser: argparse.ArgumentParser, schema: type[GalleryConfig]
     """The flags of a training: every setting, `--quick` and `--resume`."""
     able = [setting.name for setting in fields(schema) if setting.name in RESUME_FLAGS]
     parser.add_argument(
-        "--quick", action="store_true", help="a small training of less than a minute"
+        "--quick", action="store_true", help="a short training run of less than a minute"
     )
     parser.add_argument(
         "--resume",

@@ -258,13 +258,13 @@ def decompress(flags: dict[str, Any]) -> int:
 
 def add_ask_commands(commands: Any) -> None:
     """The commands that use a trained network."""
-    sampling = commands.add_parser("sample", help="go on with a text")
+    sampling = commands.add_parser("sample", help="continue a text")
     add_config_flags(sampling, SampleSettings)
     evaluation = commands.add_parser("evaluate", help="bits per character of the held-out text")
     for flag, help in {
         "json": "print all figures as JSON",
         "baselines": "compress the text, and let other programs do so (minutes)",
-        "by_position": "bits by place in a piece, its first state carried or zeros",
+        "by_position": "bits at each place of a stretch, with the state carried in or from zeros",
         "parse_share": "how many of the functions that it draws are Python",
     }.items():
         evaluation.add_argument(f"--{flag}", action="store_true", help=help)
@@ -272,7 +272,9 @@ def add_ask_commands(commands: Any) -> None:
     restoring = commands.add_parser("decompress", help="restore a compressed file")
     for command in (compression, restoring):
         command.add_argument("file", metavar="FILE")
-        command.add_argument("--output", metavar="FILE", help="the file to write, a new one")
+        command.add_argument(
+            "--output", metavar="FILE", help="the file to write; it must not exist yet"
+        )
     for command in (sampling, evaluation, compression, restoring):
         add_run_flag(command)
 

@@ -22,7 +22,7 @@ from rnn_tutorial.settings.fields import check_bounds, setting_field
 class SampleSettings:
     """How a text is drawn."""
 
-    prompt: str = setting_field("sampling", "def ", "text to go on from", metavar="TEXT")
+    prompt: str = setting_field("sampling", "def ", "text to continue", metavar="TEXT")
     temperature: float = setting_field(
         "sampling",
         0.5,
@@ -32,7 +32,7 @@ class SampleSettings:
     top_k: int = setting_field(
         "sampling",
         0,
-        "draw from the K likeliest only; 0 draws from all",
+        "draw from the N likeliest only; 0 draws from all",
         within=(0, 10**6),
     )
     num_chars: int = setting_field("sampling", 500, "characters to draw", within=(1, 10**9))

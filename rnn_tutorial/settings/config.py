@@ -73,9 +73,9 @@ class TrainConfig:
     )
     sampling: str = _data(
         "auto",
-        "training sequences: uniform draws every token alike; varied gives each sequence likely "
-        "tokens of its own and seldom leads it where the answer is settled; auto is uniform for "
-        "the digit sum and varied for other machines",
+        "training sequences: uniform draws all tokens equally often; varied gives each sequence "
+        "token probabilities of its own and seldom leads it to where the answer is settled; auto "
+        "is uniform for the digit sum and varied for other machines",
         choices=SAMPLINGS,
     )
     train_file: str = _data(

@@ -100,7 +100,9 @@ def describe_accuracy_by_class(evaluation: Evaluation, classes: Sequence[str]) -
     few = f"{shown}; " if len(by_class) <= MAX_ROWS else ""
     lines = [f"Accuracy by class: {few}class-balanced {evaluation.balanced_accuracy:.2%}"]
     if absent := [name for name in classes if name not in by_class]:
-        lines.append(f"Not judged, as no input of theirs was scored: {shorten(absent, ', ')}")
+        lines.append(
+            f"Not judged, because none of their inputs was scored: {shorten(absent, ', ')}"
+        )
     return lines
 
 

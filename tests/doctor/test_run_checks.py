@@ -309,7 +309,7 @@ def test_health_is_told_from_too_little_to_judge(run, is_judged):
     report = check_run(run)
     assert report.findings == []
     text = describe(*report)
-    assert (f"after {run.steps:,} updates that says little" in text) != is_judged
+    assert (f"whether it learns: {run.steps:,} updates are too few to tell" in text) != is_judged
     assert is_judged or f"{1000 + run.config['warmup_step']:,} updates or more" in text
 
 

@@ -326,5 +326,5 @@ def test_a_rare_class_counts_as_much_as_a_frequent_one():
     assert f"Accuracy by class: {balanced}" in lines
     assert not any(line.startswith("Not judged") for line in lines)
     sampled = replace(evaluation, accuracy_by_class={"rejected": 1.0})
-    absent = "Not judged, as no input of theirs was scored: accepted"
+    absent = "Not judged, because none of their inputs was scored: accepted"
     assert absent in task.describe_results(model, sampled)
