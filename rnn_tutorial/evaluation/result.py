@@ -67,6 +67,7 @@ class Evaluation:
             )
         if self.answers_by_label is not None:
             scored = f"{self.num_inputs:,} examples"
+            scored += f", loss {self.loss:.3f}" if self.loss is not None else ""
         else:
             scored = f"a sample of {self.num_inputs:,} inputs (too many inputs to score them all)"
         return (
