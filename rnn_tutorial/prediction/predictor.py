@@ -51,8 +51,9 @@ class Predictor:
         task, ids, lengths = self.task, questions.ids, questions.lengths
         is_trained = (lengths >= task.trained_lengths[0]) & (lengths <= task.trained_lengths[-1])
         if task.machine is None:
-            by_class = self._scorer.scores(ids, lengths, num_before).softmax(dim=1).numpy()
-            best = by_class.argmax(axis=1), by_class.max(axis=1)
+            scores = self._scorer.scores(ids, lengths, num_before)
+            by_class = scores.softmax(dim=1).numpy()
+            best = scores.argmax(dim=1).numpy(), by_class.max(axis=1)
             return Answers(questions, *best, None, is_trained, by_class)
         best = self._scorer.classify(ids, lengths, num_before)
         return Answers(questions, *best, task.machine.answer(ids, lengths), is_trained)

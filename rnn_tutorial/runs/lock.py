@@ -19,6 +19,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
         self._descriptor: int | None = None
         if os.name != "posix":
             return
@@ -35,6 +36,16 @@ class FolderLock:
             ) from None
         except OSError:  # a file system without such locks
             self.release()
+
+    @property
+    def is_lost(self) -> bool:
+        """True if the folder is no longer where it was: whatever is there now is not ours."""
+        if self._descriptor is None:
+            return False
+        try:
+            return not os.path.samestat(os.fstat(self._descriptor), self._folder.stat())
+        except FileNotFoundError:
+            return True
 
     def release(self) -> None:
         """Let others have the folder; further calls do nothing."""

@@ -96,8 +96,13 @@ def run_command(main: Callable[[], int], if_unread: int = 1) -> NoReturn:
     A reader such as `head` closes the pipe when it has seen enough; the status is `if_unread` then.
     """
     spare_the_garbage_collector()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # letters that it does not have are escaped
-        sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if isinstance(
+            sys.stdout.buffer, io.RawIOBase
+        ):  # PYTHONUNBUFFERED: it may write a part only
+            buffer, encoding = io.BufferedWriter(sys.stdout.buffer), sys.stdout.encoding
+            sys.stdout = io.TextIOWrapper(buffer, encoding, line_buffering=True)
+        sys.stdout.reconfigure(errors="backslashreplace")  # letters that it does not have
     try:
         status = main()
         if sys.stdout:  # None is one that is closed

@@ -135,6 +135,8 @@ class BaseRun:
     @property
     def resume_hint(self) -> str:
         """What to do to resume the run: the command, in words that follow a semicolon."""
+        if self._lock is not None and self._lock.is_lost:
+            return "if it was moved, resume it in its new place"
         return f"go on with: {self.train_command} --resume {shown(typed(self.folder))}"
 
     # ---- what is due after an update ----
@@ -253,7 +255,9 @@ class BaseRun:
             self._progress.report(numbers)
 
     def _save(self, write: Callable[[Path], None]) -> None:
-        """Write the checkpoints that are due, each to its path."""
+        """Write the checkpoints that are due, each to its path; OSError if the folder is lost."""
+        if self._lock.is_lost:
+            raise OSError(f"{str(self.folder)!r} was moved or removed during the training")
         self._metrics_file.sync()  # a checkpoint is never ahead of them
         if self._is_best:  # first: a later checkpoint says that it exists
             write(self.folder / BEST_FILE)

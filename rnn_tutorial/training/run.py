@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -237,5 +238,9 @@ class Run(BaseRun):
             "history": asdict(self.history),
             "elapsed_seconds": self.elapsed_seconds,
         }
-        self._save_proof(content["weights"])  # first: a later checkpoint says that it exists
-        self._save(lambda path: save_checkpoint(path, **content))
+
+        def write(path: Path) -> None:
+            self._save_proof(content["weights"])  # first: a checkpoint says that it exists
+            save_checkpoint(path, **content)
+
+        self._save(write)

@@ -68,6 +68,21 @@ def test_many_sequences_are_classified_as_the_model_does_one_by_one(drawn, sizes
         assert torch.allclose(states[:, i], final_state(model, digits), atol=1e-5)
 
 
+def test_scores_that_hardly_differ_are_told_apart():
+    model = make_model()
+    sequences = list(itertools.product(range(model.arguments["vocab_size"]), repeat=2))
+    with torch.no_grad():
+        model.fc.weight *= 1e-9  # their probabilities are equal in float32
+        model.fc.bias *= 0
+    ids, lengths = flat([list(sequence) for sequence in sequences])
+    ready = Scorer(model)
+    classes, probabilities = ready.classify(ids, lengths)
+    assert len({*probabilities.tolist()}) == 1 < len({*classes.tolist()})
+    assert (classes == ready.scores(ids, lengths).argmax(dim=1).numpy()).all()
+    targets = np.zeros(len(lengths), np.int64)
+    assert (ready.classify_with_losses(ids, lengths, targets)[0] == classes).all()
+
+
 def test_wide_nets_many_rows_and_an_outlier():
     model = make_model(hidden_dim=64)
     dice = np.random.default_rng(0)

@@ -194,6 +194,7 @@ def test_another_file_in_its_place(kind, file, ask, healthy, runs, run):
             ) in said
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")  # one bit more than 0
 @pytest.mark.parametrize("file", [CONFIG, METRICS, LAST])
 @pytest.mark.parametrize("place", range(24))
 def test_a_flipped_bit(place, file, ask, healthy, runs, run):

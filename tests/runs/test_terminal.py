@@ -86,6 +86,24 @@ def test_letters_that_the_output_does_not_have_are_escaped():
     assert (done.returncode, done.stdout.rstrip(), done.stderr) == (0, b"\xe9\\u2713", b"")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="files have no limit there")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_is_cut_off_is_an_error_also_if_python_does_not_buffer(unbuffered, tmp_path):
+    import resource
+
+    program = (
+        "from rnn_tutorial.runs.terminal import run_command\n"
+        "run_command(lambda: print('line\\n' * 10_000, end=''))"
+    )
+    with (tmp_path / "out").open("w") as out:
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=REPOSITORY, stdout=out, stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "-c: error: [Errno 27] File too large\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
 def test_a_full_disk_under_the_output_is_one_line():
     program = "from rnn_tutorial.runs.terminal import run_command; run_command(lambda: print())"

@@ -1,6 +1,7 @@
 """The choices of a training: each does what it says, is resumed to the same bits, or is refused."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -204,6 +205,30 @@ def test_it_stops_early_and_the_best_checkpoint_is_kept_named_and_used(tmp_path,
     (run / "result.json").unlink()  # resumed, it knows that it is over
     assert train_cls_rnn.main(["--resume", str(run)]) == 0
     assert read_result(run)["steps"] == result["steps"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are not locked there")
+def test_a_run_whose_folder_is_replaced_does_not_write_into_the_new_one(
+    tmp_path, monkeypatch, capsys
+):
+    folder, log = tmp_path / "run", run_module.Run.log
+
+    def log_and_replace(self, optimizer):
+        log(self, optimizer)
+        if self.step == 20:
+            folder.rename(tmp_path / "moved")
+            folder.mkdir()
+
+    monkeypatch.setattr(run_module.Run, "log", log_and_replace)
+    with pytest.raises(SystemExit) as stopped:
+        train(tmp_path, "--save_every", 10, "--eval_every", 10)
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 1 and not list(folder.iterdir())
+    assert sentence.endswith("during the training; if it was moved, resume it in its new place")
+    assert (tmp_path / "moved" / "model_step_10.pt").exists()
+    monkeypatch.undo()
+    folder.rmdir()
+    assert train_cls_rnn.main(["--resume", str(tmp_path / "moved")]) == 0
 
 
 def test_predictions_come_from_the_best_checkpoint(tmp_path, capsys):
