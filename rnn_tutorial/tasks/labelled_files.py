@@ -66,7 +66,6 @@ class LabelledFiles:
     kind = "labelled files"
     machine = None
     claim = ""
-    instruction = "Type tokens as in the training examples, separated by spaces; quit ends."
 
     def __init__(
         self,
@@ -88,8 +87,7 @@ class LabelledFiles:
             "min_seq_len": trained_lengths[0],
             "max_seq_len": trained_lengths[-1],
         }
-        reader = WordReader(vocabulary)
-        self.read, self.read_lines = reader.read, reader.read_lines
+        self.reader = WordReader(vocabulary)
         self._split, self._balance_classes = split, balance_classes
         self._train_file, self._eval_file, self._seed = split
         self.source = f"--train_file {self._train_file!r}"

@@ -16,7 +16,7 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.terminal import shortened
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.tasks.reading import Questions
+from rnn_tutorial.tasks.reading import Reader
 
 _SHOWN_TOKENS, _SHOWN_CHARACTERS = 20, 300
 MAX_ROWS = 10  # longer tables by length or by label are not printed
@@ -33,7 +33,7 @@ class Task(Protocol):
         dataset: the stream of training batches.
         record: plain values that describe the task, for the checkpoint; `kind` names it.
         source: what the training samples come from, as the user named it.
-        instruction: what to type at the prompt.
+        reader: reads what is typed.
         trained_on: what and on which lengths, in words.
         claim: what a proof says of a network; "" if no rule is known that could be proved.
     """
@@ -44,18 +44,12 @@ class Task(Protocol):
     trained_lengths: range
     record: dict[str, Any]
     source: str
-    instruction: str
+    reader: Reader
     trained_on: str
     claim: str
 
     @property
     def dataset(self) -> BatchStream: ...
-
-    def read(self, text: str) -> Questions:
-        """Read a question that a person typed; ValueError says why it cannot be answered."""
-
-    def read_lines(self, text: str) -> Questions:
-        """Read very many questions, one a line."""
 
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """What the network gets right."""

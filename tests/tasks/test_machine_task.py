@@ -201,7 +201,7 @@ def test_a_checkpoint_carries_its_machine(tmp_path):
     task = load_task(checkpoint)
     assert task.tokens == ("go", "halt") and task.classes == ("runs", "stands")
     assert task.machine.num_states == 2 and task.record == checkpoint.task
-    assert task.read("go, halt go").ids.tolist() == [0, 1, 0]
+    assert task.reader.read("go, halt go").ids.tolist() == [0, 1, 0]
 
 
 def test_a_resumed_run_refuses_a_machine_that_has_changed(tmp_path, capsys):
