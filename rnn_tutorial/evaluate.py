@@ -58,6 +58,36 @@ MAX_TABLE = 12  # classes of which all confusions are shown
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Examine as the command line says; returns the exit status."""
+    parser = make_parser()
+    flags = parser.parse_args(arguments)
+    given = [flag for flag, value in vars(flags).items() if value != parser.get_default(flag)]
+    torch.set_num_threads(choose_num_threads())
+    with parser.exit_on_bad_input():
+        _check_flags(flags, given)
+        checkpoint = load_run(flags.run)
+        task = load_task(checkpoint)
+        if task.machine is None:
+            for flag in given:
+                if flag not in ("run", "eval_file", "json"):
+                    require_machine(task, f"--{flag}", checkpoint.path)
+            _show_examples(checkpoint, task, flags)
+        elif flags.eval_file:
+            raise ValueError(
+                f"--eval_file {flags.eval_file!r} is for runs that were trained with --train_file"
+            )
+        else:
+            name = "automaton.png" if flags.automaton else "accuracy_by_length.png"
+            if not flags.json:
+                flags.figure = flags.figure or checkpoint.path.with_name(name)
+            show = _show_automaton if flags.automaton else _show_lengths
+            show(checkpoint, task, flags)
+            if not flags.json:
+                print(f"Picture: {shown(flags.figure)}")
+    return 0
+
+
+def make_parser() -> CommandLineParser:
+    """The flags: what is examined, and how."""
     parser = CommandLineParser(prog="python -m rnn_tutorial.evaluate", description=__doc__)
     parser.add_argument("run", metavar="RUN", help="a run's folder, a folder of runs, or a file")
     parser.add_argument(
@@ -99,31 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="draw here (default: beside the checkpoint; with --json, nowhere)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    flags = parser.parse_args(arguments)
-    given = [flag for flag, value in vars(flags).items() if value != parser.get_default(flag)]
-    torch.set_num_threads(choose_num_threads())
-    with parser.exit_on_bad_input():
-        _check_flags(flags, given)
-        checkpoint = load_run(flags.run)
-        task = load_task(checkpoint)
-        if task.machine is None:
-            for flag in given:
-                if flag not in ("run", "eval_file", "json"):
-                    require_machine(task, f"--{flag}", checkpoint.path)
-            _show_examples(checkpoint, task, flags)
-        elif flags.eval_file:
-            raise ValueError(
-                f"--eval_file {flags.eval_file!r} is for runs that were trained with --train_file"
-            )
-        else:
-            name = "automaton.png" if flags.automaton else "accuracy_by_length.png"
-            if not flags.json:
-                flags.figure = flags.figure or checkpoint.path.with_name(name)
-            show = _show_automaton if flags.automaton else _show_lengths
-            show(checkpoint, task, flags)
-            if not flags.json:
-                print(f"Picture: {shown(flags.figure)}")
-    return 0
+    return parser
 
 
 def _check_flags(flags: argparse.Namespace, given: Sequence[str]) -> None:
