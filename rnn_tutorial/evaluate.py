@@ -33,7 +33,7 @@ from rnn_tutorial.evaluation.lengths import (
 )
 from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.evaluation.search import (
-    LONGEST,
+    MAX_SEARCHED,
     SearchResult,
     search_wrong_input,
     why_unsearchable,
@@ -52,7 +52,7 @@ from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.labelled_files import LabelledFiles
 from rnn_tutorial.tasks.task import Task, describe_wrong, require_machine
 
-_SEARCHED = 100  # tokens: the search goes up to this length
+_DEFAULT_SEARCH = 100  # tokens: the search goes up to this length
 MAX_TABLE = 12  # classes of which all confusions are shown
 
 
@@ -113,10 +113,10 @@ def make_parser() -> CommandLineParser:
     )
     parser.add_argument(
         "--search",
-        type=whole_number(0, LONGEST),
+        type=whole_number(0, MAX_SEARCHED),
         metavar="N",
         help="search for a wrong input of up to N tokens; 0 does not search "
-        f"(default: {_SEARCHED}, if no short input is wrong)",
+        f"(default: {_DEFAULT_SEARCH}, if no short input is wrong)",
     )
     parser.add_argument(
         "--eval_file", metavar="FILE", help="score these labelled examples (default: the run's own)"
@@ -165,7 +165,7 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
     exact = evaluate(model, machine, 1, max_len, max_enumerated=sys.maxsize, max_examples=20)
     max_searched = flags.search
     if max_searched is None:  # nobody asked: where it cannot be done, or tells nothing, it is not
-        max_searched = 0 if why_not or exact.num_wrong else _SEARCHED
+        max_searched = 0 if why_not or exact.num_wrong else _DEFAULT_SEARCH
     search = search_wrong_input(model, machine, max_searched) if max_searched else None
     lengths = tqdm(flags.lengths, leave=False, disable=not sys.stderr.isatty(), unit=" lengths")
     rows = [accuracy_at_length(model, machine, n, flags.num_sequences) for n in lengths]

@@ -35,7 +35,7 @@ STATES = RESULTS / "states.json"
 WALKERS = ("solved", "sota_warmup")
 MACHINES = {"certified": None, "tomita_3": "tomita_3", "cycle_navigation": "cycle_navigation"}
 NUM_DIGITS = 18  # of the walk
-LONGEST = 5  # of the trained lengths
+MAX_TRAINED = 5  # of the trained lengths
 _NUM_POINTS = 500  # of a figure
 
 
@@ -48,7 +48,7 @@ def follow(model: RnnClsNet, digits: np.ndarray) -> dict[str, Any]:
     """A view of states after short sequences, and the way of the state while digits are read."""
     scorer = Scorer(model)
     generator = np.random.default_rng(0)
-    lengths = generator.integers(1, LONGEST + 1, 2000)
+    lengths = generator.integers(1, MAX_TRAINED + 1, 2000)
     ids = generator.integers(0, 10, lengths.sum())
     remainders = np.array([label(row, 9) for row in np.split(ids, np.cumsum(lengths)[:-1])])
     hidden = scorer.final_states(ids, lengths)[-1].numpy().astype(np.float64)

@@ -38,7 +38,7 @@ from rnn_tutorial.tasks.task import (
     describe_accuracy_by_class,
     describe_accuracy_by_length,
     describe_wrong,
-    shorten,
+    join_first,
 )
 
 
@@ -181,7 +181,7 @@ class LabelledFiles:
             f"{len(self._evaluated):,} {split} ({ids.count(0) / len(ids):.1%} of their tokens "
             f"unknown)\n"
             f"{len(self.tokens) - 1:,} different tokens, {num_classes:,} classes: "
-            f"{shorten(frequent, ', ')}{'; drawn equally often' * self._balance_classes}"
+            f"{join_first(frequent, ', ')}{'; drawn equally often' * self._balance_classes}"
         )
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
@@ -196,7 +196,7 @@ class LabelledFiles:
         """The wrong examples that the evaluation has kept, as lines."""
         return [
             describe_wrong(
-                shorten(example["tokens"]),
+                join_first(example["tokens"]),
                 example["answer"],
                 f"{example['label']} (line {example['line']})",
             )

@@ -33,7 +33,7 @@ from rnn_tutorial.tasks.task import (
     describe_accuracy_by_class,
     describe_accuracy_by_length,
     describe_wrong,
-    shorten,
+    join_first,
 )
 
 
@@ -75,7 +75,7 @@ class MachineTask:
         self.tokens, self.classes = machine.tokens, machine.classes
         self.source = f"--task {name!r}"
         self.trained_on = f"{name}, lengths {trained_lengths[0]} to {trained_lengths[-1]}"
-        tokens = shorten(self.tokens, ", ")
+        tokens = join_first(self.tokens, ", ")
         self.claim = f"{name} is right for every sequence of {tokens}, of every length"
         self.reader: Reader = NameReader(self.tokens)
         self._name, self._sampling, self._seed, self._note = name, sampling, seed, note
@@ -163,7 +163,7 @@ class MachineTask:
         """The wrong inputs that the evaluation has kept, as lines."""
         return [
             describe_wrong(
-                shorten([self.tokens[token] for token in ids]),
+                join_first([self.tokens[token] for token in ids]),
                 self.classes[model.predict(ids).item()],
                 self.classes[self.machine.answer_one(ids)],
             )

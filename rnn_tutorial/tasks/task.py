@@ -95,7 +95,7 @@ def describe_accuracy_by_class(evaluation: Evaluation, classes: Sequence[str]) -
     lines = [f"Accuracy by class: {few}class-balanced {evaluation.balanced_accuracy:.2%}"]
     if absent := [name for name in classes if name not in by_class]:
         lines.append(
-            f"Not judged, because none of their inputs was scored: {shorten(absent, ', ')}"
+            f"Not judged, because none of their inputs was scored: {join_first(absent, ', ')}"
         )
     return lines
 
@@ -105,7 +105,7 @@ def describe_wrong(tokens: str, answer: str, right: str) -> str:
     return f"  wrong: {tokens} -> {answer}, right is {right}"
 
 
-def shorten(tokens: Sequence[Any], separator: str = " ") -> str:
+def join_first(tokens: Sequence[Any], separator: str = " ") -> str:
     """Tokens for the screen, the first of them if there are many or they are long."""
     rest = [] if len(tokens) <= _SHOWN_TOKENS else ["…"]
     shown = separator.join([*map(str, tokens[:_SHOWN_TOKENS]), *rest])
