@@ -28,7 +28,7 @@ from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.task_names import MACHINE_FILE
-from rnn_tutorial.tasks.reading import NameReader, Reader
+from rnn_tutorial.tasks.reading import NameReader, QuestionReader
 from rnn_tutorial.tasks.task import (
     describe_accuracy_by_class,
     describe_accuracy_by_length,
@@ -77,7 +77,7 @@ class MachineTask:
         self.trained_on = f"{name}, lengths {trained_lengths[0]} to {trained_lengths[-1]}"
         tokens = join_first(self.tokens, ", ")
         self.claim = f"{name} is right for every sequence of {tokens}, of every length"
-        self.reader: Reader = NameReader(self.tokens)
+        self.reader: QuestionReader = NameReader(self.tokens)
         self._name, self._sampling, self._seed, self._note = name, sampling, seed, note
 
     @classmethod

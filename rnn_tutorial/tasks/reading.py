@@ -80,7 +80,7 @@ def read_one_by_one(
     return sequences, refusals
 
 
-class Reader(ABC):
+class QuestionReader(ABC):
     """Reads sequences that a person typed, one or very many."""
 
     @abstractmethod
@@ -105,7 +105,7 @@ class Reader(ABC):
         return Questions.from_lists(sequences, refusals)
 
 
-class NameReader(Reader):
+class NameReader(QuestionReader):
     """Reads the names of a machine's tokens, separated by spaces or commas.
 
     If all of them are single characters, they may also be typed without a space: abba, 2+3×4.
@@ -144,7 +144,7 @@ class NameReader(Reader):
         return ids
 
 
-class WordReader(Reader):
+class WordReader(QuestionReader):
     """Reads words separated by spaces; those that training has not seen have id 0.
 
     If all tokens are single characters, a sequence may also be typed as a single word.

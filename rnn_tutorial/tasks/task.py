@@ -16,7 +16,7 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.terminal import shortened
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.tasks.reading import Reader
+from rnn_tutorial.tasks.reading import QuestionReader
 
 _SHOWN_TOKENS, _SHOWN_CHARACTERS = 20, 300
 MAX_ROWS = 10  # longer tables by length or by label are not printed
@@ -44,7 +44,7 @@ class Task(Protocol):
     trained_lengths: range
     record: dict[str, Any]
     source: str
-    reader: Reader
+    reader: QuestionReader
     trained_on: str
     claim: str
 
