@@ -38,7 +38,6 @@ from rnn_tutorial.evaluation.search import (
     search_wrong_input,
     why_unsearchable,
 )
-from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.pictures.canvas import check_picture
@@ -50,7 +49,8 @@ from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown, whole_number
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.labelled_files import LabelledFiles
-from rnn_tutorial.tasks.task import Task, describe_wrong, require_machine
+from rnn_tutorial.tasks.machine_task import describe_wrong_input
+from rnn_tutorial.tasks.task import Task, require_machine
 
 _DEFAULT_SEARCH = 100  # tokens: the search goes up to this length
 MAX_TABLE = 12  # classes of which all confusions are shown
@@ -212,7 +212,7 @@ def _print_lengths(
         f"{exact.num_wrong:,} wrong ({exact.elapsed_seconds:.2f} s)"
     )
     for ids in exact.wrong_examples:
-        print(_describe_wrong(ids, machine, model))
+        print(describe_wrong_input(model, machine, ids))
     if exact.num_wrong > len(exact.wrong_examples):
         print(f"  … and {exact.num_wrong - len(exact.wrong_examples):,} more")
     if search:
@@ -223,17 +223,10 @@ def _print_lengths(
             f"({search.elapsed_seconds:.2f} s)"
         )
         if search.wrong_input:
-            print(_describe_wrong(search.wrong_input, machine, model))
+            print(describe_wrong_input(model, machine, search.wrong_input))
     print(TABLE_HEAD)
     for row in rows:
         print(row.describe())
-
-
-def _describe_wrong(ids: Sequence[int], machine: Machine, model: RnnClsNet) -> str:
-    """An input that is answered wrongly, in full, with both answers."""
-    tokens = " ".join(machine.tokens[token] for token in ids)
-    answers = model.predict(ids).item(), machine.answer_one(ids)
-    return describe_wrong(tokens, *(machine.classes[answer] for answer in answers))
 
 
 def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:

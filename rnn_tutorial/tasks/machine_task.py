@@ -9,7 +9,7 @@ Shapes: S states of the machine, V tokens, C classes.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, TypedDict
 
@@ -161,14 +161,8 @@ class MachineTask:
 
     def _describe_wrong(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """The wrong inputs that the evaluation has kept, as lines."""
-        return [
-            describe_wrong(
-                join_first([self.tokens[token] for token in ids]),
-                self.classes[model.predict(ids).item()],
-                self.classes[self.machine.answer_one(ids)],
-            )
-            for ids in evaluation.wrong_examples
-        ]
+        wrong = evaluation.wrong_examples
+        return [describe_wrong_input(model, self.machine, ids, join_first) for ids in wrong]
 
     def advise(self, config: TrainConfig) -> str:
         """Suggest the recipe `certified`, which trains until a proof holds or its updates end."""
@@ -176,3 +170,12 @@ class MachineTask:
             return ""
         command = f"python train_cls_rnn.py --task {shlex.quote(self._name)} --recipe certified"
         return f"This is the recipe {config.recipe!r}; {command} trains for a proof."
+
+
+def describe_wrong_input(
+    model: RnnClsNet, machine: Machine, ids: Sequence[int], join: Callable = " ".join
+) -> str:
+    """A line that shows an input, of which `join` makes a text, the answer, and the right one."""
+    answers = model.predict(ids).item(), machine.answer_one(ids)
+    tokens = join([machine.tokens[token] for token in ids])
+    return describe_wrong(tokens, *(machine.classes[answer] for answer in answers))
