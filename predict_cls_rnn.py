@@ -96,7 +96,7 @@ def find_network(checkpoint: str | None, save_dir: str | None, run_name: str | N
 def answer_once(predictor: Predictor, text: str, as_json: bool) -> int:
     """Answer `--input`."""
     try:
-        question = predictor.task.read(text)
+        question = predictor.task.reader.read(text)
     except ValueError as error:
         raise ValueError(f"--input: {error}") from None
     print(predictor.introduce(), file=sys.stderr)

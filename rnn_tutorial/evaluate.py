@@ -33,12 +33,11 @@ from rnn_tutorial.evaluation.lengths import (
 )
 from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.evaluation.search import (
-    LONGEST,
+    MAX_SEARCHED,
     SearchResult,
     search_wrong_input,
     why_unsearchable,
 )
-from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.pictures.canvas import check_picture
@@ -50,55 +49,16 @@ from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown, whole_number
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.labelled_files import LabelledFiles
-from rnn_tutorial.tasks.task import Task, describe_wrong, require_machine
+from rnn_tutorial.tasks.machine_task import describe_wrong_input
+from rnn_tutorial.tasks.task import Task, require_machine
 
-_SEARCHED = 100  # tokens: the search goes up to this length
+_DEFAULT_SEARCH = 100  # tokens: the search goes up to this length
 MAX_TABLE = 12  # classes of which all confusions are shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Examine as the command line says; returns the exit status."""
-    parser = CommandLineParser(prog="python -m rnn_tutorial.evaluate", description=__doc__)
-    parser.add_argument("run", metavar="RUN", help="a run's folder, a folder of runs, or a file")
-    parser.add_argument(
-        "--max_len",
-        type=whole_number(1),
-        metavar="N",
-        help="score every input up to this length (default: up to two million inputs)",
-    )
-    parser.add_argument(
-        "--lengths",
-        type=whole_number(1),
-        nargs="+",
-        metavar="N",
-        default=[5, 10, 20, 50, 100, 500, 1000, 10000],
-        help="score a sample of each of these lengths (default: 5 10 20 … 10000)",
-    )
-    parser.add_argument(
-        "--num_sequences",
-        type=whole_number(1),
-        default=1000,
-        metavar="N",
-        help="sample size (%(default)s)",
-    )
-    parser.add_argument(
-        "--search",
-        type=whole_number(0, LONGEST),
-        metavar="N",
-        help="search for a wrong input of up to N tokens; 0 does not search "
-        f"(default: {_SEARCHED}, if no short input is wrong)",
-    )
-    parser.add_argument(
-        "--eval_file", metavar="FILE", help="score these labelled examples (default: the run's own)"
-    )
-    parser.add_argument("--automaton", action="store_true", help="show the automaton it learned")
-    parser.add_argument(
-        "--figure",
-        type=Path,
-        metavar="FILE",
-        help="draw here (default: beside the checkpoint; with --json, nowhere)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser = make_parser()
     flags = parser.parse_args(arguments)
     given = [flag for flag, value in vars(flags).items() if value != parser.get_default(flag)]
     torch.set_num_threads(choose_num_threads())
@@ -124,6 +84,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not flags.json:
                 print(f"Picture: {shown(flags.figure)}")
     return 0
+
+
+def make_parser() -> CommandLineParser:
+    """The flags: what is examined, and how."""
+    parser = CommandLineParser(prog="python -m rnn_tutorial.evaluate", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="a run's folder, a folder of runs, or a file")
+    parser.add_argument(
+        "--max_len",
+        type=whole_number(1),
+        metavar="N",
+        help="score every input up to this length (default: up to two million inputs)",
+    )
+    parser.add_argument(
+        "--lengths",
+        type=whole_number(1),
+        nargs="+",
+        metavar="N",
+        default=[5, 10, 20, 50, 100, 500, 1000, 10000],
+        help="score a sample of each of these lengths (default: 5 10 20 … 10000)",
+    )
+    parser.add_argument(
+        "--num_sequences",
+        type=whole_number(1),
+        default=1000,
+        metavar="N",
+        help="sample size (%(default)s)",
+    )
+    parser.add_argument(
+        "--search",
+        type=whole_number(0, MAX_SEARCHED),
+        metavar="N",
+        help="search for a wrong input of up to N tokens; 0 does not search "
+        f"(default: {_DEFAULT_SEARCH}, if no short input is wrong)",
+    )
+    parser.add_argument(
+        "--eval_file", metavar="FILE", help="score these labelled examples (default: the run's own)"
+    )
+    parser.add_argument("--automaton", action="store_true", help="show the automaton it learned")
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="draw here (default: beside the checkpoint; with --json, nowhere)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    return parser
 
 
 def _check_flags(flags: argparse.Namespace, given: Sequence[str]) -> None:
@@ -159,7 +165,7 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
     exact = evaluate(model, machine, 1, max_len, max_enumerated=sys.maxsize, max_examples=20)
     max_searched = flags.search
     if max_searched is None:  # nobody asked: where it cannot be done, or tells nothing, it is not
-        max_searched = 0 if why_not or exact.num_wrong else _SEARCHED
+        max_searched = 0 if why_not or exact.num_wrong else _DEFAULT_SEARCH
     search = search_wrong_input(model, machine, max_searched) if max_searched else None
     lengths = tqdm(flags.lengths, leave=False, disable=not sys.stderr.isatty(), unit=" lengths")
     rows = [accuracy_at_length(model, machine, n, flags.num_sequences) for n in lengths]
@@ -206,7 +212,7 @@ def _print_lengths(
         f"{exact.num_wrong:,} wrong ({exact.elapsed_seconds:.2f} s)"
     )
     for ids in exact.wrong_examples:
-        print(_describe_wrong(ids, machine, model))
+        print(describe_wrong_input(model, machine, ids))
     if exact.num_wrong > len(exact.wrong_examples):
         print(f"  … and {exact.num_wrong - len(exact.wrong_examples):,} more")
     if search:
@@ -217,17 +223,10 @@ def _print_lengths(
             f"({search.elapsed_seconds:.2f} s)"
         )
         if search.wrong_input:
-            print(_describe_wrong(search.wrong_input, machine, model))
+            print(describe_wrong_input(model, machine, search.wrong_input))
     print(TABLE_HEAD)
     for row in rows:
         print(row.describe())
-
-
-def _describe_wrong(ids: Sequence[int], machine: Machine, model: RnnClsNet) -> str:
-    """An input that is answered wrongly, in full, with both answers."""
-    tokens = " ".join(machine.tokens[token] for token in ids)
-    answers = model.predict(ids).item(), machine.answer_one(ids)
-    return describe_wrong(tokens, *(machine.classes[answer] for answer in answers))
 
 
 def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:

@@ -67,10 +67,10 @@ def make_page(checkpoints: Sequence[Checkpoint]) -> str:
     Raises:
         ValueError: a network cannot be shown step by step, or they were trained on different tasks.
     """
-    tasks = [load_task(checkpoint) for checkpoint in checkpoints]
-    for task, checkpoint in zip(tasks, checkpoints, strict=True):
+    networks = [(checkpoint, load_task(checkpoint)) for checkpoint in checkpoints]
+    for checkpoint, task in networks:
         require_machine(task, "a page", checkpoint.path)
-    rules = [_rule(task) for task in tasks]
+    rules = [_rule(task) for _, task in networks]
     if rules[0] != rules[-1]:
         first, second = (str(checkpoint.path) for checkpoint in checkpoints)
         raise ValueError(f"{second!r} was trained on a different task from {first!r}")
@@ -79,10 +79,7 @@ def make_page(checkpoints: Sequence[Checkpoint]) -> str:
         **rules[0],
         "aliases": ALSO_TYPED,
         "example": [token % len(tokens) for token in _EXAMPLE],
-        "runs": [
-            _describe_run(checkpoint, task)
-            for checkpoint, task in zip(checkpoints, tasks, strict=True)
-        ],
+        "runs": [_describe_run(checkpoint, task) for checkpoint, task in networks],
     }
     names = " and ".join(run["name"] for run in data["runs"])
     parts = {

@@ -17,7 +17,7 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.machines.minimize import live_states
 from rnn_tutorial.model.classifier import RnnClsNet
 
-_LONGEST = 50  # of the sequences that visit the hidden states
+_MAX_LENGTH = 50  # of the sequences that visit the hidden states
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,11 @@ def _draw_sequences(machine: Machine, num_sequences: int) -> tuple[np.ndarray, n
     """Random sequences, one after the other, and their lengths, (P,); of a sum uniform ones."""
     num_tokens = len(machine.tokens)
     if not machine.is_sum:
-        limits = 1, _LONGEST, 0, WALK_STREAM
+        limits = 1, _MAX_LENGTH, 0, WALK_STREAM
         x, lengths = Walks(machine, live_states(machine), *limits).draw(0, num_sequences)
         return x[x < num_tokens], lengths
     generator = np.random.default_rng([0, EXAMINE_STREAM, 0])
-    lengths = generator.integers(1, _LONGEST + 1, num_sequences)
+    lengths = generator.integers(1, _MAX_LENGTH + 1, num_sequences)
     sequences = [generator.integers(0, num_tokens, length) for length in lengths]
     return np.concatenate(sequences), lengths
 

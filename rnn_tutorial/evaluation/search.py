@@ -23,7 +23,7 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet, evaluating
 from rnn_tutorial.model.steps import empty_state, extend_by_every_token
 
-LONGEST = 10_000
+MAX_SEARCHED = 10_000
 _WIDTH = 1000  # sequences kept of each length, of all states of the machine together
 _MOST_NUMBERS = 2**27  # in the states and the scores of one length: 512 MiB
 

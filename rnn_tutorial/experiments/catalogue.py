@@ -97,7 +97,6 @@ _MACHINES = {name: ("--task", name, *_CERTIFIED) for name in LIBRARY} | {
     f"sum modulo {m}": ("--max_number", str(m - 1), *_CERTIFIED) for m in _MODULI
 }
 
-HIDDEN_DIMS = (8, 16, 32, 64, 128)
 SIZED = ("parity", "tomita_4", "sum modulo 5", "sum modulo 10")
 _NETS = {
     "one layer": (),
@@ -167,7 +166,7 @@ EXPERIMENTS = {
         {
             f"{name}, hidden_dim {size}": (*_MACHINES[name], "--hidden_dim", str(size))
             for name in SIZED
-            for size in HIDDEN_DIMS
+            for size in (8, 16, 32, 64, 128)
         },
         lengths=LONG,
         max_seeds=10,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.experiments.kept import RESULTS, result_head
-from rnn_tutorial.experiments.walk import LONGEST, train_or_load
+from rnn_tutorial.experiments.walk import MAX_TRAINED, train_or_load
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.steps import advance, empty_state
 from rnn_tutorial.runs.files import write_json
@@ -61,7 +61,7 @@ class Places:
     """
 
     def __init__(self, model: RnnClsNet) -> None:
-        ids = draw_digits(1, _NUM_SHORT, LONGEST)
+        ids = draw_digits(1, _NUM_SHORT, MAX_TRAINED)
         hidden = torch.stack([state[-1] for state in read(model, ids)], dim=1)  # (N, T, H)
         used = slice(2, None)
         key = (ids.cumsum(dim=1) % MODULUS * MODULUS + ids)[:, used].flatten()
@@ -126,8 +126,8 @@ def measure(model: RnnClsNet) -> dict[str, Any]:
         if t in SHOWN_TIMES:
             seen = (hidden[:NUM_POINTS] - places.middle) @ places.fifths[:, :2] / places.unit
             points[str(t)] = [[round(value, 3) for value in point] for point in seen.tolist()]
-    steps = torch.stack(answers, dim=1).diff(dim=1)[:, LONGEST:]
-    is_wrong = (steps - ids[:, 1 + LONGEST :]) % MODULUS != 0
+    steps = torch.stack(answers, dim=1).diff(dim=1)[:, MAX_TRAINED:]
+    is_wrong = (steps - ids[:, 1 + MAX_TRAINED :]) % MODULUS != 0
     found["wrong_steps"] = 1000 * is_wrong.double().mean().item()
     found["error_left"] = _median_size(follow_error(model, places))
     if model.rnn.num_layers == 2:
@@ -149,14 +149,14 @@ def follow_error(model: RnnClsNet, places: Places, part: int | slice = slice(Non
     Returns:
         The error of the top layer after the last digit, relative to its first size, (N, H).
     """
-    ids = draw_digits(3, NUM_SEQUENCES, LONGEST + _FADING)
-    *_, state = read(model, ids[:, :LONGEST])
+    ids = draw_digits(3, NUM_SEQUENCES, MAX_TRAINED + _FADING)
+    *_, state = read(model, ids[:, :MAX_TRAINED])
     error = torch.randn(state.shape, generator=torch.Generator().manual_seed(4))
     size = _ERROR * places.unit
     error *= size / error.norm(dim=2, keepdim=True)
     disturbed = state.clone()
     disturbed[part] += error[part]
-    rest = ids[:, LONGEST:]
+    rest = ids[:, MAX_TRAINED:]
     *_, plain = read(model, rest, state)
     *_, other = read(model, rest, disturbed)
     return (other[-1] - plain[-1]) / size

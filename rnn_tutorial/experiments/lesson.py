@@ -38,9 +38,8 @@ from rnn_tutorial.runs.folder import find_checkpoint
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import settings_of
 
-_SOLVED = TrainConfig(**settings_of({"recipe": "solved"}))
+_SOLVED = TrainConfig.from_flags({"recipe": "solved"})
 EMBED_DIM, HIDDEN_DIM = _SOLVED.embed_dim, _SOLVED.hidden_dim
 
 # ---- packing ----

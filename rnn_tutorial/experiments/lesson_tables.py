@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnn_tutorial.experiments.markdown import markdown, power_of_ten
+from rnn_tutorial.experiments.markdown import markdown, power_of_ten, show_summary
 
 
 def packing_table(packing: dict[str, Any]) -> str:
@@ -12,13 +12,9 @@ def packing_table(packing: dict[str, Any]) -> str:
     header = ["batch", "padding", "padded, ms", "packed, ms", "packed / padded"]
     rows = []
     for name, row in packing.items():
-        times = [
-            "{median:.1f} [{min:.1f}, {max:.1f}]".format(
-                **{key: 1e3 * seconds for key, seconds in row[kind].items()}
-            )
-            for kind in ("padded", "packed")
-        ]
-        ratio = "{median:.2f} [{min:.2f}, {max:.2f}]".format(**row["ratio"])
+        ways = (row["padded"], row["packed"])
+        times = [show_summary(way, lambda seconds: f"{1e3 * seconds:.1f}") for way in ways]
+        ratio = show_summary(row["ratio"], "{:.2f}".format)
         rows.append([name, f"{row['padding']:.0%}", *times, ratio])
     return markdown(header, rows)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from rnn_tutorial.experiments.catalogue import HIDDEN_DIMS
 from rnn_tutorial.experiments.markdown import breakable, markdown, spread_of
 from rnn_tutorial.experiments.seed_tables import count_of, is_proved
 
@@ -71,22 +70,14 @@ def sampling(results: dict[str, Any]) -> str:
     return markdown(header, rows)
 
 
-def smallest(results: dict[str, Any]) -> str:
-    """A row for each machine, a column for each size of the hidden state: seeds proved."""
-    return _proved_table(results, [f"hidden_dim {size}" for size in HIDDEN_DIMS])
-
-
-def deeper(results: dict[str, Any]) -> str:
+def proved_by_kind(results: dict[str, Any]) -> str:
     """A row for each machine, a column for each kind of net: seeds proved."""
-    kinds = dict.fromkeys(variant.rpartition(", ")[2] for variant in results["variants"])
-    return _proved_table(results, list(kinds))
-
-
-def _proved_table(results: dict[str, Any], kinds: list[str]) -> str:
     variants = results["variants"]
+    names, _, kinds = zip(*(variant.rpartition(", ") for variant in variants), strict=True)
+    kinds = dict.fromkeys(kinds)
     rows = [
         [name, *(count_of(variants[f"{name}, {kind}"]["runs"], is_proved) for kind in kinds)]
-        for name in dict.fromkeys(variant.rpartition(", ")[0] for variant in variants)
+        for name in dict.fromkeys(names)
     ]
     return markdown(["machine", *kinds], rows)
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from rnn_tutorial.measure.timing import summarize
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def spread_of(values: list[float], show: Callable[[float], str]) -> str:
     """Median [smallest, largest]."""
-    return f"{show(statistics.median(values))} [{show(min(values))}, {show(max(values))}]"
+    return show_summary(summarize(values), show)
+
+
+def show_summary(summary: Mapping[str, float], show: Callable[[float], str]) -> str:
+    """The same of what `summarize` returned."""
+    return "{} [{}, {}]".format(*(show(summary[key]) for key in ("median", "min", "max")))
 
 
 def power_of_ten(exponent: int) -> str:

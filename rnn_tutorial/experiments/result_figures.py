@@ -74,12 +74,17 @@ def draw_training(shown: Sequence[tuple[str, str]], path: Path) -> None:
         axes.set(ylim=(0, 1.05), yticks=(0, 0.5, 1))
         ticks = [0, steps[-1] // 2, steps[-1]]
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    for axes in panels[-1]:
-        axes.set_xlabel("updates")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("accuracy")
-    legend_below(panels.flat[0])
+    _label_outside(panels, "updates", "accuracy")
     save(figure, path, bottom=0.35 / figure.get_figheight())
+
+
+def _label_outside(panels: Any, x: str, y: str) -> None:
+    """Name both axes once, left of rows and columns and below them, and draw one legend."""
+    for axes in panels[-1]:
+        axes.set_xlabel(x)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(y)
+    legend_below(panels.flat[0])
 
 
 def _draw_seeds(axes: Any, x: Sequence[float], by_seed: Sequence[Sequence[float]]) -> None:
@@ -119,11 +124,7 @@ def draw_parts(path: Path) -> None:
         axes.set_xticks((0.2, 0.6, 1), ("0.20", "0.60", "1.00"))
         for words, x, y, side in _CORNERS.get(name, ()):
             write(axes, x, y, words, 12, ha=side)
-    for axes in panels[-1]:
-        axes.set_xlabel("right modulo 5")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("right modulo 2")
-    legend_below(panels.flat[0])
+    _label_outside(panels, "right modulo 5", "right modulo 2")
     save(figure, path, bottom=0.05)
 
 
@@ -187,11 +188,7 @@ def draw_by_length(experiment: str, variants: dict[str, str], path: Path) -> Non
         axes.set(xlim=(-0.4, len(lengths) - 0.8), ylim=(0, 1.05), yticks=(0, 0.5, 1))
         names = [f"≤ {EXACT_LENGTH}", *(f"{length:,}" for length in lengths[1:])]
         axes.set_xticks(range(len(lengths)), names)
-    for axes in panels[-1]:
-        axes.set_xlabel("digits")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("share right")
-    legend_below(panels.flat[0])
+    _label_outside(panels, "digits", "share right")
     save(figure, path, bottom=0.07)
 
 

@@ -25,7 +25,6 @@ from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.flags import add_config_flags
-from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.tasks.choose import make_task
 from rnn_tutorial.training.optimizer import make_optimizer
 from rnn_tutorial.training.schedule import EvaluationHistory
@@ -128,7 +127,7 @@ def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:
     """Write a run before its first update, with worse recurrent weights."""
     parser = CommandLineParser()
     add_config_flags(parser)
-    config = TrainConfig(**settings_of(vars(parser.parse_args(flags))))
+    config = TrainConfig.from_flags(vars(parser.parse_args(flags)))
     task = make_task(config)
     model = make_model(config, len(task.tokens), len(task.classes))
     with torch.no_grad():

@@ -31,13 +31,12 @@ from rnn_tutorial.experiments.lesson_tables import (
     transcript,
 )
 from rnn_tutorial.experiments.machine_tables import (
-    deeper,
     machine_details,
     machines,
+    proved_by_kind,
     sampling,
-    smallest,
 )
-from rnn_tutorial.experiments.markdown import markdown, spread_of
+from rnn_tutorial.experiments.markdown import markdown, show_summary, spread_of
 from rnn_tutorial.experiments.seed_tables import (
     alike,
     count,
@@ -126,13 +125,9 @@ def _speed_table(compared: dict[str, Any], unit: str, scale: float) -> str:
     rows = []
     for group, candidates in compared.items():
         for name, row in candidates.items():
-            median, low, high = (_time(row["seconds"][key] * scale) for key in _SPREAD)
-            speedup = "{:.1f} [{:.1f}, {:.1f}]".format(*(row["speedup"][key] for key in _SPREAD))
-            rows.append([group, name, f"{median} [{low}, {high}]", speedup])
+            time = show_summary(row["seconds"], lambda seconds: _time(seconds * scale))
+            rows.append([group, name, time, show_summary(row["speedup"], "{:.1f}".format)])
     return markdown(["", "", unit, "times the first"], rows)
-
-
-_SPREAD = ("median", "min", "max")
 
 
 def _time(value: float) -> str:
@@ -234,8 +229,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "longer-7": count(is_proved, "sum modulo 7"),
     "wider-16": count(is_proved, "sum modulo 16"),
     "sampling": sampling,
-    "smallest": smallest,
-    "deeper": deeper,
+    "smallest": proved_by_kind,
+    "deeper": proved_by_kind,
     **{
         f"search-{name}": count(lambda run: bool(run["search"]["wrong_input"]), name)
         for name in ("solved", "certified")

@@ -35,7 +35,7 @@ STATES = RESULTS / "states.json"
 WALKERS = ("solved", "sota_warmup")
 MACHINES = {"certified": None, "tomita_3": "tomita_3", "cycle_navigation": "cycle_navigation"}
 NUM_DIGITS = 18  # of the walk
-LONGEST = 5  # of the trained lengths
+MAX_TRAINED = 5  # of the trained lengths
 _NUM_POINTS = 500  # of a figure
 
 
@@ -48,7 +48,7 @@ def follow(model: RnnClsNet, digits: np.ndarray) -> dict[str, Any]:
     """A view of states after short sequences, and the way of the state while digits are read."""
     scorer = Scorer(model)
     generator = np.random.default_rng(0)
-    lengths = generator.integers(1, LONGEST + 1, 2000)
+    lengths = generator.integers(1, MAX_TRAINED + 1, 2000)
     ids = generator.integers(0, 10, lengths.sum())
     remainders = np.array([label(row, 9) for row in np.split(ids, np.cumsum(lengths)[:-1])])
     hidden = scorer.final_states(ids, lengths)[-1].numpy().astype(np.float64)
@@ -72,17 +72,17 @@ def machine_of(name: str) -> Machine:
 
 def load_automaton(name: str) -> Automaton:
     """An automaton of the result file."""
-    kept = read_json(STATES)["automata"][name]
-    arrays = {key: np.array(kept[key]) for key in ("table", "points", "states", "centres")}
-    shares = {int(period): share for period, share in kept["period_shares"].items()}
-    return Automaton(machine_of(name), **{**kept, **arrays, "period_shares": shares})
+    recorded = read_json(STATES)["automata"][name]
+    arrays = {key: np.array(recorded[key]) for key in ("table", "points", "states", "centres")}
+    shares = {int(period): share for period, share in recorded["period_shares"].items()}
+    return Automaton(machine_of(name), **{**recorded, **arrays, "period_shares": shares})
 
 
-def _keep(automaton: Automaton) -> dict[str, Any]:
+def _as_recorded(automaton: Automaton) -> dict[str, Any]:
     """An automaton without its machine as plain values, with as many points as a figure shows."""
-    kept = {f.name: getattr(automaton, f.name) for f in fields(automaton) if f.name != "machine"}
+    names = [field.name for field in fields(automaton) if field.name != "machine"]
     return {
-        **kept,
+        **{name: getattr(automaton, name) for name in names},
         "table": automaton.table.tolist(),
         "points": automaton.points[:_NUM_POINTS].round(3).tolist(),
         "states": automaton.states[:_NUM_POINTS].tolist(),
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     automata = {}
     for name, task in MACHINES.items():
         model = train_or_load("--recipe", "certified", *(["--task", task] if task else []))
-        automata[name] = _keep(find_automaton(model, machine_of(name)))
+        automata[name] = _as_recorded(find_automaton(model, machine_of(name)))
     results = {
         **result_head(COMMAND),
         "digits": digits.tolist(),

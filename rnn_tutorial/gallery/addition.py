@@ -38,7 +38,7 @@ from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.sums import NUM_SUMS, choose_pairs
 from rnn_tutorial.gallery.translator import Translator, score_answers
 from rnn_tutorial.model.classifier import evaluating
-from rnn_tutorial.model.layers import CELL_CLASSES
+from rnn_tutorial.model.layers import make_layers
 from rnn_tutorial.model.saved import load_weights
 from rnn_tutorial.runs.terminal import run_command, say, shown
 from rnn_tutorial.settings.fields import as_flag, setting_field
@@ -145,13 +145,12 @@ class Seq2Seq(nn.Module):
 
     def __init__(self, config: AdditionConfig, num_source_ids: int, num_target_ids: int) -> None:
         super().__init__()
-        embed_dim, hidden_dim, num_layers = config.embed_dim, config.hidden_dim, config.num_layers
-        between = config.dropout if num_layers > 1 else 0.0
-        layers, options = CELL_CLASSES[config.cell], {"batch_first": True, "dropout": between}
+        cell, embed_dim, hidden_dim = config.cell, config.embed_dim, config.hidden_dim
+        options = {"num_layers": config.num_layers, "dropout": config.dropout}
         self.embed_source = nn.Embedding(num_source_ids, embed_dim)
         self.embed_target = nn.Embedding(num_target_ids, embed_dim)
-        self.encoder = layers(embed_dim, hidden_dim // 2, num_layers, bidirectional=True, **options)
-        self.decoder = layers(embed_dim, hidden_dim, num_layers, **options)
+        self.encoder = make_layers(cell, embed_dim, hidden_dim // 2, bidirectional=True, **options)
+        self.decoder = make_layers(cell, embed_dim, hidden_dim, **options)
         self.num_heads, self.noise = config.num_heads, config.embed_noise
         self.combine = nn.Linear(hidden_dim * (2 if config.num_heads else 1), hidden_dim)
         self.dropout = nn.Dropout(config.dropout)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from rnn_tutorial.gallery.settings import SAVE_DIR, Config, recorded_config
+from rnn_tutorial.gallery.settings import SAVE_DIR, Config, program_of, recorded_config
 from rnn_tutorial.runs.archive import DamagedArchive, check_hash, load_plain
 from rnn_tutorial.runs.files import read_file, read_json
-from rnn_tutorial.runs.folder import (
-    CONFIG_FILE,
-    best_or_latest,
-    find_checkpoint,
-    is_run_folder,
-    latest_checkpoint,
-)
+from rnn_tutorial.runs.folder import CONFIG_FILE, find_checkpoint, is_run_folder, of_newest_run
 from rnn_tutorial.runs.schema import Count, NonNegative, build
 
 FORMAT = "rnn_tutorial gallery 1"
@@ -83,7 +78,7 @@ def load_gallery_checkpoint(path: Path, task: str) -> GalleryCheckpoint:
     if checkpoint.task != task:
         raise ValueError(
             f"{shown_path} is of the task {checkpoint.task!r}, not of {task!r}; "
-            f"use python -m rnn_tutorial.gallery.{checkpoint.task}"
+            f"use {program_of(checkpoint.task)}"
         )
     return checkpoint
 
@@ -101,33 +96,27 @@ def find_run(run: str | None, task: str, schema: type[Config]) -> tuple[GalleryC
         ValueError: there is none, or it is damaged or of another task.
     """
     path = Path(SAVE_DIR if run is None else run)
+    train_command = f"{program_of(task)} train"
     if run is None or (path.is_dir() and not is_run_folder(path)):
-        path = _latest_of_task(path, task)
+        found = of_newest_run(_runs_of(task, path))
+        if not found:
+            raise ValueError(
+                f"there is no trained run of {task!r} in {str(path)!r}; "
+                f"train first: {train_command}"
+            )
+        path = found
     elif path.is_dir() or not os.path.lexists(path):
-        path = find_checkpoint(run, flag="--run", train=_train_command(task))
+        path = find_checkpoint(run, flag="--run", train=train_command)
     checkpoint = load_gallery_checkpoint(path, task)
     return checkpoint, recorded_config(schema, checkpoint.config, path)
 
 
-def _train_command(task: str) -> str:
-    return f"python -m rnn_tutorial.gallery.{task} train"
-
-
-def _latest_of_task(folder: Path, task: str) -> Path:
-    """The checkpoint that speaks for the latest run of a task in a folder of runs."""
-    found = []
+def _runs_of(task: str, folder: Path) -> Iterator[Path]:
+    """The runs of a task in a folder of runs."""
     for config in folder.glob(f"*/{CONFIG_FILE}"):
         with contextlib.suppress(ValueError):
-            run, is_of_task = config.parent, read_json(config).get("task") == task
-            if is_of_task and (path := latest_checkpoint(run) or best_or_latest(run)):
-                found.append(path)
-    if not found:
-        raise ValueError(
-            f"there is no trained run of {task!r} in {str(folder)!r}; train first: "
-            f"{_train_command(task)}"
-        )
-    newest = max(found, key=lambda path: (path.lstat().st_mtime_ns, path.parent.name))
-    return find_checkpoint(str(newest.parent), flag="--run")
+            if read_json(config).get("task") == task:
+                yield config.parent
 
 
 def require_same_data(checkpoint: GalleryCheckpoint, fingerprint: str, source: str) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rnn_tutorial.gallery.settings import GalleryConfig, add_train_flags
+from rnn_tutorial.gallery.settings import GalleryConfig, add_train_flags, program_of
 from rnn_tutorial.runs.machine import is_out_of_memory
 from rnn_tutorial.runs.terminal import CommandLineParser, print_error
 
@@ -21,8 +21,7 @@ def make_parser(task: str, doc: str, schema: type[GalleryConfig]) -> tuple[Any, 
         doc: its docstring.
         schema: its configuration.
     """
-    program = f"python -m rnn_tutorial.gallery.{task}"
-    parser = CommandLineParser(prog=program, description=doc)
+    parser = CommandLineParser(prog=program_of(task), description=doc)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_train_flags(commands.add_parser("train", help="train a network"), schema)
     return parser, commands

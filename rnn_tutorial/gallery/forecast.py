@@ -36,7 +36,7 @@ from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.series import BATCH_STREAM, FILE, SERIES, SeriesDefaults
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.windows import Windows, forecast_errors, middle, predict, targets_of
-from rnn_tutorial.model.layers import CELL_CLASSES
+from rnn_tutorial.model.layers import make_layers
 from rnn_tutorial.model.saved import load_weights
 from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.runs.terminal import run_command
@@ -97,9 +97,8 @@ class Forecaster(nn.Module):
 
     def __init__(self, config: ForecastConfig) -> None:
         super().__init__()
-        between = config.dropout if config.num_layers > 1 else 0.0
-        size = 1, config.hidden_dim, config.num_layers
-        self.rnn = CELL_CLASSES[config.cell](*size, batch_first=True, dropout=between)
+        sizes = 1, config.hidden_dim, config.num_layers
+        self.rnn = make_layers(config.cell, *sizes, dropout=config.dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.horizon = config.horizon
         num_quantiles = len(QUANTILES) if config.loss == "quantile" else 1

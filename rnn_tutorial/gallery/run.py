@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.gallery.checkpoint import FORMAT, load_gallery_checkpoint
-from rnn_tutorial.gallery.settings import GalleryConfig, recorded_config
+from rnn_tutorial.gallery.settings import GalleryConfig, program_of, recorded_config
 from rnn_tutorial.model.classifier import count_parameters
 from rnn_tutorial.runs.archive import save_archive
 from rnn_tutorial.runs.files import read_json
@@ -85,7 +85,7 @@ class GalleryRun(BaseRun):
         self.task, self.data, self.shown_score = task, dict(data), {score[0]: score}
         self.score: float | None = None
         self.figures: dict[str, Any] = {}
-        self.program = f"python -m rnn_tutorial.gallery.{task}"
+        self.program = program_of(task)
         self.train_command = f"{self.program} train"
         super().__init__(config, resume, World())
         torch.set_num_threads(config.num_threads)

@@ -22,6 +22,11 @@ SAVE_DIR = "./output/gallery/"
 _SETTINGS = {setting.name: setting for setting in fields(TrainConfig)}
 
 
+def program_of(task: str) -> str:
+    """The command of a task, as it is typed; its subcommands follow."""
+    return f"python -m rnn_tutorial.gallery.{task}"
+
+
 def same_setting(name: str, default: Any = MISSING, **changes: Any) -> Any:
     """A dataclass field like that of GalleryConfig, with another default or other bounds.
 

@@ -46,7 +46,7 @@ from rnn_tutorial.gallery.text_measures import (
 )
 from rnn_tutorial.gallery.text_sampling import SampleSettings, continue_text
 from rnn_tutorial.model.classifier import count_parameters, evaluating
-from rnn_tutorial.model.layers import CELL_CLASSES
+from rnn_tutorial.model.layers import make_layers
 from rnn_tutorial.model.saved import load_weights
 from rnn_tutorial.runs.terminal import run_command
 from rnn_tutorial.settings.fields import setting_field
@@ -91,10 +91,9 @@ class CharacterModel(nn.Module):
 
     def __init__(self, config: TextConfig, num_characters: int) -> None:
         super().__init__()
-        between = config.dropout if config.num_layers > 1 else 0.0
         sizes = config.embed_dim, config.hidden_dim, config.num_layers
         self.embedding = nn.Embedding(num_characters, config.embed_dim)
-        self.rnn = CELL_CLASSES[config.cell](*sizes, batch_first=True, dropout=between)
+        self.rnn = make_layers(config.cell, *sizes, dropout=config.dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(config.hidden_dim, num_characters)
 

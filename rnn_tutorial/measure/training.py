@@ -29,7 +29,6 @@ from rnn_tutorial.runs.machine import choose_device
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.provenance import REPOSITORY
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.tasks.choose import make_task
 from rnn_tutorial.training.engines import make_engine
 from rnn_tutorial.training.optimizer import make_optimizer
@@ -39,7 +38,7 @@ from rnn_tutorial.training.support import able_engines
 _TRAIN, _PREDICT = (str(REPOSITORY / name) for name in ("train_cls_rnn.py", "predict_cls_rnn.py"))
 BENCHMARKS = {
     "A": TrainConfig(),
-    "B": TrainConfig(**settings_of({"recipe": "sota"})),
+    "B": TrainConfig.from_flags({"recipe": "sota"}),
     "C": TrainConfig(  # a net of the size of solved, with weight decay, clipping and noise
         min_seq_len=1, hidden_dim=128, batch_size=256, lr=0.003, optimizer="adamw",
         weight_decay=0.3, max_grad_norm=1.0, embed_noise=0.3,

@@ -112,7 +112,8 @@ def make_layers(
     make = partial(make, batch_first=True, bidirectional=bidirectional)
     if layer_norm or residual:
         return LayeredRnn(make, input_size, hidden_size, num_layers, dropout, layer_norm, residual)
-    return make(input_size, hidden_size, num_layers, dropout=dropout)
+    # A single layer has nothing between layers that could be dropped; PyTorch would warn.
+    return make(input_size, hidden_size, num_layers, dropout=dropout if num_layers > 1 else 0.0)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ def answer_prompt(predictor: Predictor, as_json: bool) -> int:
     with contextlib.suppress(ImportError):  # Windows has none; its terminal edits by itself
         importlib.import_module("readline")  # gives input() line editing and history
     print(predictor.introduce())
-    print(predictor.task.instruction)
+    print(f"Type {predictor.task.reader.describe()}; quit ends.")
     writer = make_writer(predictor.task, as_json)
     while True:
         try:
@@ -27,7 +27,7 @@ def answer_prompt(predictor: Predictor, as_json: bool) -> int:
         if text.lower() in ("quit", "exit", "q") and text not in predictor.task.tokens:
             return 0
         try:
-            question = predictor.task.read(text)
+            question = predictor.task.reader.read(text)
         except ValueError as error:
             print(shown(error))
         else:

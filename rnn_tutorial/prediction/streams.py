@@ -58,7 +58,7 @@ def answer_blocks(
 def _answer_block(
     predictor: Predictor, writer: Writer, first_number: int, text: str
 ) -> tuple[bytes, dict[int, str]]:
-    questions, answered = predictor.task.read_lines(text), b""
+    questions, answered = predictor.task.reader.read_lines(text), b""
     if questions:
         answered = writer.write(predictor.answer(questions, first_number - 1), first_number)
     return answered, {first_number + line: why for line, why in questions.refusals.items()}

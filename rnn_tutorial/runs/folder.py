@@ -15,6 +15,7 @@ import itertools
 import os
 import re
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from rnn_tutorial.runs.files import LONGEST_NAME
@@ -92,6 +93,15 @@ def best_or_latest(folder: Path) -> Path | None:
     return best if os.path.lexists(best) else latest_checkpoint(folder)
 
 
+def of_newest_run(runs: Iterable[Path]) -> Path | None:
+    """The checkpoint that speaks for that of some runs which wrote one last; None without any."""
+    found = [path for run in runs if (path := latest_checkpoint(run) or best_or_latest(run))]
+    if not found:
+        return None
+    newest = max(found, key=lambda path: (path.lstat().st_mtime_ns, path.parent.name))
+    return best_or_latest(newest.parent)
+
+
 def find_checkpoint(
     save_dir: str,
     run_name: str | None = None,
@@ -113,17 +123,15 @@ def find_checkpoint(
     flag = flag if run_name is None else "--run_name"
     if not folder.is_dir():
         raise ValueError(f"{flag}: there is no folder {str(folder)!r}; train first: {train}")
-    if found := best_or_latest(folder):
-        return found
-    runs = [] if run_name is not None else [run for run in folder.iterdir() if run.is_dir()]
-    found = [path for run in runs if (path := latest_checkpoint(run) or best_or_latest(run))]
+    found = best_or_latest(folder)
+    if not found and run_name is None:
+        found = of_newest_run(run for run in folder.iterdir() if run.is_dir())
     if not found:
         raise ValueError(
             f"{flag}: no checkpoint (model_step_N.pt) in {str(folder)!r}; "
             f"train a model first: {train}"
         )
-    newest = max(found, key=lambda path: (path.lstat().st_mtime_ns, path.parent.name))
-    return best_or_latest(newest.parent)
+    return found
 
 
 def remove_leftovers(folder: Path) -> None:

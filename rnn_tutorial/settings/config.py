@@ -21,7 +21,7 @@ from rnn_tutorial.settings.model_options import (
     STACK_CELLS,
     check_model_options,
 )
-from rnn_tutorial.settings.recipes import RECIPES
+from rnn_tutorial.settings.recipes import RECIPES, settings_of
 from rnn_tutorial.settings.task_names import DIGIT_SUM
 
 ENGINES = ("auto", "graph", "compiled", "autograd")  # after auto from the fastest to the slowest
@@ -280,6 +280,11 @@ class TrainConfig:
         check_model_options(self.num_layers, self.model_options(), spell=as_flag)
         if conflict := next(find_conflicts(self), None):
             raise ValueError(conflict)
+
+    @classmethod
+    def from_flags(cls, flags: Mapping[str, Any]) -> TrainConfig:
+        """The configuration that flags and their recipe stand for; see `settings_of`."""
+        return cls(**settings_of(flags))
 
     def model_options(self) -> dict[str, Any]:
         """The settings that RnnClsNet takes in addition to its sizes."""

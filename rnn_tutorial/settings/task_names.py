@@ -7,14 +7,14 @@ from pathlib import PurePath
 
 # What --task may be: the task of the tutorial, another machine's name, a file, or a pattern.
 DIGIT_SUM, MACHINE_FILE, PATTERN = "sum", ".json", "regex:"
-_LONGEST = 40  # letters of a file's name, of at most 4 bytes each
+_MAX_LETTERS = 40  # letters of a file's name, of at most 4 bytes each
 
 
 def short_name(task: str) -> str:
     """What --task or --train_file names, as a part of the run's name: no folder, no ending."""
     if task.startswith(PATTERN):
         return "regex"
-    return re.sub(r"[^\w.-]", "_", PurePath(task).stem)[:_LONGEST] or "machine"
+    return re.sub(r"[^\w.-]", "_", PurePath(task).stem)[:_MAX_LETTERS] or "machine"
 
 
 def choose_sampling(sampling: str, task: str) -> str:

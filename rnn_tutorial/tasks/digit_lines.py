@@ -17,7 +17,7 @@ from itertools import chain
 import numpy as np
 
 from rnn_tutorial.runs.terminal import shortened
-from rnn_tutorial.tasks.reading import Questions, read_one_by_one
+from rnn_tutorial.tasks.reading import QuestionReader, Questions, read_one_by_one
 
 # By the value of a byte: is it neither a digit nor a separator?
 _IS_OTHER = bytes(byte not in b"0123456789, \t\r\n" for byte in range(256))
@@ -62,15 +62,14 @@ def _parse_digit(token: str, max_number: int) -> int:
     return int(significant)
 
 
-class DigitReader:
+class DigitReader(QuestionReader):
     """Reads digits from 0 to max_number, separated by spaces or commas."""
 
     def __init__(self, max_number: int) -> None:
         self._max_number = max_number
 
-    def read(self, text: str) -> Questions:
-        """Read one sequence; raises ValueError as `parse_sequence` does."""
-        return Questions.from_lists({0: self._parse(text)}, {})
+    def describe(self) -> str:
+        return f"digits {describe_digits(self._max_number)}"
 
     def read_lines(self, text: str) -> Questions:
         """Read many lines, each as `read` reads it.

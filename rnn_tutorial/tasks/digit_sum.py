@@ -17,7 +17,7 @@ from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import overrides_recipe
 from rnn_tutorial.settings.task_names import DIGIT_SUM
-from rnn_tutorial.tasks.digit_lines import DigitReader, describe_digits
+from rnn_tutorial.tasks.digit_lines import DigitReader
 from rnn_tutorial.tasks.machine_task import MachineTask
 from rnn_tutorial.tasks.task import describe_accuracy_by_length
 
@@ -40,9 +40,7 @@ class DigitSum(MachineTask):
         self.source = "the range of the lengths or digits"
         self.trained_on = f"lengths {trained_lengths[0]} to {trained_lengths[-1]}"
         self.claim = f"right for every sequence of digits 0–{max_number}, of every length"
-        self.instruction = f"Type digits {describe_digits(max_number)}; quit ends."
-        reader = DigitReader(max_number)
-        self.read, self.read_lines = reader.read, reader.read_lines
+        self.reader = DigitReader(max_number)
         self._max_number = max_number
 
     @classmethod

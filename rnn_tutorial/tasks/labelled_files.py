@@ -38,7 +38,7 @@ from rnn_tutorial.tasks.task import (
     describe_accuracy_by_class,
     describe_accuracy_by_length,
     describe_wrong,
-    shorten,
+    join_first,
 )
 
 
@@ -66,7 +66,6 @@ class LabelledFiles:
     kind = "labelled files"
     machine = None
     claim = ""
-    instruction = "Type tokens as in the training examples, separated by spaces; quit ends."
 
     def __init__(
         self,
@@ -88,8 +87,7 @@ class LabelledFiles:
             "min_seq_len": trained_lengths[0],
             "max_seq_len": trained_lengths[-1],
         }
-        reader = WordReader(vocabulary)
-        self.read, self.read_lines = reader.read, reader.read_lines
+        self.reader = WordReader(vocabulary)
         self._split, self._balance_classes = split, balance_classes
         self._train_file, self._eval_file, self._seed = split
         self.source = f"--train_file {self._train_file!r}"
@@ -183,7 +181,7 @@ class LabelledFiles:
             f"{len(self._evaluated):,} {split} ({ids.count(0) / len(ids):.1%} of their tokens "
             f"unknown)\n"
             f"{len(self.tokens) - 1:,} different tokens, {num_classes:,} classes: "
-            f"{shorten(frequent, ', ')}{'; drawn equally often' * self._balance_classes}"
+            f"{join_first(frequent, ', ')}{'; drawn equally often' * self._balance_classes}"
         )
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
@@ -198,7 +196,7 @@ class LabelledFiles:
         """The wrong examples that the evaluation has kept, as lines."""
         return [
             describe_wrong(
-                shorten(example["tokens"]),
+                join_first(example["tokens"]),
                 example["answer"],
                 f"{example['label']} (line {example['line']})",
             )

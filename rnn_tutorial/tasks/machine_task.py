@@ -9,7 +9,7 @@ Shapes: S states of the machine, V tokens, C classes.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, TypedDict
 
@@ -28,12 +28,12 @@ from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.task_names import MACHINE_FILE
-from rnn_tutorial.tasks.reading import NameReader
+from rnn_tutorial.tasks.reading import NameReader, QuestionReader
 from rnn_tutorial.tasks.task import (
     describe_accuracy_by_class,
     describe_accuracy_by_length,
     describe_wrong,
-    shorten,
+    join_first,
 )
 
 
@@ -75,11 +75,9 @@ class MachineTask:
         self.tokens, self.classes = machine.tokens, machine.classes
         self.source = f"--task {name!r}"
         self.trained_on = f"{name}, lengths {trained_lengths[0]} to {trained_lengths[-1]}"
-        tokens = shorten(self.tokens, ", ")
+        tokens = join_first(self.tokens, ", ")
         self.claim = f"{name} is right for every sequence of {tokens}, of every length"
-        reader = NameReader(self.tokens)
-        self.read, self.read_lines = reader.read, reader.read_lines
-        self.instruction = f"Type {reader.describe()}; quit ends."
+        self.reader: QuestionReader = NameReader(self.tokens)
         self._name, self._sampling, self._seed, self._note = name, sampling, seed, note
 
     @classmethod
@@ -163,14 +161,8 @@ class MachineTask:
 
     def _describe_wrong(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """The wrong inputs that the evaluation has kept, as lines."""
-        return [
-            describe_wrong(
-                shorten([self.tokens[token] for token in ids]),
-                self.classes[model.predict(ids).item()],
-                self.classes[self.machine.answer_one(ids)],
-            )
-            for ids in evaluation.wrong_examples
-        ]
+        wrong = evaluation.wrong_examples
+        return [describe_wrong_input(model, self.machine, ids, join_first) for ids in wrong]
 
     def advise(self, config: TrainConfig) -> str:
         """Suggest the recipe `certified`, which trains until a proof holds or its updates end."""
@@ -178,3 +170,12 @@ class MachineTask:
             return ""
         command = f"python train_cls_rnn.py --task {shlex.quote(self._name)} --recipe certified"
         return f"This is the recipe {config.recipe!r}; {command} trains for a proof."
+
+
+def describe_wrong_input(
+    model: RnnClsNet, machine: Machine, ids: Sequence[int], join: Callable = " ".join
+) -> str:
+    """A line that shows an input, of which `join` makes a text, the answer, and the right one."""
+    answers = model.predict(ids).item(), machine.answer_one(ids)
+    tokens = join([machine.tokens[token] for token in ids])
+    return describe_wrong(tokens, *(machine.classes[answer] for answer in answers))

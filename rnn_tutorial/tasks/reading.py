@@ -4,14 +4,12 @@
     "stay right right"    ->  ids [0, 1, 1], lengths [3]                 names: NameReader
     "the cat saw the fox" ->  ids [17, 3, 14, 17, 0], lengths [5]        words: WordReader
 
-A reader has two methods: `read` takes what a person typed and raises ValueError if it cannot be
-answered; `read_lines` takes very many lines and notes by line why one cannot be answered.
-
 Shapes: N sequences, M tokens of all sequences.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -82,7 +80,32 @@ def read_one_by_one(
     return sequences, refusals
 
 
-class NameReader:
+class QuestionReader(ABC):
+    """Reads sequences that a person typed, one or very many."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What to type, in words."""
+
+    @abstractmethod
+    def _parse(self, text: str) -> list:
+        """The tokens of one sequence; see `read`."""
+
+    def read(self, text: str) -> Questions:
+        """Read one sequence; ValueError says why it cannot be answered."""
+        return self._number({0: self._parse(text)}, {})
+
+    def read_lines(self, text: str) -> Questions:
+        """Read many lines, each as `read` reads it; those that it refuses are noted."""
+        lines = enumerate(text.removesuffix("\n").split("\n"))
+        return self._number(*read_one_by_one(lines, self._parse))
+
+    def _number(self, sequences: Mapping[int, list], refusals: Mapping[int, str]) -> Questions:
+        """The questions made of the tokens of each line, by the index of the line."""
+        return Questions.from_lists(sequences, refusals)
+
+
+class NameReader(QuestionReader):
     """Reads the names of a machine's tokens, separated by spaces or commas.
 
     If all of them are single characters, they may also be typed without a space: abba, 2+3×4.
@@ -105,15 +128,6 @@ class NameReader:
         spaces = "with or without spaces" if self._are_characters else "separated by spaces"
         return f"the tokens {self._allowed}, {spaces}"
 
-    def read(self, text: str) -> Questions:
-        """Read one sequence; ValueError if it is empty or a token is unknown."""
-        return Questions.from_lists({0: self._parse(text)}, {})
-
-    def read_lines(self, text: str) -> Questions:
-        """Read many lines, each as `read` reads it."""
-        lines = enumerate(text.removesuffix("\n").split("\n"))
-        return Questions.from_lists(*read_one_by_one(lines, self._parse))
-
     def _parse(self, text: str) -> list[int]:
         words = text.replace(",", " ").split()
         if not words:
@@ -130,7 +144,7 @@ class NameReader:
         return ids
 
 
-class WordReader:
+class WordReader(QuestionReader):
     """Reads words separated by spaces; those that training has not seen have id 0.
 
     If all tokens are single characters, a sequence may also be typed as a single word.
@@ -140,23 +154,17 @@ class WordReader:
         self._vocabulary = vocabulary
         self._are_characters = all(len(token) == 1 for token in vocabulary.tokens[1:])
 
-    def read(self, text: str) -> Questions:
-        """Read one sequence; raises ValueError as `_parse_tokens` does."""
-        return self._number({0: self._parse(text)}, {})
-
-    def read_lines(self, text: str) -> Questions:
-        """Read many lines, each as `read` reads it."""
-        lines = enumerate(text.removesuffix("\n").split("\n"))
-        return self._number(*read_one_by_one(lines, self._parse))
+    def describe(self) -> str:
+        return "tokens as in the training examples, separated by spaces"
 
     def _parse(self, text: str) -> list[str]:
         words = _parse_tokens(text)
         is_word = self._are_characters and len(words) == 1 and words[0] != UNKNOWN
         return list(words[0]) if is_word else words
 
-    def _number(self, typed: Mapping[int, list[str]], refusals: Mapping[int, str]) -> Questions:
-        ids = {line: self._vocabulary.encode(words) for line, words in typed.items()}
-        return Questions.from_lists(ids, refusals, list(typed.values()))
+    def _number(self, sequences: Mapping[int, list], refusals: Mapping[int, str]) -> Questions:
+        ids = {line: self._vocabulary.encode(words) for line, words in sequences.items()}
+        return Questions.from_lists(ids, refusals, list(sequences.values()))
 
 
 def _parse_tokens(text: str) -> list[str]:

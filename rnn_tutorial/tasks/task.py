@@ -16,7 +16,7 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.terminal import shortened
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.tasks.reading import Questions
+from rnn_tutorial.tasks.reading import QuestionReader
 
 _SHOWN_TOKENS, _SHOWN_CHARACTERS = 20, 300
 MAX_ROWS = 10  # longer tables by length or by label are not printed
@@ -33,7 +33,7 @@ class Task(Protocol):
         dataset: the stream of training batches.
         record: plain values that describe the task, for the checkpoint; `kind` names it.
         source: what the training samples come from, as the user named it.
-        instruction: what to type at the prompt.
+        reader: reads what is typed.
         trained_on: what and on which lengths, in words.
         claim: what a proof says of a network; "" if no rule is known that could be proved.
     """
@@ -44,18 +44,12 @@ class Task(Protocol):
     trained_lengths: range
     record: dict[str, Any]
     source: str
-    instruction: str
+    reader: QuestionReader
     trained_on: str
     claim: str
 
     @property
     def dataset(self) -> BatchStream: ...
-
-    def read(self, text: str) -> Questions:
-        """Read a question that a person typed; ValueError says why it cannot be answered."""
-
-    def read_lines(self, text: str) -> Questions:
-        """Read very many questions, one a line."""
 
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """What the network gets right."""
@@ -101,7 +95,7 @@ def describe_accuracy_by_class(evaluation: Evaluation, classes: Sequence[str]) -
     lines = [f"Accuracy by class: {few}class-balanced {evaluation.balanced_accuracy:.2%}"]
     if absent := [name for name in classes if name not in by_class]:
         lines.append(
-            f"Not judged, because none of their inputs was scored: {shorten(absent, ', ')}"
+            f"Not judged, because none of their inputs was scored: {join_first(absent, ', ')}"
         )
     return lines
 
@@ -111,7 +105,7 @@ def describe_wrong(tokens: str, answer: str, right: str) -> str:
     return f"  wrong: {tokens} -> {answer}, right is {right}"
 
 
-def shorten(tokens: Sequence[Any], separator: str = " ") -> str:
+def join_first(tokens: Sequence[Any], separator: str = " ") -> str:
     """Tokens for the screen, the first of them if there are many or they are long."""
     rest = [] if len(tokens) <= _SHOWN_TOKENS else ["…"]
     shown = separator.join([*map(str, tokens[:_SHOWN_TOKENS]), *rest])

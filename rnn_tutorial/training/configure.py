@@ -13,7 +13,6 @@ from rnn_tutorial.runs.machine import choose_device, choose_num_threads
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.settings.resume import refuse_changes
 from rnn_tutorial.settings.task_names import MACHINE_FILE, choose_sampling
 from rnn_tutorial.training.support import able_engines, unsupported_reason
@@ -31,7 +30,7 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
         ValueError: a setting that is not allowed, alone, with others, for this run or machine.
     """
     if resume is None:
-        config = TrainConfig(**settings_of(flags))
+        config = TrainConfig.from_flags(flags)
     else:
         config = _resumed_config(Path(resume), flags)
     if config.batch_size % world.size:

@@ -10,7 +10,6 @@ Shapes: K updates (one a batch).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -76,41 +75,14 @@ def autograd_engine(
     return engine
 
 
-def _engine_of_many(
-    make_step: Callable[..., Callable[..., Result]],
-    model: RnnClsNet,
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    world: World,
-    history: EvaluationHistory,
-) -> Engine:
-    """An engine that makes all updates in one call, by the function that `make_step` makes."""
-    train_on = make_step(model, optimizer, config.embed_noise, config.max_grad_norm)
-
-    def engine(
-        steps: range, learning_rates: Sequence[float], batches: Batches, must_stop: MustStop
-    ) -> Result:
-        options = {}
-        if config.contraction:
-            options["contraction"] = [contraction_factor(config, step, history) for step in steps]
-        losses, grad_norms = train_on(batches, learning_rates, **options)
-        return losses, grad_norms[-1]
-
-    return engine
-
-
 def _compile_training_step(*arguments: Any) -> Callable[..., Result]:
     from rnn_tutorial.training.compiled import compile_training_step  # imports the compiler
 
     return compile_training_step(*arguments)
 
 
-# What --engine means, from the fastest to the slowest.
-ENGINE_MAKERS: dict[str, Callable[..., Engine]] = {
-    "graph": partial(_engine_of_many, graph_training_step),
-    "compiled": partial(_engine_of_many, _compile_training_step),
-    "autograd": autograd_engine,
-}
+# The engines that make a span of updates in one call, the fastest first.
+SPAN_ENGINES = {"graph": graph_training_step, "compiled": _compile_training_step}
 
 
 def make_engine(
@@ -124,4 +96,18 @@ def make_engine(
 
     The history goes on while the engine is used: what it shows decides about the contraction.
     """
-    return ENGINE_MAKERS[config.engine](model, optimizer, config, world, history)
+    if config.engine == "autograd":
+        return autograd_engine(model, optimizer, config, world, history)
+    make_step = SPAN_ENGINES[config.engine]
+    advance = make_step(model, optimizer, config.embed_noise, config.max_grad_norm)
+
+    def engine(
+        steps: range, learning_rates: Sequence[float], batches: Batches, must_stop: MustStop
+    ) -> Result:
+        options = {}
+        if config.contraction:
+            options["contraction"] = [contraction_factor(config, step, history) for step in steps]
+        losses, grad_norms = advance(batches, learning_rates, **options)
+        return losses, grad_norms[-1]
+
+    return engine

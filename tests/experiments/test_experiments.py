@@ -13,7 +13,6 @@ from rnn_tutorial.runs.files import read_json
 from rnn_tutorial.runs.terminal import CommandLineParser
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.flags import add_config_flags
-from rnn_tutorial.settings.recipes import settings_of
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -21,7 +20,7 @@ def test_every_variant_is_a_configuration_of_its_own(name):
     parser = CommandLineParser()
     add_config_flags(parser)
     configs = [
-        TrainConfig(**settings_of(vars(parser.parse_args(list(flags)))))
+        TrainConfig.from_flags(vars(parser.parse_args(list(flags))))
         for flags in EXPERIMENTS[name].variants.values()
     ]
     assert len(set(configs)) == len(configs)

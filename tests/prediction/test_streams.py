@@ -105,13 +105,13 @@ def test_any_number_of_threads_gives_the_same_bytes():
 
 def test_as_many_blocks_are_answered_at_a_time_as_there_are_threads():
     predictor, meeting = make_predictor(9), threading.Barrier(3)
-    read_lines = predictor.task.read_lines
+    read_lines = predictor.task.reader.read_lines
 
     def meet(text):
         meeting.wait(timeout=10)  # raises if not three come
         return read_lines(text)
 
-    predictor.task.read_lines = meet
+    predictor.task.reader.read_lines = meet
     blocks = [(number, "1 2\n") for number in range(1, 7)]
     assert len(list(answer_blocks(predictor, blocks, as_json=False, num_threads=3))) == 6
 

@@ -99,7 +99,7 @@ def test_every_setting_has_bounds_choices_or_a_special_check():
     [
         (SCHEDULERS, schedule.SCHEDULES),
         (TRACKERS, (*tracking._FALLBACK, "disabled")),
-        (ENGINES, ("auto", *engines.ENGINE_MAKERS)),
+        (ENGINES, ("auto", *engines.SPAN_ENGINES, "autograd")),
     ],
 )
 def test_what_a_flag_allows_is_what_is_implemented(choices, implemented):

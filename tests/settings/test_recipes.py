@@ -28,19 +28,19 @@ PUBLISHED = {
 def test_the_published_recipes_have_exactly_their_flags():
     for name, flags in PUBLISHED.items():
         expected = TrainConfig(recipe=name, run_name=name, **flags)
-        assert TrainConfig(**settings_of({"recipe": name})) == expected
+        assert TrainConfig.from_flags({"recipe": name}) == expected
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_allowed_and_flags_override_it(name):
-    config = TrainConfig(**settings_of({"recipe": name, "hidden_dim": 7, "run_name": "mine"}))
+    config = TrainConfig.from_flags({"recipe": name, "hidden_dim": 7, "run_name": "mine"})
     assert (config.recipe, config.hidden_dim, config.run_name) == (name, 7, "mine")
     assert f"{name}: {RECIPES[name].lesson}" in describe_recipes()
 
 
 def test_certified_reads_longer_sequences_of_machines_with_few_tokens():
     lengths = [
-        TrainConfig(**settings_of({"recipe": "certified", **flags})).max_seq_len
+        TrainConfig.from_flags({"recipe": "certified", **flags}).max_seq_len
         for flags in ({}, {"task": "parity"}, {"task": "parity", "max_seq_len": 7})
     ]
     assert lengths == [10, 20, 7]

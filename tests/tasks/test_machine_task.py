@@ -17,7 +17,6 @@ from rnn_tutorial.machines.library import LIBRARY
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.recipes import settings_of
 from rnn_tutorial.tasks.choose import load_task, make_task
 from rnn_tutorial.tasks.reading import NameReader
 
@@ -31,7 +30,7 @@ PROVED = (
 
 
 def task_of(name, **settings):
-    return make_task(TrainConfig(**settings_of({"task": name, "sampling": "varied", **settings})))
+    return make_task(TrainConfig.from_flags({"task": name, "sampling": "varied", **settings}))
 
 
 def train(*arguments):
@@ -201,7 +200,7 @@ def test_a_checkpoint_carries_its_machine(tmp_path):
     task = load_task(checkpoint)
     assert task.tokens == ("go", "halt") and task.classes == ("runs", "stands")
     assert task.machine.num_states == 2 and task.record == checkpoint.task
-    assert task.read("go, halt go").ids.tolist() == [0, 1, 0]
+    assert task.reader.read("go, halt go").ids.tolist() == [0, 1, 0]
 
 
 def test_a_resumed_run_refuses_a_machine_that_has_changed(tmp_path, capsys):
