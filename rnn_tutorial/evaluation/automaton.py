@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -50,20 +51,29 @@ class Automaton:
 
     def describe(self) -> str:
         """The transition table, whether it is the machine's, and what the states tell apart."""
-        answer, state, token = "Class", "state", "token"
+        names, tokens = [*self.machine.classes, "–"], self.machine.tokens
+        cells = [[names[answer] for answer in row] for row in self.table]
         if self.machine.is_sum:
-            answer, state, token = "Remainder", "remainder", "digit"
-        names, tokens = self.machine.classes, self.machine.tokens
-        width = max(2, *map(len, names + tokens))
-        lines = [f"{answer} after reading a {token} (rows: {state} before, columns: {token}):"]
+            state = "remainder"
+            lines = ["Remainder after reading a digit (rows: remainder before, columns: digit):"]
+        else:
+            state = "state"
+            lines = ["Machine's next state, and answer, after reading a token (rows: state before;"]
+            lines[0] += " 0 is the start):"
+            successors, _ = self.machine.tables()
+            cells = [
+                [f"{after} {answer}" for after, answer in zip(*rows, strict=True)]
+                for rows in zip(successors, cells, strict=True)
+            ]
+        width = max(2, *map(len, chain(tokens, *cells)))
         lines.append("     " + " ".join(f"{name:>{width}}" for name in tokens))
-        for number, row in enumerate(self.table):
-            following = (names[answer] if answer >= 0 else "–" for answer in row)
-            lines.append(f"{number:>3}: " + " ".join(f"{name:>{width}}" for name in following))
+        for number, row in enumerate(cells):
+            lines.append(f"{number:>3}: " + " ".join(f"{cell:>{width}}" for cell in row))
         verdict = "is" if self.is_right else "is not"
+        share = "all" if self.agreement == 1 else f"at least {self.agreement:.2%} of each {state}"
         lines.append(
             f"The table {verdict} {self.machine.rule}; of the {len(self.states):,} visited hidden "
-            f"states, at least {self.agreement:.2%} of each {state} follow it."
+            f"states, {share} follow it."
         )
         if num_missed := int((self.table[:, 0] < 0).sum()):
             lines.append(f"States of the machine that were not visited: {num_missed:,}.")

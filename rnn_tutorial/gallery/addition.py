@@ -72,10 +72,7 @@ class AdditionConfig(GalleryConfig):
         "data", True, "write a sum from its last digit on, as one does by hand (not shown reversed)"
     )
     num_heads: int = setting_field(
-        "model",
-        2,
-        "heads of attention; with 0, the decoder sees only the source's last state",
-        within=(0, 1024),
+        "model", 2, "heads of attention; 0: the decoder sees the last state alone", within=(0, 1024)
     )
     teacher_forcing: float = setting_field(
         "optimization",

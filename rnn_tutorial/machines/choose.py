@@ -15,7 +15,7 @@ from rnn_tutorial.machines.machine_file import read_machine
 from rnn_tutorial.machines.minimize import minimize, reachable_states
 from rnn_tutorial.machines.regex import machine_of_pattern
 from rnn_tutorial.runs.terminal import shortened
-from rnn_tutorial.settings.task_names import DIGIT_SUM, MACHINE_FILE, PATTERN
+from rnn_tutorial.settings.task_names import DIGIT_SUM, PATTERN, is_machine_file
 
 _NAME_WIDTH = 21
 _OTHERS = """\
@@ -57,7 +57,7 @@ def _make(name: str) -> Machine:
             return machine_of_pattern(name.removeprefix(PATTERN))
         except ValueError as error:
             raise ValueError(f"--task {shown}: {error}") from None
-    if name.endswith(MACHINE_FILE):
+    if is_machine_file(name):
         try:
             return read_machine(Path(name))
         except ValueError as error:

@@ -15,6 +15,7 @@ from rnn_tutorial.tasks.task import Task
 
 _CERTIFICATES = {
     CertificateStatus.ABSENT: "",
+    CertificateStatus.REFUSED: "; the certificate beside it does not hold",
     CertificateStatus.UNCHECKED: "; a certificate lies beside it, not checked",
     CertificateStatus.HOLDS: "; proved for every length (certificate checked)",
 }

@@ -31,7 +31,8 @@ _TANH_PRODUCTS = 32  # multiplications that take as long as one tanh
 class CertificateStatus(Enum):
     """What is known of a checkpoint's certificate."""
 
-    ABSENT = "there is none for these weights, or it does not hold"
+    ABSENT = "there is none for these weights"
+    REFUSED = "there is one, and it is damaged or does not hold"
     UNCHECKED = "there is one for these weights; to check it takes longer than about a second"
     HOLDS = "there is one, it was checked, and it holds"
 
@@ -74,6 +75,8 @@ def certificate_status(
     if machine is None or not model.is_provable:
         return CertificateStatus.ABSENT
     path, cell = certificate_path(checkpoint.path), model.arguments["cell"]
+    if not path.exists():
+        return CertificateStatus.ABSENT
     try:
         if claimed_hash(path) != weights_hash(checkpoint.weights):
             return CertificateStatus.ABSENT
@@ -81,7 +84,7 @@ def certificate_status(
             return CertificateStatus.UNCHECKED
         check_certificate(path, as_arrays(checkpoint.weights), as_rule(machine), cell)
     except (InvalidCertificate, ValueError):  # ValueError: no certificate has so large a rule
-        return CertificateStatus.ABSENT
+        return CertificateStatus.REFUSED
     return CertificateStatus.HOLDS
 
 

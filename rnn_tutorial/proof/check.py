@@ -4,7 +4,9 @@ A certificate is an automaton whose states are boxes of hidden states; prove.py 
 and intervals.py under which model of arithmetic. Every condition is decided here again from the
 weights and the rule: where intervals.py multiplies centres and radii and adds one bound for all
 rounding, this program multiplies lows and highs, separately for positive and negative weights, and
-accounts for float32 (u = 2⁻²⁴) and for its float64 (u = 2⁻⁵³) one by one.
+accounts for float32 (u = 2⁻²⁴) and for its float64 (u = 2⁻⁵³) one by one. What it shares with the
+prover is that model: how far a sum, a tanh and a sigmoid may err. And it believes its caller which
+weights, which cell and which rule are meant.
 
 The rule is a minimal finite-state machine with its states in canonical order, so that equal rules
 have equal tables. The file, an .npz without pickles:
@@ -141,7 +143,8 @@ def _check_automaton(
     _require(successors.shape == (num_states, num_tokens), "a state or a successor is missing")
     shape = num_states, len(layers), layers[0][1].shape[1]
     _require(low.shape == high.shape == shape, "the boxes do not fit the network")
-    _require(num_states > 0 and (low <= high).all(), "a box is empty or not a number")
+    is_box = (-np.inf < low) & (low <= high) & (high < np.inf)
+    _require(num_states > 0 and is_box.all(), "a box is empty or not a number")
     is_known = (successors >= 0) & (successors < num_states)
     _require(is_known.all(), "a successor is not one of the abstract states")
     is_in_rule = (states >= 0) & (states < len(rule.outputs))
@@ -191,7 +194,9 @@ def _read(path: Path, names: Collection[str] = ()) -> dict[str, np.ndarray]:
             _require(set(archive.files) == set(types), "its fields are not those of a certificate")
             fields = {name: archive[name] for name in names or types}
     except _DAMAGE as error:
-        raise InvalidCertificate(f"it cannot be read: {error}") from None
+        is_archive = path.is_file() and zipfile.is_zipfile(path)
+        reason = error if is_archive or isinstance(error, OSError) else "it is no .npz file"
+        raise InvalidCertificate(f"it cannot be read: {reason}") from None
     for name, array in fields.items():
         has_type = (array.dtype.kind, array.ndim) == types[name]
         _require(has_type, f"its field {name} has the wrong type or number of dimensions")

@@ -4,7 +4,9 @@ Rounding. The claim is about the float32 numbers that the network really compute
 on any machine that keeps to this model of arithmetic:
   - IEEE float32, round to nearest, u = 2⁻²⁴. A sum of n products and biases, in any order, with or
     without fused multiply-add, errs by at most γ_n Σ|a_i b_i|, γ_n = n u / (1 - n u). Underflow, to
-    subnormal numbers or to zero, adds at most 2⁻¹²⁶ an operation. (TF32 and bfloat16 are not this.)
+    subnormal numbers or to zero, adds at most 2⁻¹²⁶ an operation. (A machine that reads subnormal
+    states as zero is covered, too: a box that holds one holds zero, so much is it widened. TF32 and
+    bfloat16 are not this: on a GPU, torch.backends.cudnn.allow_tf32 must be False.)
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, 2002, chapter 3.
   - tanh errs by at most TANH_ERROR and σ by at most SIGMOID_ERROR, whatever computes them; a
     computed σ is in 0 to 1.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnn_tutorial.settings.fields import as_flag
-from rnn_tutorial.settings.task_names import MACHINE_FILE
+from rnn_tutorial.settings.task_names import is_machine_file
 
 # What may differ when a run is resumed: these change the weights by rounding at most.
 # (Files may have moved; that their examples are the same is checked.)
@@ -23,7 +23,7 @@ _BY_EVALUATIONS = (
 def may_change(name: str, recorded: Any) -> bool:
     """True if a setting that a run has recorded may have another value when the run is resumed."""
     if name == "task":  # its file may have moved
-        return isinstance(recorded, str) and recorded.endswith(MACHINE_FILE)
+        return isinstance(recorded, str) and is_machine_file(recorded)
     return name in RESUME_FLAGS and recorded != ""  # no file stays no file
 
 

@@ -10,10 +10,16 @@ DIGIT_SUM, MACHINE_FILE, PATTERN = "sum", ".json", "regex:"
 _MAX_LETTERS = 40  # letters of a file's name, of at most 4 bytes each
 
 
+def is_machine_file(task: str) -> bool:
+    """True if --task names a file, which may move or change."""
+    return task.endswith(MACHINE_FILE) and not task.startswith(PATTERN)
+
+
 def short_name(task: str) -> str:
     """What --task or --train_file names, as a part of the run's name: no folder, no ending."""
     if task.startswith(PATTERN):
-        return "regex"
+        letters = re.sub(r"\W+", "_", task.removeprefix(PATTERN)).strip("_")
+        return f"regex-{letters[:_MAX_LETTERS]}".rstrip("-")
     return re.sub(r"[^\w.-]", "_", PurePath(task).stem)[:_MAX_LETTERS] or "machine"
 
 

@@ -8,6 +8,7 @@ Shapes: S states of the machine, V tokens, C classes.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -27,7 +28,7 @@ from rnn_tutorial.machines.unfold import MAX_STATES
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.task_names import MACHINE_FILE
+from rnn_tutorial.settings.task_names import MACHINE_FILE, is_machine_file
 from rnn_tutorial.tasks.reading import NameReader, QuestionReader
 from rnn_tutorial.tasks.task import (
     describe_accuracy_by_class,
@@ -76,7 +77,7 @@ class MachineTask:
         self.source = f"--task {name!r}"
         self.trained_on = f"{name}, lengths {trained_lengths[0]} to {trained_lengths[-1]}"
         tokens = join_first(self.tokens, ", ")
-        self.claim = f"{name} is right for every sequence of {tokens}, of every length"
+        self.claim = f"right by the rule of {name} for every sequence of {tokens}, of every length"
         self.reader: QuestionReader = NameReader(self.tokens)
         self._name, self._sampling, self._seed, self._note = name, sampling, seed, note
 
@@ -102,11 +103,21 @@ class MachineTask:
         lengths = range(record["min_seq_len"], record["max_seq_len"] + 1)
         name, sampling = config.get("task", MACHINE_FILE), config.get("sampling", "varied")
         task = cls(name, machine, lengths, sampling, config.get("seed", 0))
-        if not name.endswith(MACHINE_FILE):  # a name or a pattern says what the machine is
-            known = cls(name, find_machine(name)[0], lengths, sampling, 0)
-            if known.record != task.record:
-                raise ValueError(f"its machine is not that of --task {name!r}")
+        if is_machine_file(name):
+            task._note_change()
+        elif not task._is_of(find_machine(name)[0]):
+            raise ValueError(f"its machine is not that of --task {name!r}")
         return task
+
+    def _is_of(self, machine: Machine) -> bool:
+        return MachineTask("", machine, self.trained_lengths, "", 0).record == self.record
+
+    def _note_change(self) -> None:
+        """If the file of the machine is there and holds another one now, say so."""
+        with contextlib.suppress(ValueError):  # it is gone, or no machine any more
+            if not self._is_of(find_machine(self._name)[0]):
+                since = f"; {self._name} has changed since"
+                self.claim, self.trained_on = self.claim + since, self.trained_on + since
 
     @cached_property
     def record(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.resume import refuse_changes
-from rnn_tutorial.settings.task_names import MACHINE_FILE, choose_sampling
+from rnn_tutorial.settings.task_names import choose_sampling, is_machine_file
 from rnn_tutorial.training.support import able_engines, unsupported_reason
 
 
@@ -75,7 +75,7 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
     config = replace(config, **flags)
     for flag in ("task", "train_file", "eval_file"):
         path = getattr(config, flag)
-        is_file = path.endswith(MACHINE_FILE) if flag == "task" else path != ""
+        is_file = is_machine_file(path) if flag == "task" else path != ""
         if is_file and not Path(path).exists():
             if flag in flags:
                 raise ValueError(f"--{flag} {path!r}: there is no such file")

@@ -57,6 +57,7 @@ def print_summary(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
     elif config.stop_when_proved:
         reason = run.proof_failure or "no evaluation found every answer right"
         print(f"NOT PROVED in {run.step:,} updates: {shown(reason)}")
+        print("What to try: rnn_tutorial/machines/README.md#not-proved")
     if evaluation.num_wrong and (advice := run.task.advise(config)):
         print(advice)
     print(f"Checkpoint: {shown(checkpoint_path(run.folder, run.step))}")

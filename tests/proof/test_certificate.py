@@ -24,7 +24,7 @@ from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 
-ABSENT, UNCHECKED, HOLDS = CertificateStatus
+ABSENT, REFUSED, UNCHECKED, HOLDS = CertificateStatus
 # The walk on a circle, where right and left are exchanged.
 MIRRORED = Machine(
     CYCLE.tokens, CYCLE.classes, CYCLE.step(np.arange(5)[:, None], [0, 2, 1]), range(5)
@@ -69,16 +69,16 @@ def test_no_certificate_or_one_for_other_weights_is_none(checkpoint):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
-def test_a_damaged_certificate_is_none(content, checkpoint):
+def test_a_damaged_certificate_is_none_and_is_said(content, checkpoint):
     certificate_path(checkpoint.path).write_bytes(content)
-    assert status(checkpoint) == ABSENT
+    assert status(checkpoint) == REFUSED
 
 
 def test_a_false_certificate_with_the_right_hash_is_none(checkpoint):
     model = load_model(checkpoint)
     proof, path = prove(model, SumModulo(1)), certificate_path(checkpoint.path)
     save_certificate(path, replace(proof, low=proof.low / 2), checkpoint.weights, SumModulo(1))
-    assert status(checkpoint) == ABSENT
+    assert status(checkpoint) == REFUSED
     save_certificate(path, proof, checkpoint.weights, SumModulo(1))
     assert status(checkpoint) == HOLDS
 
@@ -90,8 +90,8 @@ def test_a_certificate_is_not_for_the_same_weights_in_another_net(checkpoint):
 
 def test_a_certificate_is_not_for_another_rule(checkpoint):
     opposite = Machine("01", "01", [[0, 1], [1, 0]], [1, 0])
-    assert certificate_status(checkpoint, load_model(checkpoint), opposite) == ABSENT
-    assert certificate_status(checkpoint, load_model(checkpoint), SumModulo(65_535)) == ABSENT
+    assert certificate_status(checkpoint, load_model(checkpoint), opposite) == REFUSED
+    assert certificate_status(checkpoint, load_model(checkpoint), SumModulo(65_535)) == REFUSED
 
 
 def test_labelled_examples_have_no_certificate(checkpoint):
@@ -118,12 +118,12 @@ def test_any_machine_is_certified_and_checked_from_its_checkpoint(cell, tmp_path
     path = save(build_automaton(CYCLE, cell=cell), tmp_path / "run", CYCLE)
     checkpoint = load_checkpoint(path)
     assert certify.main([str(path)]) == 0
-    claim = ".json is right for every sequence of stay, right, left, of every length"
+    claim = "right by the rule of .json for every sequence of stay, right, left, of every length"
     assert capsys.readouterr().out.startswith(f"PROVED: {claim}\n")
     assert certify.main([str(path), "--check"]) == 0
     assert capsys.readouterr().out.startswith(f"CHECKED: {claim}\n")
     assert certificate_status(checkpoint, load_model(checkpoint), CYCLE) == HOLDS
-    assert certificate_status(checkpoint, load_model(checkpoint), RELABELLED) == ABSENT
+    assert certificate_status(checkpoint, load_model(checkpoint), RELABELLED) == REFUSED
     save(build_automaton(CYCLE, cell=cell), tmp_path / "run", MIRRORED)  # the same net for another
     assert certify.main([str(path), "--check"]) == 1
     assert "it is for another machine" in capsys.readouterr().out

@@ -92,6 +92,7 @@ TAMPERED = {
     "high": (lambda f: shrink(f, "high"), "leads out of a box"),
     "wide box": (lambda f: (widen(f, "low", -1.5), widen(f, "high", 1.5)), "leads out|negative"),
     "empty box": (lambda f: widen(f, "low", 3.0), "empty"),
+    "infinite": (lambda f: widen(f, "high", np.inf), "empty or not a number"),
     "not a number": (lambda f: widen(f, "low", np.nan), "empty or not a number"),
     "first box": (lambda f: f["low"][0].__setitem__((0, 3), 1e-9), "h_0|empty"),
     "margin": (lambda f: f.update(smallest_margin=f["smallest_margin"] * 1.01), "claims"),

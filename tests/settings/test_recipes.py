@@ -57,7 +57,8 @@ def test_flags_of_digits_are_refused_with_a_file(flag):
 def test_a_run_is_named_after_what_it_learns_from():
     for flags, name in (
         ({}, "baseline"), ({"task": "parity"}, "parity-baseline"),
-        ({"task": "regex:ab"}, "regex-baseline"), ({"task": "x/a door.json"}, "a_door-baseline"),
+        ({"task": "regex:(ab|ba)*"}, "regex-ab_ba-baseline"),
+        ({"task": r"regex:\+*"}, "regex-baseline"), ({"task": "x/a door.json"}, "a_door-baseline"),
         ({"train_file": "data/clicks.tsv", "recipe": "solved"}, "clicks-solved"),
         ({"train_file": "é" * 250 + ".tsv"}, "é" * 40 + "-baseline"),
     ):  # fmt: skip

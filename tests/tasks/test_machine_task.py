@@ -69,7 +69,7 @@ def test_a_run_stops_when_it_is_proved_and_leaves_a_certificate(proved_run, caps
     tried = {row["step"]: row["proved"] for row in metrics if "proved" in row}
     assert tried[result["steps"]] and not any(list(tried.values())[:-1])
     assert certify.main([str(proved_run), "--check"]) == 0
-    claim = "tomita_1 is right for every sequence of 0, 1, of every length"
+    claim = "right by the rule of tomita_1 for every sequence of 0, 1, of every length"
     assert f"CHECKED: {claim}" in capsys.readouterr().out
 
 
@@ -108,7 +108,7 @@ def test_a_run_that_was_killed_before_its_result_finds_its_proof_again(
         path.unlink()
     assert train("--resume", run, "--tracker", "disabled") == 0
     printed = capsys.readouterr().out
-    assert "PROVED: tomita_1 is right for every sequence of 0, 1, of every length" in printed
+    assert "PROVED: right by the rule of tomita_1 for every sequence of 0, 1, of" in printed
     results = [json.loads((folder / "result.json").read_text()) for folder in (proved_run, run)]
     assert results[0]["proof"] == results[1]["proof"] and results[1]["proof"]
     assert certify.main([str(run), "--check"]) == 0
@@ -117,7 +117,8 @@ def test_a_run_that_was_killed_before_its_result_finds_its_proof_again(
 def test_a_run_that_is_not_proved_says_so(tmp_path, capsys):
     flags = ("--total_steps", 20, "--warmup_step", 5, "--eval_every", 10)
     assert train(*PROVED, *flags, "--save_dir", tmp_path) == 0
-    assert "NOT PROVED in 20 updates: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "NOT PROVED in 20 updates: " in printed and "machines/README.md#not-proved" in printed
     assert json.loads(next(tmp_path.glob("*/result.json")).read_text())["proof"] is None
 
 
@@ -161,12 +162,19 @@ def test_an_edited_machine_in_a_checkpoint_is_refused(name, proved_run):
         load_task(checkpoint)
 
 
+def test_a_pattern_that_ends_like_a_files_name_is_a_pattern(proved_run):
+    checkpoint = load_checkpoint(max(proved_run.glob("model_step_*.pt")))
+    checkpoint.config["task"] = "regex:(0|1)*.json"
+    with pytest.raises(ValueError, match=r"machine is not that of --task 'regex:\(0\|1\)\*.json'"):
+        load_task(checkpoint)
+
+
 def test_the_commands_speak_of_tokens_and_classes_by_name(proved_run, capsys):
     assert evaluate.main([str(proved_run), "--lengths", "500", "--max_len", "8"]) == 0
     assert "All 510 inputs up to length 8: 0 wrong" in capsys.readouterr().out
     assert evaluate.main([str(proved_run), "--automaton"]) == 0
     printed = capsys.readouterr().out
-    assert "rejected accepted" in printed and "The table is the machine's" in printed
+    assert "  0: 1 rejected 0 accepted\n" in printed and "The table is the machine's" in printed
     done = run_here(
         "predict_cls_rnn.py", "--save_dir", proved_run, cwd=proved_run, text="111\n1 0 1\n12\n"
     )
@@ -201,6 +209,11 @@ def test_a_checkpoint_carries_its_machine(tmp_path):
     assert task.tokens == ("go", "halt") and task.classes == ("runs", "stands")
     assert task.machine.num_states == 2 and task.record == checkpoint.task
     assert task.reader.read("go, halt go").ids.tolist() == [0, 1, 0]
+    for content, has_changed in ((machine, False), (machine | {"start": "standing"}, True)):
+        path.write_text(json.dumps(content))
+        task = load_task(checkpoint)
+        assert task.claim.endswith("stop.json has changed since") == has_changed
+        assert task.trained_on.endswith("stop.json has changed since") == has_changed
 
 
 def test_a_resumed_run_refuses_a_machine_that_has_changed(tmp_path, capsys):
