@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import pickle
 import re
 import struct
@@ -28,6 +29,7 @@ class DamagedArchive(ValueError):
     """A file that is not what was once written, or nothing that this project writes."""
 
 
+_MAX_VALUES = 10**8  # in lists and the like; a checkpoint of the largest machine has some 10**7
 DAMAGED = (
     RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError,
     TypeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
@@ -79,7 +81,10 @@ def load_plain(file: bytes, shown: str, allowed: Sequence[type] = ()) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
             warnings.simplefilter("ignore")  # of foreign formats; they are refused anyway
-            return torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
+            content = torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
+        if _num_values(content, {}) > _MAX_VALUES:
+            raise ValueError("too many values")
+        return content
     except DAMAGED as error:
         asked = re.search(r"GLOBAL:? ([\w.]+)", str(error))
         if not asked:
@@ -88,6 +93,20 @@ def load_plain(file: bytes, shown: str, allowed: Sequence[type] = ()) -> Any:
             f"{shown} is refused: loading it would call {asked[1]}, "
             "and a checkpoint needs tensors and plain values only"
         ) from None
+
+
+def _num_values(content: Any, known: dict[int, float]) -> float:
+    """How many values something holds, written out: what it holds twice counts twice.
+
+    A few lists that hold each other can stand for more values than there is time for.
+    """
+    if not isinstance(content, list | tuple | dict):
+        return 1
+    if id(content) not in known:
+        known[id(content)] = math.inf  # of what holds itself
+        values = content.values() if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_num_values(value, known) for value in values)
+    return known[id(content)]
 
 
 def check_parts(file: bytes, shown: str) -> None:

@@ -89,10 +89,28 @@ def truncate(path, tmp):
     path.write_bytes(whole[: len(whole) // 2])
 
 
+def repeat(path, tmp):
+    """Sixty lists, each of which holds the one before twice: 2⁶⁰ values, written out."""
+    content = torch.load(save(tmp, RnnClsNet(**ARGUMENTS)), weights_only=True)
+    for key in ("format", "config"):
+        content[key] = [content[key]]
+        for _ in range(60):
+            content[key] = [content[key]] * 2
+    torch.save(content, path)
+
+
+def enclose(path, tmp):
+    content = torch.load(save(tmp, RnnClsNet(**ARGUMENTS)), weights_only=True)
+    content["config"]["self"] = content
+    torch.save(content, path)
+
+
 BAD_FILES = {
     "empty": write_bytes(b""),
     "text": write_bytes(b"hello world"),
     "truncated": truncate,
+    "lists within lists": repeat,
+    "a file that holds itself": enclose,
     "a tensor": lambda path, tmp: torch.save(torch.zeros(3), path),
     "another dict": lambda path, tmp: torch.save({"format": "other"}, path),
     "fields missing": lambda path, tmp: torch.save(
