@@ -62,7 +62,8 @@ def check_data(
     findings = [finding for table in tables for finding in _check_form(table)]
     looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
     if any(table.mismatch for table in tables):
-        return Report(rank(findings), [*looked_at, "their shapes"], ["anything else"])
+        reason = "rows, classes and labels: inputs and targets must come in pairs first"
+        return Report(rank(findings), [*looked_at, "their shapes"], [reason])
     for check in CHECKS:
         findings += check(t)
     for compare in COMPARISONS if evaluation is not None else ():
@@ -124,16 +125,19 @@ def _check_form(t: Rows) -> Iterator[Finding]:
     if kinds and not t.is_file and "real" not in kinds:
         words = {"whole": "whole numbers as floats", "turned": "one-hot over time, (N, V, T)"}
         seen = " and ".join(words.get(kind, kind) for kind in sorted(kinds))
-        sure = "likely" if kinds <= {"bool", "text"} else "certain"  # the loop may number them
+        sure = "likely" if kinds <= {"bool", "text"} else "certain"
+        sure = "possible" if kinds == {"text"} else sure  # collate_fn or the loop numbers them
         yield found("token-type", f"{t.name}: the tokens are {seen}", sure)
     kinds = t.label_kinds - {"int", "steps"}
     if kinds and "real" not in kinds:
         # Losses of two classes and of shares take floats; names may become numbers in the loop.
+        is_usual = kinds in ({"text"}, {"one-hot", "whole"})
         is_fit = kinds & {"bool", "int32", "text"} or kinds >= {"one-hot", "whole"}
         is_fit = is_fit or ("whole" in kinds and not 2 < len(t.names) <= 20)
         seen = ", ".join(sorted(kinds)).replace("whole", "floats").replace("column", "(N, 1)")
         seen = f"{t.name}: the labels are {seen}, such as {t.targets[0]!r}"
-        yield found("label-type", seen, "likely" if is_fit else "certain")
+        sure = "possible" if is_usual else "likely" if is_fit else "certain"
+        yield found("label-type", seen, sure)
     yield from _check_token_range(t)
     yield from _check_lengths(t)
     yield from _check_labels_of_padding(t)
@@ -174,7 +178,10 @@ def _check_lengths(t: Rows) -> Iterator[Finding]:
     """Padding must begin where a row ends."""
     n, sizes = np.array(t.lengths), np.array([len(row) for row in t.padded])  # (N,), (N,)
     tails = np.array(t.tails)
-    if wrong := int(((n < 1) | (n > sizes)).sum()):
+    if len(t.inverted) > 1 and not t.is_upright:
+        seen = "the mask is 1 on padding and 0 on the steps that count, as key_padding_mask has it"
+        yield found("wrong-lengths", f"{t.name}: {seen}", "possible")
+    elif wrong := int(((n < 1) | (n > sizes)).sum()):
         yield found("wrong-lengths", f"{t.name}: {wrong:,} lengths are not in 1 to T")
     elif not t.has_lengths and len(tails):
         seen = f"{t.name}: rows end in {t.padding!r}, and no lengths are given"
@@ -222,7 +229,9 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
     shares = [(numbers[lag:] == numbers[:-lag]).mean() for lag in range(1, half + 1)]
     usual = float(np.median(shares)) if half >= MIN_REPEATED else 1.0
     lag = next((lag for lag, share in enumerate(shares, 1) if share - usual >= _TWICE), None)
-    if lag and shares[lag - 1] < 0.99:
+    # No worker repeats a batch from its middle on, as windows of a series in a list seem to do.
+    is_start = lag and (not t.is_batched or t.batches[lag] != t.batches[lag - 1])
+    if is_start and shares[lag - 1] < 0.99:
         seen = f"{shares[lag - 1]:.0%} of the samples equal the one {lag} places before"
         seen += f" (at other distances {usual:.1%})"
         yield found("duplicated-workers", seen, "likely")  # or the data hold everything twice
@@ -236,7 +245,8 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
         return
     if all(isinstance(name, int) for name in t.names):
         low, high, least = min(t.names), max(t.names), min(counts.values())
-        seen = f"the labels are {', '.join(map(str, sorted(t.names)[:6]))} … {high}"
+        seen = f"the labels are {', '.join(map(str, sorted(t.names)[:6]))}"
+        seen += f" … {high}" * (len(t.names) > 6)
         is_one_rare = high == len(t.names) and low == 0 and least < MIN_ROWS
         if low < 0:
             yield found("label-range", f"{seen}; {counts[low]:,} are {low}")

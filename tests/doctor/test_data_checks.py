@@ -229,6 +229,73 @@ def test_forms_of_other_conventions_are_healthy(change):
     assert all(finding.confidence == "possible" for finding in found), found
 
 
+class RowsOf(torch.utils.data.Dataset):
+    """A data set of these rows."""
+
+    def __init__(self, rows):
+        self.rows = [*rows]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return self.rows[i]
+
+
+def forecasts(steps, features, horizon, form=lambda y: y):
+    """Windows of a series, and the first feature in the steps behind each."""
+    s = torch.sin(torch.arange(700) / 9)[:, None] + torch.randn(700, features) / 10
+    ends = range(steps, 600)
+    return [(s[i - steps : i], form(s[i : i + horizon, 0])) for i in ends]
+
+
+@pytest.mark.parametrize(
+    ("steps", "features", "horizon", "form"),
+    [
+        (48, 3, 6, lambda y: y),
+        (48, 3, 6, lambda y: y[:, None]),
+        (20, 4, 2, lambda y: torch.eye(2)[int(y[0] > 0)]),
+        (24, 1, 24, lambda y: y),
+        (24, 3, 24, lambda y: y),
+    ],
+)
+def test_a_row_of_features_with_several_targets_is_no_batch(steps, features, horizon, form):
+    torch.manual_seed(0)
+    rows = forecasts(steps, features, horizon, form)
+    for data in (RowsOf(rows), rows, DataLoader(rows, 32, shuffle=True)):
+        assert all(f.confidence == "possible" for f in check_data(data).findings)
+
+
+@pytest.mark.parametrize("change", [lambda x: x, lambda x: x.float()])
+def test_a_loader_that_gives_unequal_numbers_of_rows_is_told(change):
+    batches = [(change(x), y[1:]) for x, _, y in padded(sums(400, 6, 6))]
+    report = check_data(DataLoader(batches, 1, collate_fn=lambda batch: batch[0]))
+    assert [(f.name, f.confidence) for f in report.findings] == [("mismatched-rows", "certain")]
+    assert "come in pairs" in report.not_asked[0]
+
+
+def test_several_marks_in_a_row_are_no_one_hot():
+    torch.manual_seed(0)
+    x = torch.randint(1, 50, (600, 12))
+    marks = torch.stack([(x % 25 == k).any(1) for k in (3, 7, 8)], 1).float()
+    assert names(RowsOf(zip(x, marks, strict=True))) == []
+
+
+@pytest.mark.parametrize("is_in_front", [False, True])
+@pytest.mark.parametrize("size", [32, None])
+def test_a_mask_that_is_one_on_padding(size, is_in_front):
+    torch.manual_seed(0)
+    mask = torch.arange(20) < torch.randint(3, 21, (1000, 1))
+    mask = mask.flip(1) if is_in_front else mask
+    x = torch.randint(1, 90, (1000, 20)) * mask
+    y = torch.randint(3, (1000,))
+    for given, expected in ((mask, []), (~mask, ["wrong-lengths"])):
+        rows = torch.utils.data.TensorDataset(x, given.long(), y)
+        report = check_data(DataLoader(rows, size, shuffle=True) if size else rows, padding_id=0)
+        assert [f.name for f in report.findings] == expected
+        assert all("1 on padding" in f.seen for f in report.findings)
+
+
 # ---- labels against inputs ----
 
 
