@@ -35,6 +35,7 @@ from rnn_tutorial.doctor.findings import Finding, Report, rank
 
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
 _LARGE = 10.0  # mean size of real inputs; one of 1 is usual
+_MANY = 50  # tokens, of which a usual one is no longer most of the text
 _FOREIGN = 0.05  # share of rows that end before their last token, of labels behind their end
 
 
@@ -77,6 +78,8 @@ def check_data(
             not_asked.append(f"whether labels belong to their inputs: {reason}")
         else:
             looked_at.append("whether labels belong to their inputs, or to those of other rows")
+    if t.is_tagged:
+        looked_at.append("whether the labels of steps belong to them, or to the steps beside them")
     what = "a token, a place or the length" if t.has_tokens else "the length or a number at a place"
     looked_at.append(f"whether {what} gives the target away")
     for e in tables[1:]:
@@ -283,6 +286,16 @@ def _check_unsplit(t: Rows) -> Iterator[Finding]:
         yield found("unsplit-tokens", f"{seen}are different", "likely")
 
 
+def _check_unknown(t: Rows) -> Iterator[Finding]:
+    """One of many tokens that stands in most places, and is not padding."""
+    (token, count), *others = t.tokens.most_common() or [(None, 0)]
+    is_padding = token in {t.padding_id, t.padding, t.padding_in_front}
+    is_asked = t.has_tokens and len(t) >= MIN_ROWS and len(others) >= _MANY and not is_padding
+    if is_asked and (share := count / t.tokens.total()) >= 0.5:
+        seen = f"{share:.0%} of the tokens are {token!r}; there are {len(others):,} others"
+        yield found("unknown-token", seen, "possible")
+
+
 def _check_order(t: Rows) -> Iterator[Finding]:
     """Runs of equal labels far longer than chance makes them."""
     if t.has_classes and len(t) >= 2 * MIN_ROWS and len(t.names) > 1:
@@ -296,5 +309,5 @@ def _check_order(t: Rows) -> Iterator[Finding]:
 # What training data are asked, whatever their form.
 CHECKS = (
     _check_repetition, _check_classes, _check_unsplit, _check_order, data_pairs.check_pairs,
-    data_pairs.check_leaks,
+    data_pairs.check_leaks, data_pairs.check_steps, _check_unknown,
 )  # fmt: skip

@@ -19,6 +19,8 @@ unsplit-tokens: most tokens are a whole row and occur in few others, so little c
   put spaces between the tokens, or between all characters (A n n a) to have them read one by one;
     a loader may give a list of characters instead
   explains: leaking-*
+unknown-token: if it stands for all unknown words, the network reads little of the rows
+  fold case and split the rows as for the vocabulary, or take more words into it
 single-class: the loss falls to nothing and nothing is learned
   look at the filter and at the column that the labels come from
   explains: label-range
@@ -45,6 +47,8 @@ token-range: an embedding has no row for such an id: IndexError, or a CUDA asser
 padding-on-other-side: the end of a row, where the network is read, is padding in one of the two
   pad both on the same side, and say how long each row is
   explains: length-mismatch, wrong-lengths, token-mismatch, shared-stream, evaluation-labels-wrong
+other-padding: without lengths, or with padding_idx, the network treats the two in another way
+  pad both by the same code, with the same id
 wrong-lengths: the network reads padding as if it were input, or does not read all of the input
   take the length of each row before it is padded; is the order (x, lengths, targets), and is a
     mask 1 on what counts?
@@ -64,7 +68,8 @@ constant-inputs: the input does not tell the rows apart, so only the labels' sha
 duplicated-workers: every worker draws the same samples, so a batch brings few new ones or none
   in __iter__ divide the samples by get_worker_info(), and seed each worker with its id
 shifted-labels: inputs and labels are paired wrongly, so there is nothing to learn but guessing
-  read input and label from the same sample; sort, filter and shuffle them together
+  read input and label from the same sample; sort, filter and shuffle them together; where each
+    step has a label, give a start token one, too
   explains: contradicting-labels, evaluation-labels-wrong
 contradicting-labels: the label does not follow from the input, so there is nothing to learn but
     guessing

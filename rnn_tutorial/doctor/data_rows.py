@@ -83,6 +83,13 @@ class Rows:
         # Numbers so fine that two that are equal have one source.
         is_fine = len({*chain.from_iterable(self.read)}) > len(self) / 2
         self.is_continuous = not self.has_tokens and is_fine
+        pairs = zip(self.padded, self.lengths, strict=True)
+        self.fillers = {value for row, n in pairs for value in row[max(0, n) :]}  # behind the ends
+        if self.tails and not self.has_lengths:
+            self.fillers = {self.padding}
+        pairs = zip(self.padded, self.targets, strict=True)
+        is_tagged = self.has_tokens and self.label_kinds == {"steps"}
+        self.is_tagged = is_tagged and all(len(row) == len(y) for row, y in pairs)
         self.inputs = self.read  # without padding that nobody told the network of
         if self.tails and not self.has_lengths:
             pairs = zip(self.read, self.tails, strict=True)

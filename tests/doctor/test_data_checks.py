@@ -670,6 +670,56 @@ def test_labels_of_the_padding_are_a_class():
     assert names(labelled(0)) == ["labels-of-padding"] and names(labelled(-100)) == []
 
 
+@pytest.mark.parametrize("shift", [0, 1, -1])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_tags_of_the_step_beside(shift, noise):
+    generator = np.random.default_rng(0)
+    tag, x = generator.integers(0, 5, 60), generator.integers(1, 60, (800, 12))
+    tags = np.where(generator.random(x.shape) < noise, generator.integers(0, 5, x.shape), tag[x])
+    report = check_data(RowsOf(zip(x, np.roll(tags, shift, 1), strict=True)))
+    expected = [("shifted-labels", "likely")] if shift else []
+    assert [(f.name, f.confidence) for f in report.findings] == expected
+    if shift:
+        words = "with the label 1 later" if shift > 0 else "with the label 1 earlier"
+        assert words in report.findings[0].seen
+    else:
+        assert any("labels of steps" in words for words in report.looked_at)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        lambda x: np.roll(x, -1, 1),  # the next token
+        lambda x: (7 * np.roll(x, 1, 1)) % 61,  # the token before, by another number
+        lambda x: np.where(np.roll(x, -1, 1) < 40, np.roll(x, -1, 1), 0),  # of a smaller vocabulary
+        lambda x: np.cumsum(x, 1) % 2,
+        lambda x: np.where(x % 7, -100, x % 5),
+        lambda x: np.full_like(x, -100),
+    ],
+)
+def test_labels_of_steps_that_follow_from_other_steps_are_healthy(label):
+    x = np.random.default_rng(0).integers(1, 60, (600, 12))
+    assert names(RowsOf(zip(x, label(x), strict=True))) == []
+
+
+@pytest.mark.parametrize("has_lengths", [True, False])
+def test_evaluation_that_is_padded_with_another_id(has_lengths):
+    def rows(seed, pad):
+        for x, lengths, y in padded([*sums(800, 3, 12, seed)], pad=pad):
+            yield (x, lengths, y) if has_lengths else (x, y)
+
+    assert "other-padding" in names(rows(0, 10), rows(1, 11))
+    assert "other-padding" not in names(rows(0, 10), rows(1, 10))
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.6, ["unknown-token"]), (0.3, [])])
+def test_a_token_that_stands_for_most_words(share, expected):
+    generator = np.random.default_rng(0)
+    x = generator.integers(2, 300, (800, 12))
+    x[generator.random(x.shape) < share] = 1
+    assert names([(row, i % 2) for i, row in enumerate(x)]) == expected
+
+
 def test_labels_of_training_that_were_shuffled_show_beside_evaluation(tmp_path):
     lines = [*texts(1500)]
     labels = [label for label, _ in lines]
