@@ -221,20 +221,22 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
             seen = f"{count / number:.0%} of the inputs are {str(most)[:60]}"
             yield found("constant-inputs", seen + ", others hold the same token" * (count < number))
         return
-    is_few = min(number, t.promised) >= max(4 * different, 2 * MIN_REPEATED)
-    if is_few and data_pairs.chance_of_two(t.times) > 20 * data_pairs.chance_of_equal(t):
-        seen = f"{t.promised:,} rows are promised; of {number:,} read, only {different:,} differ"
-        is_possible = t.is_file or number < 10 * different
-        yield found("repeated-samples", seen, "possible" if is_possible else "certain")
     # Two workers that draw the same stream give every batch twice: half of the rows equal the one
     # a batch before. Chance repeats at every distance alike; an epoch over few rows repeats all.
     half = 0 if t.is_file else number // 2
     shares = [(numbers[lag:] == numbers[:-lag]).mean() for lag in range(1, half + 1)]
     usual = float(np.median(shares)) if half >= MIN_REPEATED else 1.0
     lag = next((lag for lag, share in enumerate(shares, 1) if share - usual >= _TWICE), None)
-    # No worker repeats a batch from its middle on, as windows of a series in a list seem to do.
-    is_start = lag and (not t.is_batched or t.batches[lag] != t.batches[lag - 1])
-    if is_start and shares[lag - 1] < 0.99:
+    # Windows of a series, as a list may give, look like batches that repeat from their middle on.
+    is_inside = lag and t.is_batched and t.batches[lag] == t.batches[lag - 1]
+    if is_inside and shares[lag - 1] < 1:
+        return
+    is_few = min(number, t.promised) >= max(4 * different, 2 * MIN_REPEATED)
+    if is_few and data_pairs.chance_of_two(t.times) > 20 * data_pairs.chance_of_equal(t):
+        seen = f"{t.promised:,} rows are promised; of {number:,} read, only {different:,} differ"
+        is_possible = t.is_file or number < 10 * different
+        yield found("repeated-samples", seen, "possible" if is_possible else "certain")
+    if lag and shares[lag - 1] < 0.99:
         seen = f"{shares[lag - 1]:.0%} of the samples equal the one {lag} places before"
         seen += f" (at other distances {usual:.1%})"
         yield found("duplicated-workers", seen, "likely")  # or the data hold everything twice

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from rnn_tutorial.data.examples import Examples, read_examples
 from rnn_tutorial.doctor.findings import user_error
@@ -164,7 +165,7 @@ def read_rows(data: Path | Examples | Iterable[Any], rows: Rows) -> Rows:
         rows.promised = len(getattr(data, "dataset", data))
     if getattr(data, "batch_sampler", None) is not None:
         rows.gives = "batches"
-    elif not hasattr(data, "__iter__"):
+    elif isinstance(data, Dataset) and not hasattr(data, "__iter__"):
         rows.gives = "rows"
     for number, item in enumerate(_items(data, name)):
         before = len(rows)
@@ -295,13 +296,13 @@ def _is_batch(x: Any, lengths: Any, targets: np.ndarray, gives: str) -> bool:
         return lengths.ndim > 1
     if lengths is None and targets.shape == (1,) != np.shape(x)[:1]:
         return False
-    if isinstance(x, list) or gives == "batches":
+    is_counted = lengths is not None and lengths.max(initial=0) > 1  # no mask
+    if isinstance(x, list) or gives == "batches" or is_counted:
         return True
     is_pair = len(x) == len(targets)
     if gives == "rows":  # unless the set holds whole batches
         return is_pair and (x.ndim > 2 or (x.ndim == 2 > targets.ndim and x.dtype.kind in "iu"))
-    is_of_classes = is_pair and x.shape[1:] != (1,) and targets.dtype.kind != "f"
-    return x.ndim != 2 or x.dtype.kind != "f" or is_of_classes
+    return x.ndim != 2 or x.dtype.kind != "f" or (is_pair and x.shape[1] > 1)
 
 
 def _labels(rows: Rows, targets: np.ndarray, num_steps: int) -> list[Hashable]:

@@ -274,6 +274,16 @@ def test_a_loader_that_gives_unequal_numbers_of_rows_is_told(change):
     assert "come in pairs" in report.not_asked[0]
 
 
+def test_batches_of_a_series_without_features_stay_batches():
+    torch.manual_seed(0)
+    s = torch.randn(3000)
+    rows = [(s[i : i + 20], s[i + 19]) for i in range(2900)]
+    given = (batch for batch in DataLoader(rows, 32, shuffle=True))
+    assert names(given) == names((x, [20] * len(x), y) for x, y in DataLoader(rows, 32))
+    ten = RowsOf([(x, i % 2) for i, (x, _) in enumerate(rows[:10])] * 40)
+    assert names([*DataLoader(ten, 16)]) == ["repeated-samples"]
+
+
 def test_several_marks_in_a_row_are_no_one_hot():
     torch.manual_seed(0)
     x = torch.randint(1, 50, (600, 12))
