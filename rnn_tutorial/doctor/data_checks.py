@@ -35,6 +35,7 @@ from rnn_tutorial.doctor.findings import Finding, Report, rank
 
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
 _LARGE = 10.0  # mean size of real inputs; one of 1 is usual
+_MANY = 50  # tokens, of which a usual one is no longer most of the text
 _FOREIGN = 0.05  # share of rows that end before their last token, of labels behind their end
 
 
@@ -62,7 +63,8 @@ def check_data(
     findings = [finding for table in tables for finding in _check_form(table)]
     looked_at = [f"{len(table):,} rows of {table.name}" for table in tables]
     if any(table.mismatch for table in tables):
-        return Report(rank(findings), [*looked_at, "their shapes"], ["anything else"])
+        reason = "rows, classes and labels: inputs and targets must come in pairs first"
+        return Report(rank(findings), [*looked_at, "their shapes"], [reason])
     for check in CHECKS:
         findings += check(t)
     for compare in COMPARISONS if evaluation is not None else ():
@@ -76,6 +78,8 @@ def check_data(
             not_asked.append(f"whether labels belong to their inputs: {reason}")
         else:
             looked_at.append("whether labels belong to their inputs, or to those of other rows")
+    if t.is_tagged:
+        looked_at.append("whether the labels of steps belong to them, or to the steps beside them")
     what = "a token, a place or the length" if t.has_tokens else "the length or a number at a place"
     looked_at.append(f"whether {what} gives the target away")
     for e in tables[1:]:
@@ -124,16 +128,19 @@ def _check_form(t: Rows) -> Iterator[Finding]:
     if kinds and not t.is_file and "real" not in kinds:
         words = {"whole": "whole numbers as floats", "turned": "one-hot over time, (N, V, T)"}
         seen = " and ".join(words.get(kind, kind) for kind in sorted(kinds))
-        sure = "likely" if kinds <= {"bool", "text"} else "certain"  # the loop may number them
+        sure = "likely" if kinds <= {"bool", "text"} else "certain"
+        sure = "possible" if kinds == {"text"} else sure  # collate_fn or the loop numbers them
         yield found("token-type", f"{t.name}: the tokens are {seen}", sure)
     kinds = t.label_kinds - {"int", "steps"}
     if kinds and "real" not in kinds:
         # Losses of two classes and of shares take floats; names may become numbers in the loop.
+        is_usual = kinds in ({"text"}, {"one-hot", "whole"})
         is_fit = kinds & {"bool", "int32", "text"} or kinds >= {"one-hot", "whole"}
         is_fit = is_fit or ("whole" in kinds and not 2 < len(t.names) <= 20)
         seen = ", ".join(sorted(kinds)).replace("whole", "floats").replace("column", "(N, 1)")
         seen = f"{t.name}: the labels are {seen}, such as {t.targets[0]!r}"
-        yield found("label-type", seen, "likely" if is_fit else "certain")
+        sure = "possible" if is_usual else "likely" if is_fit else "certain"
+        yield found("label-type", seen, sure)
     yield from _check_token_range(t)
     yield from _check_lengths(t)
     yield from _check_labels_of_padding(t)
@@ -174,7 +181,10 @@ def _check_lengths(t: Rows) -> Iterator[Finding]:
     """Padding must begin where a row ends."""
     n, sizes = np.array(t.lengths), np.array([len(row) for row in t.padded])  # (N,), (N,)
     tails = np.array(t.tails)
-    if wrong := int(((n < 1) | (n > sizes)).sum()):
+    if len(t.inverted) > 1 and not t.is_upright:
+        seen = "the mask is 1 on padding and 0 on the steps that count, as key_padding_mask has it"
+        yield found("wrong-lengths", f"{t.name}: {seen}", "possible")
+    elif wrong := int(((n < 1) | (n > sizes)).sum()):
         yield found("wrong-lengths", f"{t.name}: {wrong:,} lengths are not in 1 to T")
     elif not t.has_lengths and len(tails):
         seen = f"{t.name}: rows end in {t.padding!r}, and no lengths are given"
@@ -211,17 +221,21 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
             seen = f"{count / number:.0%} of the inputs are {str(most)[:60]}"
             yield found("constant-inputs", seen + ", others hold the same token" * (count < number))
         return
-    is_few = min(number, t.promised) >= max(4 * different, 2 * MIN_REPEATED)
-    if is_few and data_pairs.chance_of_two(t.times) > 20 * data_pairs.chance_of_equal(t):
-        seen = f"{t.promised:,} rows are promised; of {number:,} read, only {different:,} differ"
-        is_possible = t.is_file or number < 10 * different
-        yield found("repeated-samples", seen, "possible" if is_possible else "certain")
     # Two workers that draw the same stream give every batch twice: half of the rows equal the one
     # a batch before. Chance repeats at every distance alike; an epoch over few rows repeats all.
     half = 0 if t.is_file else number // 2
     shares = [(numbers[lag:] == numbers[:-lag]).mean() for lag in range(1, half + 1)]
     usual = float(np.median(shares)) if half >= MIN_REPEATED else 1.0
     lag = next((lag for lag, share in enumerate(shares, 1) if share - usual >= _TWICE), None)
+    # Windows of a series, as a list may give, look like batches that repeat from their middle on.
+    is_inside = lag and t.is_batched and t.batches[lag] == t.batches[lag - 1]
+    if is_inside and shares[lag - 1] < 1:
+        return
+    is_few = min(number, t.promised) >= max(4 * different, 2 * MIN_REPEATED)
+    if is_few and data_pairs.chance_of_two(t.times) > 20 * data_pairs.chance_of_equal(t):
+        seen = f"{t.promised:,} rows are promised; of {number:,} read, only {different:,} differ"
+        is_possible = t.is_file or number < 10 * different
+        yield found("repeated-samples", seen, "possible" if is_possible else "certain")
     if lag and shares[lag - 1] < 0.99:
         seen = f"{shares[lag - 1]:.0%} of the samples equal the one {lag} places before"
         seen += f" (at other distances {usual:.1%})"
@@ -236,7 +250,8 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
         return
     if all(isinstance(name, int) for name in t.names):
         low, high, least = min(t.names), max(t.names), min(counts.values())
-        seen = f"the labels are {', '.join(map(str, sorted(t.names)[:6]))} … {high}"
+        seen = f"the labels are {', '.join(map(str, sorted(t.names)[:6]))}"
+        seen += f" … {high}" * (len(t.names) > 6)
         is_one_rare = high == len(t.names) and low == 0 and least < MIN_ROWS
         if low < 0:
             yield found("label-range", f"{seen}; {counts[low]:,} are {low}")
@@ -273,6 +288,16 @@ def _check_unsplit(t: Rows) -> Iterator[Finding]:
         yield found("unsplit-tokens", f"{seen}are different", "likely")
 
 
+def _check_unknown(t: Rows) -> Iterator[Finding]:
+    """One of many tokens that stands in most places, and is not padding."""
+    (token, count), *others = t.tokens.most_common() or [(None, 0)]
+    is_padding = token in {t.padding_id, t.padding, t.padding_in_front}
+    is_asked = t.has_tokens and len(t) >= MIN_ROWS and len(others) >= _MANY and not is_padding
+    if is_asked and (share := count / t.tokens.total()) >= 0.5:
+        seen = f"{share:.0%} of the tokens are {token!r}; there are {len(others):,} others"
+        yield found("unknown-token", seen, "possible")
+
+
 def _check_order(t: Rows) -> Iterator[Finding]:
     """Runs of equal labels far longer than chance makes them."""
     if t.has_classes and len(t) >= 2 * MIN_ROWS and len(t.names) > 1:
@@ -286,5 +311,5 @@ def _check_order(t: Rows) -> Iterator[Finding]:
 # What training data are asked, whatever their form.
 CHECKS = (
     _check_repetition, _check_classes, _check_unsplit, _check_order, data_pairs.check_pairs,
-    data_pairs.check_leaks,
+    data_pairs.check_leaks, data_pairs.check_steps, _check_unknown,
 )  # fmt: skip

@@ -135,6 +135,11 @@ def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     if len(sides) == 2 and "" not in sides and not (t.has_lengths or e.has_lengths):
         seen = f"training is padded {t.padded_side}, evaluation {e.padded_side}"
         yield found("padding-on-other-side", seen)
+    if t.has_tokens and e.has_tokens and len(t.fillers) == len(e.fillers) == 1:
+        (one,), (other,) = t.fillers, e.fillers
+        seen = f"training is padded with {one!r}, evaluation with {other!r}"
+        if one != other:
+            yield found("other-padding", seen, "possible")
     trained, lengths = ([len(x) for x in table.inputs] for table in (t, e))
     shortest, longest = min(trained), max(trained)
     share = sum(not shortest <= n <= longest for n in lengths) / len(e)

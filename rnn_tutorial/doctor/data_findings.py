@@ -10,7 +10,7 @@ not-finite-data: one such value makes the loss NaN, and after it every weight
   drop or fill these values before training
 inputs-not-normalised: tanh and sigmoid are flat at such values, and gradients are large
   subtract the mean of the training data and divide by their standard deviation
-label-type: cross_entropy takes class numbers of type int64 and of shape (N,)
+label-type: cross_entropy takes class numbers, int64 of shape (N,), or shares, floats of (N, C)
   targets.long(), targets.squeeze(1), targets.argmax(1), or numbers for the names
 label-range: C classes have the numbers 0 to C - 1; others raise an error or are ignored
   number the classes that occur: np.unique(labels, return_inverse=True)
@@ -19,6 +19,8 @@ unsplit-tokens: most tokens are a whole row and occur in few others, so little c
   put spaces between the tokens, or between all characters (A n n a) to have them read one by one;
     a loader may give a list of characters instead
   explains: leaking-*
+unknown-token: if it stands for all unknown words, the network reads little of the rows
+  fold case and split the rows as for the vocabulary, or take more words into it
 single-class: the loss falls to nothing and nothing is learned
   look at the filter and at the column that the labels come from
   explains: label-range
@@ -32,8 +34,8 @@ rare-class: such a class cannot be learned; often it is not a class but a header
   correct or drop these rows
   explains: imbalanced-classes, class-mismatch, label-range
 imbalanced-classes: naming the most frequent class scores as high as a network that learned little
-  draw every class equally often (train_cls_rnn.py: --balance_classes) or weight the loss, and judge
-    by the balanced accuracy
+  weight the loss or draw every class equally often (WeightedRandomSampler; train_cls_rnn.py:
+    --balance_classes), and judge by the balanced accuracy
 [README.md#2-digits-are-names-the-embedding]
 token-type: an embedding takes whole numbers, of shape (N, T)
   convert the ids once, where they are read: torch.tensor(ids, dtype=torch.long)
@@ -45,8 +47,11 @@ token-range: an embedding has no row for such an id: IndexError, or a CUDA asser
 padding-on-other-side: the end of a row, where the network is read, is padding in one of the two
   pad both on the same side, and say how long each row is
   explains: length-mismatch, wrong-lengths, token-mismatch, shared-stream, evaluation-labels-wrong
+other-padding: without lengths, or with padding_idx, the network treats the two in another way
+  pad both by the same code, with the same id
 wrong-lengths: the network reads padding as if it were input, or does not read all of the input
-  take the length of each row before it is padded; or is the order (x, lengths, targets)?
+  take the length of each row before it is padded; is the order (x, lengths, targets), and is a
+    mask 1 on what counts?
   explains: length-mismatch, shared-stream, leaking-*, contradicting-labels,
     evaluation-labels-wrong
 labels-of-padding: unless the loss leaves these steps out, it counts the padding, which is easy and
@@ -63,7 +68,8 @@ constant-inputs: the input does not tell the rows apart, so only the labels' sha
 duplicated-workers: every worker draws the same samples, so a batch brings few new ones or none
   in __iter__ divide the samples by get_worker_info(), and seed each worker with its id
 shifted-labels: inputs and labels are paired wrongly, so there is nothing to learn but guessing
-  read input and label from the same sample; sort, filter and shuffle them together
+  read input and label from the same sample; sort, filter and shuffle them together; where each
+    step has a label, give a start token one, too
   explains: contradicting-labels, evaluation-labels-wrong
 contradicting-labels: the label does not follow from the input, so there is nothing to learn but
     guessing
@@ -96,6 +102,6 @@ class-mismatch: evaluation asks for other classes than those that were learned
   shuffle before splitting, and number the classes once, for both sets
   explains: evaluation-labels-wrong
 evaluation-labels-wrong: the score is low however good the network is
-  number the classes once, for both sets, and check that lines and labels belong together
+  number classes and tokens once, for both sets, and check that lines and labels belong together
 """)
 found = TABLE.found

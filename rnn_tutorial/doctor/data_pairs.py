@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from rnn_tutorial.doctor.findings import Finding
 
 _CONTRADICTED = 0.1  # share of repeated inputs whose label is not their most frequent one
 _SURE = 4.0  # standard deviations beyond chance
+_MAX_STEPS = 2**15  # with a label each, which are enough to see a shift
 _MAX_SCORES = 10**7  # pairs of a row and a token, times classes, in some 0.2 s
 
 SHIFTS = {
@@ -158,6 +159,31 @@ def _copies(t: Rows, i: np.ndarray, j: np.ndarray) -> bool:
         hits[0].update(at for at, token in enumerate(row[:16]) if token == label)
         hits[1].update(at for at, token in enumerate(row[:-17:-1]) if token == label)
     return any(max(counts.values(), default=0) >= 0.95 * len(rows) for counts in hits)
+
+
+def check_steps(t: Rows) -> Iterator[Finding]:
+    """Where each step has a label, its own token must tell it if the one beside it does."""
+    skills = {}
+    for shift in (0, 1, -1) if t.is_tagged else ():
+        pairs = (
+            (row[at], labels[at + shift])
+            for row, labels in zip(t.inputs, t.targets, strict=True)
+            for at in range(max(0, -shift), len(row) - max(0, shift))
+            if labels[at + shift] != -100  # cross_entropy passes over it
+        )
+        if len(first := [*islice(pairs, _MAX_STEPS)]) < 4 * MIN_REPEATED:
+            return
+        tokens, labels = zip(*first, strict=True)
+        y = numbered(labels)
+        share, rule = _told(tokens, y)
+        usual = np.bincount(y).max() / len(y)
+        # A label that one token tells is that token, as where the next one is predicted.
+        many = np.median([*Counter(rule.values()).values()])
+        skills[shift] = (share - usual) / (1 - usual) if usual < 1 < many else 0.0
+    best = max(skills, key=skills.get, default=0)
+    if best and skills[best] >= 0.6 and skills[0] < skills[best] / 2:
+        seen = f"beyond the most frequent label, tokens tell {max(0, skills[0]):.0%} of their own, "
+        yield found("shifted-labels", f"{seen}but {skills[best]:.0%} {SHIFTS[best]}", "likely")
 
 
 # ---- naive Bayes ----

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from rnn_tutorial.data.examples import Examples, read_examples
 from rnn_tutorial.doctor.findings import user_error
@@ -52,7 +53,10 @@ class Rows:
     copies: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
     mismatch: str = ""  # shapes that do not fit each other, in words
     has_lengths: bool = True  # they were given
+    inverted: set[int] = field(default_factory=set)  # lengths by masks that are 1 on padding alone
+    is_upright: bool = False  # a mask is 1 on different values
     is_batched: bool = False
+    gives: str = "either"  # or "rows" (a data set) or "batches" (a loader); lists give either
     is_all: bool = True  # the data were read to the end
     promised: int = 0  # number of rows that len() tells
 
@@ -68,7 +72,7 @@ class Rows:
         if self.has_tokens and "whole" in self.input_kinds and "inputs" not in self.not_finite:
             self.padded = [tuple(map(int, row)) for row in self.padded]
         if "steps" in self.label_kinds:  # a row of one step has one label
-            self.label_kinds.discard("column")
+            self.label_kinds &= {"steps", "real"}  # one of several marks looks like one-hot
             self.targets = [y if isinstance(y, tuple) else (y,) for y in self.targets]
         pairs = zip(self.padded, self.lengths, strict=True)
         self.read = [row[: max(0, n)] for row, n in pairs]  # what the network reads of each row
@@ -80,6 +84,13 @@ class Rows:
         # Numbers so fine that two that are equal have one source.
         is_fine = len({*chain.from_iterable(self.read)}) > len(self) / 2
         self.is_continuous = not self.has_tokens and is_fine
+        pairs = zip(self.padded, self.lengths, strict=True)
+        self.fillers = {value for row, n in pairs for value in row[max(0, n) :]}  # behind the ends
+        if self.tails and not self.has_lengths:
+            self.fillers = {self.padding}
+        pairs = zip(self.padded, self.targets, strict=True)
+        is_tagged = self.has_tokens and self.label_kinds == {"steps"}
+        self.is_tagged = is_tagged and all(len(row) == len(y) for row, y in pairs)
         self.inputs = self.read  # without padding that nobody told the network of
         if self.tails and not self.has_lengths:
             pairs = zip(self.read, self.tails, strict=True)
@@ -152,6 +163,10 @@ def read_rows(data: Path | Examples | Iterable[Any], rows: Rows) -> Rows:
         return rows.gather()
     with contextlib.suppress(TypeError, ValueError, AttributeError, NotImplementedError):
         rows.promised = len(getattr(data, "dataset", data))
+    if getattr(data, "batch_sampler", None) is not None:
+        rows.gives = "batches"
+    elif isinstance(data, Dataset) and not hasattr(data, "__iter__"):
+        rows.gives = "rows"
     for number, item in enumerate(_items(data, name)):
         before = len(rows)
         if before >= NUM_ROWS or steps >= _NUM_STEPS:
@@ -225,13 +240,18 @@ def _add(rows: Rows, item: Any, number: int) -> None:
     if not np.size(targets):
         raise ValueError  # a row has no target
     lengths = _array(item[1]) if len(item) == 3 else None
-    holds_rows = isinstance(x, list) or x.ndim > (x.dtype.kind != "U")
-    if lengths is not None and lengths.ndim == 1 + (holds_rows and targets.ndim > 0):  # a mask
-        is_first, is_last = (bool(lengths[..., at].all()) for at in (0, -1))
-        lengths = (lengths != 0 if is_first or is_last else lengths == 0).sum(-1)
+    is_batch = _is_batch(x, lengths, targets, rows.gives)
+    if lengths is not None and lengths.ndim == 1 + is_batch:  # a mask
+        mask = lengths != 0
+        if getattr(x, "shape", ())[: mask.ndim] == mask.shape:
+            marked, others = (np.unique(x[part]).size for part in (mask, ~mask))
+            rows.is_upright |= marked > 1
+            if marked == 1 < others and np.diff(mask).sum(-1).max() < 2:
+                mask = ~mask
+                rows.inverted |= {*mask.sum(-1).ravel().tolist()}
+        is_first, is_last = (bool(mask[..., at].all()) for at in (0, -1))
+        lengths = (mask if is_first or is_last else ~mask).sum(-1)
         lengths = lengths if is_first or not is_last else None  # the padding stands in front
-    is_row = lengths.ndim == 0 if lengths is not None else targets.shape == (1,) != np.shape(x)[:1]
-    is_batch = holds_rows and targets.ndim > 0 and not is_row
     if not is_batch:
         x, targets = [x], targets[None]
         lengths = lengths if lengths is None else lengths[None]
@@ -268,6 +288,23 @@ def _add(rows: Rows, item: Any, number: int) -> None:
     rows.lengths += [int(length) for length in ends]
 
 
+def _is_batch(x: Any, lengths: Any, targets: np.ndarray, gives: str) -> bool:
+    """Whether x holds rows; steps of features are one row, whose targets may be several."""
+    if targets.ndim == 0 or not (isinstance(x, list) or x.ndim > (x.dtype.kind != "U")):
+        return False
+    if lengths is not None and lengths.ndim != 1:
+        return lengths.ndim > 1
+    if lengths is None and targets.shape == (1,) != np.shape(x)[:1]:
+        return False
+    is_counted = lengths is not None and lengths.max(initial=0) > 1  # no mask
+    if isinstance(x, list) or gives == "batches" or is_counted:
+        return True
+    is_pair = len(x) == len(targets)
+    if gives == "rows":  # unless the set holds whole batches
+        return is_pair and (x.ndim > 2 or (x.ndim == 2 > targets.ndim and x.dtype.kind in "iu"))
+    return x.ndim != 2 or x.dtype.kind != "f" or (is_pair and x.shape[1] > 1)
+
+
 def _labels(rows: Rows, targets: np.ndarray, num_steps: int) -> list[Hashable]:
     """The labels of a batch: numbers or names, or a tuple for each row if its steps have labels."""
     kind = "int32" if targets.dtype == np.int32 else _kind(targets)
@@ -278,7 +315,7 @@ def _labels(rows: Rows, targets: np.ndarray, num_steps: int) -> list[Hashable]:
         if is_mark and (targets.shape[1:] != (num_steps,) or kind != "int"):
             rows.label_kinds |= {"one-hot", kind}
             return targets.argmax(1).tolist()
-        rows.label_kinds.add("steps")
+        rows.label_kinds |= {"steps"} | ({kind} & {"real"})
         return [tuple(row.ravel().tolist()) for row in targets]
     rows.label_kinds |= {kind, "column"} if targets.ndim > 1 else {kind}
     return targets.ravel().tolist()

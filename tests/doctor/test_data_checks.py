@@ -229,6 +229,83 @@ def test_forms_of_other_conventions_are_healthy(change):
     assert all(finding.confidence == "possible" for finding in found), found
 
 
+class RowsOf(torch.utils.data.Dataset):
+    """A data set of these rows."""
+
+    def __init__(self, rows):
+        self.rows = [*rows]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return self.rows[i]
+
+
+def forecasts(steps, features, horizon, form=lambda y: y):
+    """Windows of a series, and the first feature in the steps behind each."""
+    s = torch.sin(torch.arange(700) / 9)[:, None] + torch.randn(700, features) / 10
+    ends = range(steps, 600)
+    return [(s[i - steps : i], form(s[i : i + horizon, 0])) for i in ends]
+
+
+@pytest.mark.parametrize(
+    ("steps", "features", "horizon", "form"),
+    [
+        (48, 3, 6, lambda y: y),
+        (48, 3, 6, lambda y: y[:, None]),
+        (20, 4, 2, lambda y: torch.eye(2)[int(y[0] > 0)]),
+        (24, 1, 24, lambda y: y),
+        (24, 3, 24, lambda y: y),
+    ],
+)
+def test_a_row_of_features_with_several_targets_is_no_batch(steps, features, horizon, form):
+    torch.manual_seed(0)
+    rows = forecasts(steps, features, horizon, form)
+    for data in (RowsOf(rows), rows, DataLoader(rows, 32, shuffle=True)):
+        assert all(f.confidence == "possible" for f in check_data(data).findings)
+
+
+@pytest.mark.parametrize("change", [lambda x: x, lambda x: x.float()])
+def test_a_loader_that_gives_unequal_numbers_of_rows_is_told(change):
+    batches = [(change(x), y[1:]) for x, _, y in padded(sums(400, 6, 6))]
+    report = check_data(DataLoader(batches, 1, collate_fn=lambda batch: batch[0]))
+    assert [(f.name, f.confidence) for f in report.findings] == [("mismatched-rows", "certain")]
+    assert "come in pairs" in report.not_asked[0]
+
+
+def test_batches_of_a_series_without_features_stay_batches():
+    torch.manual_seed(0)
+    s = torch.randn(3000)
+    rows = [(s[i : i + 20], s[i + 19]) for i in range(2900)]
+    given = (batch for batch in DataLoader(rows, 32, shuffle=True))
+    assert names(given) == names((x, [20] * len(x), y) for x, y in DataLoader(rows, 32))
+    ten = RowsOf([(x, i % 2) for i, (x, _) in enumerate(rows[:10])] * 40)
+    assert names([*DataLoader(ten, 16)]) == ["repeated-samples"]
+
+
+def test_several_marks_in_a_row_are_no_one_hot():
+    torch.manual_seed(0)
+    x = torch.randint(1, 50, (600, 12))
+    marks = torch.stack([(x % 25 == k).any(1) for k in (3, 7, 8)], 1).float()
+    assert names(RowsOf(zip(x, marks, strict=True))) == []
+
+
+@pytest.mark.parametrize("is_in_front", [False, True])
+@pytest.mark.parametrize("size", [32, None])
+def test_a_mask_that_is_one_on_padding(size, is_in_front):
+    torch.manual_seed(0)
+    mask = torch.arange(20) < torch.randint(3, 21, (1000, 1))
+    mask = mask.flip(1) if is_in_front else mask
+    x = torch.randint(1, 90, (1000, 20)) * mask
+    y = torch.randint(3, (1000,))
+    for given, expected in ((mask, []), (~mask, ["wrong-lengths"])):
+        rows = torch.utils.data.TensorDataset(x, given.long(), y)
+        report = check_data(DataLoader(rows, size, shuffle=True) if size else rows, padding_id=0)
+        assert [f.name for f in report.findings] == expected
+        assert all("1 on padding" in f.seen for f in report.findings)
+
+
 # ---- labels against inputs ----
 
 
@@ -601,6 +678,56 @@ def test_labels_of_the_padding_are_a_class():
             yield x, lengths, torch.where(is_inside, x // 3, padding)
 
     assert names(labelled(0)) == ["labels-of-padding"] and names(labelled(-100)) == []
+
+
+@pytest.mark.parametrize("shift", [0, 1, -1])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_tags_of_the_step_beside(shift, noise):
+    generator = np.random.default_rng(0)
+    tag, x = generator.integers(0, 5, 60), generator.integers(1, 60, (800, 12))
+    tags = np.where(generator.random(x.shape) < noise, generator.integers(0, 5, x.shape), tag[x])
+    report = check_data(RowsOf(zip(x, np.roll(tags, shift, 1), strict=True)))
+    expected = [("shifted-labels", "likely")] if shift else []
+    assert [(f.name, f.confidence) for f in report.findings] == expected
+    if shift:
+        words = "with the label 1 later" if shift > 0 else "with the label 1 earlier"
+        assert words in report.findings[0].seen
+    else:
+        assert any("labels of steps" in words for words in report.looked_at)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        lambda x: np.roll(x, -1, 1),  # the next token
+        lambda x: (7 * np.roll(x, 1, 1)) % 61,  # the token before, by another number
+        lambda x: np.where(np.roll(x, -1, 1) < 40, np.roll(x, -1, 1), 0),  # of a smaller vocabulary
+        lambda x: np.cumsum(x, 1) % 2,
+        lambda x: np.where(x % 7, -100, x % 5),
+        lambda x: np.full_like(x, -100),
+    ],
+)
+def test_labels_of_steps_that_follow_from_other_steps_are_healthy(label):
+    x = np.random.default_rng(0).integers(1, 60, (600, 12))
+    assert names(RowsOf(zip(x, label(x), strict=True))) == []
+
+
+@pytest.mark.parametrize("has_lengths", [True, False])
+def test_evaluation_that_is_padded_with_another_id(has_lengths):
+    def rows(seed, pad):
+        for x, lengths, y in padded([*sums(800, 3, 12, seed)], pad=pad):
+            yield (x, lengths, y) if has_lengths else (x, y)
+
+    assert "other-padding" in names(rows(0, 10), rows(1, 11))
+    assert "other-padding" not in names(rows(0, 10), rows(1, 10))
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.6, ["unknown-token"]), (0.3, [])])
+def test_a_token_that_stands_for_most_words(share, expected):
+    generator = np.random.default_rng(0)
+    x = generator.integers(2, 300, (800, 12))
+    x[generator.random(x.shape) < share] = 1
+    assert names([(row, i % 2) for i, row in enumerate(x)]) == expected
 
 
 def test_labels_of_training_that_were_shuffled_show_beside_evaluation(tmp_path):
