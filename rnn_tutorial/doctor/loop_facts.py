@@ -194,7 +194,7 @@ def _are_padded(tokens: Tensor, targets: Tensor, ignored: int) -> bool:
     lengths = tails[0].sum(1)
     is_padding = all(map(torch.equal, padding, tails)) and bool((tails[0] <= tails[1]).all())
     is_counted = bool((targets[tails[1]] != ignored).all()) and tails[1].double().mean() > 0.2
-    is_usual = (lengths > 1).double().mean() > 0.5 and lengths.unique().numel() > 2
+    is_usual = (lengths > 0).double().mean() > 0.5 and lengths.unique().numel() > 2
     return bool(is_padding and is_counted and is_usual)
 
 
