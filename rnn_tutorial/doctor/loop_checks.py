@@ -31,6 +31,13 @@ from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, LoopWatch
 _SECOND_TIME = "backward through the graph a second time"  # as PyTorch says it
 _LARGE, _SMALL = 0.3, 1e-6  # norm of an update divided by that of the weights
 _VANISHED = 0.02  # of the largest learning rate
+_OF_LOSSES = {  # what a loss is given, and how sure it is a fault
+    "no-log-probabilities": ("numbers whose exp does not sum to 1 over the classes", "certain"),
+    "probabilities-in-loss": ("numbers from 0 to 1", "likely"),
+    "axes-mixed-by-view": ("scores whose axes were exchanged by view or reshape", "likely"),
+    "padding-in-loss": ("targets that end in one id wherever the input ends in padding", "likely"),
+    "target-is-input": ("targets that equal the input at every place", "possible"),
+}
 
 
 def check_step(made: Any) -> Report:
@@ -55,20 +62,27 @@ def check_step(made: Any) -> Report:
     if not (findings or watch.weights):
         raise ValueError(f"--step: {len(watch.steps)} calls used no tensor that needs a gradient")
     num_steps = len(watch.steps)
-    num_given = sum(weight.num_gradients > 0 for weight in watch.weights.values())
+    weights = [w for w in watch.weights.values() if w.num_gradients or len(w.steps) > 1]
+    idle = [str(tuple(w.tensor.shape)) for w in weights if not w.num_gradients]
     looked_at = [
         f"steps: {num_steps}, each with its loss, its graph, and what is kept in memory",
-        f"tensors that need a gradient: {len(watch.weights)}, of which {num_given} got one, and "
-        "their updates",
+        f"tensors that need a gradient: {len(weights)}, of which {len(weights) - len(idle)} got one"
+        + f" (not those of shape {', '.join(idle)})" * (0 < len(idle) < 4)
+        + ", and their updates",
         f"optimizers: {len(watch.optimizers)}, their learning rates; ways of clipping: "
         f"{len(watch.clippings)}",
-        f"modules: {len(watch.modes)}, their training mode; shapes in the loss",
+        f"modules: {len(watch.modes)}, their training mode; the loss: its shapes, "
+        "probabilities, axes, and its targets beside the tokens that came in",
     ]
     not_asked = ["the data themselves (--data), the network (--module)"]
     if _makes_epochs(watch):
         not_asked.append("whether all updates see one batch: a call makes several updates")
+        if not any(w.num_gradients and len(w.steps) > 1 for w in weights):
+            not_asked.append("the updates: each call trains a network of its own; yield each loss")
     else:
         looked_at.append("whether all updates see one batch")
+    if watch.uses_functions:
+        not_asked.append("what torch.func does: weights and gradients that it makes are not seen")
     if watch.is_cut_short or num_steps < 16:
         not_asked.append(f"what needs more than {num_steps} steps to be seen")
     return Report(rank(findings), looked_at, not_asked)
@@ -102,7 +116,7 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
     if not num_backward:
         if not moved and weights:
             yield found("no-backward", f"no backward in {num_steps} steps, and nothing moved")
-        elif not moved and any(p.requires_grad for m in watch.modes for p in m.parameters()):
+        elif not moved and watch.is_untouched():
             yield found("loss-detached", "the network is called without gradients")
         return
     if not given:
@@ -110,6 +124,10 @@ def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
         is_rebuilt = any(isinstance(tensor, nn.Parameter) for tensor in passing)
         if num_steps == 1 or (moved and (is_rebuilt or not watch.optimizers)):
             return  # too little to say, or gradients that are not PyTorch's
+        shapes = {p.shape for module in watch.modes for p in module.parameters()}
+        is_dict = not (weights or watch.optimizers) and len(shapes & {t.shape for t in passing}) > 1
+        if is_dict or (is_rebuilt and _makes_epochs(watch)):
+            return  # each update makes other weights, or each call trains a network of its own
         if is_rebuilt:
             seen = "each step makes and uses a network of its own"
             yield found("parameters-never-moved", seen, "possible")
@@ -192,13 +210,14 @@ def _check_rates(watch: LoopWatch) -> Iterator[Finding]:
         half = len(rates) // 2
         start, middle, end = (math.log(max(rates[i], 1e-30)) for i in (0, half, -1))
         falls = start - middle, middle - end
-        is_steady = falls[1] > 0 and 0.3 < falls[0] / falls[1] < 3 and sum(falls) > math.log(5)
+        is_steady = falls[1] > 0 and 0.3 < falls[0] / falls[1] < 3 and sum(falls) > math.log(4)
         fallen = [rate <= _VANISHED * max(rates) for rate in rates]
         if is_steady or (fallen[-1] and sum(fallen) >= len(rates) / 4):
             seen = f"{of_what} falls from {max(rates):.2g} to {rates[-1]:.2g}"
             seen += f" in {len(rates)} updates"
-            is_sure = fallen[-1] and watch.optimizers
-            yield found("learning-rate-vanishes", seen, "certain" if is_sure else "likely")
+            sure = "certain" if fallen[-1] and watch.optimizers else "likely"
+            is_slow = not fallen[-1] and sum(falls) < math.log(5)
+            yield found("learning-rate-vanishes", seen, "possible" if is_slow else sure)
 
 
 def _check_sizes(watch: LoopWatch) -> Iterator[Finding]:
@@ -211,6 +230,10 @@ def _check_sizes(watch: LoopWatch) -> Iterator[Finding]:
         seen = f"updates change the weights by {largest:.1g} of their norm at most"
         seen += f"; the learning rate is {max(rates):.1g}" if rates else ""
         yield found("update-too-small", seen, "certain" if largest <= 1e-7 else "likely")
+    steps = watch.steps
+    is_back = len({s.length for s in steps}) == 1 and math.isfinite(steps[0].length)
+    if is_back and len(steps) >= 8 and min(s.update / (s.length or 1) for s in steps) > _SMALL**2:
+        yield found("weights-put-back", f"equal weights after all {len(steps)} steps", "likely")
     if len(losses) < 4:
         return
     usual = sorted(losses[len(losses) // 2 :])[len(losses) // 4]  # median of the second half
@@ -239,10 +262,12 @@ def _check_surroundings(watch: LoopWatch) -> Iterator[Finding]:
         what = max(watch.broadcasts, key=watch.broadcasts.get)
         seen = f"{what} and compares every pair of their elements"
         yield found("broadcast-loss", seen, "certain" if watch.broadcasts[what] else "likely")
-    for name in [name for name, always in watch.gets_probabilities.items() if always]:
-        seen = f"{name} gets numbers from 0 to 1 in all {len(watch.steps)} steps"
-        seen += ", and each row sums to 1" * (name == "cross_entropy")
-        yield found("probabilities-in-loss", seen, "likely")
+    for (fault, name), number in watch.faults_of_losses.items():
+        if number == watch.num_losses[name]:
+            what, sure = _OF_LOSSES[fault]
+            seen = f"{name} gets {what} in all {len(watch.steps)} steps"
+            is_row = fault == "probabilities-in-loss" and name == "cross_entropy"
+            yield found(fault, seen + ", and each row sums to 1" * is_row, sure)
     without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
     if without and watch.num_backward:
         seen = f"{len(without[0])} times the gradient was clipped, there was no new one"
@@ -252,10 +277,13 @@ def _check_surroundings(watch: LoopWatch) -> Iterator[Finding]:
     trained = [m for m in watch.modes if not moved.isdisjoint(map(id, m.parameters()))]
     modes = {module: watch.modes[module].get(last) for module in trained}
     module = next((m for m in trained if modes[m] == {False}), None)
-    if module is not None and (module in watch.forgetful or any(map(_has_mode, module.modules()))):
+    if module is not None and _has_trained_mode(module, moved, watch.forgetful):
         is_all = all(mode in ({False}, None) for mode in modes.values())
+        ids = set(map(id, module.parameters()))
+        is_probe = 2 * len(moved & ids) < len(ids)  # most are frozen, perhaps in this mode, too
         seen = f"{type(module).__name__} is trained with training=False"
-        yield found("evaluation-mode-in-training", seen, "likely" if is_all else "possible")
+        sure = "likely" if is_all and not is_probe else "possible"
+        yield found("evaluation-mode-in-training", seen, sure)
     yield from _check_batches(watch)
 
 
@@ -264,6 +292,16 @@ def _has_mode(module: nn.Module) -> bool:
     name = type(module).__name__
     dropout = getattr(module, "p" if "Dropout" in name else "dropout", 0)
     return "BatchNorm" in name or (isinstance(dropout, float) and dropout > 0)
+
+
+def _has_trained_mode(module: nn.Module, moved: set[int], forgetful: set[nn.Module]) -> bool:
+    """True if the smallest part with parameters around a layer with a mode is trained."""
+    parts = [(part, {*map(id, part.parameters())}) for part in module.modules()]
+    for layer in [each for each in module.modules() if each in forgetful or _has_mode(each)]:
+        around = [ids for part, ids in parts if ids and layer in part.modules()]
+        if not moved.isdisjoint(min(around, key=len)):
+            return True
+    return False
 
 
 def _makes_epochs(watch: LoopWatch) -> bool:

@@ -24,6 +24,8 @@ parameters-never-moved: no optimizer that steps holds these parameters: they sta
 gradient-not-zeroed: each update goes along the sum of all gradients since the start
   call zero_grad() once per update, on every optimizer, before backward() or after step()
   explains: not-finite-loss, update-too-large
+weights-put-back: something undoes each update, so nothing is learned
+  look for what writes to the weights after optimizer.step(): load_state_dict, copy_, .data
 negated-loss: training makes the loss larger instead of smaller
   a cross-entropy takes no minus sign, a log-likelihood takes one; leave out maximize=True; by hand,
     write p -= lr * p.grad
@@ -35,6 +37,16 @@ broadcast-loss: each prediction is compared with every target: the network learn
 probabilities-in-loss: this loss applies softmax, or the sigmoid, itself: with two of them it hardly
     falls
   give it the last linear map's scores; apply softmax or sigmoid only to show probabilities
+no-log-probabilities: nll_loss takes logarithms of probabilities; of others it falls for ever,
+    whatever is learned
+  give the scores to F.cross_entropy, or apply log_softmax over the axis of the classes first
+  explains: negated-loss
+axes-mixed-by-view: the elements stay where they are, so the scores of several steps are mixed up
+  exchange axes by permute or transpose: scores.transpose(1, 2)
+padding-in-loss: padding counts like any other target: it is easy, so the loss looks too good
+  give the loss the id of padding in the targets as ignore_index, or mask it
+target-is-input: the network needs only to copy what it reads at the same step
+  for the next token, read x[:, :-1] and say x[:, 1:]; an autoencoder is meant so
 evaluation-mode-in-training: dropout is off, and batch normalisation uses old statistics
   call model.train() before training, and again after each evaluation
 same-batch: the network sees one batch only, and learns it by heart

@@ -7,11 +7,12 @@ It sees each operation, backward, optimizer step and clipping, and compares the 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import random
 import sys
 import time
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -29,7 +30,7 @@ from rnn_tutorial.doctor.loop_facts import (
     Mark,
     Step,
     Weight,
-    are_probabilities,
+    faults_of_loss,
     held_by,
     is_nonzero,
     squared_norm,
@@ -70,15 +71,18 @@ class LoopWatch(TorchFunctionMode):
         self.error: BaseException | None = None  # of the user's code
         self.optimizers: dict[int, list[Optimizer]] = defaultdict(list)  # by first parameter
         self.num_backward = self.num_without_graph = 0
+        self.uses_functions = False  # torch.func: neither its weights nor its gradients are seen
+        self.first_values: dict[Tensor, Tensor | None] = {}  # used without gradients; None: late
         self.reached: set[int] = set()  # by a backward pass: tensors by their id
         self.clippings: dict[tuple[int, ...], list[bool]] = defaultdict(list)  # had it an effect?
         self.signs: set[int] = set()  # 1: a loss is made smaller, -1: larger, 0: both
-        self.gets_probabilities = defaultdict(lambda: True)  # a loss, by name, in all its calls?
+        self.num_losses: Counter[str] = Counter()  # calls, by the name of the loss
+        self.faults_of_losses: Counter[tuple[str, str]] = Counter()  # of them, by finding and loss
         self.broadcasts: dict[str, bool] = {}  # is it in a loss function of PyTorch?
         self.modes: dict[nn.Module, dict[int, set[bool]]] = {}  # training mode by step
         self.forgetful: set[nn.Module] = set()  # that called dropout with training=False
         self.is_cut_short = False  # there was no time for all steps
-        self._depth = 0
+        self._inside: list[nn.Module] = []  # of whose forward we are
         self._is_stepping = self._has_stepped = False
         parameters = model.parameters() if isinstance(model, nn.Module) else model
         for tensor in (*parameters, *(p for o in optimizers for p in held_by(o))):
@@ -94,7 +98,7 @@ class LoopWatch(TorchFunctionMode):
                 self.is_cut_short = time.monotonic() - start > _MAX_SECONDS
                 if self.is_cut_short and len(self.steps) >= _MIN_STEPS:
                     break
-                self.step, self._depth, self._is_stepping = Step(), 0, False
+                self.step, self._inside, self._is_stepping = Step(), [], False
                 _ = torch.rand(1), np.random.rand(), random.random()  # seeding anew undoes them
                 try:
                     with self:
@@ -163,10 +167,26 @@ class LoopWatch(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         name, caller = getattr(func, "__name__", ""), sys._getframe(1).f_globals.get("__name__")
         is_ours = str(caller).startswith("rnn_tutorial.doctor.")
+        is_ours |= self._is_transformed()
         if name not in ("__get__", "__set__", "backward") and not is_ours:
             with contextlib.suppress(Exception):  # what we cannot read is no fault of the user
                 self._look(name, args, kwargs or {}, result)
         return result
+
+    def _is_transformed(self) -> bool:
+        """True inside of torch.func, which works on tensors of its own."""
+        is_inside = torch._C._functorch.peek_interpreter_stack() is not None
+        self.uses_functions |= is_inside
+        return is_inside
+
+    def is_untouched(self) -> bool:
+        """True if networks were used without gradients, and are the same as at first.
+
+        An evolution strategy moves them, or makes others.
+        """
+        pairs = self.first_values.items()
+        is_same = all(first is not None and torch.equal(p, first) for p, first in pairs)
+        return bool(pairs) and is_same and not self.uses_functions
 
     def _look(self, name: str, args: Sequence[Any], kwargs: dict, result: Any) -> None:
         given, results = tensors_in([*args, *kwargs.values()]), tensors_in([result])
@@ -182,10 +202,14 @@ class LoopWatch(TorchFunctionMode):
             for tensor in data[: MAX_INPUTS - len(self.step.inputs)]:
                 self.step.places.append(tensor.untyped_storage().data_ptr())
                 self.step.inputs.append(tensor)
-        if name in ("cross_entropy", "binary_cross_entropy_with_logits"):
-            self.gets_probabilities[name] &= are_probabilities(name, given[0])
+        if name in ("cross_entropy", "nll_loss", "binary_cross_entropy_with_logits"):
+            self.num_losses[name] += 1
+            call = inspect.signature(getattr(nn.functional, name)).bind(*args, **kwargs)
+            call.apply_defaults()
+            for fault in faults_of_loss(name, call.arguments, self.step.inputs):
+                self.faults_of_losses[fault, name] += 1
         if name == "dropout" and kwargs.get("training") is False:
-            self.forgetful |= {self._called}
+            self.forgetful |= {*self._inside[-1:]}
         is_loss = name in _LOSSES or name.endswith("_loss")
         if is_loss or (name in _LOGARITHMS and bool((results[0] <= 1e-6).all())):
             self._note_sign(results[0], 1 if is_loss else -1)
@@ -209,15 +233,18 @@ class LoopWatch(TorchFunctionMode):
             self.broadcasts[f"{name} gets shapes {tuple(a.shape)} and {tuple(b.shape)}"] = is_loss
 
     def _enter_module(self, module: nn.Module, _: Any) -> None:
-        if self._depth == 0:
-            self._called = module
+        if not self._inside:
             modes = self.modes.setdefault(module, defaultdict(set))
             if torch.is_grad_enabled():
                 modes[len(self.steps)].add(module.training)
-        self._depth += 1
+            elif not (self.num_backward or self._is_transformed()):
+                for p in [p for p in module.parameters() if p.requires_grad and not is_lazy(p)]:
+                    first = None if self.steps else p.detach().clone()
+                    self.first_values.setdefault(p, first)
+        self._inside.append(module)
 
     def _leave_module(self, *_: Any) -> None:
-        self._depth -= 1
+        del self._inside[-1:]
 
     def _mark(self, node: Any) -> Mark:
         mark = node.metadata.get("doctor")
@@ -246,6 +273,8 @@ class LoopWatch(TorchFunctionMode):
 
     def _differentiating(self, is_backward: bool, function: Callable) -> Callable:
         def seen(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._is_transformed():
+                return function(tensors, *args, **kwargs)
             if not (self.steps or self.num_backward):  # until then, weights are made, not trained
                 for weight in self.weights.values():
                     weight.value = weight.tensor.detach().clone()

@@ -1,10 +1,12 @@
 """Checks of data and of training steps: each fault is found where it is, and nowhere else."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 from torch import nn, optim
+from torch.func import functional_call, grad_and_value
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
@@ -82,6 +84,7 @@ def scheduled(make):
     ("make", "is_fault"),
     [
         (lambda o: lr_scheduler.ExponentialLR(o, 0.9), True),
+        (lambda o: lr_scheduler.ExponentialLR(o, 0.95), True),
         (lambda o: lr_scheduler.LambdaLR(o, lambda k: max(0.0, 1 - k / 10)), True),
         (lambda o: lr_scheduler.ExponentialLR(o, 0.99), False),
         (lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 33), False),
@@ -346,3 +349,133 @@ def test_an_error_of_the_user_is_told_with_its_line():
         check_step(step)
     with pytest.raises(ValueError, match=r"^TypeError: .*missing 1 required"):
         check_step(lambda batch: batch)
+
+
+def tagging(loss=None, targets=lambda x: x % 5, padded=False, num_tags=5):
+    """A tagger of (16, 10) tokens, and the loss of its (16, 10, num_tags) scores."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(20, 16), nn.Linear(16, num_tags))
+    optimizer = optim.Adam(model.parameters(), 0.01)
+
+    def step():
+        x = torch.randint(1, 20, (16, 10))
+        if padded:
+            x *= torch.arange(10) < torch.randint(2, 11, (16, 1))
+        optimizer.zero_grad()
+        value = (loss or F.cross_entropy)(model(x).transpose(1, 2), targets(x)).mean()
+        value.backward()
+        optimizer.step()
+        return value
+
+    return step
+
+
+def of_scores(change, loss=F.cross_entropy):
+    """A loss of the scores (16, 10, 5), as they are changed."""
+    return lambda scores, y: loss(change(scores.transpose(1, 2)), y)
+
+
+def padding_counts(**options):
+    return tagging(partial(F.cross_entropy, **options), lambda x: (x > 0) * (x % 4 + 1), True)
+
+
+@pytest.mark.parametrize(
+    ("step", "names"),
+    [
+        (tagging(), []),
+        (tagging(of_scores(lambda z: z.view(16, 5, 10))), ["axes-mixed-by-view"]),
+        (tagging(of_scores(lambda z: z.reshape(16, 2, 5, 5).flatten(1, 2).mT)), []),
+        (tagging(of_scores(lambda z: z.mT, F.nll_loss)), ["no-log-probabilities"]),
+        (tagging(of_scores(lambda z: z.softmax(2).mT, F.nll_loss)), ["no-log-probabilities"]),
+        (tagging(of_scores(lambda z: z.log_softmax(1).mT, F.nll_loss)), ["no-log-probabilities"]),
+        (tagging(of_scores(lambda z: z.log_softmax(2).mT, F.nll_loss)), []),
+        (tagging(of_scores(lambda z: (1.1 * z.log_softmax(2)).mT, F.nll_loss)), []),
+        (padding_counts(), ["padding-in-loss"]),
+        (padding_counts(ignore_index=0), []),
+        (padding_counts(reduction="none"), []),  # a mask may follow
+        (tagging(targets=lambda x: x % 2, padded=True), []),  # padding has a class of its own
+        (tagging(targets=lambda x: x, num_tags=20), ["target-is-input"]),
+        (tagging(targets=lambda x: x.roll(-1, 1), num_tags=20), []),
+    ],
+)
+def test_what_a_loss_is_given(step, names):
+    assert [*found(step)] == names
+
+
+def searching(scale):
+    """An evolution strategy: it needs no gradients."""
+    model = net()
+
+    @torch.no_grad()
+    def step():
+        x = torch.randn(16, 6)
+        for p in model.parameters():
+            p.data = p + scale * torch.randn_like(p)
+        return F.cross_entropy(model(x), x[:, :3].argmax(1))
+
+    return step, model
+
+
+def functional(is_transformed):
+    """Weights in a dict, made anew by each update."""
+    model = net()
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss_of(weights, x):
+        return F.cross_entropy(functional_call(model, weights, x), x[:, :3].argmax(1))
+
+    def step():
+        x = torch.randn(16, 6)
+        leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+        if is_transformed:
+            gradients, loss = grad_and_value(loss_of)(weights, x)
+        else:
+            loss = loss_of(leaves, x)
+            parts = torch.autograd.grad(loss, [*leaves.values()])
+            gradients = dict(zip(leaves, parts, strict=True))
+        weights.update({name: w - 0.1 * gradients[name] for name, w in weights.items()})
+        return loss.item()
+
+    return step
+
+
+def test_weights_that_move_out_of_sight_are_nobodys_fault():
+    assert not found(functional(is_transformed=False))
+    report = check_step(functional(is_transformed=True))
+    assert not report.findings and "torch.func" in " ".join(report.not_asked)
+    assert not found(searching(0.01))
+    assert "no-backward" in found(searching(0.0))
+    with pytest.raises(ValueError, match="no tensor that needs a gradient"):
+        check_step(searching(0.01)[0])
+    assert "loss-detached" in found(searching(0.0)[0])
+
+
+def test_a_whole_training_in_each_call_is_not_judged():
+    def train():
+        step = make_step()
+        return [step() for _ in range(3)][-1]
+
+    report = check_step(train)
+    assert not report.findings and "yield each loss" in " ".join(report.not_asked)
+
+
+def test_a_frozen_network_may_stay_in_evaluation_mode():
+    def probe(is_frozen):
+        body = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.3), nn.Tanh())
+        return nn.Sequential(body.requires_grad_(not is_frozen), nn.Linear(16, 3)).eval()
+
+    assert not found(make_step(made=lambda: probe(True)))
+    assert [*found(make_step(made=lambda: probe(False)))] == ["evaluation-mode-in-training"]
+
+
+def test_weights_that_are_put_back_after_each_update():
+    model = net()
+    first, step = net().state_dict(), make_step(made=lambda: model)
+
+    def undone():
+        loss = step()
+        model.load_state_dict(first)
+        return loss
+
+    assert [*found(undone)] == ["weights-put-back"]
+    assert [*found(step)] == []
