@@ -30,18 +30,19 @@ from rnn_tutorial.doctor.loop_facts import (
     Mark,
     Step,
     Weight,
-    faults_of_loss,
     held_by,
     is_nonzero,
     squared_norm,
     tensors_in,
 )
+from rnn_tutorial.doctor.loop_losses import faults_of_loss
 
 _NUM_STEPS = 32  # that are tried: an accumulation over 16 comes to its update twice
 _MIN_STEPS, _MAX_SECONDS = 8, 20.0  # after so many, no further step is tried when time is up
 MAX_INPUTS = 32  # tensors looked at per step
 _LOSSES = {"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"}
 _LOGARITHMS = {"log_softmax", "logsigmoid", "log"}  # of probabilities: a loss is to raise them
+_transformation = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
 _ELEMENTWISE = {"sub", "__sub__", "__rsub__", "rsub", "mul", "__mul__", "__rmul__"}
 
 
@@ -175,7 +176,7 @@ class LoopWatch(TorchFunctionMode):
 
     def _is_transformed(self) -> bool:
         """True inside of torch.func, which works on tensors of its own."""
-        is_inside = torch._C._functorch.peek_interpreter_stack() is not None
+        is_inside = _transformation() is not None
         self.uses_functions |= is_inside
         return is_inside
 
