@@ -31,14 +31,15 @@ DECISIVE = {
     "batch-first-swapped", "state-kept-between-batches", "dropout-in-evaluation",
     "non-finite-scores", "softmax-over-batch", "order-not-restored", "batch-statistics",
     "state-reshaped", "rows-mixed", "input-ignored", "symmetric-weights",
+    "ids-as-numbers",
 }  # fmt: skip
 # Advice by what the error of a module says; the last that fits is given.
 ADVICE_ON_ERRORS = {
     "": "run the module on a batch like this one in a debugger; it is no fault if your sequences "
     "are never so short",
     "enforce_sorted": "pass enforce_sorted=False to pack_padded_sequence",
-    "Expected hidden size": "make the first state for the given batch, "
-    "torch.zeros(num_layers, x.shape[0], H), or pass none: zeros are the default",
+    "Expected hidden size": "the first state is for a fixed number of rows: make "
+    "it for the given batch, torch.zeros(num_layers, x.size(0), H), or pass none: it is zeros then",
     "must match the size": "if the columns outnumber the longest row: "
     "pad_packed_sequence(..., total_length=x.shape[1]) keeps the width of x",
     "out of range": "give the embedding vocab_size + 1 rows, one for padding; or say --padding_id",
@@ -95,7 +96,9 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
             sure = "likely" if len(fitting) == 1 and _scores_long_rows(probe) else "certain"
             findings.append(found("module-raises", str(raised), sure, advice=fitting[-1]))
         except WrongShape as wrong:
-            sure = "likely" if wrong.has_more else "certain"
+            sure = "certain"
+            if wrong.has_more:
+                sure = "likely" if _labels_steps(probe) else "possible"  # a forecast has more, too
             findings.append(found("wrong-shape", str(wrong), sure))
     return Report(rank(findings), looked_at, not_asked)
 
@@ -106,6 +109,19 @@ def _scores_long_rows(probe: Probe) -> bool:
         probe.scores(*probe.full_batch())
         return True
     return False
+
+
+def _labels_steps(probe: Probe) -> bool:
+    """True if fewer steps get fewer scores."""
+    (x, lengths), shapes = probe.full_batch(), set()
+    for steps in (x.shape[1], 5):
+        try:
+            probe.scores(x[:, :steps], lengths.clamp(max=steps))
+        except ModuleRaised:  # another length does not fit
+            return False
+        except WrongShape as wrong:
+            shapes.add(str(wrong))
+    return len(shapes) > 1
 
 
 def _check_padding_idx(probe: Probe) -> Iterator[Finding]:
@@ -142,7 +158,8 @@ def _check_repeatability(probe: Probe) -> Iterator[Finding]:
 # The most basic first.
 CHECKS = (
     _check_padding_idx, module_rows.check_axes, module_weights.check_registration,
-    _check_repeatability, module_scores.check_finiteness, module_weights.check_sharing,
+    _check_repeatability, module_scores.check_finiteness, module_rows.check_ids,
+    module_weights.check_sharing,
     module_scores.check_saturation, module_scores.check_symmetry, module_scores.check_range,
     module_rows.check_rows_and_padding, module_rows.check_backward_direction,
     module_scores.check_training_mode, module_time.check_time_axis, module_time.check_gradients,

@@ -54,6 +54,20 @@ class NoDropout(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class Softmaxes(TorchFunctionMode):
+    """Shows what each softmax gets and gives to a function."""
+
+    def __init__(self, look: Callable[[Tensor, Tensor], None]) -> None:
+        super().__init__()
+        self._look = look
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") == "softmax" and args:
+            self._look(args[0], result)
+        return result
+
+
 class Results(TorchDispatchMode):
     """Shows each operation and its result to a function."""
 

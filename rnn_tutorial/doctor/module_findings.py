@@ -11,7 +11,8 @@ module-raises: this batch is valid, so training or prediction stops here sooner 
   {advice}
 wrong-shape: a classifier gives each sequence, even a single one, a row of scores, (N, C)
   return the scores after pooling over time; squeeze only a named dimension; or give --call a
-    function that returns (N, C); a network that is meant to label each step cannot be checked here
+    function that returns (N, C); a network that is meant to label each step, or to give several
+    values for each sequence, as a forecast, cannot be checked here
 input-modified: whatever uses the batch again, a second epoch or a metric, gets other data
   compute a new tensor: {which} = {which} - 1, not {which} -= 1; sort(), not sort_()
 unregistered-parameters: no optimizer knows these weights, so they keep the values that they have
@@ -56,7 +57,15 @@ bounded-scores: scores after tanh or a normalisation are too close; with cross_e
 [README.md#2-digits-are-names-the-embedding]
 wrong-padding-idx: the embedding of token {idx} gets no gradient and never changes
   padding_idx={padding_id}; or --padding_id {idx} if that is no token
+ids-as-numbers: ids are names, but here a larger id is a larger amount: neighbours look alike
+  nn.Embedding(V, E) before it
 [README.md#3-what-output-and-h_n-hold]
+view-for-transpose: view and reshape keep the order in memory: each step gets parts of many steps
+  transpose(1, 2) in place of view or reshape, to swap steps and channels
+  explains: steps-*
+softmax-of-one: over one element softmax gives 1, whatever the score: these weights are not trained
+    and all steps count the same
+  softmax over the steps: dim=1 of scores (N, T) and (N, T, 1), dim=-1 of (N, 1, T)
 batch-first-swapped: the network runs over the rows of the batch instead of over time: it sees one
     token of each sequence, and its neighbours in the batch instead of its past
   batch_first=True for an input (N, T, E); it belongs to the layer and, separately, to
@@ -70,7 +79,7 @@ rows-mixed: sequences have nothing to do with each other, but here answers depen
   explains: batch-of-one-differs
 batch-of-one-differs: the answer depends on which sequences happen to be in the batch
   look for what is computed over dimension 0 (a mean, a norm) or from the longest length: a mean
-    over time divides by each row's own
+    over time divides by each row's own, a maximum needs -inf in the padding
 unused-parameters: they are not trained; often the wrong part of a result is read: h_n[0] is the
     first layer, h_n[-1] of a bidirectional network its backward direction alone
   use them in forward, or remove them

@@ -6,7 +6,8 @@ Part of `module_checks`. Shapes: N batch, T time, H hidden, C classes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from traceback import walk_tb
 
@@ -17,11 +18,12 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_batches import EXTRA_COLUMNS
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
-from rnn_tutorial.doctor.module_copy import hooked
+from rnn_tutorial.doctor.module_copy import RECURRENT, hooked
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
 OF_PADDING = {"last-step-of-padding", "padding-leak", "padding-counted"}
+FEW_IDS = 32  # so few may be amounts
 
 
 def check_axes(probe: Probe) -> Iterator[Finding]:
@@ -31,6 +33,7 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
     walks from one sequence of the batch to the next instead of from step to step.
     """
     seen: list[str] = []
+    cut: list[str] = []
     x, lengths = probe.batch()
 
     def look(name: str, given: object, batch_first: bool) -> None:
@@ -41,9 +44,16 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
 
     def hook(part: nn.Module, args: tuple, kwargs: dict) -> None:
         given = next(iter((*args, *kwargs.values())), None)
-        look(type(part).__name__, given, getattr(part, "self_attn", part).batch_first)
+        made_by = getattr(given, "grad_fn", None)
+        if type(made_by).__name__ in ("ViewBackward0", "UnsafeViewBackward0"):
+            old = tuple(made_by._saved_self_sym_sizes)
+            if _swaps_axes(old, given.shape):
+                cut.append(f"{type(part).__name__} got {tuple(given.shape)}, a view of {old}")
+        if not isinstance(part, nn.Conv1d):
+            look(type(part).__name__, given, getattr(part, "self_attn", part).batch_first)
 
-    parts = probe.parts(nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer)
+    kinds = nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.Conv1d
+    parts = probe.parts(*kinds)
     with hooked(parts, hook, before=True):
         try:
             probe.scores(x, lengths)
@@ -57,6 +67,34 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
                 raise
     if seen:
         yield found("batch-first-swapped", seen[0])
+    elif cut:
+        yield found("view-for-transpose", cut[0], "likely")
+
+
+def _swaps_axes(old: Sequence[int], new: Sequence[int]) -> bool:
+    """Whether a view of (N, A, B) is (N, B, A), which no merging of steps, of A / k, gives."""
+    is_swap = len(old) == 3 and tuple(new) == (old[0], old[2], old[1])
+    return is_swap and max(old[1:]) % min(old[1:]) > 0
+
+
+@torch.no_grad()
+def check_ids(probe: Probe) -> Iterator[Finding]:
+    """Do layers compute with the ids as if they were amounts?"""
+    (x, lengths), given = probe.full_batch(), defaultdict(list)
+
+    def hook(part: nn.Module, args: tuple, _: dict) -> None:
+        values = args[0].data if args else x  # also of packed sequences
+        if values.is_floating_point() and not values.is_nested:
+            given[part].append(values.flatten())
+
+    with hooked(probe.parts(*RECURRENT, nn.Linear), hook, before=True):
+        probe.scores(x, lengths)
+    ids = x.flatten().sort().values
+    for part, values in given.items() if len(probe.token_ids) > FEW_IDS else ():
+        if torch.equal(torch.cat(values).sort().values.double(), ids.double()):
+            seen = f"{type(part).__name__} gets the ids {ids[0]} to {ids[-1]} as numbers"
+            yield found("ids-as-numbers", seen, "likely")
+            return
 
 
 def check_rows_and_padding(probe: Probe) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_batches import EXTRA_COLUMNS
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
-from rnn_tutorial.doctor.module_copy import RECURRENT
+from rnn_tutorial.doctor.module_copy import RECURRENT, Results
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
@@ -24,6 +24,7 @@ FRESH_NETWORKS = 8  # whose scores all have a mark only if the code makes it
 NOISE = (1.0, 3.0, 10.0, 30.0)  # deviation of the noise on their weights: some scores get wide
 NUM_SEEDS = 5  # of dropout
 FLAT = 20.0  # norm of a unit's weights: with inputs of size 1, tanh is flat for 9 of 10
+DRAWN_FLAT = 6.0  # the same where it is seen that tanh and sigmoid are flat, in rows of one size
 WIDE = 300.0  # scores this large at the start: the first loss is in the hundreds
 
 
@@ -122,15 +123,40 @@ def check_saturation(probe: Probe) -> Iterator[Finding]:
     """Do the units sit where tanh and sigmoid are flat, or are the scores far too wide?"""
     widest = probe.scores(*probe.batch()).abs().max().item()
     squares = Counter()  # of the weights of a unit; input and recurrent weights come together
-    for name, p in probe.module.named_parameters():
-        if p.ndim == 2 and p is not getattr(probe.embedding(), "weight", None):
-            squares[re.sub("_[ih]h", "", name)] += p.norm(dim=1).mean().item() ** 2
+    embedding = getattr(probe.embedding(), "weight", None)
+    parameters = probe.module.named_parameters()
+    matrices = {n: p for n, p in parameters if p.ndim == 2 and p is not embedding}
+    for name, p in matrices.items():
+        squares[re.sub("_[ih]h", "", name)] += p.norm(dim=1).mean().item() ** 2
     name, square = max(squares.items(), key=lambda item: item[1], default=("", 0.0))
     if square >= FLAT**2:
         seen = f"the weights of a unit ({name}) have a norm of {square**0.5:.0f}; 1 is usual"
         yield found("saturated-at-start", seen, "likely")
     elif widest >= WIDE:
         yield found("saturated-at-start", f"the scores reach {widest:.0f}", "likely")
+    elif (share := _flat_share(probe)) > 0.5:
+        for name, p in matrices.items():
+            norms = p.norm(dim=1)
+            # Training would make some rows much larger than others, and may saturate on purpose.
+            if norms.mean() >= DRAWN_FLAT and norms.std() < 0.1 * norms.mean():
+                seen = f"{share:.0%} of the results of tanh and sigmoid are where they are flat; "
+                seen += f"the rows of {name} have a norm of {norms.mean():.0f}; 1 is usual"
+                yield found("saturated-at-start", seen, "likely")
+                return
+
+
+def _flat_share(probe: Probe) -> float:
+    """How many of the results of tanh and sigmoid are so near to a bound that no slope is left."""
+    flat: list[Tensor] = []
+
+    def look(func: object, result: Tensor) -> None:
+        if named := re.match(r"aten\.(tanh|sigmoid)", str(func)):
+            centered = result if named[1] == "tanh" else 2 * result - 1
+            flat.append((centered.abs() > 0.975).flatten())
+
+    with Results(look):
+        probe.scores(*probe.full_batch())
+    return torch.cat(flat).double().mean().item() if flat else 0.0
 
 
 @torch.no_grad()

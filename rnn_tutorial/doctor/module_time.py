@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
-from rnn_tutorial.doctor.module_copy import RECURRENT, hooked, weights_like
+from rnn_tutorial.doctor.module_copy import RECURRENT, Softmaxes, hooked, weights_like
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
 
@@ -152,7 +152,11 @@ def _check_slopes(probe: Probe, gradients: dict[str, Tensor | None]) -> Iterator
             # Two sizes of step, because one may straddle a kink of ReLU.
             if all(_contradicts(slope, moved, size) for size in (FD_STEP, FD_STEP / 10)):
                 (wrong if has_gradient else cut).append(name)
-    if unused := _unused_in_longer(probe, unused):
+    unused = _unused_in_longer(probe, unused)
+    if behind := _behind_softmax_of_one(probe, {name: parameters[name] for name in unused}):
+        seen = f"the scores that {_some(behind)} make go through a softmax that gives only 1"
+        yield found("softmax-of-one", seen, "likely")
+    if unused := [name for name in unused if name not in behind]:
         yield found("unused-parameters", f"{_some(unused)} change no score and get no gradient")
     if cut:
         yield found("gradient-cut", f"{_some(cut)} change the scores but get no gradient")
@@ -163,15 +167,15 @@ def _check_slopes(probe: Probe, gradients: dict[str, Tensor | None]) -> Iterator
 
 @torch.no_grad()
 def _unused_in_longer(probe: Probe, names: Sequence[str]) -> Sequence[str]:
-    """Those of the unused parameters that change no scores of longer rows either.
+    """Those of the unused parameters that change no scores of longer rows and fresh weights either.
 
-    A single step, or patch of steps, uses no recurrent weights. Where all scores are equal, as
-    after a ReLU that is off, nothing can be told.
+    A single step, or patch of steps, uses no recurrent weights; saturated units hide what is behind
+    them. Where all scores are equal, as after a ReLU that is off, nothing can be told.
     """
     scores = probe.scores(*probe.batch())
     if not names or probe.tokens.shape[1] == 1 or (scores == scores[0, 0]).all():
         return []
-    longer = probe.of_length(LONGER)
+    longer = probe.of_length(LONGER).refreshed(noise=0.1)
     parameters = dict(longer.module.named_parameters())
     try:
         before = longer.scores(*longer.batch())
@@ -180,6 +184,17 @@ def _unused_in_longer(probe: Probe, names: Sequence[str]) -> Sequence[str]:
     except (ModuleRaised, WrongShape):  # another length does not fit
         return names
     return [n for n, after in zip(names, moved, strict=True) if torch.equal(before, after)]
+
+
+def _behind_softmax_of_one(probe: Probe, weights: dict[str, nn.Parameter]) -> list[str]:
+    """Those of the weights that scores are made of whose softmax is 1 everywhere."""
+    scores: list[Tensor] = []
+    with Softmaxes(lambda given, result: scores.extend([given] if (result == 1).all() else [])):
+        probe.scores(*probe.full_batch())
+    if not (weights and scores):
+        return []
+    made = _gradients(sum(each.sum() for each in scores), [*weights.values()])
+    return [n for n, gradient in zip(weights, made, strict=True) if gradient is not None]
 
 
 def _contradicts(slope: float, moved: Callable[[float], Tensor], size: float) -> bool:

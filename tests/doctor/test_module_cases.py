@@ -239,6 +239,117 @@ class AtLeastFiveSteps(Net):
         return self.fc(self.rnn(wide)[0][torch.arange(len(x)), seq_lengths - 5])
 
 
+class RowByRow(Net):
+    def state(self, x, lengths, first=None):
+        rows = zip(x, lengths.tolist(), strict=True)
+        return torch.cat([self.rnn(self.embedding(row[:n])[None])[1][0] for row, n in rows])
+
+
+class DeepByOne(Net):
+    """The same layer three times, as is meant in some networks."""
+
+    def __init__(self):
+        super().__init__()
+        self.deep = nn.GRU(10, 10, batch_first=True)
+
+    def forward(self, x):
+        states = self.rnn(self.embedding(x))[0]
+        for _ in range(3):
+            states = states + self.deep(states)[0]
+        return self.fc(states[:, -1])
+
+
+class Forecast(Net):
+    def forward(self, x):
+        return self.fc(self.rnn(self.embedding(x))[0][:, -1])[..., None]
+
+
+class Tagger(Net):
+    def forward(self, x):
+        return self.fc(self.rnn(self.embedding(x))[0])
+
+
+class Attention(Net):
+    dim = 1
+
+    def __init__(self):
+        super().__init__()
+        self.query = nn.Linear(10, 1)
+
+    def forward(self, x):
+        states = self.rnn(self.embedding(x))[0]
+        return self.fc((self.query(states).softmax(self.dim) * states).sum(1))
+
+
+class AttentionOfOne(Attention):
+    dim = -1
+
+
+class OwnCell(Net):
+    scale, draw = 1 / 8, staticmethod(torch.randn)
+
+    def __init__(self):
+        super().__init__()
+        self.w_in, self.w = (nn.Parameter(self.draw(n, 128) * self.scale) for n in (8, 128))
+        self.fc = nn.Linear(128, 4)
+        del self.rnn
+
+    def forward(self, x):
+        h = torch.zeros(len(x), 128)
+        for step in self.embedding(x).unbind(1):
+            h = torch.tanh(step @ self.w_in + h @ self.w)
+        return self.fc(h)
+
+
+class OwnCellWithoutScale(OwnCell):
+    scale = 1
+
+
+class OwnCellOfPositiveWeights(OwnCell):
+    scale, draw = 1, staticmethod(torch.rand)
+
+
+class WideNormal(Net):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(13, 100)
+        self.rnn = nn.LSTM(100, 256, batch_first=True)
+        self.fc = nn.Linear(256, 4)
+        for parameter in self.rnn.parameters():
+            nn.init.normal_(parameter)
+
+    def forward(self, x):
+        return self.fc(self.rnn(self.embedding(x))[0][:, -1])
+
+
+class IdsAsNumbers(Net):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(1, 10, batch_first=True)
+        del self.embedding
+
+    def forward(self, x):
+        return self.fc(self.rnn(x[..., None].float())[0][:, -1])
+
+
+class Convolved(Net):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(8, 8, 3, padding=1)
+
+    def swapped(self, z):
+        return z.transpose(1, 2)
+
+    def forward(self, x):
+        z = torch.relu(self.conv(self.embedding(x).transpose(1, 2)))
+        return self.fc(self.rnn(self.swapped(z))[0][:, -1])
+
+
+class ConvolvedByView(Convolved):
+    def swapped(self, z):
+        return z.view(len(z), -1, 8)
+
+
 TIGHT = {"lengths": False}
 
 
@@ -267,11 +378,39 @@ TIGHT = {"lengths": False}
         (FixedWidth, TIGHT, ""),
         (Patches, TIGHT, ""),
         (LastStepUnread, TIGHT, "steps-ignored"),
+        (RowByRow, {}, ""),
+        (Attention, TIGHT, ""),
+        (AttentionOfOne, TIGHT, "softmax-of-one"),
+        (OwnCell, TIGHT, ""),
+        (OwnCellWithoutScale, TIGHT, "saturated-at-start"),
+        (OwnCellOfPositiveWeights, TIGHT, "saturated-at-start"),
+        (WideNormal, TIGHT, "saturated-at-start"),
+        (IdsAsNumbers, TIGHT, ""),
+        (Convolved, TIGHT, ""),
+        (ConvolvedByView, TIGHT, "view-for-transpose"),
     ],
 )
 def test_near_cases_are_told_apart(factory, options, name):
     torch.manual_seed(0)
     assert list(found(factory(), vocab_size=12, **options)) == ([name] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("factory", "expected"),
+    [
+        (DeepByOne, {"layer-shared": "possible"}),
+        (Forecast, {"wrong-shape": "possible"}),
+        (Tagger, {"wrong-shape": "likely"}),
+    ],
+)
+def test_what_may_be_meant_is_only_possible(factory, expected):
+    torch.manual_seed(0)
+    assert found(factory(), vocab_size=12, lengths=False) == expected
+
+
+def test_ids_of_many_tokens_are_no_numbers():
+    torch.manual_seed(0)
+    assert found(IdsAsNumbers(), vocab_size=5000, lengths=False) == {"ids-as-numbers": "likely"}
 
 
 def test_where_all_scores_are_equal_nothing_is_said_of_the_weights():
