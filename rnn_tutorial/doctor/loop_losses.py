@@ -80,7 +80,7 @@ def _are_padded(tokens: Tensor, targets: Tensor, ignored: int) -> bool:
     tails = [each.flip(1).long().cumprod(1).flip(1).bool() for each in padding]
     lengths = tails[0].sum(1)
     is_padding = all(map(torch.equal, padding, tails)) and bool((tails[0] <= tails[1]).all())
-    is_counted = bool((targets[tails[1]] != ignored).all()) and tails[1].double().mean() > 0.2
+    is_counted = bool((targets[tails[1]] != ignored).all()) and tails[1].double().mean() > 0.1
     is_usual = (lengths > 0).double().mean() > 0.5 and lengths.unique().numel() > 2
     return bool(is_padding and is_counted and is_usual)
 
