@@ -141,14 +141,15 @@ EXPERIMENTS = {
         lengths=LONG,
     ),
     "wider": Experiment(
-        "Is the sum modulo 16 proved with a wider network, larger batches and less noise?",
+        "Does a wider network, trained longer and with less noise, prove the sum modulo 16?",
         {
             "sum modulo 16": (
-                *(*_MACHINES["sum modulo 16"], "--hidden_dim", "256", "--batch_size", "512"),
-                *("--embed_noise", "0.25"),
+                *(*_MACHINES["sum modulo 16"], "--hidden_dim", "256", "--embed_noise", "0.15"),
+                *("--total_steps", "20000"),
             )
         },
         lengths=LONG,
+        max_seeds=10,
     ),
     "sampling": Experiment(
         "What do training sequences that visit everything bring?",
