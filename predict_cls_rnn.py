@@ -12,6 +12,7 @@ trained with --train_file reads tokens such as those of its examples, and answer
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -119,4 +120,6 @@ def answer_stream(predictor: Predictor, as_json: bool, num_threads: int) -> int:
 if __name__ == "__main__":
     if sys.stdin:  # None is one that is closed
         sys.stdin.reconfigure(errors="replace")  # an odd byte is a token to refuse, not a crash
+        if os.name == "posix":  # others may have left it without blocking: a pause is no end
+            os.set_blocking(sys.stdin.fileno(), True)
     run_command(main)

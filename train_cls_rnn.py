@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; returns the exit status."""
     flags = vars(make_parser().parse_args(arguments))
     resume, diagnose = flags.pop("resume"), flags.pop("diagnose")
-    world = find_world()  # the processes of this training run, usually just one
+    with exit_on_bad_input(World()):
+        world = find_world()  # the processes of this training run, usually just one
     with exit_on_bad_input(world):
         config = configure(flags, resume, world)
         task = make_task(config)

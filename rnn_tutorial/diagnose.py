@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import torch
 
 from rnn_tutorial.doctor.data_checks import check_data
-from rnn_tutorial.doctor.data_rows import is_label_file
+from rnn_tutorial.doctor.data_reading import is_label_file
 from rnn_tutorial.doctor.evidence import read_evidence
 from rnn_tutorial.doctor.findings import Report, describe
 from rnn_tutorial.doctor.loop_checks import check_step

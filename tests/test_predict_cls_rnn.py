@@ -160,6 +160,22 @@ def test_a_closed_standard_input_has_no_stream(trained_folder, script_environmen
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_a_pause_on_a_pipe_that_does_not_block_is_not_its_end(start_script, trained_folder):
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    process = start_script("predict_cls_rnn.py", cwd=trained_folder, stdin=reading)
+    os.close(reading)
+    assert "output/baseline at step 40" in process.stderr.readline()  # now it reads
+    with os.fdopen(writing, "w") as pipe:
+        for _ in range(2):
+            time.sleep(0.5)
+            pipe.write("1 2\n")
+            pipe.flush()
+    answers, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and len(answers.splitlines()) == 2
+
+
 def test_ctrl_c_ends_a_stream(start_script, trained_folder):
     process = start_script("predict_cls_rnn.py", cwd=trained_folder, stdin=subprocess.PIPE)
     assert "output/baseline at step 40" in process.stderr.readline()  # now it waits for lines

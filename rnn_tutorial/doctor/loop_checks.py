@@ -34,7 +34,7 @@ _VANISHED = 0.02  # of the largest learning rate
 _OF_LOSSES = {  # what a loss is given, and how sure it is a fault
     "no-log-probabilities": ("numbers whose exp does not sum to 1 over the classes", "certain"),
     "probabilities-in-loss": ("numbers from 0 to 1", "likely"),
-    "axes-mixed-by-view": ("scores whose axes were exchanged by view or reshape", "likely"),
+    "view-for-transpose": ("scores whose axes were exchanged by view or reshape", "likely"),
     "padding-in-loss": ("targets that end in one id wherever the input ends in padding", "likely"),
     "target-is-input": ("targets that equal the input at every place", "possible"),
 }

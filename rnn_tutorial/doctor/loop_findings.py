@@ -41,7 +41,7 @@ no-log-probabilities: nll_loss takes logarithms of probabilities; of others it f
     whatever is learned
   give the scores to F.cross_entropy, or apply log_softmax over the axis of the classes first
   explains: negated-loss
-axes-mixed-by-view: the elements stay where they are, so the scores of several steps are mixed up
+view-for-transpose: the elements stay where they are, so the scores of several steps are mixed up
   exchange axes by permute or transpose: scores.transpose(1, 2)
 padding-in-loss: padding counts like any other target: it is easy, so the loss looks too good
   give the loss the id of padding in the targets as ignore_index, or mask it

@@ -33,7 +33,7 @@ def faults_of_loss(name: str, given: Mapping[str, Any], inputs: Sequence[Tensor]
     if name == "binary_cross_entropy_with_logits" or targets.is_floating_point():
         return
     if _is_mixed_by_view(scores):
-        yield "axes-mixed-by-view"
+        yield "view-for-transpose"
     tables = [x for x in inputs if x.ndim == 2 and x.numel() == targets.numel()]
     pairs = [(x, targets.reshape(x.shape)) for x in tables if not x.is_floating_point()]
     ignored, is_plain = given["ignore_index"], given["weight"] is None

@@ -262,7 +262,7 @@ class Probe(RandomRows):
             ):
                 warnings.simplefilter("ignore")
                 result = self._call(self.module, *arguments.values())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             batch = f"{len(x)} rows of lengths {lengths.tolist()} padded to {x.shape[1]} columns"
             raise ModuleRaised(f"{user_error(error)}; on {batch}") from error
         finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import signal
 import socket
 import threading
@@ -62,11 +63,32 @@ class World:
 
 
 def find_world() -> World:
-    """The processes that torchrun has started, this one among them."""
-    rank, size, local_rank = (
-        int(os.environ.get(name, default))
-        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-    )
+    """The processes that torchrun has started, this one among them.
+
+    Raises:
+        ValueError: the environment variables by which it tells do not fit together.
+    """
+    numbers = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
+    if "WORLD_SIZE" in os.environ:
+        numbers["MASTER_PORT"] = 0
+    for name in numbers:
+        value = os.environ.get(name, str(numbers[name]))
+        if not re.fullmatch("[0-9]{1,9}", value):
+            raise ValueError(
+                f"{name}={value!r} in the environment is not one of torchrun's numbers"
+            )
+        numbers[name] = int(value)
+    rank, size, local_rank, *_ = numbers.values()
+    if not max(rank, local_rank) < size:
+        raise ValueError(
+            f"RANK={rank} and LOCAL_RANK={local_rank} in the environment must be smaller than "
+            f"WORLD_SIZE={size}; torchrun sets them"
+        )
+    if size > 1 and not {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        raise ValueError(
+            f"WORLD_SIZE={size} in the environment, but not all of RANK, MASTER_ADDR and "
+            "MASTER_PORT; torchrun sets them"
+        )
     return World(rank, size, local_rank)
 
 

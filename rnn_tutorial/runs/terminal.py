@@ -62,6 +62,11 @@ class CommandLineParser(argparse.ArgumentParser):
             allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
         )
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and arg_strings == ["--"]:  # which argparse makes an empty list
+            self.error(f"argument {action.option_strings[0]}: expected a value, not '--'")
+        return super()._get_values(action, arg_strings)
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {shown(' '.join(message.split()))} (see --help)\n")
 
@@ -96,10 +101,11 @@ def run_command(main: Callable[[], int], if_unread: int = 1) -> NoReturn:
     A reader such as `head` closes the pipe when it has seen enough; the status is `if_unread` then.
     """
     spare_the_garbage_collector()
+    if sys.stderr is None:  # it is closed, and print would take standard output instead
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        if isinstance(
-            sys.stdout.buffer, io.RawIOBase
-        ):  # PYTHONUNBUFFERED: it may write a part only
+        # Without a buffer, as with PYTHONUNBUFFERED, it may write a part only.
+        if isinstance(sys.stdout.buffer, io.RawIOBase):
             buffer, encoding = io.BufferedWriter(sys.stdout.buffer), sys.stdout.encoding
             sys.stdout = io.TextIOWrapper(buffer, encoding, line_buffering=True)
         sys.stdout.reconfigure(errors="backslashreplace")  # letters that it does not have

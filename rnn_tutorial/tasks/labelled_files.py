@@ -16,8 +16,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from rnn_tutorial.data.example_stream import ExampleDataset
 from rnn_tutorial.data.examples import (
-    ExampleDataset,
     Examples,
     Vocabulary,
     build_vocabulary,

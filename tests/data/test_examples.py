@@ -11,9 +11,9 @@ from conftest import REPOSITORY, numbers_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rnn_tutorial.data.example_stream import ExampleDataset
 from rnn_tutorial.data.examples import (
     UNKNOWN,
-    ExampleDataset,
     Examples,
     Vocabulary,
     build_vocabulary,

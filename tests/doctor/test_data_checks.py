@@ -5,6 +5,7 @@ import itertools
 import math
 import random
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 from rnn_tutorial.data.examples import build_vocabulary, read_split
 from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
 from rnn_tutorial.doctor.data_checks import check_data
-from rnn_tutorial.doctor.data_rows import is_label_file
+from rnn_tutorial.doctor.data_reading import is_label_file
 from rnn_tutorial.experiments.doctor_cases.data_open import CASES
 from rnn_tutorial.experiments.doctor_self_test import DATA_CASES
 
@@ -766,3 +767,15 @@ def test_the_reason_why_labels_cannot_be_judged_is_the_real_one():
     assert not any("belong to their inputs" in reason for reason in report.not_asked)
     few = " ".join(check_data([*sums(150, 6, 8)]).not_asked)
     assert "few inputs occur twice; shuffled" in few
+
+
+def test_what_ends_python_is_an_error_of_the_data():
+    class Rows:
+        def __len__(self):
+            return 9
+
+        def __getitem__(self, index):
+            sys.exit(0)
+
+    with pytest.raises(ValueError, match="SystemExit"):
+        check_data(Rows())

@@ -383,7 +383,7 @@ def padding_counts(**options):
     ("step", "names"),
     [
         (tagging(), []),
-        (tagging(of_scores(lambda z: z.view(16, 5, 10))), ["axes-mixed-by-view"]),
+        (tagging(of_scores(lambda z: z.view(16, 5, 10))), ["view-for-transpose"]),
         (tagging(of_scores(lambda z: z.reshape(16, 2, 5, 5).flatten(1, 2).mT)), []),
         (tagging(of_scores(lambda z: z.mT, F.nll_loss)), ["no-log-probabilities"]),
         (tagging(of_scores(lambda z: z.softmax(2).mT, F.nll_loss)), ["no-log-probabilities"]),

@@ -1,6 +1,7 @@
 """Every mistake is found under its own name, alone; right modules are left in peace."""
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -163,6 +164,16 @@ def test_an_error_for_some_lengths_is_a_finding_that_says_for_which():
     assert found.name == "module-raises"
     assert "IndexError: two tokens at least; on 1 rows of lengths [1]" in found.seen
     assert "two tokens at least" in found.seen
+
+
+class Exits(nn.Module):
+    def forward(self, x):
+        sys.exit(0)
+
+
+def test_what_ends_python_is_an_error_of_the_module():
+    (found,) = check_module(Exits(), VOCAB_SIZE).findings
+    assert found.name == "cannot-call" and "SystemExit" in found.seen
 
 
 class RightAndWrong(nn.Module):

@@ -11,11 +11,12 @@ import pytest
 import torch
 from conftest import REPOSITORY, run_here, wait_until
 
+import train_cls_rnn
 from rnn_tutorial.data.streams import SeqSumModDataset, add_noise
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.machine import choose_device
-from rnn_tutorial.runs.processes import World
+from rnn_tutorial.runs.processes import World, find_world
 
 FLAGS = (
     *("--total_steps", 40, "--hidden_dim", 8, "--num_layers", 2, "--log_every", 10),
@@ -55,6 +56,38 @@ def assert_close_weights(run, reference):
     weights, expected = (load_checkpoint(r / "model_step_40.pt").weights for r in (run, reference))
     for name, value in weights.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        (
+            {"RANK": "1"},
+            "RANK=1 and LOCAL_RANK=0 in the environment must be smaller than WORLD_SIZE=1",
+        ),
+        ({"RANK": "abc"}, "RANK='abc'"),
+        ({"LOCAL_RANK": ""}, "LOCAL_RANK=''"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "not all of RANK, MASTER_ADDR and MASTER_PORT"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": "abc"}, "MASTER_PORT='abc'"),
+    ],
+)
+def test_what_torchrun_would_not_set_is_refused(variables, named, monkeypatch, capsys, tmp_path):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stopped:
+        train_cls_rnn.main(["--save_dir", str(tmp_path / "output")])
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and named in sentence and not list(tmp_path.iterdir())
+
+
+def test_what_torchrun_sets_is_taken(monkeypatch):
+    assert find_world() == World()
+    monkeypatch.setenv("RANK", "3")
+    for name, value in {"WORLD_SIZE": 4, "LOCAL_RANK": 1, "MASTER_PORT": 29500}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    assert find_world() == World(3, 4, 1)
 
 
 def test_two_processes_train_as_one_and_rank_0_alone_writes(start_two, alone, tmp_path):

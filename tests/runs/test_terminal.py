@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from rnn_tutorial.runs.provenance import REPOSITORY
-from rnn_tutorial.runs.terminal import StopSignals, shortened, shown, whole_number
+from rnn_tutorial.runs.terminal import (
+    CommandLineParser,
+    StopSignals,
+    shortened,
+    shown,
+    whole_number,
+)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -75,6 +81,31 @@ def test_a_command_whose_reader_leaves_or_that_is_interrupted_ends_without_a_tra
         process.stdout.read(1 if status == 1 else 0)
         process.stdout.close()
         assert process.wait(timeout=60) == status and process.stderr.read() == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+def test_what_goes_to_a_closed_standard_error_does_not_go_to_the_output():
+    program = (
+        "import sys\nfrom rnn_tutorial.runs.terminal import run_command, say\n"
+        "def main():\n    print('lost', file=sys.stderr)\n    say('kept')\n    return 0\n"
+        "run_command(main)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: os.close(2),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "kept\n")
+
+
+def test_two_dashes_are_no_value_of_a_flag(capsys):
+    parser = CommandLineParser(prog="p")
+    parser.add_argument("--name")
+    parser.add_argument("place", nargs="?")
+    assert parser.parse_args(["--name=-", "--", "--name"]).place == "--name"
+    with pytest.raises(SystemExit) as stopped:
+        parser.parse_args(["--name=--"])
+    sentence = "p: error: argument --name: expected a value, not '--' (see --help)\n"
+    assert (stopped.value.code, capsys.readouterr().err) == (2, sentence)
 
 
 def test_letters_that_the_output_does_not_have_are_escaped():
