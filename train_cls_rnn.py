@@ -28,7 +28,7 @@ from rnn_tutorial.model.classifier import RnnClsNet, make_model
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import Proof, attempt_proof
 from rnn_tutorial.runs.machine import is_out_of_memory
-from rnn_tutorial.runs.processes import World, find_world, is_lost_connection, join_world
+from rnn_tutorial.runs.processes import World, find_world, is_lost_process, join_world
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,
     print_error,
@@ -178,7 +178,7 @@ def exit_on_failure(run: Run) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
             fail(run.world, 1, f"there is not enough memory; {run.resume_hint}")
-        if not is_lost_connection(error):
+        if not is_lost_process(error):
             raise
         reason = str(error).partition("\n")[0]
         fail(run.world, 1, f"another process was lost ({reason}); {run.resume_hint}")

@@ -12,6 +12,7 @@ compiled engine with PyTorch's, and says where OpenBLAS's kernels are slow for t
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with parser.exit_on_bad_input():
         _check(flags, names)
         if flags.json and flags.only and flags.json.exists():
-            results |= read_json(flags.json)
+            results |= _read_figures(flags.json)
     torch.set_num_threads(choose_num_threads())
     command = " ".join([parser.prog, *(sys.argv[1:] if arguments is None else arguments)])
     how = {"command": command, **describe_machine(), "products": measure_products()}
@@ -153,6 +154,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.figure:
             draw_growth(results["growth"], list(growth.GROWTH), flags.figure)
     return 0
+
+
+def _read_figures(path: Path) -> dict[str, Any]:
+    """The figures of earlier measurements; ValueError if they cannot be written back with more."""
+    figures = read_json(path)
+    try:
+        json.dumps(figures, allow_nan=False)
+        is_ours = isinstance(figures.get("measured", {}), dict)
+    except ValueError:
+        is_ours = False
+    if not is_ours:
+        raise ValueError(f"--json {str(path)!r} does not hold the figures of this command")
+    return figures
 
 
 def _check(flags: argparse.Namespace, names: Sequence[str]) -> None:

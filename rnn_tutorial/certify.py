@@ -26,7 +26,7 @@ from rnn_tutorial.proof.check import InvalidCertificate, check_certificate
 from rnn_tutorial.proof.explore import NotProved
 from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import Checkpoint
-from rnn_tutorial.runs.files import check_regular
+from rnn_tutorial.runs.files import check_place, check_regular
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown, whole_number
 from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prove(checkpoint: Checkpoint, task: Task, model: RnnClsNet, flags: argparse.Namespace) -> int:
     """Prove, say so, and write the certificate."""
+    path = certificate_path(checkpoint.path)
+    check_place(path, "the certificate")
     started = time.perf_counter()
     try:
         proof = prove(model, task.machine, flags.memory)
@@ -75,7 +77,6 @@ def _prove(checkpoint: Checkpoint, task: Task, model: RnnClsNet, flags: argparse
         print(json.dumps(failure) if flags.json else f"NOT PROVED: {error}")
         return 1
     seconds = time.perf_counter() - started
-    path = certificate_path(checkpoint.path)
     save_certificate(path, proof, checkpoint.weights, task.machine)
     if flags.json:
         print(json.dumps({"proved": True, **proof.figures(), "seconds": seconds}))

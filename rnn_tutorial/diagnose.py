@@ -53,7 +53,13 @@ FLAGS = [  # name, the subjects that it belongs to, what it takes, and what it i
     ("evaluation", "data", "PATH:NAME", "evaluation data to compare with --data"),
     ("step", "", "PATH:NAME", "check this training step, or the one that a function returns"),
 ]
-_READERS = {**dict.fromkeys("NVF", whole_number(1)), "P": int}  # of what a flag takes
+_MOST_IDS, _MOST_FEATURES = 10**7, 10**5
+_READERS = {  # of what a flag takes
+    "N": whole_number(1),
+    "V": whole_number(1, _MOST_IDS),
+    "F": whole_number(1, _MOST_FEATURES),
+    "P": whole_number(-_MOST_IDS, _MOST_IDS),
+}
 
 
 def _check_code(subject: str, flags: Any) -> Report:

@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name = "automaton.png" if flags.automaton else "accuracy_by_length.png"
             if not flags.json:
                 flags.figure = flags.figure or checkpoint.path.with_name(name)
+                check_picture(flags.figure)
             show = _show_automaton if flags.automaton else _show_lengths
             show(checkpoint, task, flags)
             if not flags.json:

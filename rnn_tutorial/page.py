@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with parser.exit_on_bad_input():
         checkpoints = [load_run(run) for run in (flags.run, flags.other) if run is not None]
         path = flags.output or checkpoints[0].path.parent / "page.html"
+        if path.suffix.lower() not in (".html", ".htm"):  # no checkpoint is lost by a slip
+            raise ValueError(f"--output {str(path)!r} does not end in .html")
         check_place(path, "--output")
         text = make_page(checkpoints).encode()
         if len(text) > _MOST_BYTES:

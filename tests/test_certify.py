@@ -77,6 +77,15 @@ def test_what_is_not_proved_says_so_and_leaves_no_certificate(certified, capsys)
     assert not path.exists()
 
 
+def test_a_folder_that_takes_no_certificate_is_refused_before_the_proof(
+    certified, monkeypatch, capsys
+):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != certified.parent)
+    monkeypatch.setattr(certify, "prove", None)
+    assert status_of(certify.main, str(certified)) == 2
+    assert "the certificate '" in (error := capsys.readouterr().err) and "written to" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -1,6 +1,7 @@
 """The evaluate command: exact to any feasible length, samples at great ones, and the automaton."""
 
 import json
+import os
 import re
 
 import pytest
@@ -50,6 +51,15 @@ def test_the_command_prints_and_draws(trained_folder, tmp_path, capsys):
     results = json.loads(capsys.readouterr().out)
     assert results["exact"]["num_inputs"] == 1110
     assert [row["length"] for row in results["lengths"]] == [2, 50]
+
+
+def test_a_folder_that_takes_no_picture_is_refused_before_the_work(
+    trained_folder, monkeypatch, capsys
+):
+    run = trained_folder / "output" / "baseline"
+    monkeypatch.setattr(os, "access", lambda path, mode: path != run)
+    sentence, printed = refusal(capsys, run, "--lengths", 5)
+    assert "--figure '" in sentence and "cannot be written to" in sentence and not printed
 
 
 def test_the_command_shows_the_automaton(trained_folder, tmp_path, capsys):

@@ -504,15 +504,23 @@ def test_what_fails_in_one_of_several_processes_is_said(monkeypatch, capsys):
         assert ended.value.code == 2 and f"error: no device {rank}\n" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("message", ["[gloo/transport/tcp/pair.cc:534] Connection closed", "shape"])
-def test_only_a_lost_connection_is_called_so(message, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[gloo/transport/tcp/pair.cc:534] Connection closed",
+        "DataLoader worker (pid 7) is killed by signal: Killed. ",
+        "shape",
+    ],
+)
+def test_only_a_lost_process_is_called_so(message, tmp_path, monkeypatch, capsys):
     def fail(*_):
         raise RuntimeError(message)
 
     monkeypatch.setattr(train_cls_rnn, "make_engine", fail)
     with pytest.raises(RuntimeError if message == "shape" else SystemExit):
         train_cls_rnn.main(["--save_dir", str(tmp_path), "--tracker", "disabled"])
-    assert ("another process was lost ([gloo" in capsys.readouterr().err) == (message != "shape")
+    is_said = f"another process was lost ({message}); " in capsys.readouterr().err
+    assert is_said == (message != "shape")
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):

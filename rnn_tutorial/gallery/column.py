@@ -12,6 +12,7 @@ import numpy as np
 
 from rnn_tutorial.gallery.corpus import read_text
 from rnn_tutorial.gallery.series import FILE, SERIES, Series, fill_gaps
+from rnn_tutorial.runs.files import given_by
 
 MAX_VALUES = 100_000  # statsmodels would fit a longer series for many minutes
 
@@ -35,7 +36,8 @@ def read_column(path: str, column: str) -> Series:
             a finite number (an empty cell is a gap), or there are too few or too many values.
     """
     flag = f"--csv {path!r}"
-    text = read_text(Path(path))
+    with given_by("--csv"):
+        text = read_text(Path(path))
     header_line = text.partition("\n")[0]
     rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=header_line.count))
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn_tutorial.runs.files import check_regular, read_file
+from rnn_tutorial.runs.files import check_regular, given_by, read_file
 
 HELD_OUT_EVERY = 20  # of the files, in the order of their names, one in so many is held out
 _NO_SOURCE = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
@@ -69,7 +69,8 @@ def read_corpus(text_files: Sequence[str] = (), text_dir: str = "") -> Corpus:
     if text_files and text_dir:
         raise ValueError("--text_file cannot be combined with --text_dir")
     if text_files:
-        texts = [TextFile(name, read_text(Path(name))) for name in text_files]
+        with given_by("--text_file"):
+            texts = [TextFile(name, read_text(Path(name))) for name in text_files]
         source = f"{len(texts)} file{'s' * (len(texts) > 1)}"
     elif text_dir:
         texts, source = _read_folder(Path(text_dir)), f"the files in {text_dir!r}"

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from rnn_tutorial.gallery.corpus import read_text
+from rnn_tutorial.runs.files import given_by
 
 UNITS = ("characters", "words")
 END = 0  # ends a target; the decoder also reads it first. In a source: padding, or a unit unknown
@@ -116,7 +117,9 @@ def read_pairs(path: str, units: str) -> Pairs:
             than two different sources; names the line.
     """
     pairs = Pairs([], [])
-    for number, line in enumerate(read_text(Path(path)).split("\n"), start=1):
+    with given_by("--pairs_file"):
+        text = read_text(Path(path))
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         where = f"--pairs_file {path!r}, line {number}"

@@ -125,7 +125,7 @@ def configure(
     Raises:
         ValueError: a setting is not allowed, alone, with others, for this run or machine.
     """
-    if empty := next((name for name, value in flags.items() if value == ""), None):
+    if empty := next((name for name, value in flags.items() if value in ("", ("",))), None):
         raise ValueError(f"--{empty} '' is empty; leave the flag out or give it a value")
     flags = dict(flags)
     resume, is_quick = flags.pop("resume"), flags.pop("quick")

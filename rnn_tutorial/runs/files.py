@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,18 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+    except MemoryError:
+        size = f"{path.stat().st_size:,} bytes"
+        raise ValueError(f"{str(path)!r} cannot be read: {size} are too many") from None
+
+
+@contextlib.contextmanager
+def given_by(flag: str) -> Iterator[None]:
+    """Put the flag that named a file in front of what a ValueError says of the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{flag} {error}") from None
 
 
 def check_place(path: Path, flag: str) -> None:
@@ -44,7 +56,7 @@ def check_place(path: Path, flag: str) -> None:
 
     Args:
         path: of a file that is there or not.
-        flag: what the user gave it with, for the message.
+        flag: what the user gave it with, or what the file is, for the message.
     """
     shown = f"{flag} {str(path)!r}"
     if not path.parent.is_dir():
@@ -66,7 +78,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:  # such as a full disk
+            error.filename = str(path)
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise

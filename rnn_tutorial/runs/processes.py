@@ -155,6 +155,8 @@ if os.name == "posix":
     os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
-def is_lost_connection(error: BaseException) -> bool:
-    """True if what failed is the connection to another process of the training."""
-    return isinstance(error, getattr(distributed, "DistError", ())) or "gloo" in str(error)
+def is_lost_process(error: BaseException) -> bool:
+    """True if what failed is another process of the training, or the connection to it."""
+    if isinstance(error, getattr(distributed, "DistError", ())):
+        return True
+    return any(name in str(error) for name in ("gloo", "DataLoader worker"))

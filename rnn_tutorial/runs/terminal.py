@@ -44,14 +44,20 @@ def typed(folder: Path) -> str:
 
 def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
     """A reader of whole numbers for argparse: ASCII digits, and a number from `low` on."""
+    digits = "-?[0-9]{1,18}" if low < 0 else "[0-9]{1,18}"
     bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
 
     def read(text: str) -> int:
-        if re.fullmatch("[0-9]{1,18}", text) and low <= int(text) <= (high or sys.maxsize):
+        if re.fullmatch(digits, text) and low <= int(text) <= (high or sys.maxsize):
             return int(text)
         raise argparse.ArgumentTypeError(f"{shortened(text)!r} is not a whole number {bounds}")
 
     return read
+
+
+def _in_a_line(message: object) -> str:
+    """A message as it is shown: one line, in which nothing that was given goes on for pages."""
+    return re.sub(r"\S{500,}", lambda word: shortened(word[0], 100), shown(message))
 
 
 class CommandLineParser(argparse.ArgumentParser):
@@ -68,7 +74,7 @@ class CommandLineParser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {shown(' '.join(message.split()))} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {_in_a_line(' '.join(message.split()))} (see --help)\n")
 
     @contextlib.contextmanager
     def exit_on_bad_input(self, *also: type[Exception]) -> Iterator[None]:
@@ -110,7 +116,10 @@ def run_command(main: Callable[[], int], if_unread: int = 1) -> NoReturn:
             sys.stdout = io.TextIOWrapper(buffer, encoding, line_buffering=True)
         sys.stdout.reconfigure(errors="backslashreplace")  # letters that it does not have
     try:
-        status = main()
+        try:
+            status = main()
+        except SystemExit as end:  # of --help, or of bad input
+            status = end.code
         if sys.stdout:  # None is one that is closed
             sys.stdout.flush()
     except BrokenPipeError:
@@ -137,7 +146,7 @@ def _flush_or_discard() -> None:
 def print_error(program: str, reason: object) -> None:
     """Say in one line on stderr why a program ends, after what it has printed so far."""
     _flush_or_discard()
-    print(f"{program}: error: {shown(reason)}", file=sys.stderr)
+    print(f"{program}: error: {_in_a_line(reason)}", file=sys.stderr)
 
 
 def say(sentence: str) -> None:

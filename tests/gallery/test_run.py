@@ -164,6 +164,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         ({"cell": "transformer"}, "--cell 'transformer' is not one of rnn, gru, lstm"),
         ({"resume": ""}, "--resume '' is empty"),
         ({"run_name": ""}, "--run_name '' is empty"),
+        ({"text_file": ("",)}, "--text_file '' is empty"),
         ({"warmup_step": 99}, "--warmup_step 99 must be smaller than --total_steps 30"),
     ):
         with pytest.raises(ValueError, match=reason):

@@ -2,11 +2,17 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from rnn_tutorial.runs import folder as run_folder
-from rnn_tutorial.runs.files import check_place, write_atomically
+from rnn_tutorial.runs.files import (
+    check_place,
+    given_by,
+    read_file,
+    write_atomically,
+)
 from rnn_tutorial.runs.folder import claim_run_folder, find_checkpoint
 from rnn_tutorial.runs.metrics import MetricsFile
 
@@ -101,6 +107,27 @@ def test_metrics_after_the_checkpoint_and_a_half_line_are_dropped(tmp_path):
     metrics.close()
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(r["step"], r["loss"]) for r in records] == [(100, 0.01), (200, 0.005), (300, 0.0)]
+
+
+def test_a_file_that_memory_does_not_hold_is_refused(tmp_path, monkeypatch):
+    def fail(path):
+        raise MemoryError
+
+    (tmp_path / "large").write_text("1234")
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    sentence = r"^--csv '.*large' cannot be read: 4 bytes are too many$"
+    with pytest.raises(ValueError, match=sentence), given_by("--csv"):
+        read_file(tmp_path / "large")
+
+
+def test_a_full_disk_is_said_with_the_file(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*kept'$"):
+        write_atomically(tmp_path / "kept", b"1234")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_where_nothing_can_be_written_is_refused_by_its_flag(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from rnn_tutorial.runs.provenance import REPOSITORY
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,
     StopSignals,
+    print_error,
     shortened,
     shown,
     whole_number,
@@ -61,6 +62,9 @@ def test_a_whole_number_has_ascii_digits_and_is_within_its_bounds():
             whole_number(1)(text)
     with pytest.raises(ArgumentTypeError, match="'100' is not a whole number from 1 to 99"):
         whole_number(1, 99)("100")
+    assert [whole_number(-5)(text) for text in ("-5", "0", "7")] == [-5, 0, 7]
+    with pytest.raises(ArgumentTypeError, match="'-6' is not a whole number of at least -5"):
+        whole_number(-5)("-6")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,18 @@ def test_two_dashes_are_no_value_of_a_flag(capsys):
     assert (stopped.value.code, capsys.readouterr().err) == (2, sentence)
 
 
+def test_what_was_given_is_not_repeated_for_pages(capsys):
+    parser = CommandLineParser(prog="p")
+    parser.add_argument("--size", choices=["small"])
+    for arguments in (["--size", "x" * 5000], ["y" * 5000]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(arguments)
+        error = capsys.readouterr().err
+        assert "…" in error and len(error) < 300 and error.count("\n") == 1
+    print_error("p", "z" * 5000)
+    assert len(capsys.readouterr().err) < 300
+
+
 def test_letters_that_the_output_does_not_have_are_escaped():
     program = "from rnn_tutorial.runs.terminal import run_command; run_command(lambda: print('é✓'))"
     done = subprocess.run(
@@ -136,8 +152,12 @@ def test_output_that_is_cut_off_is_an_error_also_if_python_does_not_buffer(unbuf
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
-def test_a_full_disk_under_the_output_is_one_line():
-    program = "from rnn_tutorial.runs.terminal import run_command; run_command(lambda: print())"
+@pytest.mark.parametrize(
+    "body", ["print()", "print() or sys.exit(0)"]
+)  # the second, as --help does
+def test_a_full_disk_under_the_output_is_one_line(body):
+    program = "import sys\nfrom rnn_tutorial.runs.terminal import run_command\n"
+    program += f"run_command(lambda: {body})"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE
