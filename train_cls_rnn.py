@@ -103,7 +103,7 @@ def train(
             batches = loader.take(len(steps))
             steps = steps[: len(batches)]  # the loader may have fewer at hand
             # For each batch: zero_grad, forward, loss, backward, clip, step. Every engine does what
-            # `update` in training/update.py does; with --engine autograd it is that function.
+            # training/update.py does; with --engine autograd, it is the functions there.
             losses, grad_norm = engine(steps, run.learning_rates(steps), batches, run.must_stop)
             run.record_updates(losses, grad_norm, batches)
             if run.needs_evaluation:  # one is due, or a checkpoint, which holds one

@@ -134,10 +134,12 @@ def make_parser() -> CommandLineParser:
 
 
 def _check_flags(flags: argparse.Namespace, given: Sequence[str]) -> None:
-    """Raise ValueError if a flag is without effect, or names no picture."""
+    """Raise ValueError if a flag is without effect, or names no file or no picture."""
     for flag in ("max_len", "lengths", "num_sequences", "search"):
         if flags.automaton and flag in given:
             raise ValueError(f"--automaton looks at states and takes no --{flag}")
+    if flags.eval_file == "":
+        raise ValueError("--eval_file '' is empty; leave the flag out or give it a value")
     check_picture(flags.figure)
 
 
@@ -256,7 +258,7 @@ def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:
 def _show_examples(checkpoint: Checkpoint, task: LabelledFiles, flags: argparse.Namespace) -> None:
     """Score labelled examples, and print the results."""
     model = load_model(checkpoint)
-    evaluation = task.evaluate_file(model, flags.eval_file or "", max_examples=20)
+    evaluation = task.evaluate_file(model, flags.eval_file, max_examples=20)
     if flags.json:
         print(json.dumps({"checkpoint": str(checkpoint.path)} | asdict(evaluation)))
         return

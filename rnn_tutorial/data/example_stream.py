@@ -53,7 +53,7 @@ class ExampleDataset:
         self._ids = np.array(vocabulary.encode(chain.from_iterable(examples.tokens)))  # (M,)
         self._lengths = np.array([len(tokens) for tokens in examples.tokens])  # (N,)
         self._starts = np.cumsum(self._lengths) - self._lengths  # (N,)
-        self._targets = vocabulary.classes(examples.labels)  # (N,)
+        self._targets = vocabulary.encode_labels(examples.labels)  # (N,)
         self._padding = len(vocabulary.tokens)
         self._unknown_rates = _RARITY / (_RARITY + np.bincount(self._ids))  # (V,)
         self._epoch = -1

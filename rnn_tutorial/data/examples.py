@@ -133,7 +133,7 @@ class Vocabulary:
         """The ids of tokens; 0 for those that do not occur in training."""
         return [self._ids.get(token, 0) for token in tokens]
 
-    def classes(self, labels: Sequence[str]) -> np.ndarray:
+    def encode_labels(self, labels: Sequence[str]) -> np.ndarray:
         """The classes with these names, int64, (N,)."""
         return np.array([self._classes[label] for label in labels], np.int64)
 

@@ -140,6 +140,11 @@ EXPERIMENTS = {
         {f"sum modulo {m}": (*_MACHINES[f"sum modulo {m}"], "--max_seq_len", "15") for m in (5, 7)},
         lengths=LONG,
     ),
+    "shorter": Experiment(
+        "Do ten bits show a network what divisibility by three is?",
+        {"divisible_by_3": (*_MACHINES["divisible_by_3"], "--max_seq_len", "10")},
+        lengths=LONG,
+    ),
     "wider": Experiment(
         "Does a wider network, trained longer and with less noise, prove the sum modulo 16?",
         {

@@ -65,7 +65,7 @@ class AdditionConfig(GalleryConfig):
         "data",
         0.7,
         "share of the trained sums whose numbers have 1, 2 or 3 digits equally often; of the "
-        "million, nearly all have 3",
+        "million, most have 3",
         within=(0, 1),
     )
     reversed: bool = setting_field(

@@ -93,7 +93,7 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
         d_h_{t-1} += d_h · z + W_hhᵀ (d_a_r, d_a_z, d_a_n · r)
 
     Then, all time steps at once, the gradients of the weights. The arguments are those of rnn.py;
-    what is in d_states and in the trace's gates is used up, and d_weights is set, not added to.
+    what is in d_states and in the trace's gates is used up, and d_weights must hold zeros.
 
     Returns:
         d_a, (M, 3H), the gradient with respect to W_ih x + b_ih.

@@ -102,7 +102,7 @@ def backward(trace, index, inputs, weights, starts, d_states, d_weights):
         d_c_{t-1} = d_c · f,  d_h_{t-1} += W_hhᵀ (d_a_i, d_a_f, d_a_g, d_a_o)
 
     Then, all time steps at once, the gradients of the weights. The arguments are those of rnn.py;
-    what is in d_states and in the trace's gates is used up, and d_weights is set, not added to.
+    what is in d_states and in the trace's gates is used up, and d_weights must hold zeros.
 
     Returns:
         d_a, (M, 4H), the gradient with respect to W_ih x + b_ih.

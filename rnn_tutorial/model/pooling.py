@@ -1,4 +1,4 @@
-"""From the outputs of all steps to one vector for each row: the last step, or a mean of them all.
+"""From the outputs of all steps to one vector for each row: the last, or the mean or maximum.
 
 Shapes: N batch, T time, M valid steps of a batch (the sum of its lengths), F outputs of a step.
 """

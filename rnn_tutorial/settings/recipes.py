@@ -104,8 +104,10 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
         flags: name to value of the flags that the user gave, and of no other.
 
     Raises:
-        ValueError: the recipe does not exist, or a flag has no effect with the others.
+        ValueError: the recipe does not exist, a flag is empty or has no effect with the others.
     """
+    if empty := next((name for name, value in flags.items() if value == ""), None):
+        raise ValueError(f"--{empty} '' is empty; leave the flag out or give it a value")
     name = flags.get("recipe", "baseline")
     if name not in RECIPES:
         raise ValueError(f"--recipe {name!r} is not one of {', '.join(RECIPES)}")

@@ -120,7 +120,7 @@ class LabelledFiles:
         is_balanced = config.get("balance_classes", False)
         return cls(vocabulary, lengths, record["fingerprint"], split, is_balanced)
 
-    def read_examples(self) -> tuple[Examples, Examples]:
+    def reread_split(self) -> tuple[Examples, Examples]:
         """To train on and to evaluate on; ValueError if a file is refused or has changed."""
         try:
             examples = read_split(*self._split)
@@ -140,27 +140,27 @@ class LabelledFiles:
     @cached_property
     def dataset(self) -> ExampleDataset:
         """The endless stream of training examples."""
-        return self._make_dataset(self.read_examples()[0])
+        return self._make_dataset(self.reread_split()[0])
 
     def _make_dataset(self, trained: Examples) -> ExampleDataset:
         return ExampleDataset(trained, self.vocabulary, self._seed, self._balance_classes)
 
     @cached_property
     def _evaluated(self) -> Examples:
-        return self.read_examples()[1]
+        return self.reread_split()[1]
 
     @cached_property
     def _training_labels(self) -> tuple[int, dict[str, float]]:
-        trained, _ = self.read_examples()
+        trained, _ = self.reread_split()
         return len(trained), label_shares(trained)  # how many there are, how frequent each label
 
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """Accuracy on the examples to evaluate on."""
         return evaluate_examples(model, self._evaluated, self.vocabulary)
 
-    def evaluate_file(self, model: RnnClsNet, path: str, max_examples: int) -> Evaluation:
-        """Accuracy on a file's examples, or the task's own for ""; ValueError if one is refused."""
-        examples = read_examples(path, "--eval_file") if path else self._evaluated
+    def evaluate_file(self, model: RnnClsNet, path: str | None, max_examples: int) -> Evaluation:
+        """Accuracy on a file's examples, or on the task's own; ValueError if one is refused."""
+        examples = self._evaluated if path is None else read_examples(path, "--eval_file")
         self.vocabulary.check_labels(examples)
         return evaluate_examples(model, examples, self.vocabulary, max_examples)
 
@@ -216,7 +216,7 @@ def evaluate_examples(
     ids = np.array([i for tokens in examples.tokens for i in vocabulary.encode(tokens)])  # (M,)
     lengths = np.array([len(tokens) for tokens in examples.tokens])
     with evaluating(model):
-        targets = vocabulary.classes(examples.labels)
+        targets = vocabulary.encode_labels(examples.labels)
         answers, losses = Scorer(model).classify_with_losses(ids, lengths, targets)
     is_right = (answers == targets) & ~np.isnan(losses)
 

@@ -132,7 +132,7 @@ def test_the_vocabulary_gives_ids_and_names():
     assert vocabulary.tokens == [UNKNOWN, "a", "b", "c"]
     assert vocabulary.class_names == ["no", "yes"]
     assert vocabulary.encode(["c", "z", "a", UNKNOWN]) == [3, 0, 1, 0]
-    assert vocabulary.classes(["yes", "no"]).tolist() == [1, 0]
+    assert vocabulary.encode_labels(["yes", "no"]).tolist() == [1, 0]
 
 
 # ---- what is held out ----
@@ -217,7 +217,9 @@ def test_balanced_epochs_have_every_class_equally_often_and_all_examples_of_rare
     x, _, targets = dataset.draw(0, 2 * len(rows))
     for epoch in np.split(np.arange(2 * len(rows)), 2):
         drawn = Counter(zip(targets[epoch].tolist(), x[epoch, 0].tolist(), strict=True))
-        names = {(vocabulary.classes([label])[0], *vocabulary.encode([t])) for label, t in rows}
+        names = {
+            (vocabulary.encode_labels([label])[0], *vocabulary.encode([t])) for label, t in rows
+        }
         assert drawn.keys() <= names
         of_class = [{k: n for k, n in drawn.items() if k[0] == c} for c in range(len(sizes))]
         totals = [sum(counts.values()) for counts in of_class]
