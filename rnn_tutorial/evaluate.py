@@ -187,6 +187,7 @@ def _show_lengths(checkpoint: Checkpoint, task: Task, flags: argparse.Namespace)
     else:
         _print_lengths(checkpoint, task, model, exact, search, rows)
     if flags.figure:
+        rows.sort(key=lambda row: row.length)
         draw_accuracy_by_length(
             [row.length for row in rows],
             [row.right_random / row.num_random for row in rows],

@@ -53,6 +53,14 @@ def test_the_command_prints_and_draws(trained_folder, tmp_path, capsys):
     assert [row["length"] for row in results["lengths"]] == [2, 50]
 
 
+def test_lengths_are_drawn_from_left_to_right(trained_folder, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(evaluate, "draw_accuracy_by_length", lambda *parts: drawn.append(parts[0]))
+    run, figure = trained_folder / "output" / "baseline", tmp_path / "a.png"
+    evaluate.main([str(run), "--lengths", "30", "2", "7", "--figure", str(figure)])
+    assert drawn == [[2, 7, 30]]
+
+
 def test_a_folder_that_takes_no_picture_is_refused_before_the_work(
     trained_folder, monkeypatch, capsys
 ):

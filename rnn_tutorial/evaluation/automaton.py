@@ -19,6 +19,7 @@ from rnn_tutorial.machines.minimize import live_states
 from rnn_tutorial.model.classifier import RnnClsNet
 
 _MAX_LENGTH = 50  # of the sequences that visit the hidden states
+_MAX_TRANSITIONS = 10**6  # states of the machine times tokens: cells of the table
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Automaton:
         machine: what the network should compute.
         table: most frequent answer after a token is read in a state of the machine, (S, V); -1 for
             a state that is not visited.
-        agreement: smallest share of the hidden states of a machine state that follow the table.
+        agreement: smallest share of the hidden states of a machine state that follow the table when
+            a token is read.
         is_right: True if the table is the machine's and every hidden state follows it.
         points: hidden states in the three main components of the states' means, (P, 3). (The
             hidden states differ more by their last token than by their machine state.)
@@ -69,7 +71,10 @@ class Automaton:
         lines.append("     " + " ".join(f"{name:>{width}}" for name in tokens))
         for number, row in enumerate(cells):
             lines.append(f"{number:>3}: " + " ".join(f"{cell:>{width}}" for cell in row))
-        verdict = "is" if self.is_right else "is not"
+        visited = self.table[:, 0] >= 0
+        expected = self.machine.output(self.machine.tables()[0])  # (S, V)
+        is_same = np.array_equal(self.table[visited], expected[visited])
+        verdict = "is" if is_same else "is not"
         share = "all" if self.agreement == 1 else f"at least {self.agreement:.2%} of each {state}"
         lines.append(
             f"The table {verdict} {self.machine.rule}; of the {len(self.states):,} visited hidden "
@@ -96,8 +101,15 @@ def find_automaton(model: RnnClsNet, machine: Machine, num_states: int = 2000) -
         num_states: number of sequences, P.
 
     Raises:
-        ValueError: the network has no state, or scores that are NaN, or does not fit the machine.
+        ValueError: the network has no state, or scores that are NaN, or does not fit the machine,
+            or the table of the machine is too large.
     """
+    num_transitions = machine.num_states * len(machine.tokens)
+    if num_transitions > _MAX_TRANSITIONS:
+        raise ValueError(
+            f"an automaton of {num_transitions:,} transitions is too large to look for; at most "
+            f"{_MAX_TRANSITIONS:,} are allowed"
+        )
     machine.check_sizes(model.arguments["vocab_size"], model.arguments["cls_num"])
     num_tokens = len(machine.tokens)
     flat, lengths = _draw_sequences(machine, num_states)

@@ -1,7 +1,7 @@
 """What the doctor says of strangers' cases: faults and healthy things that it was not made from.
 
     python -m rnn_tutorial.experiments.doctor_judge                all areas
-    python -m rnn_tutorial.experiments.doctor_judge --area loops   one, in the same result file
+    python -m rnn_tutorial.experiments.doctor_judge --area loops   one; writes nothing
 
 One half of the cases of each area was set aside before the checks were written. Runs are trained,
 and kept. Writes results/doctor_cases.json; then

@@ -226,6 +226,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "processor": _processor_table,
     "machines": machines,
     "machines-details": machine_details,
+    "shorter-exact": count(is_exact),
+    "shorter-right": count(is_right_at(500)),
     "longer-7": count(is_proved, "sum modulo 7"),
     "wider-16": count(is_proved, "sum modulo 16"),
     "sampling": sampling,

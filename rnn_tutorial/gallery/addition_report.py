@@ -14,7 +14,6 @@ from rnn_tutorial.gallery.attention_picture import draw_in_text, draw_to_file
 from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, require_same_data
 from rnn_tutorial.gallery.command import add_run_flag
 from rnn_tutorial.gallery.pairs import MAX_UNITS, Pairs, Units, describe_pairs
-from rnn_tutorial.gallery.settings import GalleryConfig
 from rnn_tutorial.gallery.sums import LIMIT, all_sums, draw_long_sums, is_sum, solve
 from rnn_tutorial.gallery.translator import Score, Translator, score_answers
 from rnn_tutorial.pictures.canvas import check_picture
@@ -34,8 +33,8 @@ def add_report_flags(commands: Any) -> None:
         "--digits",
         type=whole_number(1, _MAX_DIGITS),
         metavar="N",
-        help=f"{_SAMPLE:,} sums of numbers of N digits each instead of all sums of numbers below "
-        f"{LIMIT}",
+        help=f"up to {_SAMPLE:,} sums of numbers of N digits each instead of all sums of numbers "
+        f"below {LIMIT}",
     )
     evaluation.add_argument("--json", action="store_true", help="print JSON instead of text")
     question = commands.add_parser("ask", help="answer one question")
@@ -81,7 +80,7 @@ def _penalty(text: str) -> float:
 def report_evaluation(
     translator: Translator,
     checkpoint: GalleryCheckpoint,
-    config: GalleryConfig,
+    config: Any,
     trained: Pairs,
     held_out: Pairs,
     flags: Mapping[str, Any],
@@ -144,7 +143,7 @@ def _score_of_all(
     return score
 
 
-def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[str, Any]) -> int:
+def report_answer(translator: Translator, config: Any, flags: Mapping[str, Any]) -> int:
     """Print the answer to a question, the beam's rivals and the attention; returns the exit status.
 
     Args:
@@ -161,10 +160,9 @@ def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[
         raise ValueError(f"the question has {len(units):,} {config.units}, not 1 to {MAX_UNITS:,}")
     if not config.pairs_file and not is_sum(question):
         raise ValueError(f"{question!r} is not a sum of two numbers, such as 535+61")
-    if figure:
-        check_picture(figure)
-        if not config.num_heads:
-            raise ValueError(f"--figure {figure!r} shows attention; this run has none")
+    check_picture(figure)
+    if figure and not config.num_heads:
+        raise ValueError(f"--figure {figure!r} shows attention; this run has none")
     at_most = max(translator.max_units, len(units) + 1)
     translator = replace(translator, max_units=at_most)
     (answer, probability), *rivals = translator.best_answers(question, *beam)
@@ -191,7 +189,7 @@ def report_answer(translator: Translator, config: GalleryConfig, flags: Mapping[
     return 0
 
 
-def _notes(question: str, answer: str, units: Units, config: GalleryConfig) -> Iterator[str]:
+def _notes(question: str, answer: str, units: Units, config: Any) -> Iterator[str]:
     """Whether an answer is right if that is known, and what training has not seen."""
     if unknown := sorted(set(units.split(question)) - set(units.names)):
         yield f"Training has not seen {', '.join(map(repr, unknown))}."

@@ -20,7 +20,7 @@ def compress_file(file: str, output: str | None, network: Network) -> str:
     Raises:
         ValueError: the file cannot be read or is too large, or there is one to be written over.
     """
-    new = _new_file(output or file + ENDING)
+    new = _new_file(file + ENDING if output is None else output)
     content = read_bytes(Path(file))
     packed = _call(coder.compress, file, content, network)
     write_atomically(new, packed)
@@ -35,9 +35,9 @@ def decompress_file(file: str, output: str | None, network: Network) -> str:
         ValueError: the file was not compressed by this network, or is damaged, or there is one
             to be written over.
     """
-    if not output and not file.endswith(ENDING):
+    if output is None and not file.endswith(ENDING):
         raise ValueError(f"{file!r} does not end in {ENDING}; name the file to write with --output")
-    new = _new_file(output or file.removesuffix(ENDING))
+    new = _new_file(file.removesuffix(ENDING) if output is None else output)
     content = _call(coder.decompress, file, read_bytes(Path(file), _MAX_CODED), network)
     write_atomically(new, content)
     return f"{shown(new)}: {len(content):,} bytes, as they were"
@@ -53,6 +53,8 @@ def _call(code, file: str, content: bytes, network: Network) -> bytes:
 
 def _new_file(name: str) -> Path:
     """A path at which nothing is; ValueError if something is, or nothing can be written there."""
+    if not name:
+        raise ValueError("--output '' is empty; leave the flag out or give it a value")
     path = Path(name)
     if path.exists() or path.is_symlink():
         raise ValueError(f"{name!r} exists; name another file with --output")

@@ -44,7 +44,7 @@ def read_column(path: str, column: str) -> Series:
         names = [name.strip() for name in next(rows, [])]
         place = _find_column(flag, names, column)
         values = [
-            _read_cell(flag, rows.line_num, row, place)
+            _read_cell(f"{flag}, line {rows.line_num}", row, place, len(names))
             for row in rows
             if row or len(names) == 1  # else it is an empty line between rows of several cells
         ]
@@ -75,17 +75,17 @@ def _find_column(flag: str, names: list[str], column: str) -> int:
     return found[0]
 
 
-def _read_cell(flag: str, line: int, row: list[str], place: int) -> float:
+def _read_cell(where: str, row: list[str], place: int, num_columns: int) -> float:
     """The number of a cell, NaN if it is empty."""
     if row and place >= len(row):
-        raise ValueError(f"{flag}, line {line}: it has fewer cells than the header")
+        raise ValueError(f"{where}: it has fewer cells than the header")
+    if any(cell.strip() for cell in row[num_columns:]):
+        raise ValueError(f"{where}: it has more cells than the header (decimals need a point)")
     cell = row[place].strip() if row else ""
     if not cell:
         return math.nan
     if not _is_number(cell):
-        raise ValueError(
-            f"{flag}, line {line}: {cell[:40]!r} is not a number; an empty cell is a gap"
-        )
+        raise ValueError(f"{where}: {cell[:40]!r} is not a number; an empty cell is a gap")
     return float(cell)
 
 

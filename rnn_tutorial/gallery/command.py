@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,16 +47,11 @@ def execute(
             raises ValueError or OSError for errors that the user can fix.
         arguments: those of the command line; None takes the program's.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has all letters
     flags = vars(parser.parse_args(arguments))
     command = flags.pop("command")
     try:
         with parser.exit_on_bad_input():
-            status = functions[command](flags)
-            if sys.stdout:  # None is one that is closed
-                sys.stdout.flush()
-            return status
+            return functions[command](flags)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -131,7 +131,8 @@ def _read_folder(folder: Path) -> list[TextFile]:
         raise ValueError(f"--text_dir {str(folder)!r} is not a folder")
     endings = ("*.py",), ("*.txt", "*.md")
     for patterns in endings:
-        paths = sorted(path for pattern in patterns for path in folder.rglob(pattern))
+        found = (path for pattern in patterns for path in folder.rglob(pattern))
+        paths = sorted(filter(Path.is_file, found))  # no folders, no broken links
         if paths:
             break
     if not paths:

@@ -16,7 +16,7 @@ The loop of every task has this form:
             run.log()
             if run.checkpoint_is_due:
                 run.save(model, optimizer, carried)
-    return finish(run, model)
+    return finish(run, model, "evaluate")
 """
 
 from __future__ import annotations

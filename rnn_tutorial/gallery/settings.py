@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,6 @@ from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.resume import RESUME_FLAGS, refuse_changes
 
 SAVE_DIR = "./output/gallery/"
-_SETTINGS = {setting.name: setting for setting in fields(TrainConfig)}
 
 
 def program_of(task: str) -> str:
@@ -27,15 +27,16 @@ def program_of(task: str) -> str:
     return f"python -m rnn_tutorial.gallery.{task}"
 
 
-def same_setting(name: str, default: Any = MISSING, **changes: Any) -> Any:
-    """A dataclass field like that of GalleryConfig, with another default or other bounds.
+def _setting_like(
+    settings: Mapping[str, Field], name: str, default: Any = MISSING, **changes: Any
+) -> Any:
+    """A dataclass field like one of these settings, with another default or other bounds."""
+    setting = settings[name]
+    default = setting.default if default is MISSING else default
+    return field(default=default, metadata={**setting.metadata, **changes})
 
-    The fields of GalleryConfig itself are made from those of TrainConfig.
-    """
-    setting = _SETTINGS[name]
-    metadata = {**setting.metadata, **changes}
-    metadata["help"] = metadata["help"].replace("accuracy", "score")
-    return field(default=setting.default if default is MISSING else default, metadata=metadata)
+
+_of_training = partial(_setting_like, TrainConfig.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -46,42 +47,42 @@ class GalleryConfig:
         ValueError: a setting is out of bounds, or some do not go together; names their flags.
     """
 
-    seed: int = same_setting("seed")
+    seed: int = _of_training("seed")
 
-    cell: str = same_setting(
+    cell: str = _of_training(
         "cell", "lstm", choices=("rnn", "gru", "lstm"), help="type of the recurrent layers"
     )
-    hidden_dim: int = same_setting("hidden_dim", 128)
-    num_layers: int = same_setting("num_layers")
-    dropout: float = same_setting(
+    hidden_dim: int = _of_training("hidden_dim", 128)
+    num_layers: int = _of_training("num_layers")
+    dropout: float = _of_training(
         "dropout", help="probability of zeroing a value in training, between layers and before fc"
     )
 
-    batch_size: int = same_setting("batch_size", 32, help="sequences per update")
-    optimizer: str = same_setting("optimizer", "adamw")
-    momentum: float = same_setting("momentum")
-    weight_decay: float = same_setting("weight_decay")
-    max_grad_norm: float = same_setting("max_grad_norm", 1.0)
+    batch_size: int = _of_training("batch_size", 32, help="sequences per update")
+    optimizer: str = _of_training("optimizer", "adamw")
+    momentum: float = _of_training("momentum")
+    weight_decay: float = _of_training("weight_decay")
+    max_grad_norm: float = _of_training("max_grad_norm", 1.0)
 
-    total_steps: int = same_setting("total_steps", 5000)
-    lr: float = same_setting("lr", 0.004)
-    min_lr: float = same_setting("min_lr", 0.0)
-    warmup_step: int = same_setting("warmup_step", 100)
-    scheduler: str = same_setting("scheduler")
-    lr_factor: float = same_setting("lr_factor")
-    lr_step_every: int = same_setting("lr_step_every")
-    plateau_patience: int = same_setting("plateau_patience")
-    early_stopping_patience: int = same_setting("early_stopping_patience")
+    total_steps: int = _of_training("total_steps", 5000)
+    lr: float = _of_training("lr", 0.004)
+    min_lr: float = _of_training("min_lr", 0.0)
+    warmup_step: int = _of_training("warmup_step", 100)
+    scheduler: str = _of_training("scheduler")
+    lr_factor: float = _of_training("lr_factor")
+    lr_step_every: int = _of_training("lr_step_every")
+    plateau_patience: int = _of_training("plateau_patience")
+    early_stopping_patience: int = _of_training("early_stopping_patience")
 
-    log_every: int = same_setting("log_every")
-    eval_every: int = same_setting("eval_every")
-    save_every: int = same_setting("save_every")
-    save_dir: str = same_setting("save_dir", SAVE_DIR)
-    run_name: str = same_setting("run_name")
-    tracker: str = same_setting("tracker")
+    log_every: int = _of_training("log_every")
+    eval_every: int = _of_training("eval_every")
+    save_every: int = _of_training("save_every")
+    save_dir: str = _of_training("save_dir", SAVE_DIR)
+    run_name: str = _of_training("run_name")
+    tracker: str = _of_training("tracker")
 
-    device: str = same_setting("device")
-    num_threads: int = same_setting("num_threads")
+    device: str = _of_training("device")
+    num_threads: int = _of_training("num_threads")
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -94,7 +95,10 @@ class GalleryConfig:
         return find_general_conflicts(self)
 
 
-_SETTINGS |= {setting.name: setting for setting in fields(GalleryConfig)}
+# For the tasks: a setting like that of GalleryConfig, or else of TrainConfig.
+same_setting = partial(
+    _setting_like, TrainConfig.__dataclass_fields__ | GalleryConfig.__dataclass_fields__
+)
 Config = TypeVar("Config", bound=GalleryConfig)
 
 

@@ -36,7 +36,7 @@ class Machine:
             answer modulo one of them. Other machines have none.
 
     Raises:
-        ValueError: a name stands twice, or a successor or an output is out of range.
+        ValueError: a name occurs twice, or a successor or an output is out of range.
     """
 
     rule = "the machine's"

@@ -83,14 +83,14 @@ def _read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"{shown} is not JSON: {error.msg} at {place}") from None
-    except ValueError as error:  # a key that stands twice, or a number of thousands of digits
+    except ValueError as error:  # a key that occurs twice, or a number of thousands of digits
         raise ValueError(f"{shown}: {error}") from None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, count in Counter(key for key, _ in pairs).items():
         if count > 1:
-            raise ValueError(f"the key {reprlib.repr(key)} stands twice in one object")
+            raise ValueError(f"the key {reprlib.repr(key)} occurs twice in one object")
     return dict(pairs)
 
 
@@ -121,7 +121,7 @@ def _build(record: MachineRecord) -> Machine:
 
 
 def check_names(kind: str, names: Sequence[str], at_least: int) -> None:
-    """Raise ValueError if there are too few or too many names, or one is refused or stands twice.
+    """Raise ValueError if there are too few or too many names, or one is refused or occurs twice.
 
     Args:
         kind: what has these names, for the message: "token" or "class".

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.proof.intervals import MAX_NUMBERS, IntervalNet
 
-MAX_STATES = 5000  # found by resolution; beyond it the hidden states do not settle
+MAX_ABSTRACT_STATES = 5000  # found by resolution; beyond it the hidden states do not settle
 
 
 class NotProved(Exception):
@@ -70,7 +70,7 @@ def explore(
     machine: Machine,
     resolution: float = 0,
     memory: int | None = None,
-    max_states: int = MAX_STATES,
+    max_states: int = MAX_ABSTRACT_STATES,
     quiet: bool = False,
 ) -> AbstractStates:
     """Follow all sequences until none is new.

@@ -33,7 +33,7 @@ from tqdm import tqdm
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.proof.explore import (
-    MAX_STATES,
+    MAX_ABSTRACT_STATES,
     AbstractStates,
     NotProved,
     TooManyStates,
@@ -59,7 +59,7 @@ class _Search:
     """
 
     resolutions: Sequence[float] = (0.3, 0.1, 0.03)
-    max_states: int = MAX_STATES
+    max_states: int = MAX_ABSTRACT_STATES
     max_passes: int = 100
     quiet: bool = False
 
@@ -164,7 +164,7 @@ def _quick_search(machine: Machine) -> _Search:
     machine state and a token, or a few times as many.
     """
     max_states = max(500, 5 * machine.num_states * len(machine.tokens))
-    return _Search((0.3, 0.1), min(max_states, MAX_STATES), max_passes=30, quiet=True)
+    return _Search((0.3, 0.1), min(max_states, MAX_ABSTRACT_STATES), max_passes=30, quiet=True)
 
 
 def _check_memory(net: IntervalNet, machine: Machine, memory: int) -> None:
@@ -182,11 +182,11 @@ def _check_machine(net: IntervalNet, machine: Machine) -> None:
     """
     num_units = net.num_layers * net.hidden_dim
     num_numbers = machine.num_states * net.num_tokens * num_units
-    if machine.num_states > MAX_STATES or num_numbers > MAX_NUMBERS:
+    if machine.num_states > MAX_ABSTRACT_STATES or num_numbers > MAX_NUMBERS:
         raise ValueError(
             f"a machine of {machine.num_states:,} states and {net.num_tokens:,} tokens is too "
-            f"large for a proof: at most {MAX_STATES:,} states, and {MAX_NUMBERS:,} numbers in the "
-            f"images of the states, for each token one of {num_units:,} hidden units"
+            f"large for a proof: at most {MAX_ABSTRACT_STATES:,} states, and {MAX_NUMBERS:,} "
+            f"numbers in the images of the states, for each token one of {num_units:,} hidden units"
         )
 
 

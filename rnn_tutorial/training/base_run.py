@@ -112,7 +112,10 @@ class BaseRun:
             load_state(optimizer, checkpoint.optimizer, path)
             self.step, self._seconds_before = checkpoint.step, checkpoint.elapsed_seconds
             damaged = f"{path} is damaged: history"
-            self.history = build(EvaluationHistory, checkpoint.history, damaged)
+            history = dict(checkpoint.history)
+            if "best_accuracy" in history:  # its name before there was --monitor
+                history["best_score"] = history.pop("best_accuracy")
+            self.history = build(EvaluationHistory, history, damaged)
         if self.world.is_main:  # last: what is refused leaves the folder as it was
             remove_leftovers(self.folder)
 

@@ -71,7 +71,7 @@ def print_summary(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
 
 def _best_score(run: Run) -> str:
     """The best value of what --monitor names, in words."""
-    name, score = run.config.monitor, run.history.best_accuracy
+    name, score = run.config.monitor, run.history.best_score
     return f"{name} {-score:.4f}" if name == "eval_loss" else f"{name} {score:.4%}"
 
 
@@ -88,7 +88,7 @@ def write_result(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
         "checkpoint": checkpoint_path(run.folder, run.step).name,
         "best_checkpoint": BEST_FILE if config.early_stopping_patience else None,
         "best_step": history.best_step,
-        "best_score": history.best_accuracy,
+        "best_score": history.best_score,
         "accuracy": evaluation.accuracy,
         "wrong_inputs": evaluation.num_wrong,
         "evaluation": asdict(evaluation),

@@ -22,7 +22,7 @@ class EvaluationHistory:
     Part of the checkpoint, so that a resumed run decides as an uninterrupted one does.
 
     Args:
-        best_accuracy: highest score so far, see `Evaluation.score`, or what a task of the gallery
+        best_score: highest score so far, see `Evaluation.score`, or what a task of the gallery
             is scored by; below all of them before the first evaluation.
         best_step: the step that first had it.
         since_best: evaluations since then.
@@ -34,7 +34,7 @@ class EvaluationHistory:
         proved: True if the network is proved right for every length.
     """
 
-    best_accuracy: float = -sys.float_info.max  # finite: it is saved
+    best_score: float = -sys.float_info.max  # finite: it is saved
     best_step: Count = 0
     since_best: Count = 0
     exact_streak: Count = 0
@@ -48,8 +48,8 @@ class EvaluationHistory:
         self.exact_streak = self.exact_streak + 1 if is_exact else 0
         if is_exact and not self.exact_step:
             self.exact_step = step
-        if score > self.best_accuracy:
-            self.best_accuracy, self.best_step = score, step
+        if score > self.best_score:
+            self.best_score, self.best_step = score, step
             self.since_best = self.plateau = 0
             return
         self.since_best += 1

@@ -95,6 +95,21 @@ def test_a_net_that_confuses_two_states_has_not_learned_the_machine():
     assert not automaton.is_right and "The table is not the machine's" in automaton.describe()
 
 
+def test_a_right_table_that_a_few_states_do_not_follow_is_called_right():
+    automaton = find_automaton(make_divisibility_net(), DIVISIBLE, num_states=300)
+    text = replace(automaton, is_right=False, agreement=0.995).describe()
+    assert "The table is the machine's; of the 300 visited hidden states, at least 99.50%" in text
+    unvisited = np.where(np.arange(4)[:, None] == 2, -1, automaton.table)
+    text = replace(automaton, is_right=False, table=unvisited).describe()
+    assert "The table is the machine's;" in text and "that were not visited: 1." in text
+
+
+def test_a_table_that_memory_does_not_hold_is_refused():
+    machine = SumModulo(1000)
+    with pytest.raises(ValueError, match="an automaton of 1,002,001 transitions is too large"):
+        find_automaton(RnnClsNet(1001, 3, 5, 1, 1001), machine)
+
+
 def test_a_machine_with_permuted_classes_is_read_off_the_answers():
     renamed = Machine("01", ("odd", "even"), [[0, 1], [1, 0]], [1, 0])
     net = make_parity_net()

@@ -273,6 +273,7 @@ def test_an_answer_with_its_probability_and_rivals(trained, run_command, tmp_pat
         (["ask", ""], "0 characters"),
         (["ask", "1+" + "1" * 1000], "1,002 characters"),
         (["ask", "1+1", "--figure", "a.jpg"], "'a.jpg' does not end in one of .png, .svg, .pdf"),
+        (["ask", "1+1", "--figure", ""], "--figure '' does not end in one of"),
         (["ask", "1+1", "--figure", "nowhere/a.png"], "there is no folder 'nowhere'"),
         (["ask", "1+1", "--beam", "0"], "'0' is not a whole number from 1 to 100"),
         (

@@ -49,6 +49,13 @@ def test_a_file_without_text_is_refused(tmp_path, content, reason):
         read_corpus([str(path)])
 
 
+def test_a_folder_is_read_past_folders_and_broken_links(tmp_path):
+    (tmp_path / "x.py").mkdir()
+    (tmp_path / ".#a.py").symlink_to("nowhere")
+    (tmp_path / "a.py").write_text("a = 1\n" * 30)
+    assert [file.name for file in read_corpus((), str(tmp_path)).train] == ["a.py"]
+
+
 @pytest.mark.parametrize(
     ("cookie", "byte", "expected"),
     [("latin-1", b"\xe9", "é"), ("cp1251", b"\xe9", "й"), ("utf-8", "é".encode(), "é")],

@@ -458,6 +458,7 @@ def assert_matches(sentence, reason):
         (["compress", "."], "is not a regular file"),
         (["compress", "huge.bin"], f"'huge.bin' has {2**32:,} bytes, more than "),
         (["decompress", "huge.bin", "--output", "n"], f"'huge.bin' has {2**32:,} bytes"),
+        (["compress", "novel.txt", "--output", ""], "--output '' is empty"),
         (["compress", "novel.txt", "--output", "novel.txt"], "'novel.txt' exists; name another"),
         (
             ["compress", "novel.txt", "--output", "no/where"],

@@ -119,7 +119,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path, field):
     again = {"tokens": '"tokens": ["0", "1"]', "e": '"e": {"class": "even", "next": {}}'}
     member = again.get(field, f'"{field}": "e"')
     content = text.replace(f'"{field}": ', f'{member}, "{field}": ', 1)
-    assert f"'{field}' stands twice" in refusal(write(tmp_path, content.encode()))
+    assert f"'{field}' occurs twice" in refusal(write(tmp_path, content.encode()))
 
 
 def large(num_states, num_tokens=2):

@@ -278,7 +278,7 @@ EDITED = {
         *({"accuracy": 2}, {"accuracy": "text"}, {"num_inputs": 0}, {"accuracy_by_length": []}),
         *({"wrong_examples": [3]}, {"low": None}, {"exact": 0}, {"accuracy_by_length": {"1": 0}}),
     ],
-    "history": [{"best_step": -1}, {"best_accuracy": "text"}, {"unknown": 1}],
+    "history": [{"best_step": -1}, {"best_score": "text"}, {"unknown": 1}],
     "elapsed_seconds": [-1, float("inf")],
 }
 
