@@ -187,7 +187,7 @@ def _cause(
 ) -> Finding:
     """The finding of a cause: what was seen, and how bad the result is."""
     when, right = f"after {e.steps:,} updates", e.accuracies[-1:]
-    if e.asked_length is not None and not e.failed_to_learn:
+    if e.asked_length is not None and e.model and not e.failed_to_learn:
         when, right = f"at length {e.asked_length}", [e.margins[-1][1]]
     share = f"{right[0]:.0%} of the answers are right" if right else "it ended"
     return found(name, f"{seen}, and {when} {share}", confidence, **words)
