@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import torch
 from torch import Tensor, nn
@@ -315,9 +315,16 @@ class Probe:
             raise ModuleRaised(f"{user_error(error)}; on {batch}") from error
         finally:
             torch.set_default_dtype(default_dtype)
-        pairs = zip(arguments.items(), (given, lengths), strict=True)
-        self.modified = [name for (name, new), old in pairs if not torch.equal(old, new)]
+        before = {"x": given, "seq_lengths": lengths}
+        self.modified = [n for n in before if not torch.equal(before[n], arguments[n])]
         return module_call.scores_of(result, len(x))
+
+    def can_score(self, x: Tensor, lengths: Tensor) -> bool:
+        """Score a batch of a size or length that may not fit; says whether it does."""
+        with suppress(ModuleRaised, WrongShape):
+            self.scores(x, lengths)
+            return True
+        return False
 
     @torch.no_grad()
     def scores_moved(self, weights: Tensor, direction: Tensor, size: float = 1.0) -> Tensor:

@@ -5,7 +5,6 @@ Part of `module_checks`. Shapes: N batch, T time.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import RECURRENT, Results, hooked, loose_tensors
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
@@ -80,8 +78,8 @@ def drawn_weights(probe: Probe) -> list[tuple[int, ...]]:
             is_random = torch.Tag.nondeterministic_seeded in func.tags and not is_dropout
             shapes += [tuple(result.shape)] if is_random and result.ndim > 1 else []
 
-        with Results(look), contextlib.suppress(ModuleRaised, WrongShape):  # of other sizes
-            probe.scores(x[:num_rows], lengths[:num_rows])
+        with Results(look):
+            probe.can_score(x[:num_rows], lengths[:num_rows])
     return [shape for shape in drawn[4] if shape in drawn[len(lengths)]]
 
 
@@ -133,9 +131,8 @@ def check_sharing(probe: Probe) -> Iterator[Finding]:
     parts = probe.parts(nn.RNNBase, nn.TransformerEncoderLayer, nn.MultiheadAttention)
     calls: dict[int, list[nn.Module]] = {7: [], 5: []}
     for steps, called in calls.items():  # a loop over time calls less often where there is less
-        hook = hooked(parts, lambda part, *_, called=called: called.append(part))
-        with contextlib.suppress(ModuleRaised, WrongShape), hook:  # another length may not fit
-            probe.scores(*probe.full_batch(steps))
+        with hooked(parts, lambda part, *_, called=called: called.append(part)):
+            probe.can_score(*probe.full_batch(steps))
     for part, times in Counter(calls[7]).items():
         if times == calls[5].count(part) > 1 and times % len(probe.tokens):  # else rows in turn
             seen = f"one {type(part).__name__} is called {times} times"
