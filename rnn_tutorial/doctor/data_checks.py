@@ -24,13 +24,7 @@ from rnn_tutorial.doctor import data_pairs
 from rnn_tutorial.doctor.data_compare import COMPARISONS, can_overlap, check_near_equal
 from rnn_tutorial.doctor.data_findings import found
 from rnn_tutorial.doctor.data_reading import read_rows
-from rnn_tutorial.doctor.data_rows import (
-    LARGE_MAJORITY,
-    MIN_REPEATED,
-    MIN_ROWS,
-    Rows,
-    numbered,
-)
+from rnn_tutorial.doctor.data_rows import LARGE_MAJORITY, MIN_REPEATED, MIN_ROWS, Rows, numbered
 from rnn_tutorial.doctor.findings import Finding, Report, rank
 
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2

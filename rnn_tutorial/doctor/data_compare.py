@@ -79,7 +79,7 @@ def can_overlap(t: Rows, e: Rows) -> bool:
 
 def _piece_size(t: Rows, e: Rows) -> int:
     """Steps of a row that are looked for in other rows, at most half of a usual one."""
-    half = int(np.median([len(row) for row in (*t.inputs, *e.inputs)])) // 2
+    half = int(np.median(t.num_steps + e.num_steps)) // 2
     return min(half, _PIECES[1] if t.has_tokens else _PIECES[0])
 
 
@@ -114,7 +114,7 @@ def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     # Short rows repeat by chance, so each length has a chance of its own.
     repeated = Counter(len(row) for row in t.inputs if t.times[row] > 1)
     chances = {n: repeated[n] / number for n, number in t.num_of_length.items()}
-    by_chance = sum(chances.get(len(row), 0) for row in e.inputs) / len(e)
+    by_chance = sum(chances.get(n, 0) for n in e.num_steps) / len(e)
     shared = e.num_shared(t) / len(e)
     if len(e) >= MIN_REPEATED and shared >= _LEAKED:
         seen = f"{shared:.0%} of the evaluation samples occur in training"
@@ -131,21 +131,22 @@ def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     has_classes = "real" not in e.label_kinds  # else there is no accuracy
     if has_classes and e.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
         yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %", "possible")
-    sides = {t.padded_side, e.padded_side}
-    if len(sides) == 2 and "" not in sides and not (t.has_lengths or e.has_lengths):
-        seen = f"training is padded {t.padded_side}, evaluation {e.padded_side}"
+    sides = [(bool(rows.heads), bool(rows.tails)) for rows in (t, e)]
+    if sorted(sides) == [(False, True), (True, False)] and not (t.has_lengths or e.has_lengths):
+        one, other = ("in front" if in_front else "behind" for in_front, _ in sides)
+        seen = f"training is padded {one}, evaluation {other}"
         yield found("padding-on-other-side", seen)
     if t.has_tokens and e.has_tokens and len(t.fillers) == len(e.fillers) == 1:
         (one,), (other,) = t.fillers, e.fillers
         seen = f"training is padded with {one!r}, evaluation with {other!r}"
         if one != other:
             yield found("other-padding", seen, "possible")
-    trained, lengths = ([len(x) for x in table.inputs] for table in (t, e))
-    shortest, longest = min(trained), max(trained)
-    share = sum(not shortest <= n <= longest for n in lengths) / len(e)
+    shortest, longest = min(t.num_steps), max(t.num_steps)
+    share = sum(not shortest <= n <= longest for n in e.num_steps) / len(e)
     if share >= _FOREIGN_LENGTHS:
-        seen = f"training has lengths {shortest} to {longest}, evaluation {min(lengths)} to "
-        yield found("length-mismatch", f"{seen}{max(lengths)}: {share:.0%} of its rows lie outside")
+        seen = f"training has lengths {shortest} to {longest}, evaluation {min(e.num_steps)} to "
+        seen += f"{max(e.num_steps)}: {share:.0%} of its rows lie outside"
+        yield found("length-mismatch", seen)
 
 
 def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
@@ -169,8 +170,8 @@ def _compare_labels(t: Rows, e: Rows) -> Iterator[Finding]:
         skill = skill_of(bag_of(t.inputs), t.firsts, t.y[t.firsts])  # copies teach nothing
         if not t.has_tokens or skill is None:
             return
-        lengths = {*map(len, t.inputs)}
-        alike = np.array([i for i in e.firsts.tolist() if len(e.inputs[i]) in lengths], np.int64)
+        alike = [i for i in e.firsts.tolist() if e.num_steps[i] in t.num_of_length]
+        alike = np.array(alike, np.int64)
         if skill < 0.05 and (skill_of(bag_of(e.inputs), alike, e.y[alike]) or 0) > 0.3:
             seen = "single tokens tell much about evaluation's labels, and nothing about training's"
             yield found("contradicting-labels", seen, "likely")

@@ -154,11 +154,11 @@ def _other_pairs(t: Rows) -> dict[str, Pairs]:
 def _copies(t: Rows, i: np.ndarray, j: np.ndarray) -> bool:
     """True if label j is a token at one place of input i, as in windows of a running text."""
     rows, labels = [t.inputs[k] for k in i.tolist()], [t.labels[k] for k in j.tolist()]
-    hits = [Counter(), Counter()]  # by place from the front and from the end
+    hits = Counter()  # by place from the front, and below 0 from the end
     for row, label in zip(rows, labels, strict=True):
-        hits[0].update(at for at, token in enumerate(row[:16]) if token == label)
-        hits[1].update(at for at, token in enumerate(row[:-17:-1]) if token == label)
-    return any(max(counts.values(), default=0) >= 0.95 * len(rows) for counts in hits)
+        hits.update(at for at, token in enumerate(row[:16]) if token == label)
+        hits.update(-at for at, token in enumerate(row[:-17:-1], 1) if token == label)
+    return max(hits.values(), default=0) >= 0.95 * len(rows)
 
 
 def check_steps(t: Rows) -> Iterator[Finding]:
@@ -223,7 +223,7 @@ def skill_of(bag: Pairs, i: np.ndarray, labels: np.ndarray) -> float | None:
 
 def check_leaks(t: Rows) -> Iterator[Finding]:
     """A token, a place or the length that tells the label alone, a number that is the target."""
-    number, lengths = len(t), [len(row) for row in t.inputs]
+    number = len(t)
     if "steps" in t.label_kinds and [*map(tuple, t.targets)] == t.padded:
         yield found("leaking-input", "the targets of all rows equal the inputs", "likely")
     for copies in t.copies.values():
@@ -234,13 +234,13 @@ def check_leaks(t: Rows) -> Iterator[Finding]:
             yield found("leaking-position", seen, "likely")
     if not t.has_classes or number < 2 * MIN_ROWS or not 1 < len(t.names) <= number / 10:
         return
-    share, rule = _told(lengths, t.y)
+    share, rule = _told(t.num_steps, t.y)
     if share >= 0.95 and share - t.majority >= 0.1:
         in_order = [label for label, _ in groupby(rule[length] for length in sorted(rule))]
         is_counted = len(in_order) != len({*in_order}) or 4 <= len(rule) == len({*in_order})
         seen = f"the length alone tells {share:.1%} of the labels"
         yield found("leaking-length", seen, "possible" if is_counted else "likely")
-    if not t.has_tokens or np.median(lengths) < 3:
+    if not t.has_tokens or np.median(t.num_steps) < 3:
         return
     for at in (0, 1, -1, -2):
         here = [row[at] if len(row) > 2 else None for row in t.inputs]

@@ -64,31 +64,27 @@ class Rows:
         if "steps" in self.label_kinds:  # a row of one step has one label
             self.label_kinds &= {"steps", "real"}  # one of several marks looks like one-hot
             self.targets = [y if isinstance(y, tuple) else (y,) for y in self.targets]
-        pairs = zip(self.padded, self.lengths, strict=True)
-        self.read = [row[: max(0, n)] for row, n in pairs]  # what the network reads of each row
+        pairs = [(row, max(0, n)) for row, n in zip(self.padded, self.lengths, strict=True)]
+        self.read = [row[:n] for row, n in pairs]  # what the network reads of each row
+        self.fillers = {value for row, n in pairs for value in row[n:]}  # behind the ends
+        self.inputs = self.read  # without padding that nobody told the network of
         self.padding, self.tails = self._find_padding(self.padded)
         self.padding_in_front, self.heads = self._find_padding([row[::-1] for row in self.padded])
-        self.padded_side = ""  # or the only one that is padded
-        if bool(self.heads) != bool(self.tails):
-            self.padded_side = "in front" if self.heads else "behind"
+        if self.tails and not self.has_lengths:
+            self.fillers = {self.padding}
+            pairs = zip(self.read, self.tails, strict=True)
+            self.inputs = [row[: len(row) - tail] for row, tail in pairs]
         # Numbers so fine that two that are equal have one source.
         is_fine = len({*chain.from_iterable(self.read)}) > len(self) / 2
         self.is_continuous = not self.has_tokens and is_fine
-        pairs = zip(self.padded, self.lengths, strict=True)
-        self.fillers = {value for row, n in pairs for value in row[max(0, n) :]}  # behind the ends
-        if self.tails and not self.has_lengths:
-            self.fillers = {self.padding}
         pairs = zip(self.padded, self.targets, strict=True)
         is_tagged = self.has_tokens and self.label_kinds == {"steps"}
         self.is_tagged = is_tagged and all(len(row) == len(y) for row, y in pairs)
-        self.inputs = self.read  # without padding that nobody told the network of
-        if self.tails and not self.has_lengths:
-            pairs = zip(self.read, self.tails, strict=True)
-            self.inputs = [row[: len(row) - tail] for row, tail in pairs]
         self.x = numbered(self.inputs)  # equal inputs have one number, (N,)
         self.firsts = np.unique(self.x, return_index=True)[1]  # the first row of each input
         self.times = Counter(self.inputs)
-        self.num_of_length = Counter(map(len, self.inputs))
+        self.num_steps = [*map(len, self.inputs)]
+        self.num_of_length = Counter(self.num_steps)
         self.tokens = Counter(chain.from_iterable(self.inputs))
         is_whole = self.has_classes and "whole" in self.label_kinds and not self.not_finite
         self.labels = [*map(int, self.targets)] if is_whole else self.targets

@@ -68,6 +68,8 @@ class Evidence:
         edges = [len(losses) * i // max(1, count) for i in range(count + 1)]
         self.loss_by_part = [statistics.fmean(losses[a:b]) for a, b in itertools.pairwise(edges)]
         self.final_loss = self.loss_by_part[-1] if losses else math.inf
+        # By class of the last evaluation: how often each answer was given.
+        self.answers = (self.evaluation or {}).get("answers_by_label") or {}
         self.label_shares = self._label_shares()
         shares = self.label_shares
         drawn = [1 / len(shares)] * len(shares) if self.config["balance_classes"] else shares
@@ -79,8 +81,7 @@ class Evidence:
         # Noise hides what was learned beside a large class, unless each class counts the same.
         key = "balanced_accuracy"
         balanced = [line[key] for line in self.metrics if key in line]
-        judged = (self.evaluation or {}).get("answers_by_label") or shares
-        is_whole = bool(balanced) and len(judged) == len(shares)
+        is_whole = bool(balanced) and len(self.answers or shares) == len(shares)
         is_asked = self.config["balance_classes"] or self.chance >= LARGE_MAJORITY
         self.is_balanced = is_whole and is_asked and not self.has_rule
         if self.is_balanced:
@@ -114,8 +115,8 @@ class Evidence:
         """
         if self.files:
             return self.files[0]
-        if by_label := (self.evaluation or {}).get("answers_by_label"):
-            counts = [sum(answers.values()) for answers in by_label.values()]
+        if self.answers:
+            counts = [sum(answers.values()) for answers in self.answers.values()]
             return [count / sum(counts) for count in counts]
         first_loss = next(iter(self.of("loss")), 0.0)
         guessed = max(2, round(math.exp(min(first_loss, 10.0))))

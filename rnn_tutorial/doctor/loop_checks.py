@@ -1,13 +1,7 @@
 """Faults of a training loop: the updates that it makes, and what it makes them of.
 
     from rnn_tutorial.doctor.loop_checks import check_step
-
-    def step():
-        scores = net(next(batches))
-        ...
-        return loss
-
-    print(describe(*check_step(step)))
+    print(describe(*check_step(step)))  # a function that makes an update and returns the loss
 
 Nothing is assumed about the task.
 """
@@ -62,7 +56,7 @@ def check_step(made: Any) -> Report:
     if not (findings or watch.weights):
         raise ValueError(f"--step: {len(watch.steps)} calls used no tensor that needs a gradient")
     num_steps = len(watch.steps)
-    weights = [w for w in watch.weights.values() if w.num_gradients or len(w.steps) > 1]
+    weights = [w for w in watch.weights.values() if w.num_gradients or w.is_lasting]
     idle = [str(tuple(w.tensor.shape)) for w in weights if not w.num_gradients]
     looked_at = [
         f"steps: {num_steps}, each with its loss, its graph, and what is kept in memory",
@@ -77,7 +71,7 @@ def check_step(made: Any) -> Report:
     not_asked = ["the data themselves (--data), the network (--module)"]
     if _makes_epochs(watch):
         not_asked.append("whether all updates see one batch: a call makes several updates")
-        if not any(w.num_gradients and len(w.steps) > 1 for w in weights):
+        if not any(w.num_gradients and w.is_lasting for w in weights):
             not_asked.append("the updates: each call trains a network of its own; yield each loss")
     else:
         looked_at.append("whether all updates see one batch")
@@ -110,7 +104,7 @@ def _check_graph(watch: LoopWatch) -> Iterator[Finding]:
 def _check_updates(watch: LoopWatch) -> Iterator[Finding]:
     """From the loss to its gradient, from the gradient to the update: the first break is named."""
     num_steps, num_backward = len(watch.steps), watch.num_backward
-    weights = [weight for weight in watch.weights.values() if len(weight.steps) > 1]
+    weights = [weight for weight in watch.weights.values() if weight.is_lasting]
     given = [weight for weight in weights if weight.num_gradients]
     moved = [weight for weight in weights if weight.num_updates]
     if not num_backward:
@@ -195,7 +189,7 @@ def _check_rates(watch: LoopWatch) -> Iterator[Finding]:
     """A learning rate that falls to nothing and stays there, and optimizers made anew."""
     all_rates = []
     for first, optimizers in watch.optimizers.items():
-        rates = [step.rates[first] for step in watch.steps if first in step.rates]
+        rates = [step.rates[first][-1] for step in watch.steps if first in step.rates]
         all_rates.append(rates)
         states = [v for o in optimizers for s in o.state.values() for v in s.values()]
         has_memory = any(isinstance(value, Tensor) for value in states)
@@ -224,7 +218,7 @@ def _check_sizes(watch: LoopWatch) -> Iterator[Finding]:
     """Updates that are too small, too large, or in the wrong direction."""
     shares = [math.sqrt(s.update / (s.length or 1)) for s in watch.steps if s.update != 0]
     losses = [step.losses[-1] for step in watch.steps if step.losses]
-    rates = [max(step.rates.values()) for step in watch.steps if step.rates]
+    rates = [max(r[-1] for r in step.rates.values()) for step in watch.steps if step.rates]
     largest, is_rising = max(shares, default=0), bool(rates) and rates[-1] > 1.5 * rates[0]
     if largest <= _SMALL and not is_rising:
         seen = f"updates change the weights by {largest:.1g} of their norm at most"
@@ -306,7 +300,7 @@ def _has_trained_mode(module: nn.Module, moved: set[int], forgetful: set[nn.Modu
 
 def _makes_epochs(watch: LoopWatch) -> bool:
     """True if each call makes several updates, so that equal calls may have different batches."""
-    return any(max(step.num_updates.values(), default=0) > 1 for step in watch.steps)
+    return any(len(rates) > 1 for step in watch.steps for rates in step.rates.values())
 
 
 def _check_batches(watch: LoopWatch) -> Iterator[Finding]:

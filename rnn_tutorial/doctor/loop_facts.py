@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,8 @@ class Weight:
 
     tensor: Tensor
     value: Tensor  # when last looked at
-    steps: set[int] = field(default_factory=set)  # in which it was used
+    first_step: int  # in which it was used
+    is_lasting: bool = False  # used in later steps too, or given by the user
     gradient: Tensor | None = None  # after the last backward that reached it
     is_fresh: bool = False  # a gradient was made, and no update has used it
     is_stored: bool = False  # by backward, which adds it to .grad, and not by autograd.grad
@@ -90,8 +91,8 @@ class Step:
     gradient: float = 0.0
     along: float = 0.0  # update times gradient: above 0, the loss is climbed
     length: float = 0.0
-    num_updates: Counter[int] = field(default_factory=Counter)  # by the same
-    rates: dict[int, float] = field(default_factory=dict)  # by first parameter of an optimizer
+    # The learning rates of an optimizer's updates, by its first parameter.
+    rates: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     reached: float = math.inf  # the earliest step whose graph was gone through again
     inputs: list[Tensor] = field(default_factory=list)  # data that meet parameters
     places: list[int] = field(default_factory=list)  # of the memory, where they lie

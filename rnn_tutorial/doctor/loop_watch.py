@@ -88,7 +88,7 @@ class LoopWatch(TorchFunctionMode):
         parameters = model.parameters() if isinstance(model, nn.Module) else model
         for tensor in (*parameters, *(p for o in optimizers for p in held_by(o))):
             if isinstance(tensor, Tensor) and tensor.requires_grad and not is_lazy(tensor):
-                self._weight(tensor).steps |= {-1, -2}  # known, though no step has used it
+                self._weight(tensor).is_lasting = True
 
     def run(self) -> None:
         """Make the steps; an exception of the user's code ends them and is kept."""
@@ -159,10 +159,12 @@ class LoopWatch(TorchFunctionMode):
             setattr(owner, name, wrapped(function))
 
     def _weight(self, tensor: Tensor) -> Weight:
+        number = len(self.steps)
         if id(tensor) not in self.weights:
-            self.weights[id(tensor)] = Weight(tensor, tensor.detach().clone())
-        self.weights[id(tensor)].steps.add(len(self.steps))
-        return self.weights[id(tensor)]
+            self.weights[id(tensor)] = Weight(tensor, tensor.detach().clone(), number)
+        weight = self.weights[id(tensor)]
+        weight.is_lasting |= weight.first_step < number
+        return weight
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -306,8 +308,7 @@ class LoopWatch(TorchFunctionMode):
         self._is_stepping = self._has_stepped = True
         held = held_by(optimizer)
         first = id(held[0]) if held else 0
-        self.step.num_updates[first] += 1
-        self.step.rates[first] = max(float(g.get("lr", 0)) for g in optimizer.param_groups)
+        self.step.rates[first].append(max(float(g.get("lr", 0)) for g in optimizer.param_groups))
         if not any(optimizer is other for other in self.optimizers[first]):
             self.optimizers[first].append(optimizer)
         for tensor in held:

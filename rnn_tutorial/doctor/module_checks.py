@@ -12,7 +12,6 @@ Shapes: N batch, T time, H hidden, C classes.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,7 +92,9 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
             findings.append(found("cannot-call", str(error), "possible"))
         except ModuleRaised as raised:
             fitting = [advice for text, advice in ADVICE_ON_ERRORS.items() if text in str(raised)]
-            sure = "likely" if len(fitting) == 1 and _scores_long_rows(probe) else "certain"
+            # If rows without padding are scored, those that failed may only be too short.
+            is_long = len(fitting) == 1 and probe.can_score(*probe.full_batch())
+            sure = "likely" if is_long else "certain"
             findings.append(found("module-raises", str(raised), sure, advice=fitting[-1]))
         except WrongShape as wrong:
             sure = "certain"
@@ -103,20 +104,12 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
     return Report(rank(findings), looked_at, not_asked)
 
 
-def _scores_long_rows(probe: Probe) -> bool:
-    """True if rows without padding are scored: those that failed may only be too short."""
-    with contextlib.suppress(ModuleRaised, WrongShape):
-        probe.scores(*probe.full_batch())
-        return True
-    return False
-
-
 def _labels_steps(probe: Probe) -> bool:
     """True if fewer steps get fewer scores."""
-    (x, lengths), shapes = probe.full_batch(), set()
-    for steps in (x.shape[1], 5):
+    shapes = set()
+    for steps in (None, 5):
         try:
-            probe.scores(x[:, :steps], lengths.clamp(max=steps))
+            probe.scores(*probe.full_batch(steps))
         except ModuleRaised:  # another length does not fit
             return False
         except WrongShape as wrong:

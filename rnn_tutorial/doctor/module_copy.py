@@ -22,20 +22,22 @@ def loose_tensors(module: nn.Module) -> dict[str, Tensor]:
     """All tensors in attributes that PyTorch does not look into: lists, dicts, plain objects."""
     own, found = vars(nn.Module()).keys(), {}
 
+    def parts(value: Any) -> dict[str, Any]:
+        if isinstance(value, (list, tuple, set)):
+            return {f"[{number}]": item for number, item in enumerate(value)}
+        if isinstance(value, dict):
+            return {f"[{key!r}]": item for key, item in value.items()}
+        is_plain = hasattr(value, "__dict__") and not callable(value)
+        return {f".{key}": item for key, item in vars(value).items()} if is_plain else {}
+
     def walk(value: Any, path: str, depth: int) -> None:
         if isinstance(value, Tensor):
             found.setdefault(path, value)
         elif isinstance(value, nn.Module):
             found.update({f"{path}.{name}": p for name, p in value.named_parameters()})
-        elif depth and isinstance(value, (list, tuple, set)):
-            for number, item in enumerate(value):
-                walk(item, f"{path}[{number}]", depth - 1)
-        elif depth and isinstance(value, dict):
-            for key, item in value.items():
-                walk(item, f"{path}[{key!r}]", depth - 1)
-        elif depth and hasattr(value, "__dict__") and not callable(value):
-            for key, item in vars(value).items():
-                walk(item, f"{path}.{key}", depth - 1)
+        elif depth:
+            for key, item in parts(value).items():
+                walk(item, f"{path}{key}", depth - 1)
 
     for name, part in module.named_modules():
         if not type(part).__module__.startswith("torch.nn"):

@@ -1,31 +1,34 @@
 """A classifier as a black box: a private copy of any module, called on sequences made for it.
 
-Shapes: N batch, T time, F features, C classes.
+Shapes: N batch, T time, F features, C classes. Batches are ids, (N, T), of vectors too.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 
 import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor import module_call, module_copy
 from rnn_tutorial.doctor.findings import user_error
-from rnn_tutorial.doctor.module_batches import LENGTHS, RandomRows
 from rnn_tutorial.doctor.module_call import Call, CannotCall, ModuleRaised, Way, WrongShape
 from rnn_tutorial.doctor.module_copy import copied, token_embedding, weights_like
 
+LENGTHS = (3, 7, 1, 5, 7, 2, 6, 4, 5)  # unsorted, a single token, two full rows; N differs from T
+EXTRA_COLUMNS = 3  # of padding
 MADE_TOKENS = 12  # different vectors that sequences of real-valued features are made of
 
 
-class Probe(RandomRows):
+class Probe:
     """A private copy of a module in evaluation mode, and a batch of random sequences for it.
 
     The copy computes on the CPU in float64 if it can: then "equal" is sharp. Use it inside
-    `undisturbed`.
+    `undisturbed`. The batch is in `tokens`, int64, (N, T), each one of `token_ids`, and `lengths`,
+    int64, (N,); behind the end of a row comes `padding_id`.
 
     Args:
         module: the classifier.
@@ -78,7 +81,7 @@ class Probe(RandomRows):
             token_ids = [0, 1]  # one of them stands in the padding too: the lengths tell them
         if len(token_ids) < 2:
             raise ValueError(f"vocab_size {vocab_size} leaves no two tokens besides the padding")
-        super().__init__(token_ids, padding_id, seed)
+        self.token_ids, self.padding_id, self.seed = token_ids, padding_id, seed
         self.original, self._with_dropout = module, True
         self.is_padded = lengths is not False  # else all sequences have one length
         self.time_major, self._vocab_size = time_major, vocab_size
@@ -89,6 +92,52 @@ class Probe(RandomRows):
             padding_is_known = self.padding_is_told and num_features is None
             ways = [*module_call.ways_to_call(module, time_major, lengths, padding_is_known)]
         self._settle(ways)
+
+    def draw(self, lengths: Sequence[int]) -> None:
+        """Draw tokens for rows of these lengths."""
+        self.lengths = torch.tensor(lengths)
+        size, generator = (len(lengths), max(lengths)), torch.Generator().manual_seed(self.seed)
+        drawn = torch.randint(len(self.token_ids), size, generator=generator)
+        drawn[:, 0] = torch.arange(len(drawn)) % len(self.token_ids)  # rows differ, and
+        drawn[self.lengths.argmax(), -1] = len(self.token_ids) - 1  # the largest id occurs
+        self.tokens = torch.tensor(self.token_ids)[drawn]
+
+    def batch(
+        self, tokens: Tensor | None = None, extra: int = 0, filler: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The batch, padded: ids, (N, T + extra), and lengths, (N,).
+
+        With other tokens, (N, T), more columns of padding, or something else in the padding.
+        """
+        filler = self.padding_id if filler is None else filler
+        x = nn.functional.pad(self.tokens if tokens is None else tokens, (0, extra), value=filler)
+        x[torch.arange(x.shape[1]) >= self.lengths[:, None]] = filler
+        return x, self.lengths
+
+    def full_batch(self, steps: int | None = None) -> tuple[Tensor, Tensor]:
+        """The batch without padding: every row has the greatest length, or so many steps of it."""
+        tokens = self.tokens[:, :steps]
+        return tokens, torch.full_like(self.lengths, tokens.shape[1])
+
+    def row(self, index: int) -> tuple[Tensor, Tensor]:
+        """One row alone, as a batch of one without padding."""
+        return self.tokens[index, None, : self.lengths[index]], self.lengths[index, None]
+
+    def other_tokens(self, tokens: Tensor) -> Tensor:
+        """Each token replaced by the next one of the vocabulary."""
+        ids = torch.tensor(self.token_ids)
+        return ids[(torch.searchsorted(ids, tokens.contiguous()) + 1) % len(ids)]
+
+    def rare_batches(self, sizes: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches that suit picky modules: sorted, of full rows, of one row, of other sizes."""
+        x, lengths = self.batch()
+        order = lengths.argsort(descending=True)
+        yield x[order], lengths[order]
+        yield self.full_batch()
+        yield self.row(int(lengths.argmax()))
+        for size in sizes:
+            rows = torch.arange(size) % len(x)
+            yield x[rows], lengths[rows]
 
     def _settle(self, ways: list[Way]) -> None:
         """Find out how the module is called, and in which numbers it computes most exactly."""
@@ -251,7 +300,6 @@ class Probe(RandomRows):
             if watch is not None:
                 watch.append(given.requires_grad_())
         arguments = {"x": given.clone(), "seq_lengths": lengths.clone()}
-        before = [argument.detach().clone() for argument in arguments.values()]
         module_copy.seed_all(self.seed + other_seed)
         default_dtype = torch.get_default_dtype()
         torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in forward
@@ -267,9 +315,16 @@ class Probe(RandomRows):
             raise ModuleRaised(f"{user_error(error)}; on {batch}") from error
         finally:
             torch.set_default_dtype(default_dtype)
-        pairs = zip(arguments.items(), before, strict=True)
-        self.modified = [name for (name, new), old in pairs if not torch.equal(old, new)]
+        before = {"x": given, "seq_lengths": lengths}
+        self.modified = [n for n in before if not torch.equal(before[n], arguments[n])]
         return module_call.scores_of(result, len(x))
+
+    def can_score(self, x: Tensor, lengths: Tensor) -> bool:
+        """Score a batch of a size or length that may not fit; says whether it does."""
+        with suppress(ModuleRaised, WrongShape):
+            self.scores(x, lengths)
+            return True
+        return False
 
     @torch.no_grad()
     def scores_moved(self, weights: Tensor, direction: Tensor, size: float = 1.0) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from traceback import walk_tb
 
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_batches import EXTRA_COLUMNS
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import RECURRENT, hooked
 from rnn_tutorial.doctor.module_findings import found
-from rnn_tutorial.doctor.module_probe import Probe
+from rnn_tutorial.doctor.module_probe import EXTRA_COLUMNS, Probe
 
 OF_PADDING = {"last-step-of-padding", "padding-leak", "padding-counted"}
 FEW_IDS = 32  # so few may be amounts
@@ -46,9 +45,10 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
         given = next(iter((*args, *kwargs.values())), None)
         made_by = getattr(given, "grad_fn", None)
         if type(made_by).__name__ in ("ViewBackward0", "UnsafeViewBackward0"):
-            old = tuple(made_by._saved_self_sym_sizes)
-            if _swaps_axes(old, given.shape):
-                cut.append(f"{type(part).__name__} got {tuple(given.shape)}, a view of {old}")
+            old, new = tuple(made_by._saved_self_sym_sizes), tuple(given.shape)
+            # Merging k steps to one gives (N, A / k, …), which may look like an exchange.
+            if len(old) == 3 and new == (old[0], old[2], old[1]) and max(old[1:]) % min(old[1:]):
+                cut.append(f"{type(part).__name__} got {new}, a view of {old}")
         if not isinstance(part, nn.Conv1d):
             look(type(part).__name__, given, getattr(part, "self_attn", part).batch_first)
 
@@ -58,23 +58,16 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
         try:
             probe.scores(x, lengths)
         except (ModuleRaised, WrongShape) as error:
-            if error.__cause__ is not None:
-                for frame, _ in walk_tb(error.__cause__.__traceback__):
-                    if frame.f_code is pack_padded_sequence.__code__:
-                        given = frame.f_locals["input"]
-                        look("pack_padded_sequence", given, frame.f_locals["batch_first"])
+            for frame, _ in walk_tb(error.__cause__ and error.__cause__.__traceback__):
+                if frame.f_code is pack_padded_sequence.__code__:
+                    given = frame.f_locals
+                    look("pack_padded_sequence", given["input"], given["batch_first"])
             if not seen:
                 raise
     if seen:
         yield found("batch-first-swapped", seen[0])
     elif cut:
         yield found("view-for-transpose", cut[0], "likely")
-
-
-def _swaps_axes(old: Sequence[int], new: Sequence[int]) -> bool:
-    """Whether a view of (N, A, B) is (N, B, A), which no merging of steps, of A / k, gives."""
-    is_swap = len(old) == 3 and tuple(new) == (old[0], old[2], old[1])
-    return is_swap and max(old[1:]) % min(old[1:]) > 0
 
 
 @torch.no_grad()
@@ -198,8 +191,7 @@ def _find_influence(probe: Probe, batch: Tensor) -> Iterator[Finding]:
     rows = torch.arange(size)
     for joined in range(2, 9):  # is (joined, N, H) cut into rows by view?
         reshaped = torch.zeros(size, size, dtype=torch.bool)
-        for k in range(joined):
-            reshaped[(rows * joined + k) % size, rows] = True
+        reshaped[(rows * joined + torch.arange(joined)[:, None]) % size, rows] = True
         if torch.equal(influence, reshaped):
             where = f"row i's scores come from rows {joined}·i to {joined}·i + {joined - 1}"
             yield found("state-reshaped", f"{where} (modulo N)", joined=joined)

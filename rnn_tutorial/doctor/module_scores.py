@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_batches import EXTRA_COLUMNS
 from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import RECURRENT, Results
 from rnn_tutorial.doctor.module_findings import found
-from rnn_tutorial.doctor.module_probe import Probe
+from rnn_tutorial.doctor.module_probe import EXTRA_COLUMNS, Probe
 
 FRESH_NETWORKS = 8  # whose scores all have a mark only if the code makes it
 NOISE = (1.0, 3.0, 10.0, 30.0)  # deviation of the noise on their weights: some scores get wide

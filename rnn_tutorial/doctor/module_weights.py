@@ -5,7 +5,6 @@ Part of `module_checks`. Shapes: N batch, T time.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import RECURRENT, Results, hooked, loose_tensors
 from rnn_tutorial.doctor.module_findings import found
 from rnn_tutorial.doctor.module_probe import Probe
@@ -44,15 +42,13 @@ def loose_weights(paths: Iterable[str], confidence: str) -> Finding:
 def check_registration(probe: Probe) -> Iterator[Finding]:
     """Which of the loose tensors move the scores? Are there layers that each call makes anew?"""
     batch, module = probe.batch(), probe.module
-    loose = loose_tensors(module)
-    scores = probe.scores(*batch)
-    kept = loose_tensors(module)  # what a call replaces is its memory, not a weight
+    before, scores = loose_tensors(module), probe.scores(*batch)
+    # What a call replaces is its memory, not a weight.
+    kept = {path: t for path, t in loose_tensors(module).items() if t is before.get(path)}
     used = []
-    for path in unregistered(probe.original):
-        tensor = kept.get(path)
-        if tensor is not None and tensor is loose.get(path):
-            moved = probe.scores_moved(tensor, torch.randn_like(tensor))
-            used += [path] if probe.are_touched(scores, moved).any() else []
+    for path in [path for path in unregistered(probe.original) if path in kept]:
+        moved = probe.scores_moved(kept[path], torch.randn_like(kept[path]))
+        used += [path] if probe.are_touched(scores, moved).any() else []
     if used:
         yield loose_weights(used, "certain")
     made: list[str] = []
@@ -82,8 +78,8 @@ def drawn_weights(probe: Probe) -> list[tuple[int, ...]]:
             is_random = torch.Tag.nondeterministic_seeded in func.tags and not is_dropout
             shapes += [tuple(result.shape)] if is_random and result.ndim > 1 else []
 
-        with Results(look), contextlib.suppress(ModuleRaised, WrongShape):  # of other sizes
-            probe.scores(x[:num_rows], lengths[:num_rows])
+        with Results(look):
+            probe.can_score(x[:num_rows], lengths[:num_rows])
     return [shape for shape in drawn[4] if shape in drawn[len(lengths)]]
 
 
@@ -132,15 +128,13 @@ def check_sharing(probe: Probe) -> Iterator[Finding]:
         sure = "likely" if len(parents) == 1 and is_list else "possible"
         yield found("layer-shared", f"{', '.join(shared[0][:4])} are one object", sure)
         return
-    x, lengths = probe.full_batch()
     parts = probe.parts(nn.RNNBase, nn.TransformerEncoderLayer, nn.MultiheadAttention)
     calls: dict[int, list[nn.Module]] = {7: [], 5: []}
     for steps, called in calls.items():  # a loop over time calls less often where there is less
-        hook = hooked(parts, lambda part, *_, called=called: called.append(part))
-        with contextlib.suppress(ModuleRaised, WrongShape), hook:  # another length may not fit
-            probe.scores(x[:, :steps], lengths.clamp(max=steps))
+        with hooked(parts, lambda part, *_, called=called: called.append(part)):
+            probe.can_score(*probe.full_batch(steps))
     for part, times in Counter(calls[7]).items():
-        if times == calls[5].count(part) > 1 and times % len(x):  # else the rows are read in turn
+        if times == calls[5].count(part) > 1 and times % len(probe.tokens):  # else rows in turn
             seen = f"one {type(part).__name__} is called {times} times"
             yield found("layer-shared", seen, "possible")
             return

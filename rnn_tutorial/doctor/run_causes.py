@@ -69,13 +69,12 @@ def find_settings(e: Evidence) -> Iterator[Finding]:
     short = " --min_seq_len 1" if c["min_seq_len"] > 1 and e.has_rule else ""
     for name, is_found, is_likely, seen in rows:
         if is_found and e.is_stuck:
-            sure = "likely" if is_likely else "possible"
-            yield found(name, f"{seen}, {_outcome(e)}", sure, short=short)
+            yield _cause(e, name, seen, "likely" if is_likely else "possible", short=short)
 
 
 def find_schedule(e: Evidence) -> Iterator[Finding]:
     """Where the learning rate was when, and whether the run ended too early."""
-    c, outcome = e.config, _outcome(e)
+    c = e.config
     if e.falls_short and e.steps >= ENOUGH_STEPS and 2 * c["warmup_step"] >= e.steps:
         seen = f"--warmup_step {c['warmup_step']:,} of {e.steps:,} updates made; the learning rate"
         seen += f" came to {max(e.of('current_lr'), default=0):.2g} of {c['lr']:g}"
@@ -85,34 +84,33 @@ def find_schedule(e: Evidence) -> Iterator[Finding]:
     since_best = len(e.accuracies) - 1 - e.accuracies.index(best) if e.accuracies else 0
     if e.falls_short and 0 < patience <= since_best and e.steps < c["total_steps"]:
         seen = f"--early_stopping_patience {patience} ended the run after {e.steps:,} of "
-        seen += f"{c['total_steps']:,} updates, {outcome}"
-        yield found("stopped-too-early", seen, "likely")
+        yield _cause(e, "stopped-too-early", f"{seen}{c['total_steps']:,} updates")
     low = [m["step"] for m in e.metrics if m.get("current_lr", c["lr"]) < FALLEN * c["lr"]]
     low = [step for step in low if step > c["warmup_step"]]
     if e.is_stuck and low and 2 * low[0] < e.steps:
         seen = f"--scheduler {c['scheduler']}: below {FALLEN:.0%} of --lr {c['lr']:g} since update "
-        seen += f"{low[0]:,} of {e.steps:,}, {outcome}"
+        seen += f"{low[0]:,} of {e.steps:,}"
         slower = {
             "step": f"--lr_step_every {max(1, c['total_steps'] // 3)}",
             "plateau": f"--plateau_patience {10 * c['plateau_patience']}",
         }
         schedule = slower.get(c["scheduler"], "--scheduler constant")
         sure = "likely" if 4 * low[0] < e.steps else "possible"
-        yield found("learning-rate-falls-too-early", seen, sure, schedule=schedule)
+        yield _cause(e, "learning-rate-falls-too-early", seen, sure, schedule=schedule)
     parts = e.loss_by_part
     fell = parts[-1 - len(parts) // 4] - parts[-1] if parts else 0.0
     if (e.is_stuck or e.is_unfinished) and fell > STILL_FALLING * e.chance_loss:
-        seen = f"over the last fifth of {e.steps:,} updates the loss fell by {fell:.2f}, {outcome}"
+        seen = f"over the last fifth of {e.steps:,} updates the loss fell by {fell:.2f}"
         rate = e.metrics[-1].get("current_lr", c["lr"])
         is_sure = parts[-1] == min(parts) and rate >= STILL_LEARNING * c["lr"]
         is_sure = is_sure and c["lr"] / (1 - c["momentum"]) < LARGE_RATE[c["optimizer"]]
         sure = "likely" if is_sure else "possible"
-        yield found("too-few-steps", seen, sure, steps=max(4 * e.steps, c["total_steps"]))
+        yield _cause(e, "too-few-steps", seen, sure, steps=max(4 * e.steps, c["total_steps"]))
 
 
 def find_learning_rate(e: Evidence) -> Iterator[Finding]:
     """Updates that are too large, at first or throughout, or too small."""
-    c, outcome, ratios, parts = e.config, _outcome(e), e.of("update_ratio"), e.loss_by_part
+    c, ratios, parts = e.config, e.of("update_ratio"), e.loss_by_part
     usual, large = USUAL_RATE[c["optimizer"]], LARGE_RATE[c["optimizer"]]
     rate = c["lr"] / (1 - c["momentum"])  # what an update comes to, if gradients stay the same
     if not (e.is_stuck or (e.is_unfinished and rate >= large and parts)):
@@ -131,53 +129,52 @@ def find_learning_rate(e: Evidence) -> Iterator[Finding]:
         is_seen = signs or e.final_loss > AT_CHANCE * e.chance_loss
         sure = "likely" if rate >= large and is_seen else "possible"
         momentum = " --momentum 0.9" if c["momentum"] > 0.95 else ""
-        seen = ", ".join([of_rate, *signs, outcome])
-        yield found("learning-rate-too-high", seen, sure, rate=lower_rate(e), momentum=momentum)
+        words = {"rate": lower_rate(e), "momentum": momentum}
+        yield _cause(e, "learning-rate-too-high", ", ".join([of_rate, *signs]), sure, **words)
     is_deep = c["num_layers"] > 1 or c["cell"] == "transformer"
     if is_deep and not c["warmup_step"] and first >= FAST_UPDATE:
         seen = f"{c['num_layers']} layers, no warmup; update 1 moved the weights by {first:.1%}"
         sure = "possible" if rate >= large else "likely"
         flags = {"warmup": max(1, c["total_steps"] // 10), "rate": _rate(e, min(c["lr"], usual))}
-        yield found("missing-warmup", f"{seen}, {outcome}", sure, **flags)
+        yield _cause(e, "missing-warmup", seen, sure, **flags)
     peak = max(ratios, default=1.0)
     if peak < SLOW_UPDATE or rate <= SMALL_RATE[c["optimizer"]]:
         moved = f"; no logged update moved the weights by more than {peak:.1e} of their size"
-        seen = f"{of_rate}{moved if ratios else ''}, {outcome}"
+        seen = f"{of_rate}{moved if ratios else ''}"
         flags = _rate(e, usual * (1 - c["momentum"]))
-        yield found("learning-rate-too-low", seen, "likely", rate=flags)
+        yield _cause(e, "learning-rate-too-low", seen, rate=flags)
 
 
 def find_bad_states(e: Evidence) -> Iterator[Finding]:
     if not e.is_stuck or not e.states:
         return
-    c, outcome, states = e.config, _outcome(e), e.states
+    c, states = e.config, e.states
     is_plain = c["cell"] == "rnn" and c["nonlinearity"] == "tanh"
     if states.saturated >= MANY_SATURATED:
-        seen = f"{states.saturated:.0%} of the hidden states are beyond ±{SATURATED}, {outcome}"
-        yield found("saturated-units", seen, "likely")
+        seen = f"{states.saturated:.0%} of the hidden states are beyond ±{SATURATED}"
+        yield _cause(e, "saturated-units", seen)
     if states.idle >= MANY_IDLE:
-        seen = f"{states.idle:.0%} of the hidden units have one value at every step, {outcome}"
+        seen = f"{states.idle:.0%} of the hidden units have one value at every step"
         flags = "--nonlinearity tanh" if c["nonlinearity"] == "relu" else "--init orthogonal"
-        yield found("dead-units", seen, "likely", flags=flags)
+        yield _cause(e, "dead-units", seen, flags=flags)
     norms = states.gradient_norms
     last = max(norms[-1], 1e-30)
     if (growth := max(norms) / last) >= EXPLODED:
-        seen = f"the gradient at an early step is {growth:.1e} times the last step's, {outcome}"
-        yield found("exploding-gradient", seen, "likely")
+        seen = f"the gradient at an early step is {growth:.1e} times the last step's"
+        yield _cause(e, "exploding-gradient", seen)
     if len(norms) >= FAR and (reach := norms[0] / last) < VANISHED:
         seen = f"the gradient at the first of {len(norms)} steps is {reach:.1e} times that at the"
         flags = "--cell gru" if is_plain else "--init orthogonal"
         short = " (--min_seq_len 1)" if e.has_rule else ""
-        seen = f"{seen} last, {outcome}"
-        yield found("vanishing-gradient", seen, "likely", flags=flags, short=short)
+        yield _cause(e, "vanishing-gradient", f"{seen} last", flags=flags, short=short)
 
 
 def find_missing_lengths(e: Evidence) -> Iterator[Finding]:
     shortest = e.config["min_seq_len"]
     if shortest > 1 and e.has_rule and (e.failed_to_learn or is_unstable(e)):
-        seen = f"the shortest training sequence has {shortest} tokens, {_outcome(e)}"
+        seen = f"the shortest training sequence has {shortest} tokens"
         sure = "likely" if e.accuracies and e.skill < 1 - AT_CHANCE else "possible"
-        yield found("missing-short-lengths", seen, sure)
+        yield _cause(e, "missing-short-lengths", seen, sure)
 
 
 def is_unstable(e: Evidence) -> bool:
@@ -185,12 +182,15 @@ def is_unstable(e: Evidence) -> bool:
     return bool(e.asked_length and e.model and e.margins[-1][1] < 1)
 
 
-def _outcome(e: Evidence) -> str:
-    """How bad the result is, as the end of a sentence."""
-    if e.asked_length is None or e.failed_to_learn:
-        share = f"{e.accuracies[-1]:.0%} of the answers are right" if e.accuracies else "it ended"
-        return f"and after {e.steps:,} updates {share}"
-    return f"and at length {e.asked_length} {e.margins[-1][1]:.0%} of the answers are right"
+def _cause(
+    e: Evidence, name: str, seen: str, confidence: str = "likely", **words: object
+) -> Finding:
+    """The finding of a cause: what was seen, and how bad the result is."""
+    when, right = f"after {e.steps:,} updates", e.accuracies[-1:]
+    if e.asked_length is not None and e.model and not e.failed_to_learn:
+        when, right = f"at length {e.asked_length}", [e.margins[-1][1]]
+    share = f"{right[0]:.0%} of the answers are right" if right else "it ended"
+    return found(name, f"{seen}, and {when} {share}", confidence, **words)
 
 
 def lower_rate(e: Evidence, divisor: int = 10) -> str:

@@ -65,8 +65,7 @@ def find_mismatch(e: Evidence) -> Iterator[Finding]:
         return
     if any(finding.name in OTHER_EVALUATION for finding in e.files[1]):
         return
-    by_label = (e.evaluation or {}).get("answers_by_label") or {}
-    by_label = {label: answers for label, answers in by_label.items() if answers}
+    by_label = {label: answers for label, answers in e.answers.items() if answers}
     favourite = {label: max(answers, key=answers.get) for label, answers in by_label.items()}
     sure = sum(max(answers.values()) for answers in by_label.values())
     total = sum(sum(answers.values()) for answers in by_label.values())

@@ -272,6 +272,12 @@ def test_what_is_not_known_is_not_held_against_a_run(options):
     assert names(stuck(**options)) == ["loss-at-chance"]
 
 
+def test_without_a_network_a_length_can_be_asked():
+    assert names(make(**LONG)) == []
+    unfinished = stuck(FALLING, steps=600, total_steps=600, lr=0.5, **LONG)
+    assert "and after 600 updates 10% of the answers" in check_run(unfinished).findings[0].seen
+
+
 def test_without_an_evaluation_a_length_can_be_asked():
     stopped = make(
         accuracies=(), min_seq_len=2, asked_length=9, margins=[(5, 0.1, -1.0), (9, 0.1, -1.0)]
