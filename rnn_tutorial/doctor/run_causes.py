@@ -14,6 +14,7 @@ from rnn_tutorial.doctor.run_findings import found
 from rnn_tutorial.doctor.states import SATURATED
 
 AT_CHANCE = 0.95  # of the loss of guessing
+NO_SKILL = 0.05
 ABOVE_CHANCE = 1.2  # times the loss of guessing: a network this wrong is also sure of it
 RISE = 0.2  # of the loss of guessing, above the lowest before
 # By optimizer: a learning rate that learns, and one at which updates jump.
@@ -173,7 +174,7 @@ def find_missing_lengths(e: Evidence) -> Iterator[Finding]:
     shortest = e.config["min_seq_len"]
     if shortest > 1 and e.has_rule and (e.failed_to_learn or is_unstable(e)):
         seen = f"the shortest training sequence has {shortest} tokens"
-        sure = "likely" if e.accuracies and e.skill < 1 - AT_CHANCE else "possible"
+        sure = "likely" if e.accuracies and e.skill < NO_SKILL else "possible"
         yield _cause(e, "missing-short-lengths", seen, sure)
 
 

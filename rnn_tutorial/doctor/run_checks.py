@@ -33,6 +33,7 @@ SPIKE = 0.25  # of the loss of guessing, above the median before; recipes jump b
 BEFORE = 10  # losses that the next is compared with; fewer do not show the usual deviation
 SWING = 0.05  # accuracy lost between two evaluations; late in training recipes lose 0.02 at most
 BY_HEART = 0.1  # of the loss of guessing: nearly all training examples are right
+NEARLY_ALL = 0.95  # share of the answers that are right under other names
 TRANSFERRED = 0.7  # skill in evaluation that examples known by heart do not give
 # Findings about data that say why evaluation is worse than training.
 OTHER_EVALUATION = {
@@ -70,7 +71,7 @@ def find_mismatch(e: Evidence) -> Iterator[Finding]:
     sure = sum(max(answers.values()) for answers in by_label.values())
     total = sum(sum(answers.values()) for answers in by_label.values())
     wrong = [(label, answer) for label, answer in favourite.items() if label != answer]
-    if wrong and len({*favourite.values()}) == len(favourite) and sure > AT_CHANCE * total:
+    if wrong and len({*favourite.values()}) == len(favourite) and sure > NEARLY_ALL * total:
         seen = f"{sure / total:.0%} of the answers are right if {wrong[0][0]!r} is called"
         yield found("evaluation-labels-wrong", f"{seen} {wrong[0][1]!r} and so on", "likely")
     seen = f"the training loss ends at {e.final_loss:.2g} (guessing: {e.chance_loss:.2g}), and "

@@ -426,7 +426,7 @@ def test_the_files_of_a_watched_run_are_looked_at_once(tmp_path, monkeypatch, ca
     watch = Watch(tmp_path)
     assert "learning-rate-too-low" in watch.look()[-1]
     at_first = len(reads)
-    assert at_first and watch.look() == []
+    assert at_first and watch.look() == watch.look() == []
     watch.report()
     assert "learning-rate-too-low" in capsys.readouterr().out and len(reads) == at_first
 
@@ -578,6 +578,20 @@ def test_beside_a_large_class_the_others_count_as_much(tmp_path, balanced, is_na
         line["balanced_accuracy"] = balanced
     found = names(replace(run))
     assert ("overfitting" in found) == is_named and "imbalanced-classes" in found
+    run.config["balance_classes"] = True  # what the finding would advise
+    assert "imbalanced-classes" not in names(replace(run))
+
+
+@pytest.mark.parametrize("are_others", [False, True])
+def test_other_tokens_in_evaluation_explain_why_it_fails(tmp_path, are_others):
+    lines = [f"{i % 7}\t{i % 7} {i % 11}\n" for i in random.Random(0).choices(range(77), k=800)]
+    if are_others:
+        lines[600:] = [line.replace(" ", " x") for line in lines[600:]]
+    (tmp_path / "a.tsv").write_text("".join(lines[:600]))
+    (tmp_path / "b.tsv").write_text("".join(lines[600:]))
+    files = {"train_file": str(tmp_path / "a.tsv"), "eval_file": str(tmp_path / "b.tsv")}
+    found = names(make((0.01,) * 10, (0.2,) * 3, **files))
+    assert ("token-mismatch" in found, "overfitting" in found) == (are_others, not are_others)
 
 
 def test_classes_under_other_names_in_evaluation_are_found(tmp_path):
