@@ -1,1 +1,9 @@
-"""The gallery: four other tasks of recurrent networks, each in one file with its loop visible."""
+"""The gallery: four other tasks of recurrent networks, each in one file with its loop visible.
+
+text        what it is made of: corpus, text_sampling, text_measures, compressors, coder, coded_files
+addition    sums, pairs, beam, translator, addition_report, attention_picture
+forecast    series, column, windows, baselines, comparison
+highlight   corpus, source_classes, source_windows, label_scores, colored_source
+
+All four share command, settings, run, checkpoint and report.
+"""

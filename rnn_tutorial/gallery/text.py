@@ -31,9 +31,9 @@ from rnn_tutorial.gallery.coded_files import compress_file, decompress_file
 from rnn_tutorial.gallery.coder import Network
 from rnn_tutorial.gallery.coder import compress as compress_text
 from rnn_tutorial.gallery.command import add_run_flag, execute, make_parser
+from rnn_tutorial.gallery.compressors import compressed_sizes
 from rnn_tutorial.gallery.corpus import Alphabet, TextFile, read_corpus
 from rnn_tutorial.gallery.report import finish
-from rnn_tutorial.gallery.rivals import rival_sizes
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
 from rnn_tutorial.gallery.text_measures import (
@@ -215,7 +215,7 @@ def evaluate(flags: dict[str, Any]) -> int:
     }
     if flags["baselines"]:
         train_text = "".join(file.text for file in corpus.train)
-        sizes = rival_sizes(train_text.encode(), text.encode())
+        sizes = compressed_sizes(train_text.encode(), text.encode())
         sizes = {"compressed": len(compress_text(text.encode(), network)), **sizes}
         figures |= {f"{name}_bits": 8 * size / len(ids) for name, size in sizes.items()}
     if flags["by_position"]:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from rnn_tutorial.gallery import coder, text, text_measures
 from rnn_tutorial.gallery.coder import Network, compress, decompress
+from rnn_tutorial.gallery.compressors import compressed_sizes
 from rnn_tutorial.gallery.corpus import Alphabet, TextFile
-from rnn_tutorial.gallery.rivals import rival_sizes
 from rnn_tutorial.gallery.text import CharacterModel, Pieces, TextConfig
 from rnn_tutorial.gallery.text_measures import (
     bits_by_position,
@@ -195,10 +195,10 @@ def test_functions_are_found_and_parsed():
     assert parsed_shares([]) == (0.0, 0.0)
 
 
-def test_rivals_are_the_programs_themselves():
+def test_other_compressors_are_the_programs_themselves():
     train = random_text(30_000, seed=1).encode()
     held_out = train[5_000:9_000] + random_text(2_000, seed=2).encode()
-    sizes = rival_sizes(train, held_out)
+    sizes = compressed_sizes(train, held_out)
     assert sizes["gzip"] == len(gzip.compress(held_out, 9))
     assert sizes["bz2"] == len(bz2.compress(held_out, 9))
     # Two thirds of it are in the training text.

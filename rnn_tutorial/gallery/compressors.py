@@ -7,7 +7,7 @@ import gzip
 import lzma
 
 
-def rival_sizes(train: bytes, held_out: bytes) -> dict[str, int]:
+def compressed_sizes(train: bytes, held_out: bytes) -> dict[str, int]:
     """Bytes into which other programs compress a text, each at its best.
 
     Args:
