@@ -1,9 +1,11 @@
 """The gallery: four other tasks of recurrent networks, each in one file with its loop visible.
 
-text        what it is made of: corpus, text_sampling, text_measures, compressors, coder, coded_files
+Beside each lie the modules that only it uses, and corpus, the texts of two of them:
+
+text        text_sampling, text_measures, compressors, coder, coded_files
 addition    sums, pairs, beam, translator, addition_report, attention_picture
 forecast    series, column, windows, baselines, comparison
-highlight   corpus, source_classes, source_windows, label_scores, colored_source
+highlight   source_classes, source_windows, label_scores, colored_source
 
 All four share command, settings, run, checkpoint and report.
 """
