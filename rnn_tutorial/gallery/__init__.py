@@ -1,6 +1,6 @@
 """The gallery: four other tasks of recurrent networks, each in one file with its loop visible.
 
-Beside each lie the modules that only it uses, and corpus, the texts of two of them:
+Beside each lie the modules that are made for it, and corpus, the texts of two of them:
 
 text        text_sampling, text_measures, compressors, coder, coded_files
 addition    sums, pairs, beam, translator, addition_report, attention_picture
