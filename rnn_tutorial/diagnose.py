@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,8 +70,10 @@ def _check_code(subject: str, flags: Any) -> Report:
             return _check_module(flags)
         if subject == "step":
             made = make_named(flags.step, "--step")
-            is_loss = isinstance(made, (torch.Tensor, float))  # of a function that makes an update
-            return check_step(find_named(flags.step, "--step") if is_loss else made)
+            first = made[0] if isinstance(made, tuple) and made else made
+            is_step = callable(first) or isinstance(first, Iterator)
+            # Else it may be the loss of a function that makes an update.
+            return check_step(made if is_step else find_named(flags.step, "--step"))
         evaluation = flags.evaluation
         evaluation = None if evaluation is None else make_named(evaluation, "--evaluation")
         data = make_named(flags.data, "--data")

@@ -142,7 +142,7 @@ ready = Net(2)
         (["--step", "net.py:none"], "--step 'net.py:none' returns None"),
         (["--module", "net.py:none", "--vocab_size", "3"], "'net.py:none' returns None"),
         (["--data", "net.py:one"], "the training data are of type int"),
-        (["--step", "net.py:one"], "--step gives int"),
+        (["--step", "net.py:one"], "--step: 32 calls used no tensor that needs a gradient"),
         (["--module", "net.py:one", "--vocab_size", "3"], "module is of type int"),
         (["--module", "net.py:net", "--vocab_size", "3", "--call", "net.py:no"], "object 'no'"),
         (["nowhere", "--time_major"], "--time_major goes with --module"),
@@ -214,6 +214,19 @@ def test_the_users_own_code_is_checked(capsys, tmp_path):
     for step in ("make_step", "one_update"):
         status, printed = ask(capsys, "--step", f"{own}:{step}")
         assert status == 0 and printed.startswith("No findings.\nLooked at:\n  steps: 32,")
+
+
+@pytest.mark.parametrize("returned", ["(loss, 0.5)", "{'loss': loss}", "[loss]", "loss.item()"])
+def test_a_step_may_return_its_loss_in_any_form(returned, capsys, tmp_path):
+    (tmp_path / "my.py").write_text(
+        "import torch\nnet = torch.nn.Linear(3, 2)\n"
+        "def step():\n"
+        "    loss = net(torch.randn(8, 3)).square().mean()\n"
+        "    loss.backward()\n"
+        f"    return {returned}\n"
+    )
+    assert diagnose.main(["--step", f"{tmp_path / 'my.py'}:step"]) == 1
+    assert "nothing-moved" in capsys.readouterr().out
 
 
 def test_label_files_are_checked(capsys, tmp_path):

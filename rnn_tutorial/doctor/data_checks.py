@@ -30,7 +30,7 @@ from rnn_tutorial.doctor.findings import Finding, Report, rank
 _TWICE = 0.25  # share of rows equal to one at a fixed distance; two equal workers give 1/2
 _LARGE = 10.0  # mean size of real inputs; one of 1 is usual
 _MANY = 50  # tokens, of which a usual one is no longer most of the text
-_FOREIGN = 0.05  # share of rows that end before their last token, of labels behind their end
+_NOTABLE = 0.05  # share of rows that end before their last token, of labels behind their end
 
 
 def check_data(
@@ -63,7 +63,9 @@ def check_data(
         findings += check(t)
     for compare in COMPARISONS if evaluation is not None else ():
         findings += compare(*tables)
-    looked_at.append("types, shapes, ranges and lengths; classes, repetition, and order by class")
+    looked_at.append("types, shapes, ranges and lengths")
+    if len(t) >= MIN_ROWS:
+        looked_at.append("repetition" + "; classes, and order by class" * t.has_classes)
     not_asked = _not_asked(tables)
     if t.has_classes and len(t.names) > 1:
         is_open = {"shifted-labels", "contradicting-labels"}.isdisjoint(f.name for f in findings)
@@ -74,13 +76,17 @@ def check_data(
             looked_at.append("whether labels belong to their inputs, or to those of other rows")
     if t.is_tagged:
         looked_at.append("whether the labels of steps belong to them, or to the steps beside them")
-    what = "a token, a place or the length" if t.has_tokens else "the length or a number at a place"
-    looked_at.append(f"whether {what} gives the target away")
+    if len(t) >= MIN_ROWS:
+        token = "a token, a place or the length"
+        what = token if t.has_tokens else "the length or a number at a place"
+        looked_at.append(f"whether {what} gives the target away")
     for e in tables[1:]:
         shared = e.num_shared(t)
         looked_at.append(
-            f"evaluation against training: {shared:,} of {len(e):,} rows are in both; lengths, "
-            "tokens, classes, labels" + ", overlapping windows" * can_overlap(t, e)
+            f"evaluation against training: {shared:,} of {len(e):,} rows are in both; lengths"
+            + ", tokens" * (t.has_tokens and e.has_tokens)
+            + ", classes, labels" * (t.has_classes and e.has_classes)
+            + ", overlapping windows" * can_overlap(t, e)
         )
     return Report(rank(findings), looked_at, not_asked)
 
@@ -129,8 +135,7 @@ def _check_form(t: Rows) -> Iterator[Finding]:
     if kinds and "real" not in kinds:
         # Losses of two classes and of shares take floats; names may become numbers in the loop.
         is_usual = kinds in ({"text"}, {"one-hot", "whole"})
-        is_fit = kinds & {"bool", "int32", "text"} or kinds >= {"one-hot", "whole"}
-        is_fit = is_fit or ("whole" in kinds and not 2 < len(t.names) <= 20)
+        is_fit = kinds & {"bool", "int32", "text", "whole"}
         seen = ", ".join(sorted(kinds)).replace("whole", "floats").replace("column", "(N, 1)")
         seen = f"{t.name}: the labels are {seen}, such as {t.targets[0]!r}"
         sure = "possible" if is_usual else "likely" if is_fit else "certain"
@@ -144,7 +149,7 @@ def _check_token_range(t: Rows) -> Iterator[Finding]:
     ids = Counter(chain.from_iterable(t.read)) if t.has_tokens else {}
     if not ids or "text" in t.input_kinds or t.not_finite:
         return
-    size, low = t.vocab_size, min(ids)
+    size, low = t.vocab_size, min((token for token in ids if token != t.padding_id), default=0)
     if low < 0:
         yield found("token-range", f"{t.name}: {ids[low]:,} tokens are {low}")
     over = [token for token in ids if token >= size and token != t.padding_id] if size else []
@@ -165,7 +170,7 @@ def _check_labels_of_padding(t: Rows) -> Iterator[Finding]:
         inside.update(labels[: max(0, length)])
         behind.update(labels[max(0, length) :])
     share = behind.total() / max(1, inside.total() + behind.total())
-    if len(behind) == 1 and share >= _FOREIGN and (label := next(iter(behind))) in inside:
+    if len(behind) == 1 and share >= _NOTABLE and (label := next(iter(behind))) in inside:
         seen = f"{t.name}: {share:.0%} of the labels stand behind the end of a row: all are {label}"
         seen += f", as are {inside[label] / inside.total():.0%} of the others"
         yield found("labels-of-padding", seen, "possible")
@@ -186,12 +191,12 @@ def _check_lengths(t: Rows) -> Iterator[Finding]:
     elif len(tails):
         off = n - (sizes - tails)  # (N,)
         too_long, too_short = (off > 0)[tails > 0].mean(), (off < 0).mean()
-        if too_long >= 0.5 or too_short >= _FOREIGN:
+        if too_long >= 0.5 or too_short >= _NOTABLE:
             seen = f"{t.name}: {too_long:.0%} of the padded rows count padding ({t.padding!r}), "
             seen += f"{too_short:.0%} of the rows end before their last token"
             # An end mark may equal the padding, and rows may be cut on purpose.
             is_mark = set(off[tails > 0].tolist()) <= {0, 1}
-            is_meant = is_mark or max(too_long, _FOREIGN) < too_short < 0.9
+            is_meant = is_mark or max(too_long, _NOTABLE) < too_short < 0.9
             yield found("wrong-lengths", seen, "likely" if is_meant else "certain")
     elif t.heads and (n < sizes).any() and (np.array(t.heads)[n < sizes] > 0).mean() > 0.5:
         seen = f"the padding {t.padding_in_front!r} stands in front, and the lengths count from"
@@ -238,11 +243,11 @@ def _check_repetition(t: Rows) -> Iterator[Finding]:
 
 def _check_classes(t: Rows) -> Iterator[Finding]:
     """How many classes, how often each, how they are numbered and named."""
-    number, counts = len(t), t.counts
+    number, counts, are_floats = len(t), t.counts, "whole" in t.label_kinds
     is_clear = t.is_file and len(counts) in (1, number)  # however few rows there are
     if not t.has_classes or (number < MIN_ROWS and not is_clear):
         return
-    if all(isinstance(name, int) for name in t.names):
+    if all(isinstance(name, int) for name in t.names) and not are_floats:
         low, high, least = min(t.names), max(t.names), min(counts.values())
         seen = f"the labels are {', '.join(map(str, sorted(t.names)[:6]))}"
         seen += f" … {high}" * (len(t.names) > 6)
@@ -260,7 +265,7 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
     yield from check_near_equal(counts)
     usual = float(np.median([*counts.values()]))
     rare = [name for name in t.names if counts[name] <= 2 and usual >= MIN_ROWS]
-    if 0 < len(rare) <= max(1, len(counts) // 4):
+    if 0 < len(rare) <= max(1, len(counts) // 4) and not are_floats:
         seen = f"{rare[0]!r} (row {t.labels.index(rare[0]) + 1:,}) occurs {counts[rare[0]]}x"
         yield found("rare-class", f"{seen}, most classes {usual:.0f} times", "likely")
     least = min(counts[name] for name in t.names if name not in rare)

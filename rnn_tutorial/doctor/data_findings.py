@@ -11,7 +11,8 @@ not-finite-data: one such value makes the loss NaN, and after it every weight
 inputs-not-normalised: tanh and sigmoid are flat at such values, and gradients are large
   subtract the mean of the training data and divide by their standard deviation
 label-type: cross_entropy takes class numbers, int64 of shape (N,), or shares, floats of (N, C)
-  targets.long(), targets.squeeze(1), targets.argmax(1), or numbers for the names
+  targets.long(), targets.squeeze(1), targets.argmax(1), or numbers for the names; a regression loss
+    takes floats as they are
 label-range: C classes have the numbers 0 to C - 1; others raise an error or are ignored
   number the classes that occur: np.unique(labels, return_inverse=True)
 unsplit-tokens: most tokens are a whole row and occur in few others, so little carries over to new

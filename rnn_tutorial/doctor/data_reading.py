@@ -123,17 +123,8 @@ def _add(rows: Rows, item: Any, number: int) -> None:
         raise ValueError  # a row has no target
     lengths = _array(item[1]) if len(item) == 3 else None
     is_batch = _is_batch(x, lengths, targets, rows.gives)
-    if lengths is not None and lengths.ndim == 1 + is_batch:  # a mask
-        mask = lengths != 0
-        if getattr(x, "shape", ())[: mask.ndim] == mask.shape:
-            marked, others = (np.unique(x[part]).size for part in (mask, ~mask))
-            rows.is_upright |= marked > 1
-            if marked == 1 < others and np.diff(mask).sum(-1).max() < 2:
-                mask = ~mask
-                rows.inverted |= {*mask.sum(-1).ravel().tolist()}
-        is_first, is_last = (bool(mask[..., at].all()) for at in (0, -1))
-        lengths = (mask if is_first or is_last else ~mask).sum(-1)
-        lengths = lengths if is_first or not is_last else None  # the padding stands in front
+    if lengths is not None and lengths.ndim == 1 + is_batch:
+        lengths = _lengths_of_mask(rows, x, lengths != 0)
     if not is_batch:
         x, targets = [x], targets[None]
         lengths = lengths if lengths is None else lengths[None]
@@ -146,6 +137,28 @@ def _add(rows: Rows, item: Any, number: int) -> None:
         is_turned = isinstance(x, np.ndarray) and x.shape[1:2] == targets.shape[:1]
         rows.mismatch = rows.mismatch or seen + "; it seems that time comes first" * is_turned
         return
+    _add_inputs(rows, x, targets)
+    rows.targets += _labels(rows, targets, len(rows.padded[-1]))
+    rows.batches += [number] * len(targets)
+    ends = [len(row) for row in rows.padded[-len(targets) :]] if lengths is None else lengths
+    rows.lengths += [int(length) for length in ends]
+
+
+def _lengths_of_mask(rows: Rows, x: Any, mask: np.ndarray) -> np.ndarray | None:
+    """The lengths that a mask says, whichever way round it is; None if padding stands in front."""
+    if getattr(x, "shape", ())[: mask.ndim] == mask.shape:
+        marked, others = (np.unique(x[part]).size for part in (mask, ~mask))
+        rows.is_upright |= marked > 1
+        if marked == 1 < others and np.diff(mask).sum(-1).max() < 2:
+            mask = ~mask
+            rows.inverted |= {*mask.sum(-1).ravel().tolist()}
+    is_first, is_last = (bool(mask[..., at].all()) for at in (0, -1))
+    lengths = (mask if is_first or is_last else ~mask).sum(-1)
+    return lengths if is_first or not is_last else None
+
+
+def _add_inputs(rows: Rows, x: Any, targets: np.ndarray) -> None:
+    """Append inputs, and count where real ones equal their targets."""
     is_one_hot = isinstance(x, np.ndarray) and x.ndim == 3 and np.isin(x, (0, 1)).all()
     if is_one_hot and x.sum(-1).max() > 1 == x.sum(1).max():
         rows.input_kinds.add("turned")
@@ -164,10 +177,6 @@ def _add(rows: Rows, item: Any, number: int) -> None:
                 copies[: len(row)] += row[: -LAST - 1 : -1] == target.ravel()[0].astype(row.dtype)
         steps = row.tolist() if row.ndim else str(row).split()
         rows.padded.append(tuple(v.tobytes() for v in row) if kind == "features" else tuple(steps))
-    rows.targets += _labels(rows, targets, len(rows.padded[-1]))
-    rows.batches += [number] * len(targets)
-    ends = [len(row) for row in rows.padded[-len(targets) :]] if lengths is None else lengths
-    rows.lengths += [int(length) for length in ends]
 
 
 def _is_batch(x: Any, lengths: Any, targets: np.ndarray, gives: str) -> bool:

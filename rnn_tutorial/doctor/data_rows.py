@@ -16,6 +16,7 @@ NUM_ROWS = 4096  # of a loader, which may be endless; compared at each distance 
 MIN_ROWS = 20  # below which nothing is said about frequencies
 LARGE_MAJORITY = 0.9  # of the rows; accuracy tells little of a network beside such a class
 MIN_REPEATED = 50  # rows of repeated inputs below which nothing is said about their labels
+_MOST_CLASSES = 20  # that are written as floats; more different ones are amounts
 LAST = 256  # steps of a row that are compared with its target
 Row = tuple[Hashable, ...]
 
@@ -57,6 +58,8 @@ class Rows:
         """Set what follows from the rows, once all are read."""
         if not self.is_batched:
             self.batches = [0] * len(self)
+        if "whole" in self.label_kinds and len({*self.targets}) > _MOST_CLASSES:
+            self.label_kinds = self.label_kinds - {"whole"} | {"real"}
         self.has_tokens = not self.input_kinds & {"real", "features"}
         self.has_classes = not self.label_kinds & {"real", "steps"}
         if self.has_tokens and "whole" in self.input_kinds and "inputs" not in self.not_finite:

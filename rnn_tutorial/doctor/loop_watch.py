@@ -232,7 +232,8 @@ class LoopWatch(TorchFunctionMode):
         is_weight = any(t.is_leaf and t.requires_grad for t in (a, b))
         is_pair = a.requires_grad != b.requires_grad and not is_weight
         is_slip = a.ndim != b.ndim and a.squeeze().shape == b.squeeze().shape and is_pair
-        if size > max(a.numel(), b.numel()) and (is_loss or is_slip):
+        is_uneven = is_loss and a.ndim != b.ndim
+        if size > max(a.numel(), b.numel()) and (is_uneven or is_slip):
             self.broadcasts[f"{name} gets shapes {tuple(a.shape)} and {tuple(b.shape)}"] = is_loss
 
     def _enter_module(self, module: nn.Module, _: Any) -> None:
@@ -290,7 +291,7 @@ class LoopWatch(TorchFunctionMode):
             self.reached |= {id(weight.tensor) for weight in reached}
             for weight in self.weights.values():
                 weight.expect_gradient(self._has_stepped or self._is_stepping)
-            self._has_stepped = False
+            self._has_stepped &= not is_backward
             result = function(tensors, *args, **kwargs)
             made = [(weight, weight.tensor.grad) for weight in reached]
             if not is_backward:

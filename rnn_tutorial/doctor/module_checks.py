@@ -34,9 +34,10 @@ DECISIVE = {
 }  # fmt: skip
 # Advice by what the error of a module says; the last that fits is given.
 ADVICE_ON_ERRORS = {
-    "": "run the module on a batch like this one in a debugger; it is no fault if your sequences "
-    "are never so short",
-    "enforce_sorted": "pass enforce_sorted=False to pack_padded_sequence",
+    "": "run the module on a batch like this one in a debugger; it is no fault if none of your "
+    "sequences is that short",
+    "enforce_sorted": "pass enforce_sorted=False to pack_padded_sequence; it is no fault if your "
+    "loader sorts each batch, longest first",
     "Expected hidden size": "the first state is for a fixed number of rows: make "
     "it for the given batch, torch.zeros(num_layers, x.size(0), H), or pass none: it is zeros then",
     "must match the size": "if the columns outnumber the longest row: "
@@ -94,7 +95,8 @@ def check_module(module: nn.Module, vocab_size: int | None = None, **options: An
             fitting = [advice for text, advice in ADVICE_ON_ERRORS.items() if text in str(raised)]
             # If rows without padding are scored, those that failed may only be too short.
             is_long = len(fitting) == 1 and probe.can_score(*probe.full_batch())
-            sure = "likely" if is_long else "certain"
+            is_sorting = "enforce_sorted" in str(raised)
+            sure = "likely" if is_long or is_sorting else "certain"
             findings.append(found("module-raises", str(raised), sure, advice=fitting[-1]))
         except WrongShape as wrong:
             sure = "certain"

@@ -69,7 +69,7 @@ softmax-of-one: over one element softmax gives 1, whatever the score: these weig
 batch-first-swapped: the network runs over the rows of the batch instead of over time: it sees one
     token of each sequence, and its neighbours in the batch instead of its past
   batch_first=True for an input (N, T, E); it belongs to the layer and, separately, to
-    pack_padded_sequence and pad_packed_sequence
+    pack_padded_sequence and pad_packed_sequence; or say --time_major if your x is (T, N)
   explains: rows-mixed
 state-reshaped: h_n is ({joined}, N, H); view and reshape to (N, {joined}·H) cut it in other places
   torch.cat([h_n[-2], h_n[-1]], dim=-1), or h_n.transpose(0, 1).flatten(1)
@@ -122,7 +122,7 @@ gradient-cut: they keep their first values for ever: what comes before the cut i
 gradient-wrong: part of the way from these weights to the scores is cut off or differentiated
     wrongly, so training goes in a wrong direction
   look for detach(), .data and no_grad on one of several paths, for in-place changes through .data,
-    and for a custom autograd.Function
+    and for a custom autograd.Function; in a straight-through estimator it is intended
 input-ignored: the scores are the same whatever the sequence says
   follow the tokens through forward: where are they replaced or multiplied by 0?
   explains: unused-parameters

@@ -53,11 +53,12 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
             look(type(part).__name__, given, getattr(part, "self_attn", part).batch_first)
 
     kinds = nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.Conv1d
-    parts = probe.parts(*kinds)
+    parts, is_turned = probe.parts(*kinds), False
     with hooked(parts, hook, before=True):
         try:
             probe.scores(x, lengths)
         except (ModuleRaised, WrongShape) as error:
+            is_turned = isinstance(error, WrongShape)  # as if x were meant to be (T, N)
             for frame, _ in walk_tb(error.__cause__ and error.__cause__.__traceback__):
                 if frame.f_code is pack_padded_sequence.__code__:
                     given = frame.f_locals
@@ -65,7 +66,7 @@ def check_axes(probe: Probe) -> Iterator[Finding]:
             if not seen:
                 raise
     if seen:
-        yield found("batch-first-swapped", seen[0])
+        yield found("batch-first-swapped", seen[0], "likely" if is_turned else "certain")
     elif cut:
         yield found("view-for-transpose", cut[0], "likely")
 

@@ -63,7 +63,7 @@ def check_range(probe: Probe) -> Iterator[Finding]:
         return
     if classes > 1 and is_positive and sums_to_1(scores, 1):
         seen = "each row of the scores is positive and sums to 1"
-        yield found("softmax-output", seen, floor=floor(1.0))
+        yield found("softmax-output", seen, "likely", floor=floor(1.0))
         return
     networks = [probe.refreshed(i, NOISE[i % len(NOISE)]) for i in range(FRESH_NETWORKS)]
     marked = torch.cat([network.scores(*network.batch()) for network in networks])
@@ -122,9 +122,9 @@ def check_saturation(probe: Probe) -> Iterator[Finding]:
     """Do the units sit where tanh and sigmoid are flat, or are the scores far too wide?"""
     widest = probe.scores(*probe.batch()).abs().max().item()
     squares = Counter()  # of the weights of a unit; input and recurrent weights come together
-    embedding = getattr(probe.embedding(), "weight", None)
+    tables = {id(part.weight) for part in probe.parts(nn.Embedding)}
     parameters = probe.module.named_parameters()
-    matrices = {n: p for n, p in parameters if p.ndim == 2 and p is not embedding}
+    matrices = {n: p for n, p in parameters if p.ndim == 2 and id(p) not in tables}
     for name, p in matrices.items():
         squares[re.sub("_[ih]h", "", name)] += p.norm(dim=1).mean().item() ** 2
     name, square = max(squares.items(), key=lambda item: item[1], default=("", 0.0))

@@ -162,7 +162,7 @@ def _check_slopes(probe: Probe, gradients: dict[str, Tensor | None]) -> Iterator
         yield found("gradient-cut", f"{_some(cut)} change the scores but get no gradient")
     elif wrong:
         seen = f"the gradient of {_some(wrong)} differs from finite differences"
-        yield found("gradient-wrong", seen)
+        yield found("gradient-wrong", seen, "likely")
 
 
 @torch.no_grad()

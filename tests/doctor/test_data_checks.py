@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from rnn_tutorial.data.examples import build_vocabulary, read_split
 from rnn_tutorial.data.streams import EVAL_STREAM, SeqSumModDataset
+from rnn_tutorial.doctor import data_reading
 from rnn_tutorial.doctor.data_checks import check_data
 from rnn_tutorial.doctor.data_reading import is_label_file
 from rnn_tutorial.experiments.doctor_cases.data_open import CASES
@@ -145,7 +146,8 @@ def test_what_was_looked_at_and_what_not_is_told():
     report = check_data(padded(sums(500, 5, 9)))
     assert report.looked_at == [
         "500 rows of training",
-        "types, shapes, ranges and lengths; classes, repetition, and order by class",
+        "types, shapes, ranges and lengths",
+        "repetition; classes, and order by class",
         "whether a token, a place or the length gives the target away",
     ]
     assert report.not_asked == [
@@ -160,6 +162,51 @@ def test_what_was_looked_at_and_what_not_is_told():
     rows = [(torch.rand(4, 2), 4, 0.5)] * 10
     reasons = " ".join(check_data(rows, rows).not_asked)
     assert "real numbers" in reasons and "not one class" in reasons and "10 rows" in reasons
+
+
+def test_a_loader_of_very_long_rows_is_read_to_a_million_steps(monkeypatch):
+    monkeypatch.setattr(data_reading, "_NUM_STEPS", 500)
+    report = check_data(padded(sums(2000, 5, 9)))
+    number = int(report.looked_at[0].split()[0])
+    assert 50 < number < 150 and f"the rows behind the first {number}" in report.not_asked
+
+
+@pytest.mark.parametrize("number", [5, 132])
+def test_amounts_that_are_whole_are_no_classes(number):
+    """Ratings from 1 to 5, and counts: a regression loss takes them as they are."""
+    generator = random.Random(0)
+    rows = [
+        (
+            torch.tensor([generator.random() for _ in range(8)]),
+            8,
+            float(generator.randrange(number)),
+        )
+        for _ in range(300)
+    ]
+    report = check_data(rows)
+    found = {finding.name: finding.confidence for finding in report.findings}
+    assert found == ({"label-type": "likely"} if number == 5 else {})
+    assert any("regression loss" in f.advice for f in report.findings) == (number == 5)
+
+
+def test_padding_by_a_negative_id_is_no_token():
+    rows = [(torch.tensor(row + [-1] * (9 - n)), y) for row, n, y in sums(300, 3, 9)]
+    assert "token-range" in {f.name for f in check_data(rows).findings}
+    assert "token-range" not in {f.name for f in check_data(rows, padding_id=-1).findings}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_lengths_of_few_rows_may_differ_by_chance(seed):
+    rows = [*sums(60, 5, 39, seed)]
+    assert "length-mismatch" not in {f.name for f in check_data(rows[:30], rows[30:]).findings}
+
+
+def test_what_was_looked_at_is_not_called_unasked():
+    rows = [(torch.rand(4, 2), 4, i / 7) for i in range(40)]
+    report = check_data(rows, rows[:20])
+    assert not any("tokens" in line or "classes" in line for line in report.looked_at)
+    report = check_data([*sums(8)])
+    assert not any("repetition" in line or "gives" in line for line in report.looked_at)
 
 
 # ---- form ----

@@ -1,6 +1,8 @@
-"""Checks of data and of training steps: each fault is found where it is, and nowhere else."""
+"""Checks of training steps: each fault is found where it is, and nowhere else."""
 
 import itertools
+import math
+import sys
 from functools import partial
 
 import pytest
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
+from rnn_tutorial.doctor import loop_watch
 from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.experiments.doctor_cases.cases import ERROR
 from rnn_tutorial.experiments.doctor_cases.loops_open import CASES as OPEN_LOOPS
@@ -230,17 +233,69 @@ def test_the_mode_after_an_evaluation_counts():
     assert not found(make(returns=True))
 
 
+def hooks_of_torch():
+    """How many hooks all modules and all optimizers have."""
+    module, optimizer = nn.modules.module, sys.modules[optim.Optimizer.__module__]
+    tables = (
+        module._global_forward_hooks, module._global_forward_pre_hooks,
+        optimizer._global_optimizer_pre_hooks, optimizer._global_optimizer_post_hooks,
+    )  # fmt: skip
+    return [len(table) for table in tables]
+
+
 def test_nothing_is_left_behind():
     names = ("backward", "grad")
     before = [getattr(torch.autograd, name) for name in names]
     clipping = nn.utils.clip_grad_norm_.__closure__[0].cell_contents
-    log_prob = torch.distributions.Normal.log_prob
+    hooks = hooks_of_torch()
     check_step(make_step())
     with pytest.raises(ValueError):
         check_step(lambda: 1 / 0)
     assert before == [getattr(torch.autograd, name) for name in names]
     assert clipping is nn.utils.clip_grad_norm_.__closure__[0].cell_contents
-    assert log_prob is torch.distributions.Normal.log_prob
+    assert hooks == hooks_of_torch()
+
+
+def test_a_slow_loop_is_cut_short_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(loop_watch, "_MAX_SECONDS", -1.0)
+    assert check_step(make_step()).not_asked[-1] == "what needs more than 8 steps to be seen"
+
+
+def test_the_loss_of_a_step_may_come_in_a_dict():
+    step = make_step()
+    assert [*found(lambda: {"loss": step() * math.nan, "accuracy": 1.0})] == ["not-finite-loss"]
+
+
+def test_pairs_that_a_loss_compares_on_purpose():
+    """Quantiles: each of the prediction with each of the target."""
+
+    def between(model):
+        scores = model(torch.randn(16, 6))
+        F.smooth_l1_loss(scores.unsqueeze(2), torch.rand(16, 1, 3), reduction="none").mean()
+
+    assert not found(make_step(between=between))
+
+
+def test_the_penalty_on_a_gradient_is_no_early_zeroing():
+    """A critic with a gradient penalty, and a generator, in turn (Gulrajani et al., 2017)."""
+    critic, generator = nn.Linear(4, 1), nn.Linear(4, 4)
+    of_critic, of_generator = (optim.Adam(m.parameters(), 1e-3) for m in (critic, generator))
+
+    def step():
+        made, real = generator(torch.randn(16, 4)), torch.randn(16, 4)
+        mixed = (made.detach() + real).div(2).requires_grad_()
+        (slope,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+        loss = critic(made.detach()).mean() - critic(real).mean()
+        loss = loss + 10 * (slope.norm(dim=1) - 1).square().mean()
+        of_critic.zero_grad()
+        loss.backward()
+        of_critic.step()
+        of_generator.zero_grad()
+        (-critic(made).mean()).backward()
+        of_generator.step()
+        return loss.item()
+
+    assert "gradient-zeroed-before-step" not in found(step)
 
 
 def test_probabilities_where_a_loss_takes_scores():

@@ -1,7 +1,6 @@
-"""The gradients of states and the size of updates, against what is written out by hand."""
+"""The gradients of states, against what is written out by hand."""
 
 import itertools
-import math
 
 import pytest
 import torch
@@ -9,7 +8,6 @@ from torch.nn.functional import cross_entropy
 
 from rnn_tutorial.doctor.states import summarize_states
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.training.optimizer import update_ratio
 
 N, T, H = 5, 6, 7
 
@@ -90,35 +88,3 @@ def test_large_states_of_relu_are_not_saturated():
     with torch.no_grad():
         model.rnn.bias_ih_l0.fill_(9.0)
     assert summarize_states(model, x, targets).saturated == 0
-
-
-OPTIMIZERS = {
-    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
-    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
-    "sgd": lambda p: torch.optim.SGD(p, lr=0.01),
-    "momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
-    "rmsprop momentum": lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.9),
-}
-
-
-@pytest.mark.parametrize("make_optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_the_update_ratio_is_what_the_weights_moved_by(make_optimizer):
-    model, x, targets = make()
-    optimizer = make_optimizer(model.parameters())
-    for _ in range(3):
-        before = [p.detach().clone() for p in model.parameters() if p.ndim > 1]
-        optimizer.zero_grad()
-        cross_entropy(model(x, torch.full((N,), T)), targets).backward()
-        optimizer.step()
-    after = [p.detach() for p in model.parameters() if p.ndim > 1]
-    moved = [(a - b).norm() / a.norm() for a, b in zip(after, before, strict=True)]
-    expected = torch.stack(moved).median().item()
-    assert update_ratio(optimizer, 0.01) == pytest.approx(expected, rel=1e-3)
-
-
-def test_the_update_ratio_of_weights_that_are_zero_is_a_number():
-    weight = torch.zeros(2, 2, requires_grad=True)
-    optimizer = torch.optim.SGD([weight], lr=0.1)
-    for gradient in (0.0, 1.0, math.inf):
-        weight.grad = torch.full((2, 2), gradient)
-        assert math.isfinite(update_ratio(optimizer, 0.1))

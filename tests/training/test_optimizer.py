@@ -1,16 +1,23 @@
 """The optimizers against PyTorch's, and LeanAdamW: the same bits, the same state_dict."""
 
 import copy
+import math
 import subprocess
 import sys
 
 import pytest
 import torch
 from conftest import REPOSITORY
+from torch.nn.functional import cross_entropy
 
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.settings.config import OPTIMIZERS, TrainConfig
-from rnn_tutorial.training.optimizer import OPTIMIZER_CLASSES, LeanAdamW, make_optimizer
+from rnn_tutorial.training.optimizer import (
+    OPTIMIZER_CLASSES,
+    LeanAdamW,
+    make_optimizer,
+    update_ratio,
+)
 
 
 def train(optimizer_class, steps, weight_decay, state=None, **options):
@@ -106,3 +113,37 @@ def test_each_name_is_the_optimizer_of_pytorch(settings, reference, options):
 
 def test_the_names_of_the_flag_are_those_of_the_table():
     assert tuple(OPTIMIZER_CLASSES) == OPTIMIZERS
+
+
+USUAL = {
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.01),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+    "rmsprop momentum": lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("make_optimizer", USUAL.values(), ids=USUAL)
+def test_the_update_ratio_is_what_the_weights_moved_by(make_optimizer):
+    torch.manual_seed(0)
+    model = RnnClsNet(10, 4, 7, 1, 10).eval()
+    x, targets = torch.randint(10, (5, 6)), torch.randint(10, (5,))
+    optimizer = make_optimizer(model.parameters())
+    for _ in range(3):
+        before = [p.detach().clone() for p in model.parameters() if p.ndim > 1]
+        optimizer.zero_grad()
+        cross_entropy(model(x, torch.full((5,), 6)), targets).backward()
+        optimizer.step()
+    after = [p.detach() for p in model.parameters() if p.ndim > 1]
+    moved = [(a - b).norm() / a.norm() for a, b in zip(after, before, strict=True)]
+    expected = torch.stack(moved).median().item()
+    assert update_ratio(optimizer, 0.01) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_update_ratio_of_weights_that_are_zero_is_a_number():
+    weight = torch.zeros(2, 2, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for gradient in (0.0, 1.0, math.inf):
+        weight.grad = torch.full((2, 2), gradient)
+        assert math.isfinite(update_ratio(optimizer, 0.1))
