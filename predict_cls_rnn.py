@@ -99,7 +99,7 @@ def answer_once(predictor: Predictor, text: str, as_json: bool) -> int:
     try:
         question = predictor.task.reader.read(text)
     except ValueError as error:
-        raise ValueError(f"--input: {error}") from None
+        raise ValueError(f"--input: {error} (asked: {predictor.folder})") from None
     print(predictor.introduce(), file=sys.stderr)
     show(make_writer(predictor.task, as_json).write(predictor.answer(question)))
     return 0

@@ -198,6 +198,14 @@ def test_a_length_outside_training_is_said(trained_folder, text, length, capsys)
     assert f"(never trained on length {length})" in capsys.readouterr().out
 
 
+def test_a_refusal_names_the_network_that_was_asked(trained_folder, capsys):
+    run = trained_folder / "output" / "baseline"
+    with pytest.raises(SystemExit):
+        predict_cls_rnn.main(["--save_dir", str(run.parent), "--input", "1 11"])
+    sentence = f"--input: 11 is out of range; allowed are 0 to 9 (asked: {run})\n"
+    assert capsys.readouterr().err.endswith(sentence)
+
+
 # ---- memory ----
 
 PRINT_PEAK = """

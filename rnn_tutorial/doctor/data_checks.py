@@ -267,7 +267,7 @@ def _check_classes(t: Rows) -> Iterator[Finding]:
     rare = [name for name in t.names if counts[name] <= 2 and usual >= MIN_ROWS]
     if 0 < len(rare) <= max(1, len(counts) // 4) and not are_floats:
         seen = f"{rare[0]!r} (row {t.labels.index(rare[0]) + 1:,}) occurs {counts[rare[0]]}x"
-        yield found("rare-class", f"{seen}, most classes {usual:.0f} times", "likely")
+        yield found("rare-class", f"{seen}, the median class {usual:.0f}x", "likely")
     least = min(counts[name] for name in t.names if name not in rare)
     if t.majority >= LARGE_MAJORITY or t.majority * number >= 50 * least:
         fewest = min(counts.values())

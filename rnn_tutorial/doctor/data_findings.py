@@ -92,7 +92,8 @@ leaking-length: a network may count steps and learn nothing else
 shared-stream: the evaluation measures what was memorised, so it overstates what was learned
   split before you copy (oversampling, augmentation), and give evaluation a seed of its own
 small-evaluation: differences of a few points between runs are chance
-  score at least 385 samples, or all possible inputs
+  score at least 385 samples, or all inputs if they can be listed; with fewer, average over several
+    splits
 length-mismatch: the score mixes lengths that were trained with lengths that were not
   train on these lengths, or report accuracy by length
   explains: evaluation-labels-wrong

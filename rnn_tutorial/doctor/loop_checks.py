@@ -264,7 +264,7 @@ def _check_surroundings(watch: LoopWatch) -> Iterator[Finding]:
             yield found(fault, seen + ", and each row sums to 1" * is_row, sure)
     without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
     if without and watch.num_backward:
-        seen = f"{len(without[0])} times the gradient was clipped, there was no new one"
+        seen = f"the gradient was clipped {len(without[0])} times when there was no new one"
         yield found("clipping-without-effect", seen)
     last = len(watch.steps) - 1
     moved = {id(w.tensor) for w in watch.weights.values() if w.num_updates}

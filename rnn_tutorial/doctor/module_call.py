@@ -121,7 +121,9 @@ def scores_of(result: object, num_rows: int) -> Tensor:
         return result[:, None]
     if result.ndim != 2 or len(result) != num_rows:
         seen = f"scores of shape {tuple(result.shape)} for {num_rows} rows"
-        raise WrongShape(seen, result.ndim > 2 or (result.ndim > 0 and len(result) > num_rows))
+        is_layer = result.ndim == 3 and result.shape[:2] == (1, num_rows)  # as h_n is
+        has_more = result.ndim > 2 or (result.ndim > 0 and len(result) > num_rows)
+        raise WrongShape(seen, has_more and not is_layer)
     return result
 
 

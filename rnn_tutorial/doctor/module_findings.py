@@ -10,9 +10,10 @@ cannot-call: I cannot call this module, so I do not know whether it is right
 module-raises: this batch is valid, so training or prediction stops here sooner or later
   {advice}
 wrong-shape: a classifier gives each sequence, even a single one, a row of scores, (N, C)
-  return the scores after pooling over time; squeeze only a named dimension; or give --call a
-    function that returns (N, C); a network that is meant to label each step, or to give several
-    values for each sequence, as a forecast, cannot be checked here
+  return the scores after pooling over time; of nn.LSTM's second result, (h_n, c_n), take h_n[-1];
+    squeeze only a named dimension; or give --call a function that returns (N, C); a network that is
+    meant to label each step, or to give several values for each sequence, as a forecast, cannot be
+    checked here
 input-modified: whatever uses the batch again, a second epoch or a metric, gets other data
   compute a new tensor: {which} = {which} - 1, not {which} -= 1; sort(), not sort_()
 unregistered-parameters: no optimizer knows these weights, so they keep the values that they have
@@ -91,7 +92,7 @@ bidirectional-last-step: there the backward direction has read one token: half o
 [README.md#7-padding-poisons-the-state]
 last-step-of-padding: for short rows output[:, -1] is a step of the padding, and so is h_n if the
     network ran over it; after unpacking it is zero, and the row's tokens do not count
-  h_n[-1] of a packed sequence; in one direction also output[torch.arange(N), seq_lengths - 1]
+  h_n of a packed sequence; in one direction also output[torch.arange(N), seq_lengths - 1]
 padding-leak: what comes after the end of a sequence counts, so an answer depends on its batch
   pack_padded_sequence before the recurrent layers, or a mask from seq_lengths where steps are
     pooled or attended to (the right way round: masked_fill fills where a mask is True); the state

@@ -157,9 +157,11 @@ def _check_slopes(probe: Probe, gradients: dict[str, Tensor | None]) -> Iterator
         seen = f"the scores that {_some(behind)} make go through a softmax that gives only 1"
         yield found("softmax-of-one", seen, "likely")
     if unused := [name for name in unused if name not in behind]:
-        yield found("unused-parameters", f"{_some(unused)} change no score and get no gradient")
+        yield found("unused-parameters", f"{_some(unused)}: no score changes with them")
     if cut:
-        yield found("gradient-cut", f"{_some(cut)} change the scores but get no gradient")
+        yield found(
+            "gradient-cut", f"{_some(cut)}: the scores change with them, but no gradient comes"
+        )
     elif wrong:
         seen = f"the gradient of {_some(wrong)} differs from finite differences"
         yield found("gradient-wrong", seen, "likely")

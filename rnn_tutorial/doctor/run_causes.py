@@ -68,9 +68,13 @@ def find_settings(e: Evidence) -> Iterator[Finding]:
          f"--batch_size {c['batch_size']}, --lr {c['lr']:g}"),
     ]  # fmt: skip
     short = " --min_seq_len 1" if c["min_seq_len"] > 1 and e.has_rule else ""
+    enough = {"hidden_dim": 48, "embed_dim": 16}
+    wider = " ".join(f"--{flag} {size}" for flag, size in enough.items() if c[flag] < size)
     for name, is_found, is_likely, seen in rows:
         if is_found and e.is_stuck:
-            yield _cause(e, name, seen, "likely" if is_likely else "possible", short=short)
+            yield _cause(
+                e, name, seen, "likely" if is_likely else "possible", short=short, wider=wider
+            )
 
 
 def find_schedule(e: Evidence) -> Iterator[Finding]:

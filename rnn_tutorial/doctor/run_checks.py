@@ -16,12 +16,19 @@ see experiments/doctor_self_test.py.
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
 from rnn_tutorial.doctor.data_compare import WIDE_INTERVAL, small_evaluation
-from rnn_tutorial.doctor.evidence import ENOUGH_STEPS, LONG_SEQUENCES, Evidence, read_evidence
+from rnn_tutorial.doctor.evidence import (
+    ENOUGH_STEPS,
+    LONG_SEQUENCES,
+    SOME_SKILL,
+    Evidence,
+    read_evidence,
+)
 from rnn_tutorial.doctor.findings import Finding, Report, describe, rank
 from rnn_tutorial.doctor.run_causes import AT_CHANCE, CAUSES, is_unstable, lower_rate
 from rnn_tutorial.doctor.run_findings import found
@@ -77,7 +84,16 @@ def find_mismatch(e: Evidence) -> Iterator[Finding]:
     seen = f"the training loss ends at {e.final_loss:.2g} (guessing: {e.chance_loss:.2g}), and "
     seen += f"{e.score:.0%} of the answers in evaluation are right"
     seen += ", if each class counts the same" * e.is_balanced
-    yield found("overfitting", f"{seen} (guessing: {e.chance:.0%})", "likely")
+    little, remedy = (
+        "nothing",
+        "do the labels belong to their rows? if so, more examples, or those ",
+    )
+    remedy += "of a simpler rule; a smaller network or weight decay seldom suffices"
+    if e.skill >= SOME_SKILL:
+        little, remedy = "less", "more examples; --early_stopping_patience 10, --dropout 0.3 with "
+        remedy += "--num_layers 2, or --optimizer adamw with --weight_decay 0.1"
+    seen += f" (guessing: {e.chance:.0%})"
+    yield found("overfitting", seen, "likely", little=little, remedy=remedy)
 
 
 def find_jumps(e: Evidence) -> Iterator[Finding]:
@@ -86,10 +102,12 @@ def find_jumps(e: Evidence) -> Iterator[Finding]:
         return
     late = e.accuracies[len(e.accuracies) // 2 :]
     drops = [before - after for before, after in itertools.pairwise(late)]
-    num_swings = sum(drop > SWING for drop in drops)
+    num_inputs = (e.evaluation or {}).get("num_inputs", math.inf)
+    swing = max(SWING, 3 * math.sqrt(0.25 / num_inputs))  # of few examples, chance is larger
+    num_swings = sum(drop > swing for drop in drops)
     if num_swings >= 2:
         seen = f"in the second half of training the accuracy fell {num_swings} times by more than "
-        seen += f"{SWING:.0%} from one evaluation to the next, once by {max(drops):.0%}"
+        seen += f"{swing:.0%} from one evaluation to the next, once by {max(drops):.0%}"
         yield found("oscillating-loss", seen, "likely", rate=lower_rate(e, 3))
     losses, jumps = e.of("loss"), []
     for i in range(BEFORE, len(losses)):
@@ -107,7 +125,8 @@ def find_uncertain_results(e: Evidence) -> Iterator[Finding]:
     if e.evaluation and not e.evaluation["exact"]:
         low, high = e.evaluation["low"], e.evaluation["high"]
         if high - low >= WIDE_INTERVAL:
-            yield small_evaluation(e.evaluation["num_inputs"], f"[{low:.0%}, {high:.0%}]")
+            sure = "certain" if e.has_rule else "possible"  # there may be no more examples
+            yield small_evaluation(e.evaluation["num_inputs"], f"[{low:.0%}, {high:.0%}]", sure)
     if is_unstable(e):
         shown = ", ".join(f"{margin:.1f} at {n} ({right:.0%})" for n, right, margin in e.margins)
         seen = f"smallest margin of the right answer (and accuracy) over {LONG_SEQUENCES} sequences"

@@ -12,7 +12,8 @@ not-finite-loss: the updates overshot further and further until the numbers over
   explains: loss-at-chance, learned-little, *-gradient, *-units, loss-spikes, gradient-*
 learning-rate-too-high: the updates jump over the solution
   {rate}{momentum}
-  explains: missing-*, *-units, *-gradient, gradient-*, loss-*, oscillating-loss, too-few-steps
+  explains: missing-*, *-units, *-gradient, gradient-*, loss-*, oscillating-loss, too-few-steps,
+    warmup-too-long
 learning-rate-too-low: at this pace the weights hardly move from their first values
   {rate}
   explains: vanishing-gradient, missing-short-lengths, too-few-steps
@@ -20,7 +21,7 @@ learning-rate-falls-too-early: the schedule ends the training long before the la
   {schedule}; the schedules count updates (--lr_step_every) or evaluations (--plateau_patience),
     not epochs
   explains: learning-rate-*, missing-*, vanishing-gradient, dead-units, too-few-steps
-warmup-too-long: the learning rate is still on its way up
+warmup-too-long: it takes half of the run or more, which leaves few updates at the full rate
   --warmup_step {warmup}; about a tenth of the updates
   explains: learning-rate-too-low, too-few-steps, stopped-too-early, missing-short-lengths
 stopped-too-early: early stopping took a plateau for the end
@@ -39,7 +40,7 @@ missing-warmup: Adam's first updates are large but rest on one batch, which ruin
   --warmup_step {warmup} {rate}
   explains: learning-rate-too-high, *-units, *-gradient, missing-short-*, too-few-steps
 network-too-small: so few numbers cannot hold what tells the classes apart
-  --hidden_dim 48 --embed_dim 16
+  {wider}
   explains: learning-rate-*, missing-*, *-units, vanishing-gradient, too-few-steps, too-much-*
 [README_next.md#states-that-last]
 too-much-dropout: so few units are left in training that no update fits the whole network
@@ -89,9 +90,8 @@ missing-short-lengths: the label of a single token names the state that it leads
 evaluation-labels-wrong: evaluation names the classes differently from training
   give both files one list of classes, in one order
   explains: overfitting
-overfitting: the training examples are known by heart, and teach nothing about others
-  do the labels belong to their rows? if so, more examples, or those of a simpler rule; a smaller
-    network or weight decay seldom suffices
+overfitting: the training examples are known by heart, and teach {little} about others
+  {remedy}
 [README_next.md#the-task]
 loss-at-chance: nothing was learned, and no other check says why: suspect data and labels
   read a few examples: does the label follow from the tokens? can the network fit a single batch?

@@ -194,7 +194,7 @@ class WordWriter:
                 fields |= {"unknown": unknown, "trained_length": is_trained}
                 lines.append(json.dumps(fields, ensure_ascii=False))
             else:
-                notes = f"  (unknown: {' '.join(unknown)})" if unknown else ""
+                notes = f"  (unknown: {', '.join(unknown)})" if unknown else ""
                 notes += "" if is_trained else f"  (never trained on length {len(words)})"
                 text = " ".join(words)
                 line = f"{text} -> {name} with probability {probability:.1%}{notes}"

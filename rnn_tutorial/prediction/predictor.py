@@ -32,16 +32,16 @@ class Predictor:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.model = load_model(checkpoint)
         self.task: Task = load_task(checkpoint)
-        self._checkpoint = checkpoint
+        self._checkpoint, self.folder = checkpoint, checkpoint.path.parent
         self._recorded = recorded_evaluation(checkpoint)  # the published scripts record none
         self._scorer = Scorer(self.model)
 
     def introduce(self) -> str:
         """Which run, step and seed answers, and how far it can be trusted."""
-        checkpoint = self._checkpoint
+        checkpoint, folder = self._checkpoint, self.folder
         evaluation = self._recorded or self.task.evaluate(self.model)
         return shown(
-            f"{checkpoint.path.parent} at step {checkpoint.step:,}, "
+            f"{folder} at step {checkpoint.step:,}, "
             f"seed {checkpoint.config.get('seed', 'unknown')}, trained on {self.task.trained_on}: "
             f"{evaluation.describe()}"
             + _CERTIFICATES[certificate_status(checkpoint, self.model, self.task.machine)]

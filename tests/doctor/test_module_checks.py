@@ -256,6 +256,25 @@ def test_a_module_of_time_first_is_told_how_to_say_so():
     assert names(TimeFirst(), time_major=True, lengths=False) == []
 
 
+def test_the_pair_of_an_lstm_that_was_not_unpacked():
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(VOCAB_SIZE + 1, 8)
+            self.lstm, self.fc = nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 4)
+
+        def forward(self, x, lengths):
+            packed = pack_padded_sequence(
+                self.embedding(x), lengths, batch_first=True, enforce_sorted=False
+            )
+            _, state = self.lstm(packed)
+            return self.fc(state[-1])
+
+    (found,) = check_module(Pair(), VOCAB_SIZE).findings
+    assert (found.name, found.confidence) == ("wrong-shape", "certain")
+    assert "(h_n, c_n), take h_n[-1]" in found.advice
+
+
 def test_learned_positions_are_not_saturated_weights():
     class Positions(nn.Module):
         def __init__(self):

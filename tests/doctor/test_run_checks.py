@@ -412,6 +412,19 @@ def test_an_evaluation_is_small_if_its_own_interval_is_wide(tmp_path, num_right,
     assert found["small-evaluation"] == "possible"
 
 
+def test_one_file_for_training_and_evaluation_is_a_test_of_memory(tmp_path):
+    path, copy = tmp_path / "a.tsv", tmp_path / "b.tsv"
+    for each in (path, copy):
+        each.write_text("".join(f"{i % 7}\t{i % 7} {i % 11} {i // 77}\n" for i in range(700)))
+    evaluation = sample(*wilson_interval(50, 100))
+    for eval_file, is_said in ((path, False), (copy, True)):
+        files = {"train_file": str(path), "eval_file": str(eval_file)}
+        run = make(evaluation=evaluation, seed=0, **files)
+        found = {finding.name: finding.confidence for finding in check_run(run).findings}
+        assert ("shared-stream" in found) == is_said
+        assert found["small-evaluation"] == "possible"
+
+
 def test_lines_that_repeat_in_order_are_no_workers(tmp_path):
     path = write_examples(tmp_path / "train.tsv", [str(i % 7) for i in range(77)] * 8)
     assert "duplicated-workers" not in names(make(train_file=path, eval_file=path, seed=0))
@@ -566,7 +579,27 @@ def test_learning_by_heart_is_told_from_learning(tmp_path, loss, accuracy, is_na
     (tmp_path / "b.tsv").write_text("".join(lines[600:]))
     files = {"train_file": str(tmp_path / "a.tsv"), "eval_file": str(tmp_path / "b.tsv")}
     run = make((loss,) * 10, (accuracy,) * 3, min_seq_len=3, max_seq_len=3, **files)
-    assert ("overfitting" in names(run)) == is_named
+    (finding,) = [f for f in check_run(run).findings if f.name == "overfitting"] or [None]
+    assert (finding is not None) == is_named
+    if is_named:  # of more than guessing it is not said that nothing was learned
+        assert ("teach nothing" in finding.meaning) == (accuracy == 0.2)
+
+
+@pytest.mark.parametrize("num_inputs", [90, 9000])
+def test_falls_of_few_examples_are_chance(num_inputs):
+    evaluation = {"exact": True, "num_inputs": num_inputs, "low": 0.0, "high": 0.0}
+    run = make((0.1,) * 8, (0.95, 0.85) * 4, evaluation=evaluation)
+    assert ("oscillating-loss" in names(run)) == (num_inputs == 9000)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "advice"),
+    [((200, 1), "--embed_dim 16"), ((2, 30), "--hidden_dim 48"), ((2, 2), "--hidden_dim 48 --e")],
+)
+def test_only_what_is_too_small_is_made_larger(sizes, advice):
+    run = stuck(hidden_dim=sizes[0], embed_dim=sizes[1])
+    (finding,) = [f for f in check_run(run).findings if f.name == "network-too-small"]
+    assert finding.advice.startswith(advice)
 
 
 @pytest.mark.parametrize(("balanced", "is_named"), [(0.5, True), (0.67, False), (0.8, False)])
