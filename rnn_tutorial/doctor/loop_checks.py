@@ -259,9 +259,7 @@ def _check_surroundings(watch: LoopWatch) -> Iterator[Finding]:
     for (fault, name), number in watch.faults_of_losses.items():
         if number == watch.num_losses[name]:
             what, sure = _OF_LOSSES[fault]
-            seen = f"{name} gets {what} in all {len(watch.steps)} steps"
-            is_row = fault == "probabilities-in-loss" and name == "cross_entropy"
-            yield found(fault, seen + ", and each row sums to 1" * is_row, sure)
+            yield found(fault, f"{name} gets {what} in all {len(watch.steps)} steps", sure)
     without = [had for had in watch.clippings.values() if len(had) > 1 and not any(had)]
     if without and watch.num_backward:
         seen = f"the gradient was clipped {len(without[0])} times when there was no new one"

@@ -88,8 +88,10 @@ def _are_padded(tokens: Tensor, targets: Tensor, ignored: int) -> bool:
 def are_probabilities(name: str, given: Tensor) -> bool:
     """True if a loss that applies softmax or a sigmoid gets what either of them has made."""
     if not given.is_floating_point() or not bool(((given >= 0) & (given <= 1)).all()):
-        return False
-    if name != "cross_entropy":  # logits may lie there, too: what has made them?
-        node = _maker(given, _VIEWS)
-        return node is not None and node.name().startswith(("Sigmoid", "Softmax"))
-    return given.ndim > 1 and bool((given.sum(dim=1) - 1).abs().max() < 1e-3)
+        return False  # else they may be logits, too: what has made them?
+    node = _maker(given, _VIEWS)
+    made_by = ("Sigmoid",) if name == "cross_entropy" else ("Sigmoid", "Softmax")
+    if node is not None and node.name().startswith(made_by):
+        return True
+    has_rows = name == "cross_entropy" and given.ndim > 1
+    return has_rows and bool((given.sum(dim=1) - 1).abs().max() < 1e-3)

@@ -301,6 +301,8 @@ def test_the_penalty_on_a_gradient_is_no_early_zeroing():
 def test_probabilities_where_a_loss_takes_scores():
     found_in = found(make_step(made=lambda: nn.Sequential(*net(), nn.Softmax(dim=1))))
     assert [*found_in] == ["probabilities-in-loss"]
+    found_in = found(make_step(made=lambda: nn.Sequential(*net(), nn.Sigmoid())))
+    assert [*found_in] == ["probabilities-in-loss"]
     model = nn.Sequential(nn.Linear(6, 1), nn.Sigmoid())
     optimizer = optim.SGD(model.parameters(), lr=0.1)
 
