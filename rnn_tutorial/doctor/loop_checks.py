@@ -23,7 +23,7 @@ from rnn_tutorial.doctor.loop_findings import found
 from rnn_tutorial.doctor.loop_watch import MAX_INPUTS, LoopWatch
 
 _SECOND_TIME = "backward through the graph a second time"  # as PyTorch says it
-_LARGE, _SMALL = 0.3, 1e-6  # norm of an update divided by that of the weights
+_LARGE, _SLOW, _SMALL = 0.3, 3e-5, 1e-6  # norm of an update divided by that of the weights
 _VANISHED = 0.02  # of the largest learning rate
 _OF_LOSSES = {  # what a loss is given, and how sure it is a fault
     "no-log-probabilities": ("numbers whose exp does not sum to 1 over the classes", "certain"),
@@ -220,10 +220,11 @@ def _check_sizes(watch: LoopWatch) -> Iterator[Finding]:
     losses = [step.losses[-1] for step in watch.steps if step.losses]
     rates = [max(r[-1] for r in step.rates.values()) for step in watch.steps if step.rates]
     largest, is_rising = max(shares, default=0), bool(rates) and rates[-1] > 1.5 * rates[0]
-    if largest <= _SMALL and not is_rising:
+    if largest <= _SLOW and not is_rising:
         seen = f"updates change the weights by {largest:.1g} of their norm at most"
         seen += f"; the learning rate is {max(rates):.1g}" if rates else ""
-        yield found("update-too-small", seen, "certain" if largest <= 1e-7 else "likely")
+        sure = "certain" if largest <= 1e-7 else "likely" if largest <= _SMALL else "possible"
+        yield found("update-too-small", seen, sure)
     steps = watch.steps
     is_back = len({s.length for s in steps}) == 1 and math.isfinite(steps[0].length)
     if is_back and len(steps) >= 8 and min(s.update / (s.length or 1) for s in steps) > _SMALL**2:

@@ -537,3 +537,10 @@ def test_weights_that_are_put_back_after_each_update():
 
     assert [*found(undone)] == ["weights-put-back"]
     assert [*found(step)] == []
+
+
+@pytest.mark.parametrize(("lr", "sure"), [(3e-7, "likely"), (1e-5, "possible"), (1e-2, None)])
+def test_a_slow_pace_is_less_sure_than_none(lr, sure):
+    step = make_step(optimizer=lambda parameters: optim.SGD(parameters, lr=lr))
+    found_in = {finding.name: finding.confidence for finding in check_step(step).findings}
+    assert found_in.get("update-too-small") == sure
