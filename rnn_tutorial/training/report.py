@@ -48,8 +48,8 @@ def print_summary(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
         print(f"Stopped early: {history.since_best} evaluations in a row without improvement.")
     if any(run.padding_shares):
         mean = sum(run.padding_shares) / len(run.padding_shares)
-        print(f"Padding: {mean:.1%} of the logged batches.")
-    print(f"In the end: {evaluation.describe()}")
+        print(f"Padding: {mean:.1%} of a batch on average.")
+    print(f"Final {evaluation.describe()}")
     for line in run.task.describe_results(model, evaluation):
         print(shown(line))
     if run.proof:
