@@ -47,6 +47,7 @@ from rnn_tutorial.runs.checkpoint import Checkpoint
 from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, shown, whole_number
+from rnn_tutorial.settings.fields import refuse_empty
 from rnn_tutorial.tasks.choose import load_task
 from rnn_tutorial.tasks.labelled_files import LabelledFiles
 from rnn_tutorial.tasks.machine_task import describe_wrong_input
@@ -77,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         else:
             name = "automaton.png" if flags.automaton else "accuracy_by_length.png"
-            if not flags.json:
-                flags.figure = flags.figure or checkpoint.path.with_name(name)
+            if not (flags.json or flags.figure):
+                flags.figure = checkpoint.path.with_name(name)
                 check_picture(flags.figure)
             show = _show_automaton if flags.automaton else _show_lengths
             show(checkpoint, task, flags)
@@ -138,8 +139,7 @@ def _check_flags(flags: argparse.Namespace, given: Sequence[str]) -> None:
     for flag in ("max_len", "lengths", "num_sequences", "search"):
         if flags.automaton and flag in given:
             raise ValueError(f"--automaton looks at states and takes no --{flag}")
-    if flags.eval_file == "":
-        raise ValueError("--eval_file '' is empty; leave the flag out or give it a value")
+    refuse_empty({"eval_file": flags.eval_file})
     check_picture(flags.figure)
 
 

@@ -22,8 +22,10 @@ from rnn_tutorial.experiments import __main__ as experiments
 from rnn_tutorial.experiments import doctor_judge, doctor_self_test, lesson, who_did_it
 from rnn_tutorial.experiments.__main__ import READMES
 from rnn_tutorial.experiments.lesson import converse
+from rnn_tutorial.machines import machine_file, unfold
 from rnn_tutorial.measure.growth import GROWTH
 from rnn_tutorial.prediction.predictor import Predictor
+from rnn_tutorial.proof import explore, intervals
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.folder import find_checkpoint
 
@@ -255,6 +257,16 @@ def test_a_part_is_read_in_an_evening(name, most_words):
     lines = read(name).partition("## References")[0].splitlines()
     read_through = [line for line in lines if not line.startswith(looked_at)]
     assert len(" ".join(read_through).split()) < most_words
+
+
+def test_the_limits_of_a_machine_are_those_of_the_code():
+    text = " ".join(read("rnn_tutorial/machines/README.md").split())
+    for limit in (
+        f"at most {machine_file.MAX_NAMES:,} of either and at most {unfold.MAX_STATES:,} states",
+        f"at most {explore.MAX_ABSTRACT_STATES:,} states and, with 128 units, "
+        f"{intervals.MAX_NUMBERS // 128:,} transitions",
+    ):
+        assert limit in text
 
 
 def test_every_logged_metric_is_explained(trained_folder):

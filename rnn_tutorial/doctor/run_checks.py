@@ -42,6 +42,17 @@ SWING = 0.05  # accuracy lost between two evaluations; late in training recipes 
 BY_HEART = 0.1  # of the loss of guessing: nearly all training examples are right
 NEARLY_ALL = 0.95  # share of the answers that are right under other names
 TRANSFERRED = 0.7  # skill in evaluation that examples known by heart do not give
+# What examples known by heart teach about others, and what to try.
+_NOTHING = (
+    "nothing",
+    "do the labels belong to their rows? if so, more examples, or those of a simpler rule; a "
+    "smaller network or weight decay seldom suffices",
+)
+_LESS = (
+    "less",
+    "more examples; --early_stopping_patience 10, --dropout 0.3 with --num_layers 2, or "
+    "--optimizer adamw with --weight_decay 0.1",
+)
 # Findings about data that say why evaluation is worse than training.
 OTHER_EVALUATION = {
     "token-mismatch", "length-mismatch", "class-mismatch", "evaluation-labels-wrong",
@@ -84,15 +95,8 @@ def find_mismatch(e: Evidence) -> Iterator[Finding]:
     seen = f"the training loss ends at {e.final_loss:.2g} (guessing: {e.chance_loss:.2g}), and "
     seen += f"{e.score:.0%} of the answers in evaluation are right"
     seen += ", if each class counts the same" * e.is_balanced
-    little, remedy = (
-        "nothing",
-        "do the labels belong to their rows? if so, more examples, or those ",
-    )
-    remedy += "of a simpler rule; a smaller network or weight decay seldom suffices"
-    if e.skill >= SOME_SKILL:
-        little, remedy = "less", "more examples; --early_stopping_patience 10, --dropout 0.3 with "
-        remedy += "--num_layers 2, or --optimizer adamw with --weight_decay 0.1"
     seen += f" (guessing: {e.chance:.0%})"
+    little, remedy = _LESS if e.skill >= SOME_SKILL else _NOTHING
     yield found("overfitting", seen, "likely", little=little, remedy=remedy)
 
 

@@ -9,6 +9,7 @@ from rnn_tutorial.gallery.coder import Network
 from rnn_tutorial.gallery.corpus import MAX_BYTES, read_bytes
 from rnn_tutorial.runs.files import check_place, write_atomically
 from rnn_tutorial.runs.terminal import shown
+from rnn_tutorial.settings.fields import refuse_empty
 
 ENDING = ".rnn"
 _MAX_CODED = 8 * MAX_BYTES  # random bytes grow, but not as much
@@ -53,8 +54,7 @@ def _call(code, file: str, content: bytes, network: Network) -> bytes:
 
 def _new_file(name: str) -> Path:
     """A path at which nothing is; ValueError if something is, or nothing can be written there."""
-    if not name:
-        raise ValueError("--output '' is empty; leave the flag out or give it a value")
+    refuse_empty({"output": name})
     path = Path(name)
     if path.exists() or path.is_symlink():
         raise ValueError(f"{name!r} exists; name another file with --output")

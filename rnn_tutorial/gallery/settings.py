@@ -15,7 +15,7 @@ from rnn_tutorial.runs.machine import choose_device, choose_num_threads
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.conflicts import find_general_conflicts
-from rnn_tutorial.settings.fields import check_bounds
+from rnn_tutorial.settings.fields import check_bounds, refuse_empty
 from rnn_tutorial.settings.flags import add_config_flags
 from rnn_tutorial.settings.resume import RESUME_FLAGS, refuse_changes
 
@@ -129,8 +129,7 @@ def configure(
     Raises:
         ValueError: a setting is not allowed, alone, with others, for this run or machine.
     """
-    if empty := next((name for name, value in flags.items() if value in ("", ("",))), None):
-        raise ValueError(f"--{empty} '' is empty; leave the flag out or give it a value")
+    refuse_empty(flags)
     flags = dict(flags)
     resume, is_quick = flags.pop("resume"), flags.pop("quick")
     if resume:

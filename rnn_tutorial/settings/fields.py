@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import Field, field
 from typing import Any
 
@@ -47,6 +48,13 @@ def describe_bounds(setting: Field) -> str:
     }
     kind = kinds[type(setting.default)]
     return "{} from {} to {}".format(kind, *bounds["within"]) if "within" in bounds else kind
+
+
+def refuse_empty(flags: Mapping[str, Any]) -> None:
+    """Raise ValueError if a flag was given an empty text, which must not stand for its default."""
+    for name, value in flags.items():
+        if value in ("", ("",)):
+            raise ValueError(f"--{name} '' is empty; leave the flag out or give it a value")
 
 
 def as_flag(name: str, value: Any) -> str:

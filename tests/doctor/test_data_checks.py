@@ -174,15 +174,9 @@ def test_a_loader_of_very_long_rows_is_read_to_a_million_steps(monkeypatch):
 @pytest.mark.parametrize("number", [5, 132])
 def test_amounts_that_are_whole_are_no_classes(number):
     """Ratings from 1 to 5, and counts: a regression loss takes them as they are."""
-    generator = random.Random(0)
-    rows = [
-        (
-            torch.tensor([generator.random() for _ in range(8)]),
-            8,
-            float(generator.randrange(number)),
-        )
-        for _ in range(300)
-    ]
+    torch.manual_seed(0)
+    amounts = torch.randint(number, (300,)).double().tolist()
+    rows = [(torch.rand(8), 8, amount) for amount in amounts]
     report = check_data(rows)
     found = {finding.name: finding.confidence for finding in report.findings}
     assert found == ({"label-type": "likely"} if number == 5 else {})
