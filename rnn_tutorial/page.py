@@ -86,8 +86,8 @@ def make_page(checkpoints: Sequence[Checkpoint]) -> str:
     names = " and ".join(run["name"] for run in data["runs"])
     parts = {
         "title": escape(f"Watch {names} read"),
-        "data": json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
-        **{p.name: p.read_text(encoding="utf-8").rstrip() for p in _SOURCE.iterdir()},
+        "data": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+        **{p.name: p.read_text(encoding="utf-8").rstrip() for p in _SOURCE.glob("[!.]*.*")},
     }
     page = parts.pop("page.html")
     return re.sub(r"\{\{([\w.]+)\}\}", lambda place: parts[place[1]], page) + "\n"
@@ -106,10 +106,12 @@ def _rule(task: Task) -> dict[str, Any]:
             f"{len(machine.tokens):,} tokens is too large"
         )
     successors, outputs = machine.tables()
-    rule = f"the sum modulo {machine.num_states}" if machine.is_sum else "what the machine says"
+    rule = f"the sum modulo {machine.num_states}" if machine.is_sum else f"that of {task.source}"
+    are_characters = all(len(name) == 1 for name in machine.tokens)
     return {
         "tokens": machine.tokens,
         "classes": machine.classes,
+        "joined": are_characters and not machine.is_sum,  # digits are typed apart
         "machine": {"successors": successors.tolist(), "outputs": outputs.tolist()},
         "task": f"Type a sequence and step through it. The right answer is {rule}.",
     }

@@ -116,11 +116,15 @@ USED = """
     element("sequence").value = text;
     element("typed").requestSubmit();
   };
-  type("12 <b>x");
-  seen.refused = element("refusal").textContent;
+  const refusal = (text) => {
+    type(text);
+    return element("refusal").textContent;
+  };
+  seen.refused = ["12 <b>x", " , "].map(refusal);
   seen.kept = page.sequence.length;
   type("9,9 0");
   seen.typed = [count(), element("refusal").textContent, element("said").textContent];
+  seen.focus = document.activeElement.id;
   seen.right = MACHINE.outputs[page.right.at(-1)];
   element("more").lastElementChild.click();
   seen.long = [count(), document.querySelectorAll("#tokens span").length];
@@ -150,13 +154,44 @@ def test_a_page_is_used_by_keys_and_typing(width, scheme, ground, runs, tmp_path
     assert seen["at_first"] == "8 of 8 read" and seen["after_two_back"] == "6 of 8 read"
     assert seen["at_the_start"] == "0 of 8 read"
     assert seen["nothing_read"] == "Nothing is read yet: the hidden state is zero."
-    assert seen["refused"] == "“<” is not one of the tokens 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."
+    unknown = "“12” is not one of the tokens 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."
+    assert seen["refused"] == [unknown, "Type at least one token."]
     assert seen["kept"] == 8
-    said = "Token 3 is 0; the machine goes to its state for 8."
+    said = "Token 3 is 0; the right answer is now 8."
     assert seen["typed"] == ["3 of 3 read", "", said] and seen["right"] == 8
-    assert seen["long"] == ["1000 of 1000 read", 31]
-    assert re.search(r"First wrong at token \d+; wrong at \d+ of 1000", seen["wrong"])
+    assert seen["focus"] == "position"  # the arrow keys go on from there
+    assert seen["long"] == ["1,000 of 1,000 read", 31]
+    assert re.search(r"First wrong at token \d+; wrong at [\d,]+ of 1,000", seen["wrong"])
     assert seen["ground"] == ground and seen["drawn"] > 10 and seen["unnamed"] == 0
+
+
+@needs_browser
+def test_a_network_overflows_where_pytorchs_does(runs, tmp_path):
+    checkpoint = load_run(runs / "relu")
+    checkpoint.weights["rnn.weight_hh_l0"].mul_(100)
+    ids = torch.tensor([3, 9, 4] * 20)
+    with torch.no_grad():
+        model = load_model(checkpoint)
+        scores = [model(ids[None, :n], torch.tensor([n])) for n in range(1, len(ids) + 1)]
+    overflown = [not bool(each.isfinite().all()) for each in scores]
+    assert True in overflown and not overflown[0]
+    script = f"""
+      take({ids.tolist()}, 0);
+      const finite = views[0].scores.slice(1).map((each) => each.every(Number.isFinite));
+      move(page.sequence.length);
+      return [finite, document.querySelector(".verdict").textContent];
+    """
+    finite, verdict = browse(page.make_page([checkpoint]), script, tmp_path)
+    assert abs(finite.index(False) - overflown.index(True)) <= 1
+    assert verdict.startswith("The network overflows: its scores are not numbers. First wrong at")
+
+
+@needs_browser
+def test_a_network_whose_units_are_all_dead_is_shown(runs, tmp_path):
+    checkpoint = load_run(runs / "relu")
+    checkpoint.weights["rnn.bias_ih_l0"].fill_(-1e3)
+    script = "take([7], 1); return views[0].states[1][0].h.every((unit) => unit === 0);"
+    assert browse(page.make_page([checkpoint]), script, tmp_path)
 
 
 def test_the_page_is_one_small_file_without_connections(runs, capsys):

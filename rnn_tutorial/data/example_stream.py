@@ -29,7 +29,7 @@ class ExampleDataset:
 
     Tokens are replaced by UNKNOWN at random, so that the network learns to handle unknown tokens.
     Rare tokens are replaced more often: a token that occurs c times, with probability
-    0.25 / (c + 0.25). That is 20 % for a token that occurs once. Of a frequent token, about one
+    0.25 / (c + 0.25). That is 20% for a token that occurs once. Of a frequent token, about one
     occurrence is replaced in every four epochs.
 
     Source: Kiperwasser and Goldberg, Simple and Accurate Dependency Parsing Using Bidirectional

@@ -65,7 +65,7 @@ def check_near_equal(counts: Counter[Hashable]) -> Iterator[Finding]:
 
 def small_evaluation(num_samples: int, interval: str, confidence: str = "certain") -> Finding:
     """The finding that an evaluation has too few samples to tell two networks apart."""
-    seen = f"{num_samples:,} evaluation samples: the 95 % interval is {interval}"
+    seen = f"{num_samples:,} evaluation samples: the 95% interval is {interval}"
     return found("small-evaluation", seen, confidence)
 
 
@@ -130,7 +130,7 @@ def _compare_rows(t: Rows, e: Rows) -> Iterator[Finding]:
     half = 0.5 * 1.96 / math.sqrt(len(e))  # normal interval at an accuracy of one half
     has_classes = "real" not in e.label_kinds  # else there is no accuracy
     if has_classes and e.is_all and len(e) < NUM_ROWS and 2 * half >= WIDE_INTERVAL:
-        yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50 %", "possible")
+        yield small_evaluation(len(e), f"±{half:.0%} at an accuracy of 50%", "possible")
     sides = [(bool(rows.heads), bool(rows.tails)) for rows in (t, e)]
     if sorted(sides) == [(False, True), (True, False)] and not (t.has_lengths or e.has_lengths):
         one, other = ("in front" if in_front else "behind" for in_front, _ in sides)

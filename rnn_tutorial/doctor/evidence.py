@@ -41,7 +41,7 @@ SOME_SKILL = 0.15  # below it, what was learned by heart has taught nothing abou
 FITS = 0.3  # of the loss of guessing; a network with a skill of LEARNED has about 0.6
 FITS_MORE = 0.7  # of the same, where the answers to other examples are hardly better than guesses
 ENOUGH_STEPS = 1000  # updates after the warmup; by then all 20 seeds of `solved` are perfect
-LONG_SEQUENCES = 200  # at the asked length: when all are right the 95 % interval begins at 98 %
+LONG_SEQUENCES = 200  # at the asked length: when all are right the 95% interval begins at 98%
 MAX_LENGTH = 100_000  # the longest that may be asked: 20 MB of sequences
 _BATCH_SIZE, _MAX_STEPS = 64, 200  # sequences that the states are looked at with; their longest
 

@@ -2,7 +2,7 @@
 
 A finding is a fault of training: a reason why the network did not learn its task, or a number that
 means nothing. "Learned" is a skill of at least LEARNED, see `Evidence.skill`. A run that learned is
-healthy, although it may not be perfect: the published `sota_warmup` answers 50 to 100 % of its
+healthy, although it may not be perfect: the published `sota_warmup` answers 50 to 100% of its
 inputs and fails on long ones, because it was not asked to learn single digits or stable states.
 Ask for a length that such a run cannot answer (`asked_length`), and these become findings.
 

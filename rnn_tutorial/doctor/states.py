@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from rnn_tutorial.doctor.module_copy import hooked
 from rnn_tutorial.model.classifier import RnnClsNet
 
-SATURATED = 0.97  # |tanh| beyond which its derivative 1 - h² is below 6 %
+SATURATED = 0.97  # |tanh| beyond which its derivative 1 - h² is below 6%
 _IDLE = 1e-4  # a unit that varies less over sequences and steps carries no information
 
 

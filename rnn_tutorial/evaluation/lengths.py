@@ -35,7 +35,7 @@ class LengthResult:
             uniform; but half of the sequences of a machine that is no sum stay out of its traps.
         right_modulo: for each p between 1 and C that divides C, how many of the sample are right
             modulo p, if the answer is a sum: a network may know whether a sum is even, and no more.
-        low, high: 95 % Wilson interval of the accuracy on random sequences.
+        low, high: 95% Wilson interval of the accuracy on random sequences.
         num_hard, right_hard: one token repeated, and the first and the last token in turn.
     """
 
@@ -61,7 +61,7 @@ class LengthResult:
         )
 
 
-TABLE_HEAD = "length   random right  95 % interval      hard cases right"
+TABLE_HEAD = "length   random right  95% interval       hard cases right"
 
 
 def hard_sequences(length: int, num_tokens: int) -> np.ndarray:

@@ -23,7 +23,7 @@ class Evaluation:
         wrong_examples: token ids of a few inputs with wrong answers, the shortest first; of
             examples from a file, objects with their line, tokens, label and the answer.
         exact: True if every possible input was scored; False if a sample was.
-        low, high: 95 % Wilson interval of the accuracy of a sample; the accuracy itself if exact.
+        low, high: 95% Wilson interval of the accuracy of a sample; the accuracy itself if exact.
         elapsed_seconds: duration of the evaluation.
         answers_by_label: of examples from a file: for each label, how many got which answer.
         loss: of examples from a file, the mean cross-entropy in nats; None if it is not a finite
@@ -71,7 +71,7 @@ class Evaluation:
         else:
             scored = f"a sample of {self.num_inputs:,} inputs (too many inputs to score them all)"
         return (
-            f"accuracy {self.accuracy:.2%}, 95 % interval [{self.low:.2%}, {self.high:.2%}]: "
+            f"accuracy {self.accuracy:.2%}, 95% interval [{self.low:.2%}, {self.high:.2%}]: "
             f"{self.num_wrong:,} wrong of {scored}"
         )
 
@@ -85,7 +85,7 @@ def recorded_evaluation(checkpoint: Checkpoint) -> Evaluation | None:
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % confidence interval of a proportion.
+    """95% confidence interval of a proportion.
 
     Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
     """

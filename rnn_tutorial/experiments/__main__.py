@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,7 +22,7 @@ from rnn_tutorial.experiments.tables import render
 from rnn_tutorial.measure.timing import measure_in_turns, seconds_per_update, summarize
 from rnn_tutorial.measure.training import engine_steps
 from rnn_tutorial.runs.files import read_json, write_atomically, write_json
-from rnn_tutorial.runs.machine import choose_num_threads
+from rnn_tutorial.runs.machine import choose_num_threads, count_cores
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
@@ -72,28 +73,27 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
             },
         }
         is_whole = not quick and num_seeds >= experiment.max_seeds
+        if is_whole and experiment.timed:
+            content |= time_updates(name)
         folder = RESULTS if is_whole else Path("output", "quick_results")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f"{name}.json", content)
-        if is_whole and experiment.timed:
-            time_updates([name])
 
 
-def time_updates(names: Sequence[str]) -> None:
-    """Measure an update of every variant in turns, and add the times to the result files."""
-    for name in names:
-        results = read_json(RESULTS / f"{name}.json")
-        parser = CommandLineParser()
-        add_config_flags(parser)
-        candidates = {}
-        for variant, flags in EXPERIMENTS[name].variants.items():
-            typed = vars(parser.parse_args([*flags, "--device", "cpu"]))
-            config = configure(typed, None, World())
-            candidates[variant] = seconds_per_update(engine_steps(config, config.engine, 5), 0.2)
-        times = measure_in_turns(7, candidates)
-        results["update_seconds"] = {variant: summarize(t) for variant, t in times.items()}
-        results["update_machine"] = describe_machine()
-        write_json(RESULTS / f"{name}.json", results)
+def time_updates(name: str) -> dict[str, Any]:
+    """Measure an update of every variant of an experiment in turns; what its result file says."""
+    parser = CommandLineParser()
+    add_config_flags(parser)
+    candidates = {}
+    for variant, flags in EXPERIMENTS[name].variants.items():
+        typed = vars(parser.parse_args([*flags, "--device", "cpu"]))
+        config = configure(typed, None, World())
+        candidates[variant] = seconds_per_update(engine_steps(config, config.engine, 5), 0.2)
+    times = measure_in_turns(7, candidates)
+    return {
+        "update_seconds": {variant: summarize(t) for variant, t in times.items()},
+        "update_machine": describe_machine(),
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,9 +108,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     paper.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NOTEBOOKS)}")
     timing = commands.add_parser("time", help="measure an update of each variant, in turns")
     able = [name for name, experiment in EXPERIMENTS.items() if experiment.timed]
-    timing.add_argument("names", nargs="+", choices=able, metavar="NAME", help=f"of {able}")
+    timing.add_argument(
+        "names", nargs="+", choices=able, metavar="NAME", help=f"of {', '.join(able)}"
+    )
     run = commands.add_parser("run", help="train and measure; what is done already is kept")
-    run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
+    run.add_argument(
+        "names",
+        nargs="+",
+        choices=[*EXPERIMENTS, "all"],
+        metavar="NAME",
+        help="experiments, as `list` prints them, or all",
+    )
     run.add_argument(
         "--num_seeds",
         type=whole_number(1),
@@ -118,7 +126,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="seeds at most (default: as each experiment says, mostly 20; 1 with --quick)",
     )
     run.add_argument(
-        "--jobs", type=whole_number(1), default=os.cpu_count(), metavar="N", help="runs at a time"
+        "--jobs",
+        type=whole_number(1),
+        default=count_cores(),
+        metavar="N",
+        help="runs at a time (default: one per core)",
     )
     run.add_argument("--quick", action="store_true", help="few updates and variants: does it work?")
     flags = parser.parse_args(arguments)
@@ -133,7 +145,8 @@ def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name}: {experiment.question} ({len(experiment.variants)} variants)")
     elif flags.command == "time":
-        time_updates(flags.names)
+        for path in (RESULTS / f"{name}.json" for name in flags.names):
+            write_json(path, read_json(path) | time_updates(path.stem))
     elif flags.command == "render":
         for readme in (REPOSITORY / name for name in READMES):
             text = render(readme.read_text(encoding="utf-8"))
@@ -146,10 +159,7 @@ def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
                 parser.error(f"{name!r} is not one of {', '.join(NOTEBOOKS)}")
             print(f"Executed {write_notebook(name).relative_to(REPOSITORY)}")
     else:
-        names = list(EXPERIMENTS) if flags.names == ["all"] else flags.names
-        for name in names:
-            if name not in EXPERIMENTS:
-                parser.error(f"{name!r} is not one of {', '.join(EXPERIMENTS)}, all")
+        names = [*EXPERIMENTS] if "all" in flags.names else flags.names
         num_seeds = flags.num_seeds or (1 if flags.quick else sys.maxsize)
         run_experiments(names, num_seeds, flags.jobs, flags.quick)
     return 0

@@ -21,10 +21,10 @@ from rnn_tutorial.pictures.canvas import (
 )
 from rnn_tutorial.proof.intervals import IntervalNet
 
-# Corners (a, b) of the plane: neither or both of "p or the bit" and "p and the bit" is even.
+# Corners (a, b): a says "p or the bit", b "p and the bit". Neither or both: even; only a: odd.
 _CORNERS = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0]])
 _PARITY = ("even", "odd", "even")
-# Where each leads: bit 0 keeps the parity, by "neither" if it is even; bit 1 changes it.
+# Where each leads, by bit: 0 keeps the parity (if it is even, in "neither"), 1 changes it.
 _LEADS_TO = np.array([[0, 1], [1, 2], [0, 1]])
 _BIT_COLOURS = (BLUE, VERMILION)
 _GAIN = 4.5  # part 2 has 8, which leaves of a box hardly anything that could be seen
@@ -56,12 +56,12 @@ def shrinking_boxes() -> tuple[list[np.ndarray], np.ndarray]:
     net = IntervalNet(make_parity_net(_GAIN))
     inner = _CORNERS * (1 - _WIDTH)
     boxes = [np.stack([np.minimum(_CORNERS, inner), np.maximum(_CORNERS, inner)])]
-    all_images = []
+    first_images = None
     for _ in range(_STEPS):
         low, high = boxes[-1]
         of_bits = [np.concatenate(ends, axis=1) for ends in net.images(low[:, None], high[:, None])]
         images = np.stack([bit.reshape(3, 2, 2).swapaxes(0, 1) for bit in of_bits], axis=2)
-        all_images.append(images)  # (2 ends, 3 corners, 2 bits, 2 units)
+        first_images = images if first_images is None else first_images  # (2 ends, 3, 2, 2 units)
         into = [corner == _LEADS_TO for corner in range(3)]
         boxes.append(
             np.stack(
@@ -71,7 +71,7 @@ def shrinking_boxes() -> tuple[list[np.ndarray], np.ndarray]:
                 ]
             )
         )
-    return boxes, all_images[0]
+    return boxes, first_images
 
 
 def draw_boxes(path: Path) -> None:

@@ -4,7 +4,7 @@
     python -m rnn_tutorial.experiments.doctor_advice too-much-dropout      some of them
 
 Advice that begins with flags is followed to the letter: they are added to those of the run. Runs
-are kept, and the result file is written after each seed, so a stopped
+are kept, and the result file is written after each run, so a stopped
 experiment goes on where it was. Then `python -m rnn_tutorial.experiments render` writes the table.
 """
 

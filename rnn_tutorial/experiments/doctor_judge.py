@@ -39,6 +39,7 @@ from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.provenance import DOCTOR_CODE, REPOSITORY, code_version
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
+COMMAND = "python -m rnn_tutorial.experiments.doctor_judge"
 RESULT = RESULTS / "doctor_cases.json"
 _CASES = "rnn_tutorial/experiments/doctor_cases"
 AREAS = ("loops", "modules", "data", "runs")
@@ -152,12 +153,11 @@ def summary_table(results: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge, say what is wrong, and write the result; returns the exit status, 1 after a crash."""
-    parser = CommandLineParser(
-        prog="python -m rnn_tutorial.experiments.doctor_judge", description=__doc__
-    )
+    parser = CommandLineParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--area", choices=AREAS, help="only this one; then nothing is written")
     flags = parser.parse_args(arguments)
     torch.set_num_threads(choose_num_threads())
+    head = result_head(COMMAND, DOCTOR_CODE)
     areas: dict[str, Any] = {}
     for area in [flags.area] if flags.area else AREAS:
         halves = {half: cases_of(area, half) for half in HALVES}
@@ -172,10 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     continue
                 wanted = " or ".join(row["expected"]) or "nothing"
                 print(f"{area}, {half}, {name}: {row['error'] or row['found']}, not {wanted}")
-    results = {
-        **result_head("python -m rnn_tutorial.experiments.doctor_judge", DOCTOR_CODE),
-        "areas": areas,
-    }
+    results = {**head, "areas": areas}
     if not flags.area:
         write_json(RESULT, results)
     print(summary_table(results))

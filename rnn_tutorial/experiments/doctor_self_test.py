@@ -10,7 +10,6 @@ results/doctor.json; then `python -m rnn_tutorial.experiments render` writes the
 from __future__ import annotations
 
 import itertools
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,7 +35,7 @@ from rnn_tutorial.experiments.kept import RESULTS, make_all, result_head
 from rnn_tutorial.experiments.module_faults import MODULE_FAULTS
 from rnn_tutorial.experiments.run_faults import HEALTHY_RUNS, RUN_FAULTS, RunCase, train_case
 from rnn_tutorial.runs.files import check_place, write_json
-from rnn_tutorial.runs.machine import choose_num_threads
+from rnn_tutorial.runs.machine import choose_num_threads, count_cores
 from rnn_tutorial.runs.provenance import DOCTOR_CODE
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 
@@ -225,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--num_seeds", default=NUM_SEEDS, help="of each case (default: %(default)s)", **number
     )
     parser.add_argument(
-        "--jobs", default=os.cpu_count(), help="runs at a time (default: one per core)", **number
+        "--jobs", default=count_cores(), help="runs at a time (default: one per core)", **number
     )
     parser.add_argument(
         "--json",
@@ -242,9 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flags.json = RESULTS / "doctor.json"
         if flags.json:
             check_place(flags.json, "--json")
+        head = result_head(f"{COMMAND} --num_seeds {num_seeds}", DOCTOR_CODE)
         result = run_self_test(all_cases(), num_seeds, flags.jobs)
         if flags.json:
-            head = result_head(f"{COMMAND} --num_seeds {num_seeds}", DOCTOR_CODE)
             write_json(flags.json, {**head, **result})
     are_right = []
     for name, row in result["rows"].items():

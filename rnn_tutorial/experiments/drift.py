@@ -4,7 +4,7 @@
 
 It trains what is not kept yet: four networks with three seeds each, some minutes. Then
 `python -m rnn_tutorial.experiments render` draws. A *place* is the mean state of one remainder and
-one last digit, over sequences of the trained lengths. Shapes: N sequences, T digits, S vectors of a
+one last digit, after three to five digits. Shapes: N sequences, T digits, S vectors of a
 state (see model/steps.py), H hidden.
 """
 
@@ -21,10 +21,12 @@ from rnn_tutorial.experiments.walk import MAX_TRAINED, train_or_load
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.steps import advance, empty_state
 from rnn_tutorial.runs.files import write_json
+from rnn_tutorial.runs.provenance import TRAINING_CODE
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 COMMAND = "python -m rnn_tutorial.experiments.drift"
 DRIFT = RESULTS / "drift.json"
+_CODE = (*TRAINING_CODE, "rnn_tutorial/experiments/drift.py")
 NETWORKS = {
     "one layer": ("--recipe", "solved"),
     "two layers": ("--recipe", "solved", "--num_layers", "2"),
@@ -99,21 +101,20 @@ def measure(model: RnnClsNet) -> dict[str, Any]:
     Returns:
         Plain values: at each of TIMES the distance to the nearest place (the median, and that which
         one state in a hundred exceeds), the mean distance to its own place, and the share answered
-        right modulo 2 and 5; steps in a thousand that are wrong (the answer does not change by the
-        digit) after the trained lengths; what is left of a small error after ten more digits, of
-        two layers also by layer and direction; of a gated network, how far its keeping gate is
-        open; and points to draw.
+        right modulo 2 and 5; what is left of a small error after ten more digits, of two layers
+        also by layer and direction; of a gated network, how far its keeping gate is open; and
+        points to draw.
     """
     places = Places(model)
     ids = draw_digits(2, NUM_SEQUENCES, max(TIMES))
     remainders = ids.cumsum(dim=1) % MODULUS
     names = ("nearest", "farthest", "own", "modulo_2", "modulo_5")
     found: dict[str, Any] = {name: [] for name in names}
-    points, answers = {}, []
+    points = {}
     for t, state in enumerate(read(model, ids), start=1):
         hidden, right = state[-1], remainders[:, t - 1]
-        answers.append(model.fc(hidden).argmax(dim=1))
         if t in TIMES:
+            answers = model.fc(hidden).argmax(dim=1)
             distances = places.distances(hidden, ids[:, t - 1])
             own = distances.gather(1, right.unsqueeze(1))
             nearest = distances.amin(dim=1)
@@ -121,14 +122,11 @@ def measure(model: RnnClsNet) -> dict[str, Any]:
             found["farthest"].append(round(nearest.quantile(0.99).item(), 3))
             found["own"].append(round(own.mean().item(), 3))
             for p in (2, 5):
-                is_right = answers[-1] % p == right % p
+                is_right = answers % p == right % p
                 found[f"modulo_{p}"].append(is_right.double().mean().item())
         if t in SHOWN_TIMES:
             seen = (hidden[:NUM_POINTS] - places.middle) @ places.fifths[:, :2] / places.unit
             points[str(t)] = [[round(value, 3) for value in point] for point in seen.tolist()]
-    steps = torch.stack(answers, dim=1).diff(dim=1)[:, MAX_TRAINED:]
-    is_wrong = (steps - ids[:, 1 + MAX_TRAINED :]) % MODULUS != 0
-    found["wrong_steps"] = 1000 * is_wrong.double().mean().item()
     found["error_left"] = _median_size(follow_error(model, places))
     if model.rnn.num_layers == 2:
         found["by_layer"] = _by_layer(model, places)
@@ -165,7 +163,8 @@ def follow_error(model: RnnClsNet, places: Places, part: int | slice = slice(Non
 def _by_layer(model: RnnClsNet, places: Places) -> dict[str, float]:
     """Of two layers: what is left of an error in one; of the lower one's also by direction."""
     lower, upper = (follow_error(model, places, layer) for layer in (0, 1))
-    parts = {"parity": lower @ places.parity, "fifths": lower @ places.fifths / 2}  # by direction
+    # Of the four directions the root mean square, to compare with the one.
+    parts = {"parity": lower @ places.parity, "fifths": lower @ places.fifths / 2}
     sizes = {"lower": lower, "upper": upper, **parts}
     return {name: _median_size(error) for name, error in sizes.items()}
 
@@ -198,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train, read and write."""
     CommandLineParser(prog=COMMAND, description=__doc__).parse_args(arguments)
     torch.set_num_threads(1)
+    head = result_head(COMMAND, _CODE)
     networks = {}
     for name, flags in NETWORKS.items():
         seeds = []
@@ -206,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for key in ("points", "remainders_modulo_5") if seed else ():
                 del seeds[-1][key]  # one seed is drawn
         networks[name] = {"flags": " ".join(flags), "seeds": seeds}
-    write_json(DRIFT, {**result_head(COMMAND), "times": TIMES, "networks": networks})
+    write_json(DRIFT, {**head, "times": TIMES, "networks": networks})
     return 0
 
 

@@ -17,10 +17,9 @@ from typing import Any
 
 from rnn_tutorial.experiments.kept import (
     RESULTS,
-    keep,
-    kept,
     launch,
     make_all,
+    make_once,
     result_head,
     run_folder,
     train,
@@ -30,6 +29,7 @@ from rnn_tutorial.runs.folder import RESULT_FILE
 from rnn_tutorial.runs.provenance import code_version
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 
+COMMAND = "python -m rnn_tutorial.experiments.gallery"
 _MODULE = "rnn_tutorial.gallery."  # and the task
 CODE = tuple(
     f"rnn_tutorial/{folder}" for folder in ("settings", "runs", "model", "training", "gallery")
@@ -207,8 +207,10 @@ def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:
         RuntimeError: a command failed.
     """
     run = _run(task, variant, seed)
-    if figures := kept(run.parent):
-        return figures
+    return make_once(run.parent, lambda: _train_and_examine(task, variant, seed, run))
+
+
+def _train_and_examine(task: str, variant: Variant, seed: int, run: Path) -> dict[str, Any]:
     seconds = train(run, _MODULE + task, "train", *variant.flags, "--seed", str(seed))
     result = read_json(run / RESULT_FILE)
 
@@ -216,14 +218,13 @@ def run_once(task: str, variant: Variant, seed: int) -> dict[str, Any]:
         return json.loads(launch(_MODULE + task, "evaluate", "--run", str(run), *asked, "--json"))
 
     names = ("steps", "model_parameters", "weights_hash")
-    figures = {
+    return {
         "seed": seed,
         "seconds": seconds,
         **{name: result[name] for name in names},
         "figures": evaluate(variant.evaluate),
         "also": {" ".join(asked): evaluate(asked) for asked in variant.also},
     }
-    return keep(run.parent, figures)
 
 
 def _run(task: str, variant: Variant, seed: int) -> Path:
@@ -256,9 +257,8 @@ def run_experiment(name: str, jobs: int, num_seeds: int | None = None) -> dict[s
         for seed in range(min(variant.num_seeds, num_seeds or variant.num_seeds))
     }
     made = make_all(work, jobs, CODE)
-    command = f"python -m rnn_tutorial.experiments.gallery {name}"
     return {
-        **result_head(command, CODE, question=experiment.question, jobs=jobs),
+        **result_head(f"{COMMAND} {name}", CODE, question=experiment.question, jobs=jobs),
         "variants": {
             variant_name: {
                 "flags": " ".join(variant.flags),
@@ -273,13 +273,14 @@ def run_experiment(name: str, jobs: int, num_seeds: int | None = None) -> dict[s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiments that the command line names; returns the exit status."""
-    parser = CommandLineParser(
-        prog="python -m rnn_tutorial.experiments.gallery", description=__doc__
-    )
-    parser.add_argument("names", nargs="+", choices=list(GALLERY), metavar="NAME")
+    parser = CommandLineParser(prog=COMMAND, description=__doc__)
+    names = ", ".join(GALLERY)
+    parser.add_argument("names", nargs="+", choices=[*GALLERY], metavar="NAME", help=f"of {names}")
     number = {"type": whole_number(1), "metavar": "N"}
-    parser.add_argument("--jobs", default=1, help="runs at a time", **number)
-    parser.add_argument("--num_seeds", help="at most; then nothing is written", **number)
+    parser.add_argument("--jobs", default=1, help="runs at a time (default: 1)", **number)
+    parser.add_argument(
+        "--num_seeds", help="train at most so many of each variant, and write no result", **number
+    )
     flags = parser.parse_args(arguments)
     with parser.exit_on_bad_input(RuntimeError):
         for name in flags.names:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.gallery import GALLERY, SERIES
-from rnn_tutorial.experiments.result_figures import runs_of
+from rnn_tutorial.experiments.result_figures import runs_of, spread_in_row
 from rnn_tutorial.pictures.canvas import (
     BLUE,
     CHANCE_LINE,
     GREEN,
     MUTED,
     VERMILION,
+    log_ticks,
     new_figure,
     save,
 )
@@ -37,11 +38,9 @@ def draw_text(path: Path) -> None:
         places = [(a + 1 + b) / 2 for a, b in parts]
         means = [statistics.mean(bits[a:b]) for a, b in parts]
         axes.plot(places, means, f"{marker}-", color=colour, label=words)
-    axes.set(xscale="log", xlabel="character of the stretch", ylabel="bits per character")
-    axes.set_xticks([1, 2, 4, 8, 16, 32, 64, 128, 256], map(str, (2**i for i in range(9))))
-    axes.minorticks_off()
+    axes.set(xlabel="character of the stretch", ylabel="bits per character")
+    log_ticks(axes, [2**i for i in range(9)])
     axes.set_ylim(0)
-    axes.grid()
     axes.legend(loc="upper right")
     save(figure, path)
 
@@ -83,13 +82,12 @@ def draw_addition(path: Path) -> None:
     }
     figure, axes = new_figure(0.8 + 0.4 * len(ways))
     for row, wrong in enumerate(reversed(ways.values())):
-        heights = [
-            row + 0.5 * (place / max(1, len(wrong) - 1) - 0.5) for place in range(len(wrong))
-        ]
-        axes.scatter(wrong, heights, s=36, color=BLUE, alpha=0.7, linewidths=0)
+        axes.scatter(
+            wrong, spread_in_row(row, len(wrong)), s=36, color=BLUE, alpha=0.7, linewidths=0
+        )
         axes.plot([statistics.median(wrong)] * 2, [row - 0.38, row + 0.38], color=VERMILION)
     axes.set_xscale("symlog", linthresh=1)
-    axes.set(xlim=(-0.3, 2000), xlabel="wrong of 1,000,000 answers")
+    axes.set(xlim=(-0.3, 2500), xlabel="wrong of 1,000,000 answers")
     axes.set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1,000"])
     axes.minorticks_off()
     axes.set_yticks(range(len(ways)), reversed(ways))

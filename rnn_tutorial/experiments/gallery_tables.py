@@ -8,7 +8,7 @@ from rnn_tutorial.experiments.gallery import SERIES
 from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.lesson_tables import transcript
 from rnn_tutorial.experiments.markdown import markdown, spread_of
-from rnn_tutorial.experiments.seed_tables import Results, Table
+from rnn_tutorial.experiments.seed_tables import Results, Table, count_of
 from rnn_tutorial.gallery.text_measures import TEMPERATURES
 from rnn_tutorial.runs.files import read_json
 
@@ -84,7 +84,7 @@ def addition_variants(results: Results) -> str:
     rows = []
     for name, variant in variants.items():
         wrong = [run["figures"]["wrong"] for run in variant["runs"]]
-        none_wrong = f"{sum(count == 0 for count in wrong)}/{len(wrong)}"
+        none_wrong = count_of(variant["runs"], lambda run: run["figures"]["wrong"] == 0)
         rows.append([name, spread_of(wrong, "{:,.0f}".format), none_wrong])
     return markdown(["trained with", "wrong of 1,000,000", "seeds with none wrong"], rows)
 

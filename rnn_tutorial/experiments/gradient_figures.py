@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from rnn_tutorial.experiments.diagrams import arrow, blank, box, write
+from rnn_tutorial.experiments.jacobians import JACOBIANS
 from rnn_tutorial.experiments.kept import RESULTS
 from rnn_tutorial.experiments.markdown import power_of_ten
-from rnn_tutorial.experiments.unrolled import JACOBIANS
 from rnn_tutorial.pictures.canvas import (
     BLUE,
     GREEN,

@@ -51,24 +51,27 @@ def run_folder(*determined_by: Any, variables: Mapping[str, str] = os.environ) -
     return _RUNS / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
-def kept(folder: Path) -> dict[str, Any] | None:
-    """The figures of a finished run; otherwise None, and what a killed one has left is deleted.
+def make_once(folder: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The figures of a finished run; if there is none, those that `make` returns, which are kept.
+
+    What a killed run has left in the folder is deleted before.
 
     Raises:
-        ValueError: another process is training it.
+        ValueError: another process is at it.
     """
-    if (folder / _FIGURES_FILE).exists():
-        return read_json(folder / _FIGURES_FILE)
-    for run in folder.glob("*/"):
-        FolderLock(run).release()
-    shutil.rmtree(folder, ignore_errors=True)
-    return None
-
-
-def keep(folder: Path, figures: dict[str, Any]) -> dict[str, Any]:
-    """Mark a run as finished, and return its figures."""
-    write_json(folder / _FIGURES_FILE, figures)
-    return figures
+    path = folder / _FIGURES_FILE
+    if path.exists():
+        return read_json(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FolderLock(folder)
+    try:
+        if not path.exists():  # another process may just have finished it
+            for left in folder.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            write_json(path, make())
+        return read_json(path)
+    finally:
+        lock.release()
 
 
 def flags_of(run: Path) -> tuple[str, ...]:

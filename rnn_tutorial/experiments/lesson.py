@@ -1,4 +1,4 @@
-"""What part 1 of the tutorial measures, in less than a minute: packing, gradients, one session.
+"""What the lessons measure in less than a minute: packing, gradients, one session of commands.
 
     python -m rnn_tutorial.experiments.lesson           measure and write results/lesson.json
     python -m rnn_tutorial.experiments.lesson --quick   the same in seconds; writes nothing
@@ -28,17 +28,22 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from rnn_tutorial.experiments.kept import RESULTS, launch
+from rnn_tutorial.experiments.kept import RESULTS, launch, result_head
 from rnn_tutorial.measure.timing import measure_in_turns, seconds_per_update, summarize
 from rnn_tutorial.prediction.predictor import Predictor
 from rnn_tutorial.prediction.prompt import answer_prompt
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.folder import find_checkpoint
-from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
+from rnn_tutorial.runs.provenance import REPOSITORY, TRAINING_CODE
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.config import TrainConfig
 
+COMMAND = "python -m rnn_tutorial.experiments.lesson"
+_CODE = (
+    *(*TRAINING_CODE, "rnn_tutorial/prediction", "rnn_tutorial/measure"),
+    *("predict_cls_rnn.py", "rnn_tutorial/evaluate.py", "rnn_tutorial/experiments/lesson.py"),
+)
 _SOLVED = TrainConfig.from_flags({"recipe": "solved"})
 EMBED_DIM, HIDDEN_DIM = _SOLVED.embed_dim, _SOLVED.hidden_dim
 
@@ -74,8 +79,8 @@ def compare_packing(rounds: int, seconds: float) -> dict[str, Any]:
             output[torch.arange(len(lengths)), lengths - 1].sum().backward()
 
         def packed(x: Tensor = x, lengths: Tensor = lengths) -> None:
-            ids = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-            _, h_n = rnn(ids)
+            sequences = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            _, h_n = rnn(sequences)
             h_n[-1].sum().backward()
 
         ways = {"padded": padded, "packed": packed}
@@ -160,8 +165,8 @@ def trace_forget_gate(num_seeds: int, num_steps: int = 50) -> dict[str, Any]:
     Returns:
         For each forget bias, over seeds: `through_c`, the share of the gradient of the loss with
         respect to the last cell state that arrives at the first one if the way through h is cut;
-        `radius`, the largest absolute eigenvalue of the Jacobian of the last step, (2H, 2H), with
-        both ways open.
+        `radius`, the largest absolute eigenvalue of the Jacobian of one more step, which reads the
+        last input again, (2H, 2H), with both ways open.
     """
     traced = {}
     for bias, name in ((1, "LSTM, forget bias 1"), (3, "LSTM, forget bias 3")):
@@ -174,6 +179,7 @@ def trace_forget_gate(num_seeds: int, num_steps: int = 50) -> dict[str, Any]:
 def _trace_cell(
     make_net: Callable[[], nn.RNNBase], seed: int, num_steps: int
 ) -> tuple[float, float]:
+    """The share through c and the radius of one seed; see `trace_forget_gate`."""
     torch.manual_seed(seed)
     lstm, fc = make_net().double(), nn.Linear(HIDDEN_DIM, 10).double()
     cell = nn.LSTMCell(EMBED_DIM, HIDDEN_DIM).double()
@@ -253,16 +259,13 @@ def record_session(*flags: str) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure as the command line says; returns the exit status."""
-    parser = CommandLineParser(
-        prog="python -m rnn_tutorial.experiments.lesson", description=__doc__
-    )
+    parser = CommandLineParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few rounds; writes nothing")
     flags = parser.parse_args(arguments)
     torch.set_num_threads(1)
     quickly = ("--total_steps", "20", "--warmup_step", "5", "--tracker", "disabled")
     results = {
-        "command": "python -m rnn_tutorial.experiments.lesson",
-        **describe_machine(),
+        **result_head(COMMAND, _CODE),
         "packing": compare_packing(*((2, 0.01) if flags.quick else (15, 0.15))),
         "gradients": measure_gradients(1 if flags.quick else 20),
         "forget_gate": trace_forget_gate(1 if flags.quick else 20),

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from rnn_tutorial.experiments.kept import result_head
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import (
     compare_to,
@@ -30,9 +31,12 @@ from rnn_tutorial.measure.timing import (
 )
 from rnn_tutorial.measure.training import BENCHMARKS, engine_steps
 from rnn_tutorial.runs.files import check_place, write_json
-from rnn_tutorial.runs.provenance import describe_machine
+from rnn_tutorial.runs.provenance import TRAINING_CODE
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 from rnn_tutorial.settings.config import TrainConfig
+
+COMMAND = "python -m rnn_tutorial.experiments.peers"
+_CODE = (*TRAINING_CODE, "rnn_tutorial/measure", "rnn_tutorial/experiments/peers.py")
 
 
 def jax_steps(config: TrainConfig) -> Iterator[int]:
@@ -159,14 +163,21 @@ def keras_steps(config: TrainConfig) -> Iterator[int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure all candidates on A, B and C; returns the exit status."""
-    parser = CommandLineParser(prog="python -m rnn_tutorial.experiments.peers", description=__doc__)
+    parser = CommandLineParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
-    parser.add_argument("--rounds", type=whole_number(1), default=9, metavar="N")
+    parser.add_argument(
+        "--rounds",
+        type=whole_number(1),
+        default=9,
+        metavar="N",
+        help="how often all take turns (default: %(default)s)",
+    )
     flags = parser.parse_args(arguments)
     with parser.exit_on_bad_input():
         if flags.json:
             check_place(flags.json, "--json")
     torch.set_num_threads(1)
+    head = result_head(COMMAND, _CODE)
     # JAX and Keras read them when they are imported, which is later.
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     os.environ["KERAS_BACKEND"] = "jax"
@@ -185,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_comparison("Training step", results, "µs per update", 1e6)
     if flags.json:
         packages = {name: version(name) for name in ("jax", "jaxlib", "keras")}
-        write_json(flags.json, {**describe_machine(), "peers": packages, "step": results})
+        write_json(flags.json, {**head, "peers": packages, "step": results})
     return 0
 
 

@@ -22,6 +22,7 @@ from rnn_tutorial.pictures.canvas import (
     SKY,
     VERMILION,
     legend_below,
+    log_ticks,
     new_figure,
     save,
 )
@@ -34,6 +35,11 @@ CHANCE = 1 / num_classes(9)
 def runs_of(experiment: str, variant: str) -> Runs:
     """The runs of a variant of an experiment."""
     return read_json(RESULTS / f"{experiment}.json")["variants"][variant]["runs"]
+
+
+def spread_in_row(row: int, count: int) -> list[float]:
+    """Heights of so many dots around a row's own, so that they do not hide each other."""
+    return [row + 0.5 * (place / max(1, count - 1) - 0.5) for place in range(count)]
 
 
 def draw_promise(path: Path) -> None:
@@ -143,11 +149,8 @@ def draw_frontier(path: Path) -> None:
     ):
         name = f"1,000 × {length:,} digits"
         _seeds_line(axes, sizes, variants, name, is_right_at(length), *look, shift=shift)
-    axes.set(xscale="log", ylim=(-0.03, 1.05), ylabel="share of seeds without error")
-    axes.set_xlabel("hidden units")
-    axes.set_xticks(sizes, map(str, sizes))
-    axes.minorticks_off()
-    axes.grid()
+    axes.set(ylim=(-0.03, 1.05), xlabel="hidden units", ylabel="share of seeds without error")
+    log_ticks(axes, sizes)
     legend_below(axes, ncols=2, columnspacing=2)
     save(figure, path, bottom=0.14)
 
@@ -195,11 +198,9 @@ def draw_by_length(experiment: str, variants: dict[str, str], path: Path) -> Non
 def _set_length_axes(axes: Any) -> None:
     """Length against share of right answers, and what guessing reaches."""
     axes.axhline(CHANCE, **CHANCE_LINE)
-    axes.set(xscale="log", xlim=(1, 1300), ylim=(0, 1.1))
-    axes.set(xlabel="digits in the sequence", ylabel="share answered right")
-    axes.set_xticks([1, 5, 10, 100, 1000], ["1", "all up\nto 5", "10", "100", "1,000"])
-    axes.minorticks_off()
-    axes.grid()
+    axes.set(xlabel="digits in the sequence", ylabel="share answered right", ylim=(0, 1.1))
+    log_ticks(axes, [1, 5, 10, 100, 1000], {5: "all up\nto 5"})
+    axes.set_xlim(1, 1300)
 
 
 def _shares_by_length(runs: Runs) -> tuple[list[int], list[list[float]]]:

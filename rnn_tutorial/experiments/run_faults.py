@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from rnn_tutorial.experiments.kept import flags_of, keep, kept, launch, run_folder
+from rnn_tutorial.experiments.kept import flags_of, launch, make_once, run_folder
 from rnn_tutorial.model.classifier import make_model
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.files import write_json
@@ -108,8 +109,12 @@ def train_case(case: RunCase, seed: int) -> Path:
     """The folder of the case's run, trained now unless an earlier, equal run is kept."""
     determined_by = (case.flags, case.scale, case.shift, seed, code_version())
     run = run_folder(*determined_by) / "run"
-    if kept(run.parent):
-        return run
+    make_once(run.parent, lambda: _train_case(case, seed, run))
+    return run
+
+
+def _train_case(case: RunCase, seed: int, run: Path) -> dict[str, Any]:
+    """Train it; returns what was trained."""
     flags = [*case.flags.split(), "--seed", str(seed), "--save_every", "0", *flags_of(run)]
     if case.scale != 1 or case.shift:
         _begin_with_spoiled_weights(flags, case)
@@ -119,8 +124,7 @@ def train_case(case: RunCase, seed: int) -> Path:
         lines = (run / METRICS_FILE).read_text().splitlines()
         if not lines or json.loads(lines[-1]).get("loss", 0.0) is not None:
             raise RuntimeError(f"train_cls_rnn.py {' '.join(flags)} failed")
-    keep(run.parent, {"run": case.describe(), "seed": seed})
-    return run
+    return {"run": case.describe(), "seed": seed}
 
 
 def _begin_with_spoiled_weights(flags: Sequence[str], case: RunCase) -> None:

@@ -6,10 +6,11 @@ import json
 import os
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.catalogue import EXACT_LENGTH, LENGTHS
-from rnn_tutorial.experiments.kept import keep, kept, launch, run_folder, train
+from rnn_tutorial.experiments.kept import launch, make_once, run_folder, train
 from rnn_tutorial.runs.files import read_json
 from rnn_tutorial.runs.folder import RESULT_FILE
 from rnn_tutorial.runs.metrics import METRICS_FILE
@@ -51,11 +52,18 @@ def run_once(
     variables = {**os.environ, **(environment or {})}
     asked = (flags, seed, certify, EXACT_LENGTH, lengths, dict(environment or {}))
     folder = run_folder(*asked, code_version(), code_version(_MEASURING), variables=variables)
-    if figures := kept(folder):
-        return figures
     run = folder / "run"
     command = ("train_cls_rnn.py", *flags, "--seed", str(seed), "--save_every", "0")
-    seconds = train(run, *command, variables=variables)
+
+    def make() -> dict[str, Any]:
+        seconds = train(run, *command, variables=variables)
+        return {"seed": seed, "seconds": seconds, **_examine(run, certify, lengths)}
+
+    return make_once(folder, make)
+
+
+def _examine(run: Path, certify: bool, lengths: Sequence[int]) -> dict[str, Any]:
+    """The figures of a trained network: what its training and the commands say of it."""
     result = read_json(run / RESULT_FILE)
     metrics = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
     longest = result["config"]["max_seq_len"]
@@ -69,9 +77,7 @@ def run_once(
     accuracy, num_wrong = _exact_in_training_range(examined, result["config"])
     evaluation = result["evaluation"]
     figures = {
-        "seed": seed,
         "steps": result["steps"],
-        "seconds": seconds,
         "model_parameters": result["model_parameters"],
         "weights_hash": result["weights_hash"],
         "accuracy": accuracy,
@@ -95,7 +101,7 @@ def run_once(
         figures["proof"] = json.loads(launch("rnn_tutorial.certify", str(run), "--json", ok=(0, 1)))
         automaton = json.loads(launch("rnn_tutorial.evaluate", str(run), "--automaton", "--json"))
         figures["automaton"] = {name: automaton[name] for name in ("is_right", "period_shares")}
-    return keep(folder, figures)
+    return figures
 
 
 def _proof_of(result: dict[str, Any]) -> dict[str, Any] | None:

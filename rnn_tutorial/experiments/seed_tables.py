@@ -1,6 +1,6 @@
 """Tables and figures within sentences of what variants reach over their seeds.
 
-A count says of how many seeds; its interval is not in the table (20/20 allows a true rate of 84 %).
+A count says of how many seeds; its interval is not in the table (20/20 allows a true rate of 84%).
 """
 
 from __future__ import annotations
@@ -78,7 +78,6 @@ _COLUMNS: dict[str, Callable[[Runs], str]] = {
     "at 10": _seeds(is_right_at(10)),
     "at 100": _seeds(is_right_at(100)),
     "at 1,000": _seeds(is_right_at(1000)),
-    "at 10, %": _whole(right_at(10)),
     "at 100, %": _whole(right_at(100)),
     "at 1,000, %": _whole(right_at(1000)),
 }
@@ -198,7 +197,7 @@ def median_percent(
 
     def text(results: Results) -> str:
         runs = results["variants"][variant]["runs"]
-        return f"{statistics.median(map(value, runs)):.{decimals}%}".replace("%", " %")
+        return f"{statistics.median(map(value, runs)):.{decimals}%}"
 
     return text
 
@@ -233,4 +232,4 @@ def drift_median(network: str, value: Callable[[dict[str, Any]], float], form: s
     """The median over the seeds of a network of the experiment on drift."""
     return lambda results: form.format(
         statistics.median(map(value, results["networks"][network]["seeds"]))
-    ).replace("%", " %")
+    )

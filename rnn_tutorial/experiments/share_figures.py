@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_tutorial.experiments.kept import RESULTS
-from rnn_tutorial.experiments.result_figures import CHANCE, runs_of
+from rnn_tutorial.experiments.result_figures import CHANCE, runs_of, spread_in_row
 from rnn_tutorial.experiments.seed_tables import right_at
 from rnn_tutorial.pictures.canvas import (
     BLUE,
@@ -95,7 +95,7 @@ def draw_summary(path: Path) -> None:
     figure, panels = new_figure(6, 3, sharey=True)
     for row, (experiment, variant, _) in enumerate(reversed(_SUMMARY)):
         runs = runs_of(experiment, variant)
-        places = [row + 0.52 * (i / max(1, len(runs) - 1) - 0.5) for i in range(len(runs))]
+        places = spread_in_row(row, len(runs))
         shares = (
             [run["accuracy"] for run in runs],
             [*map(right_at(1000), runs)],

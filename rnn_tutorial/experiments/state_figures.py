@@ -20,6 +20,7 @@ from rnn_tutorial.pictures.canvas import (
     PAPER,
     VERMILION,
     legend_below,
+    log_ticks,
     new_figure,
     save,
 )
@@ -85,10 +86,8 @@ def draw_drift(path: Path) -> None:
                       marker=marker, markersize=4.5, label=name)  # fmt: skip
     for axes, title in zip(panels, ("to the nearest place", "to its own place"), strict=True):
         axes.set_title(title)
-        axes.set(xscale="log", xlabel="digits read", ylim=(0, 1.05), yticks=(0, 0.5, 1))
-        axes.set_xticks([3, 10, 100, 1000], ["3", "10", "100", "1,000"])
-        axes.minorticks_off()
-        axes.grid()
+        axes.set(xlabel="digits read", ylim=(0, 1.05), yticks=(0, 0.5, 1))
+        log_ticks(axes, [3, 10, 100, 1000])
     panels[0].set_ylabel("distance (neighbours: 1)")
     legend_below(panels[0], columnspacing=0.9, handlelength=1.6)
     save(figure, path, bottom=0.1)
@@ -203,8 +202,8 @@ def _animate(svg: str, figure: Any, ways: dict[str, tuple[Any, np.ndarray]], num
         inside[f"walker-{name}"] = move(pixels)
         for t in range(1, len(way)):
             inside[f"trail-{name}-{t}"] = appear(t - 0.2, min(t + 2, num_steps + _REST))
-        bar = axes.figure.axes[0].transData.transform([[t, 0] for t in range(num_steps)])
-        inside["now"] = move(bar * per_point)
+    bar = axes.figure.axes[0].transData.transform([[t, 0] for t in range(num_steps)])
+    inside["now"] = move(bar * per_point)
     for t in range(1, num_steps):
         for row in range(1, 4):
             for gid in (f"answer-{row}-{t}", f"answer-{row}-{t}-wrong"):

@@ -275,7 +275,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "lesson-gradients": lambda r: gradients_table(r["gradients"]),
     "lesson-seeds": lambda r: str(r["gradients"]["num_seeds"]),
     "lesson-seconds": lambda r: f"{r['session']['seconds']:.0f}",
-    "lesson-forget-path": lambda r: f"{100 * r['forget_gate']['3']['through_c']['median']:.0f} %",
+    "lesson-forget-path": lambda r: f"{100 * r['forget_gate']['3']['through_c']['median']:.0f}%",
     "lesson-forget-radius": lambda r: "{min:.2f} to {max:.2f}".format(
         **r["forget_gate"]["3"]["radius"]
     ),

@@ -18,7 +18,7 @@ import torch
 
 from rnn_tutorial.evaluation.automaton import Automaton, find_automaton
 from rnn_tutorial.evaluation.scorer import Scorer
-from rnn_tutorial.experiments.kept import RESULTS, keep, kept, result_head, run_folder, train
+from rnn_tutorial.experiments.kept import RESULTS, make_once, result_head, run_folder, train
 from rnn_tutorial.machines.choose import find_machine
 from rnn_tutorial.machines.digit_sum import SumModulo, label
 from rnn_tutorial.machines.machine import Machine
@@ -26,12 +26,13 @@ from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.pictures.machine_places import find_view, remainder_places
 from rnn_tutorial.runs.files import read_json, write_json
-from rnn_tutorial.runs.provenance import code_version
+from rnn_tutorial.runs.provenance import TRAINING_CODE, code_version
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 COMMAND = "python -m rnn_tutorial.experiments.walk"
 STATES = RESULTS / "states.json"
+_CODE = (*TRAINING_CODE, "rnn_tutorial/experiments/walk.py")
 WALKERS = ("solved", "sota_warmup")
 MACHINES = {"certified": None, "tomita_3": "tomita_3", "cycle_navigation": "cycle_navigation"}
 NUM_DIGITS = 18  # of the walk
@@ -93,8 +94,7 @@ def _as_recorded(automaton: Automaton) -> dict[str, Any]:
 def train_or_load(*flags: str) -> RnnClsNet:
     """The network that train_cls_rnn.py trains with these flags; an earlier, equal run is kept."""
     run = run_folder(flags, code_version()) / "run"
-    if not kept(run.parent):
-        keep(run.parent, {"seconds": train(run, "train_cls_rnn.py", *flags)})
+    make_once(run.parent, lambda: {"seconds": train(run, "train_cls_rnn.py", *flags)})
     return load_model(load_run(str(run)))
 
 
@@ -102,13 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train, visit and write."""
     CommandLineParser(prog=COMMAND, description=__doc__).parse_args(arguments)
     torch.set_num_threads(1)
+    head = result_head(COMMAND, _CODE)
     digits = walk_digits()
     automata = {}
     for name, task in MACHINES.items():
         model = train_or_load("--recipe", "certified", *(["--task", task] if task else []))
         automata[name] = _as_recorded(find_automaton(model, machine_of(name)))
     results = {
-        **result_head(COMMAND),
+        **head,
         "digits": digits.tolist(),
         "walks": {name: follow(train_or_load("--recipe", name), digits) for name in WALKERS},
         "automata": automata,

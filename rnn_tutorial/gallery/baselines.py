@@ -125,7 +125,7 @@ def block_length(num_errors: int, period: int, steps: int) -> int:
 def skill_interval(
     errors: np.ndarray, naive_errors: np.ndarray, block: int
 ) -> tuple[float, float | None, float | None]:
-    """The skill, 1 - mean error / mean error of the naive rule, and its 95 % interval.
+    """The skill, 1 - mean error / mean error of the naive rule, and its 95% interval.
 
     The interval is a percentile interval of the circular block bootstrap: blocks of neighbouring
     errors are drawn with replacement, because errors that follow each other resemble each other;

@@ -39,7 +39,7 @@ def compare(
         windows: of the series.
         origins: of the test part, in the order of time, int64, (O,).
         forecasts: name to float64, (O, S); "network" is among them.
-        band: of the network: 10 %, forecast, 90 %, (O, S, 3).
+        band: of the network: 10%, forecast, 90%, (O, S, 3).
     """
     targets = targets_of(origins, band.shape[1])
     truth = windows.values[targets]
@@ -87,8 +87,8 @@ def report(series: Series, config: Any, figures: Mapping[str, Any]) -> Iterator[
     yield f"{series.source}: one step ahead, {figures['origins']:,} values, {first} to {last}"
     yield from _table(figures, "")
     yield f"Skill: 1 - error / error of the best naive rule, which is {figures['best_naive']}; its"
-    yield f"95 % interval is from a bootstrap of blocks of {figures['block']} values."
-    yield f"The band from 10 to 90 % holds {figures['coverage']:.0%} of the values."
+    yield f"95% interval is from a bootstrap of blocks of {figures['block']} values."
+    yield f"The band from 10 to 90% holds {figures['coverage']:.0%} of the values."
     if config.leak == "none":
         yield from _conclusions(config, figures)
     if "rolling_steps" in figures:
@@ -102,7 +102,7 @@ def _names(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _table(figures: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    yield f"{'':24}{'mean abs. error':>16}{'RMSE':>10}{'skill':>9}   95 % interval"
+    yield f"{'':24}{'mean abs. error':>16}{'RMSE':>10}{'skill':>9}   95% interval"
     for name in _names(figures):
         key = prefix + name
         mae, rmse = figures[f"{key}_mae"], figures[f"{key}_rmse"]
@@ -161,7 +161,7 @@ def draw(path: str, series: Series, indices: np.ndarray, answers: np.ndarray) ->
         path: of the picture.
         series: that was forecast.
         indices: of the values that are forecast, int64, (O,).
-        answers: 10 %, forecast, 90 %, float64, (O, 3).
+        answers: 10%, forecast, 90%, float64, (O, 3).
     """
     figure, axes = new_figure(3.5, width=9)
     first = max(0, indices[0] - _SHOWN_BEFORE)
@@ -169,7 +169,7 @@ def draw(path: str, series: Series, indices: np.ndarray, answers: np.ndarray) ->
     low, forecasts, high = answers.T
     times = series.times(indices)
     axes.plot(series.times(measured), series.values[measured], color=INK, lw=1, label="measured")
-    axes.fill_between(times, low, high, color=BLUE, alpha=0.25, lw=0, label="10 to 90 %")
+    axes.fill_between(times, low, high, color=BLUE, alpha=0.25, lw=0, label="10 to 90%")
     axes.plot(times, forecasts, color=BLUE, lw=1.2, label="forecast")
     axes.set_title(shown(series.source).replace("$", r"\$"))
     axes.legend()

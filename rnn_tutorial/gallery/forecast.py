@@ -6,8 +6,8 @@
     python -m rnn_tutorial.gallery.forecast forecast --horizon 11 --figure next.png
 
 The network reads a window of values and answers with the values that follow: with one
-(many to one) or with --horizon of them (many to many). The first 70 % of the series train it, the
-next 10 % choose the best checkpoint, and the last fifth, which nothing has seen, tests it.
+(many to one) or with --horizon of them (many to many). The first 70% of the series train it, the
+next 10% choose the best checkpoint, and the last fifth, which nothing has seen, tests it.
 
 Shapes: O origins (an origin is the index of the last value that is known), W values in a window,
 H values ahead, Q quantiles (1 with --loss mse).
@@ -45,7 +45,7 @@ from rnn_tutorial.training.optimizer import make_optimizer
 
 TASK = "forecast"
 QUICK = {"total_steps": 300}
-QUANTILES = (0.1, 0.5, 0.9)  # of --loss quantile: a band that should hold 80 % of the values
+QUANTILES = (0.1, 0.5, 0.9)  # of --loss quantile: a band that should hold 80% of the values
 
 _data = partial(setting_field, "data")
 
@@ -188,10 +188,10 @@ class Trained:
     step: int
 
     def ask(self, origins: np.ndarray, steps: int, leaked: int | None = None) -> np.ndarray:
-        """Forecasts and their bands, float64, (O, steps, 3): 10 %, forecast, 90 %.
+        """Forecasts and their bands, float64, (O, steps, 3): 10%, forecast, 90%.
 
         The band is that of a network of quantiles. Beyond its horizon, and with --loss mse, it is
-        where 80 % of the network's errors on the validation part lay, that many steps ahead.
+        where 80% of the network's errors on the validation part lay, that many steps ahead.
         """
         answers = predict(self.model, self.windows, origins, steps, leaked)
         if answers.shape[-1] == len(QUANTILES) and steps <= self.config.horizon:
@@ -257,7 +257,7 @@ def forecast(flags: dict[str, Any]) -> int:
     origin = np.array([len(series) - 1])
     answers = trained.ask(origin, steps, leaked=0)[0]
     print(f"{series.source}: {series.values[-1]:.6g} at {series.label(len(series) - 1)}, then")
-    print(f"{'':>10}{'forecast':>12}{'10 %':>12}{'90 %':>12}")
+    print(f"{'':>10}{'forecast':>12}{'10%':>12}{'90%':>12}")
     times = targets_of(origin, steps)[0]
     for time, (low, value, high) in zip(times, answers, strict=True):
         print(f"{series.label(time):>10}{value:12.6g}{low:12.6g}{high:12.6g}")

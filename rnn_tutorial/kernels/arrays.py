@@ -10,7 +10,7 @@ import numpy as np
 from rnn_tutorial.kernels.compiler import kernel
 
 # OpenBLAS has kernels of their own for products of up to a million multiplications. They reach the
-# processor's full speed, if it has AVX-512; those for larger products reach 75 to 90 % of it.
+# processor's full speed, if it has AVX-512; those for larger products reach 75 to 90% of it.
 _MULTIPLICATIONS = 1_000_000
 _STEP = 8  # rows; blocks of a multiple of it are the fastest
 

@@ -27,7 +27,8 @@ const CELLS = {
     return { h: h.map((_, i) => Math.tanh(input[i] + before[i])) };
   },
   relu(input, before, { h }) {
-    return { h: h.map((_, i) => Math.max(0, input[i] + before[i])) };
+    // It has no bound: float32 overflows, as it does in PyTorch.
+    return { h: h.map((_, i) => Math.fround(Math.max(0, input[i] + before[i]))) };
   },
   gru(input, before, { h }) {
     const size = h.length;

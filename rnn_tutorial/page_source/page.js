@@ -6,6 +6,7 @@ const {
   aliases: ALIASES,
   classes: CLASSES,
   machine: MACHINE,
+  joined: MAY_BE_JOINED, // without spaces
   task: TASK,
   example: EXAMPLE,
   runs: RUNS,
@@ -28,7 +29,8 @@ const make = (name, attributes = {}, text = "") => {
 };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const hue = (state) => `hsl(${(state * 137.5) % 360} 70% 50%)`; // turned by the golden angle
-const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)} %`;
+const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)}%`;
+const written = (count) => count.toLocaleString("en");
 
 // ---- the sequence ----
 
@@ -36,16 +38,16 @@ const READABLE = new Map(TOKENS.map((name, id) => [name, id]));
 for (const [typed, meant] of Object.entries(ALIASES)) {
   if (READABLE.has(meant) && !READABLE.has(typed)) READABLE.set(typed, READABLE.get(meant));
 }
-const ARE_CHARACTERS = TOKENS.every((name) => [...name].length === 1);
 
 // The ids of typed tokens; throws a sentence that names the first that is none.
 function read(text) {
   const words = text.replaceAll(",", " ").trim().split(/\s+/).filter(Boolean);
-  const names = words.flatMap((word) => (READABLE.has(word) || !ARE_CHARACTERS ? [word] : [...word]));
+  const names = words.flatMap((word) => (READABLE.has(word) || !MAY_BE_JOINED ? [word] : [...word]));
+  if (!names.length) throw new Error("Type at least one token.");
   const unknown = names.find((name) => !READABLE.has(name));
   if (unknown !== undefined) throw new Error(`“${unknown}” is not one of the tokens ${listed()}.`);
   if (names.length > MOST_TOKENS) {
-    throw new Error(`These are ${names.length} tokens; at most ${MOST_TOKENS} are read.`);
+    throw new Error(`These are ${written(names.length)} tokens; at most ${written(MOST_TOKENS)} are read.`);
   }
   return names.map((name) => READABLE.get(name));
 }
@@ -69,13 +71,13 @@ function take(sequence, position) {
 function move(position) {
   page.position = Math.max(0, Math.min(page.sequence.length, position));
   element("position").value = page.position;
-  element("count").textContent = `${page.position} of ${page.sequence.length} read`;
+  element("count").textContent = `${written(page.position)} of ${written(page.sequence.length)} read`;
   showTokens();
   for (const view of views) view.show();
   element("said").textContent =
     page.position === 0
       ? "Nothing is read yet."
-      : `Token ${page.position} is ${TOKENS[page.sequence[page.position - 1]]}; the machine goes to its state for ${CLASSES[rightClass(page.position)]}.`;
+      : `Token ${page.position} is ${TOKENS[page.sequence[page.position - 1]]}; the right answer is now ${CLASSES[rightClass(page.position)]}.`;
 }
 
 const rightClass = (position) => MACHINE.outputs[page.right[position]];
@@ -127,8 +129,10 @@ class View {
     this.scores = this.states.map((each) => this.network.scores(each));
     this.leads = this.scores.map((scores, position) => {
       const right = rightClass(position);
-      return scores[right] - Math.max(...scores.filter((_, index) => index !== right));
+      const lead = scores[right] - Math.max(...scores.filter((_, index) => index !== right));
+      return Number.isFinite(lead) ? lead : 0; // a network that overflows gives no answer
     });
+    this.reach = Math.max(1, ...this.states.map((layers) => largestOf(layers)));
     this.firstWrong = this.leads.findIndex((lead, position) => position > 0 && lead <= 0);
     this.numWrong = this.leads.filter((lead, position) => position > 0 && lead <= 0).length;
     this.drawLeads();
@@ -149,11 +153,9 @@ class View {
     const sum = shares.reduce((a, b) => a + b);
     const answer = scores.indexOf(largest);
     const right = rightClass(page.position);
-    const low = Math.min(...scores);
     this.bars.forEach((bar, index) => {
       bar.className = `bar${index === right ? " right" : ""}${index === answer ? " answer" : ""}`;
-      const width = (100 * (scores[index] - low)) / (largest - low || 1);
-      bar.children[1].style.width = `${Math.max(1, width)}%`;
+      bar.children[1].style.width = `${Math.max(1, (100 * shares[index]) / sum)}%`;
       bar.children[2].textContent = scores[index].toFixed(1);
     });
     const verdict = this.find(".verdict");
@@ -161,6 +163,8 @@ class View {
     verdict.textContent =
       page.position === 0
         ? "Nothing is read yet: the hidden state is zero."
+        : answer < 0
+        ? `The network overflows: its scores are not numbers. ${this.summary()}`
         : `The network answers ${CLASSES[answer]} (${probability}), the machine ${CLASSES[right]}: ` +
           `${answer === right ? "right" : "wrong"}. ${this.summary()}`;
     verdict.classList.toggle("wrong", page.position > 0 && answer !== right);
@@ -168,10 +172,10 @@ class View {
 
   summary() {
     if (this.firstWrong < 0) return "It is right at every token of this sequence.";
-    return `First wrong at token ${this.firstWrong}; wrong at ${this.numWrong} of ${page.sequence.length}.`;
+    return `First wrong at token ${this.firstWrong}; wrong at ${written(this.numWrong)} of ${written(page.sequence.length)}.`;
   }
 
-  // Small dots: states of random sequences; names: the means of the machine's states.
+  // Small dots: states after training sequences; names: the means of the machine's states.
   drawClusters() {
     const { points, states, centres } = this.run.clusters;
     const reaches = points.flat().map(Math.abs).sort((a, b) => a - b);
@@ -204,6 +208,7 @@ class View {
   }
 
   showPath() {
+    if (!this.project(page.position).every(Number.isFinite)) return;
     const first = Math.max(0, page.position - PATH_SHOWN);
     const points = [];
     for (let position = first; position <= page.position; position++) {
@@ -212,8 +217,9 @@ class View {
     }
     this.trace.setAttribute("points", points.map((point) => point.join()).join(" "));
     const [x, y] = points.at(-1);
-    this.here.setAttribute("cx", x);
-    this.here.setAttribute("cy", y);
+    const inside = (place) => Math.max(-103, Math.min(103, place)); // far out: at the edge
+    this.here.setAttribute("cx", inside(x));
+    this.here.setAttribute("cy", inside(y));
     this.find(".path svg").setAttribute(
       "aria-label",
       `Hidden state in two directions: ${(x / this.scale).toFixed(2)}, ${(-y / this.scale).toFixed(2)}`,
@@ -226,6 +232,7 @@ class View {
     const x = (position) => (length ? (600 * position) / length : 0);
     const y = (lead) => 75 - (70 * lead) / largest;
     const line = this.leads.slice(1).map((lead, index) => `${x(index + 1)},${y(lead)}`);
+    if (length === 1) line.unshift(`0,${y(this.leads[1])}`); // a line needs two ends
     const below = this.leads.slice(1).map((lead, index) => `${x(index + 1)},${y(Math.min(0, lead))}`);
     this.cursor = make("svg:path", { class: "cursor" });
     this.find(".margin svg").replaceChildren(
@@ -235,7 +242,7 @@ class View {
       this.cursor,
     );
     this.find(".margin svg").setAttribute("aria-label", this.summary());
-    this.find(".scale").textContent = `From token 1 to ${length}; the scale ends at ±${largest.toFixed(1)}.`;
+    this.find(".scale").textContent = `From token 1 to ${written(length)}; the scale ends at ±${largest.toFixed(1)}.`;
   }
 
   showHeat() {
@@ -259,10 +266,14 @@ class View {
       const position = page.position - columns + 1 + column; // the last column is now
       if (position < 0) return 0;
       const { h } = this.states[position][Math.floor(row / this.network.size)];
-      return h[row % this.network.size];
+      return h[row % this.network.size] / this.reach;
     });
   }
 }
+
+// The largest finite unit of a state, without its sign.
+const largestOf = (layers) =>
+  Math.max(...layers.flatMap(({ h }) => Array.from(h, Math.abs)).filter(Number.isFinite));
 
 // Fill a canvas, pixel by pixel, with values from -1 (low) to 1 (high).
 function paint(canvas, valueAt) {
@@ -291,6 +302,7 @@ function tryToRead(text) {
   try {
     const sequence = read(text);
     take(sequence, sequence.length);
+    element("position").focus(); // whose keys step through what was read
   } catch (error) {
     element("refusal").textContent = error.message;
   }
@@ -338,7 +350,8 @@ function listen() {
     move(Number(target.value));
   });
   document.addEventListener("keydown", (event) => {
-    if (event.target.matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const isHeld = event.ctrlKey || event.metaKey || event.altKey || event.shiftKey;
+    if (event.target.matches("input") || isHeld) return;
     const wanted = { ArrowLeft: "back", ArrowRight: "forward", Home: "first", End: "last" }[event.key];
     if (!wanted) return;
     event.preventDefault();
@@ -347,7 +360,7 @@ function listen() {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => move(page.position));
   for (const length of [10, 100, 1_000]) {
-    const button = make("button", { type: "button" }, `${length.toLocaleString("en")} random tokens`);
+    const button = make("button", { type: "button" }, `${written(length)} random tokens`);
     button.addEventListener("click", () => {
       stop();
       const draw = () => Math.floor(Math.random() * TOKENS.length);
@@ -359,6 +372,6 @@ function listen() {
 
 const views = RUNS.map((run) => new View(run));
 element("rule").textContent = TASK;
-element("allowed").textContent = `Tokens: ${listed()}${ARE_CHARACTERS ? ", with or without spaces" : ", separated by spaces"}.`;
+element("allowed").textContent = `Tokens: ${listed()}${MAY_BE_JOINED ? ", with or without spaces" : ", separated by spaces"}.`;
 listen();
 take(EXAMPLE, EXAMPLE.length);

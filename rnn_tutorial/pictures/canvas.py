@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +132,14 @@ def _style() -> dict[str, Any]:
         "mathtext.fontset": "dejavusans",
         "svg.fonttype": "none",
     }
+
+
+def log_ticks(axes: Any, values: Sequence[float], names: Mapping[float, str] | None = None) -> None:
+    """A logarithmic x axis with ticks at these values only, and a grid; `names` of some of them."""
+    axes.set_xscale("log")
+    axes.set_xticks(values, [(names or {}).get(value, f"{value:,}") for value in values])
+    axes.minorticks_off()
+    axes.grid()
 
 
 def legend_below(axes: Any, **options: Any) -> None:

@@ -16,6 +16,7 @@ from rnn_tutorial.pictures.canvas import (
     SKY,
     VERMILION,
     legend_below,
+    log_ticks,
     new_figure,
     save,
 )
@@ -36,10 +37,8 @@ def draw_accuracy_by_length(
     errors = np.abs(np.subtract([low, high], accuracy))  # (2, lengths): below and above
     axes.errorbar(lengths, accuracy, yerr=errors, marker="o", color=BLUE, label="accuracy")
     axes.axhline(chance, **CHANCE_LINE, label="chance")
-    axes.set(xscale="log", ylim=(-0.03, 1.05), xlabel="length of the sequence", ylabel="accuracy")
-    axes.set_xticks(lengths, [f"{n:,}" for n in lengths])
-    axes.minorticks_off()
-    axes.grid()
+    axes.set(ylim=(-0.03, 1.05), xlabel="length of the sequence", ylabel="accuracy")
+    log_ticks(axes, lengths)
     axes.legend(loc="lower left")
     save(figure, path)
 
@@ -61,10 +60,8 @@ def draw_growth(results: dict[str, Any], settings: Sequence[str], path: Path) ->
             for point in points.values()
         ]
         axes.plot(list(points), limit, "--", color=MUTED, label="arithmetic alone")
-        axes.set(xscale="log", yscale="log", xlabel=setting)
-        axes.set_xticks(list(points), [str(value) for value in points])
-        axes.minorticks_off()
-        axes.grid()
+        axes.set(yscale="log", xlabel=setting)
+        log_ticks(axes, list(points))
     for axes in panels[:, 0]:
         axes.set_ylabel("updates per second")
     for axes in panels.flat[len(settings) :]:

@@ -72,7 +72,7 @@ class EvaluationHistory:
 def learning_rate(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
     """That of the update that follows `step` updates: linear warmup, then the scheduler.
 
-    The first update of a warmup uses 1 % of lr.
+    The first update of a warmup uses 1% of lr.
     """
     if step < config.warmup_step:
         return config.lr * (0.01 + 0.99 * step / config.warmup_step)

@@ -13,8 +13,8 @@ from rnn_tutorial.experiments.__main__ import READMES
 from rnn_tutorial.experiments.boxes import shrinking_boxes
 from rnn_tutorial.experiments.diagrams import draw_packing
 from rnn_tutorial.experiments.figures import FIGURES, FOLDER
+from rnn_tutorial.experiments.jacobians import jacobian_norms
 from rnn_tutorial.experiments.lesson import EMBED_DIM
-from rnn_tutorial.experiments.unrolled import jacobian_norms
 from rnn_tutorial.experiments.walk import STATES, walk_digits
 from rnn_tutorial.machines.digit_sum import label
 from rnn_tutorial.pictures.canvas import draw_for_pages

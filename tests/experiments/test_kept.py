@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from rnn_tutorial.experiments import kept
-from rnn_tutorial.experiments.kept import keep, launch, make_all, result_head, run_folder
+from rnn_tutorial.experiments.kept import launch, make_all, make_once, result_head, run_folder
 from rnn_tutorial.runs.lock import FolderLock
 
 
@@ -25,23 +25,34 @@ def test_a_folder_is_that_of_one_run_on_one_machine():
     assert len({folder, *folders, run_folder(("--lr", "0.1"), 1)}) == 4
 
 
-def test_a_finished_run_is_kept_and_what_a_killed_one_left_is_removed(tmp_path):
-    finished, killed = tmp_path / "finished", tmp_path / "killed"
-    for folder in (finished, killed):
-        folder.mkdir()
+def test_a_finished_run_is_made_once_and_what_a_killed_one_left_is_removed(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "killed").mkdir(parents=True)
+    (folder / "figures.json.tmp").touch()
+
+    def make():
+        assert list(folder.iterdir()) == []
         (folder / "weights").touch()
-    assert keep(finished, {"seed": 1}) == {"seed": 1} == kept.kept(finished)
-    assert kept.kept(killed) is None and not killed.exists()
-    assert (finished / "weights").exists()
+        return {"seed": 1}
+
+    assert make_once(folder, make) == {"seed": 1} == make_once(folder, pytest.fail)
+    assert (folder / "weights").exists()
 
 
-def test_what_another_process_trains_is_neither_kept_nor_removed(tmp_path):
-    (tmp_path / "other" / "run").mkdir(parents=True)
-    lock = FolderLock(tmp_path / "other" / "run")
+def test_what_another_process_makes_is_left_to_it(tmp_path):
+    (tmp_path / "weights").touch()
+    lock = FolderLock(tmp_path)
     with pytest.raises(ValueError, match="is being trained by another process"):
-        kept.kept(tmp_path / "other")
+        make_once(tmp_path, pytest.fail)
+    assert (tmp_path / "weights").exists()
     lock.release()
-    assert kept.kept(tmp_path / "other") is None and not (tmp_path / "other").exists()
+    assert make_once(tmp_path, dict) == {}
+
+
+def test_a_run_that_fails_is_made_anew(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        make_once(tmp_path, lambda: {"seed": 1 / 0})
+    assert make_once(tmp_path, lambda: {"seed": 2}) == {"seed": 2}
 
 
 def test_everything_is_made_and_named():

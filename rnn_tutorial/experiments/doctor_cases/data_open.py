@@ -119,7 +119,7 @@ def test_set_of_one_class(folder):
 
 
 def one_of_six_has_nearly_everything(folder):
-    """Intents of a chat: 93 % are small talk."""
+    """Intents of a chat: 93% are small talk."""
     r = random.Random(60)
     kinds = ["talk", "order", "cancel", "refund", "help", "bug"]
     rows = []
@@ -559,7 +559,7 @@ def short_sequences_first(folder):
 
 
 def one_label_in_twelve_is_wrong(folder):
-    """Ordinary noise of annotation: 8 % of the labels were replaced by another one."""
+    """Ordinary noise of annotation: 8% of the labels were replaced by another one."""
     r = random.Random(101)
     lines = []
     for _ in range(3000):

@@ -134,7 +134,7 @@ def momentum_makes_a_thousandfold(folder):
 
 
 def warmup_counted_in_epochs(folder):
-    """500,000 updates of warmup; early stopping ended the run at 1 % of the learning rate."""
+    """500,000 updates of warmup; early stopping ended the run at 1% of the learning rate."""
     return {
         "flags": "--hidden_dim 32 --batch_size 64 --min_seq_len 1 --lr 0.003 --min_lr 0 "
         "--total_steps 600000 --warmup_step 500000 --early_stopping_patience 2 --eval_every 500"
@@ -158,7 +158,7 @@ def class_name_in_the_text(folder):
 
 
 def thirty_rows_in_the_evaluation_file(folder):
-    """97 % or 93 %: that is one row more or less."""
+    """97% or 93%: that is one row more or less."""
     r = random.Random(12)
 
     def rows(n):
@@ -289,7 +289,7 @@ def gradients_added_over_four_passes(folder):
 
 
 def tenth_of_the_labels_is_noise(folder):
-    """The loss stays above zero and the accuracy below 91 %, as it must."""
+    """The loss stays above zero and the accuracy below 91%, as it must."""
     r = random.Random(14)
     rows = []
     for _ in range(5000):

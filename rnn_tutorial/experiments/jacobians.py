@@ -1,6 +1,6 @@
 """How much of a gradient flows back: how large the Jacobian of many steps is.
 
-    python -m rnn_tutorial.experiments.unrolled     measure and write results/jacobians.json
+    python -m rnn_tutorial.experiments.jacobians     measure and write results/jacobians.json
 
 Then `python -m rnn_tutorial.experiments render` draws. Shapes: T steps, S numbers of the state (H,
 or 2 H of an LSTM), H hidden.
@@ -20,10 +20,10 @@ from rnn_tutorial.experiments.lesson import EMBED_DIM, make_nets
 from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
-COMMAND = "python -m rnn_tutorial.experiments.unrolled"
+COMMAND = "python -m rnn_tutorial.experiments.jacobians"
 JACOBIANS = RESULTS / "jacobians.json"
 NUM_STEPS, NUM_SEEDS = 50, 3
-_LESSON = "rnn_tutorial/experiments/lesson.py"  # whose networks are measured
+_CODE = tuple(f"rnn_tutorial/experiments/{name}.py" for name in ("jacobians", "lesson"))
 
 
 def jacobian_norms(make_net: Callable[[], nn.RNNBase], seed: int, num_steps: int) -> list[float]:
@@ -63,14 +63,15 @@ def measure() -> dict[str, Any]:
         by_seed = [jacobian_norms(make_net, seed, NUM_STEPS) for seed in range(NUM_SEEDS)]
         medians = map(statistics.median, zip(*by_seed, strict=True))
         nets[name] = [float(f"{norm:.3g}") for norm in medians]
-    return {**result_head(COMMAND, (_LESSON,)), "num_seeds": NUM_SEEDS, "nets": nets}
+    return {"num_seeds": NUM_SEEDS, "nets": nets}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write the result file."""
     CommandLineParser(prog=COMMAND, description=__doc__).parse_args(arguments)
     torch.set_num_threads(1)
-    write_json(JACOBIANS, measure())
+    head = result_head(COMMAND, _CODE)
+    write_json(JACOBIANS, {**head, **measure()})
     return 0
 
 
