@@ -91,7 +91,7 @@ def train(
             print(f"Run {shown(run.folder)} is finished. {prediction_hint(run.folder)}")
         return 0
     config = run.config
-    engine = make_engine(model, optimizer, config, run.world, run.history)
+    engine = make_engine(model, optimizer, config, run.world, run.history, task.machine)
     loader = make_loader(task.dataset, config, run.step, config.total_steps)
     print_opening(run, model)
 

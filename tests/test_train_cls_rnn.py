@@ -32,7 +32,7 @@ from rnn_tutorial.runs.archive import save_archive, weights_hash
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.training.objective import Contraction
+from rnn_tutorial.training.objective import Penalties, group_steps
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 
 # Long enough to be killed in the middle, short enough for a test.
@@ -249,17 +249,19 @@ def test_it_stops_when_exact_and_stays_stopped(engine, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("engine", ["autograd", "compiled"])
-def test_the_contraction_penalty_brings_states_closer(engine, tmp_path):
+def test_the_penalties_bring_states_closer(engine, tmp_path):
     (batch,) = SeqSumModDataset(None, 1, 3, 1).draw_batches(0, 1, 100).pack()
 
-    def penalty(run):
+    def penalties(run):
         model = load_model(load_checkpoint(run / "model_step_600.pt"))
         embedded = batch.tokens._replace(data=model.embedding(batch.tokens.data))
-        return Contraction(model)(embedded)[1].item()
+        _, *both = Penalties(model)(embedded, group_steps(batch.tokens, SumModulo(1)))
+        return torch.stack(both)
 
     flags = (*PARITY, "--total_steps", 600, "--engine", engine)
-    plain = penalty(train(tmp_path / "plain", *flags))
-    assert penalty(train(tmp_path / "penalised", *flags, "--contraction", 0.1)) < plain / 4
+    plain = penalties(train(tmp_path / "plain", *flags))
+    assert penalties(train(tmp_path / "contracted", *flags, "--contraction", 0.1))[0] < plain[0] / 4
+    assert penalties(train(tmp_path / "settled", *flags, "--settle", 3))[1] < plain[1] / 4
 
 
 def test_orthogonal_matrices_keep_lengths():
@@ -271,7 +273,7 @@ def test_orthogonal_matrices_keep_lengths():
 # ---- engines ----
 
 
-@pytest.mark.parametrize("more", [(), ("--contraction", 0.1, "--num_layers", 2)])
+@pytest.mark.parametrize("more", [(), ("--contraction", 0.1, "--settle", 3, "--num_layers", 2)])
 def test_engines_make_the_same_updates(more, tmp_path):
     reference = train(tmp_path / "autograd", *more)
     compiled = train(tmp_path / "compiled", "--engine", "compiled", *more)

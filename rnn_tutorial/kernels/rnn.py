@@ -28,14 +28,15 @@ class RnnTrace(NamedTuple):
     W_hh_T: np.ndarray  # and of its W_hh, (H, H)
     recurrent: np.ndarray  # W_hh h_{t-1} of a step; on the way back W_hhᵀ d_a_{t+1}, (N, H)
     part: np.ndarray  # of d_W_hh, from a block of steps, (H, H)
-    slopes: np.ndarray  # Σ over the states of 1 - h_i², (H,)
+    slopes: np.ndarray  # Σ over the states of 1 - h_i², or of another square, (H,)
     reaches: np.ndarray  # Σ_j |W_hh[i, j]|, (H,)
+    group_sizes: np.ndarray  # (M,)
 
     @classmethod
     def make(cls, sizes: Sizes, M: int, N: int, dtype: np.dtype) -> RnnTrace:
         """Workspace for batches of N rows and at most M valid steps."""
         E, H, L = sizes.E, sizes.H, sizes.L
-        shapes = (L, M, H), (M, H), (max(E, H), H), (H, H), (N, H), (H, H), (H,), (H,)
+        shapes = (L, M, H), (M, H), (max(E, H), H), (H, H), (N, H), (H, H), (H,), (H,), (M,)
         return cls(*(np.empty(shape, dtype) for shape in shapes))
 
 
@@ -144,3 +145,31 @@ def contract(trace, index, W_hh, factor, d_states, d_W_hh):
             pull = weight * slopes[i]
             d_W_hh[i, j] += pull if W_hh[i, j] > 0 else -pull if W_hh[i, j] < 0 else real(0)
     return weight * np.dot(slopes, reaches)
+
+
+@kernel
+def settle(trace, index, groups, num_groups, factor, d_states):
+    """factor · mean over visited states and units of (h_i - the mean of h_i in its group)².
+
+    Its gradient is added to d_states, (M, H). The mean needs none of its own: around it, the
+    differences of a group sum to 0. (`before` is free until the way back, and holds the means.)
+    """
+    M, H = d_states.shape
+    states, squares = trace.states[index], trace.slopes
+    means, sizes = trace.before[:num_groups], trace.group_sizes[:num_groups]
+    real = d_states.dtype.type
+    weight = real(factor / (M * H))
+    means[:] = sizes[:] = squares[:] = 0
+    for m in range(M):
+        sizes[groups[m]] += real(1)
+        for i in range(H):
+            means[groups[m], i] += states[m, i]
+    for k in range(num_groups):
+        for i in range(H):
+            means[k, i] /= sizes[k]
+    for m in range(M):
+        for i in range(H):
+            difference = states[m, i] - means[groups[m], i]
+            squares[i] += difference * difference
+            d_states[m, i] += (weight + weight) * difference
+    return weight * squares.sum()

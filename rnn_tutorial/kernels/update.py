@@ -71,6 +71,7 @@ def train(
     noise,
     learning_rates,
     contraction,
+    settling,
     max_grad_norm,
     hyperparameters,
     workspace,
@@ -88,6 +89,8 @@ def train(
         noise: for the embedded tokens of all batches, (ΣM, E), or (0, E).
         learning_rates: of each step, (K,).
         contraction: the factor of each step's penalty, for nn.RNN, (K,); None is no penalty.
+        settling: that of the other penalty of nn.RNN, (K,), with the successors of the machine's
+            states, (S, V), and (S · V,) to count in; None is no penalty.
         max_grad_norm: 0 is no clipping.
         hyperparameters: beta1, beta2, eps, weight_decay.
         workspace, trace: to compute in.
@@ -117,12 +120,18 @@ def train(
 
         # Backward through the layers.
         _take_last_backward(d_states, workspace)
+        num_groups = 0
+        if settling is not None and settling[0][k] > 0:  # compiled only if there is one
+            num_groups = _group(ids, starts, settling, workspace)
         for index in range(sizes.L - 1, -1, -1):
             inputs = trace.states[index - 1][:M] if index > 0 else embedded
             weights, d_weights = _layer(layers, index, sizes), _layer(d_layers, index, sizes)
-            if contraction is not None and contraction[k] > 0:  # compiled only if there is one
+            if contraction is not None and contraction[k] > 0:  # as above
                 W_hh, d_W_hh = weights[1], d_weights[1]
                 loss += rnn.contract(trace, index, W_hh, contraction[k], d_states, d_W_hh)
+            if settling is not None and settling[0][k] > 0:
+                groups = workspace.groups
+                loss += rnn.settle(trace, index, groups, num_groups, settling[0][k], d_states)
             d_a = _backward(trace, index, inputs, weights, starts, d_states, d_weights)  # (M, G·H)
             if index > 0:
                 _inputs_backward(d_a, weights[0], d_inputs)
@@ -223,6 +232,31 @@ def _pack(x, seq_lengths, workspace):
         for row in range(rows):
             ids[starts[t] + row] = x[row, t]
     return starts[seq_lengths[0]]
+
+
+@kernel
+def _group(ids, starts, settling, workspace):
+    """Number the groups of steps with one state of the machine and one last token.
+
+    Returns:
+        How many there are; workspace.groups has that of each step.
+    """
+    _, successors, numbers = settling
+    machine_states, groups = workspace.machine_states, workspace.groups
+    V = successors.shape[1]
+    count = 0
+    numbers[:] = -1
+    for t in range(len(starts) - 1):
+        for row in range(starts[t + 1] - starts[t]):
+            m = starts[t] + row
+            before = machine_states[starts[t - 1] + row] if t > 0 else 0
+            machine_states[m] = successors[before, ids[m]]
+            pair = machine_states[m] * V + ids[m]
+            if numbers[pair] < 0:
+                numbers[pair] = count
+                count += 1
+            groups[m] = numbers[pair]
+    return count
 
 
 @kernel

@@ -26,6 +26,8 @@ class Workspace(NamedTuple):
 
     gradients: np.ndarray  # of all parameters, flat
     ids: np.ndarray  # (M,)
+    machine_states: np.ndarray  # (M,)
+    groups: np.ndarray  # which steps have states that should be alike, (M,)
     starts: np.ndarray  # (T + 1,)
     ends: np.ndarray  # each row's last valid step, (N,)
     embedded: np.ndarray  # (M, E)
@@ -41,7 +43,7 @@ class Workspace(NamedTuple):
     def make(cls, sizes: Sizes, M: int, N: int, T: int, parameters: np.ndarray) -> Workspace:
         """Workspace for N rows of at most T steps, M in all."""
         V, E, H, G, _, C = sizes
-        positions = [np.empty(size, np.int64) for size in (M, T + 1, N)]
+        positions = [np.empty(size, np.int64) for size in (M, M, M, T + 1, N)]
         shapes = (M, E), (N, H), (N, C), (N, C), (N, H), (M, H), (M, H), (V + 1, G * H)
         numbers = [np.empty(shape, parameters.dtype) for shape in shapes]
         return cls(np.empty_like(parameters), *positions, *numbers)

@@ -53,7 +53,7 @@ def engine_steps(config: TrainConfig, engine: str, at_once: int = 100) -> Iterat
     model = make_model(config, len(task.tokens), len(task.classes))
     optimizer = make_optimizer(model.parameters(), config)
     history = EvaluationHistory()
-    make_updates = make_engine(model, optimizer, config, World(), history)
+    make_updates = make_engine(model, optimizer, config, World(), history, task.machine)
     loader = make_loader(task.dataset, config, 0, 10**9)
     step = 0
     while True:

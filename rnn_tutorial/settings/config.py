@@ -191,6 +191,12 @@ class TrainConfig:
         "the states stable",
         within=(0, 1000),
     )
+    settle: float = _optimization(
+        0.0,
+        "penalty on the spread of states that should be alike: after the same token in the same "
+        "state of the task's machine; begins as --contraction does, and helps to prove",
+        within=(0, 10_000),
+    )
 
     total_steps: int = _schedule(20_000, "optimizer updates", within=(1, 10**9))
     lr: float = _schedule(0.001, "highest learning rate", within=(1e-12, 100))

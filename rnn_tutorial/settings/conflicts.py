@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
+from rnn_tutorial.settings.model_options import PENALTIES, PROVABLE_IN_WORDS
 from rnn_tutorial.settings.recipes import RECIPES
 from rnn_tutorial.settings.task_names import DIGIT_SUM
 
@@ -55,7 +55,7 @@ def find_conflicts(config: Any) -> Iterator[str]:
     yield from _monitor_conflicts(config)
     yield from _proof_conflicts(config)
     yield from _init_conflicts(config)
-    yield from _contraction_conflicts(config)
+    yield from _penalty_conflicts(config)
     yield from _bptt_conflicts(config)
 
 
@@ -81,21 +81,24 @@ def _init_conflicts(config: Any) -> Iterator[str]:
         yield f"--init {config.init} needs recurrent matrices; --cell transformer has none"
 
 
-def _contraction_conflicts(config: Any) -> Iterator[str]:
-    if not config.contraction:
-        return
-    if config.accumulate_steps > 1:
-        yield (
-            f"--contraction needs --accumulate_steps 1, not {config.accumulate_steps}: "
-            "it averages over the states of a whole batch"
-        )
-    if config.precision != "float32":
-        yield (
-            f"--contraction needs --precision float32, not {config.precision}: "
-            "the proofs that it serves are about float32"
-        )
-    if not config.is_provable:
-        yield f"--contraction {config.contraction:g} needs {PROVABLE_IN_WORDS}"
+def _penalty_conflicts(config: Any) -> Iterator[str]:
+    for name in PENALTIES:
+        if not getattr(config, name):
+            continue
+        if config.accumulate_steps > 1:
+            yield (
+                f"--{name} needs --accumulate_steps 1, not {config.accumulate_steps}: "
+                "it averages over the states of a whole batch"
+            )
+        if config.precision != "float32":
+            yield (
+                f"--{name} needs --precision float32, not {config.precision}: "
+                "the proofs that it serves are about float32"
+            )
+        if not config.is_provable:
+            yield f"--{name} {getattr(config, name):g} needs {PROVABLE_IN_WORDS}"
+    if config.settle and config.train_file:
+        yield "--settle needs a rule, whose states it goes by; --train_file has only examples"
 
 
 def _bptt_conflicts(config: Any) -> Iterator[str]:
@@ -103,7 +106,7 @@ def _bptt_conflicts(config: Any) -> Iterator[str]:
         "--cell transformer has no state to carry over": config.cell == "transformer",
         "--bidirectional also reads from the end": config.bidirectional,
         f"--pooling {config.pooling} needs the gradient of every step": config.pooling != "last",
-        "--contraction needs whole sequences": config.contraction > 0,
+        **{f"--{name} needs whole sequences": getattr(config, name) > 0 for name in PENALTIES},
     }
     for reason, applies in reasons.items():
         if config.bptt_steps and applies:

@@ -30,7 +30,8 @@ STACK_IN_WORDS = (
     "a tanh RNN, a GRU or an LSTM of one direction, read at its last step, with nothing between "
     "its layers"
 )
-# What can be proved, and what the contraction penalty makes provable.
+# Settings that are factors of penalties on the hidden states, and what they help to prove.
+PENALTIES = ("contraction", "settle")
 PROVABLE_CELLS = ("rnn", "gru")
 PROVABLE_IN_WORDS = (
     "a tanh RNN or a GRU of one direction, read at its last step, with nothing between its layers"

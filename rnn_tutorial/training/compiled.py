@@ -5,13 +5,13 @@ works in place on the memory of the nn.Module and of its optimizer, so that ever
 (evaluation, checkpoints, going on with autograd) meets a usual PyTorch model.
 
 Shapes: K steps (batches), N batch, T time, M valid steps of a batch (the sum of its lengths),
-E embedding, C classes, V vocabulary.
+E embedding, C classes, V vocabulary, S states of the machine.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.kernels.compiler import keep_compiled, without_collector
 from rnn_tutorial.kernels.update import GATES, TRACES, train
 from rnn_tutorial.kernels.workspace import Sizes, Workspace
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.training.support import check_supported, missing_libraries
 
@@ -32,6 +33,7 @@ def compile_training_step(
     optimizer: torch.optim.AdamW,
     embed_noise: float = 0.0,
     max_grad_norm: float = 0.0,
+    machine: Machine | None = None,
 ) -> Advance:
     """Make the function that trains the model on K batches in one call.
 
@@ -43,12 +45,13 @@ def compile_training_step(
         optimizer: its betas, eps and weight_decay are used and its state is kept up to date.
         embed_noise: standard deviation of the Gaussian noise on the embedded input.
         max_grad_norm: clip the gradients to this 2-norm over all parameters; 0 is no clipping.
+        machine: what the model should compute, for the penalty `settle`; None allows none.
 
     Returns:
-        `advance(batches, learning_rates, contraction=None) -> losses, grad_norms`.
+        `advance(batches, learning_rates, contraction=None, settle=None) -> losses, grad_norms`.
         batches: K batches, with noise if and only if embed_noise > 0.
         learning_rates: of each step, (K,).
-        contraction: of each step, the factor of the contraction penalty, (K,); None is no penalty.
+        contraction, settle: of each step, the factor of that penalty, (K,); None is no penalty.
         losses, grad_norms: of each step, float64, (K,); the gradient's 2-norm is before clipping.
 
     Raises:
@@ -79,12 +82,16 @@ def compile_training_step(
         C=model.fc.out_features,
     )
     no_noise = np.empty((0, sizes.E), values.dtype)
+    if machine is not None:
+        successors = machine.tables()[0].astype(np.int64)  # (S, V)
+        numbers = np.empty(successors.size, np.int64)
     workspace = trace = None
 
     def advance(
         batches: Batches,
         learning_rates: Sequence[float],
         contraction: Sequence[float] | None = None,
+        settle: Sequence[float] | None = None,
     ) -> tuple[Tensor, Tensor]:
         nonlocal workspace, trace
         moved = parameters[0].data_ptr() != values.ctypes.data
@@ -92,14 +99,20 @@ def compile_training_step(
             raise RuntimeError(
                 "the model was moved or its optimizer loaded; call compile_training_step again"
             )
-        if contraction is not None and cell != "rnn":
-            raise ValueError(f"the compiled engine has no contraction penalty for cell {cell!r}")
+        if (contraction is not None or settle is not None) and cell != "rnn":
+            raise ValueError(f"the compiled engine has no penalty on the states of cell {cell!r}")
+        if settle is not None and machine is None:
+            raise ValueError("the penalty settle needs a machine")
         parts = batches.x, batches.seq_lengths, batches.targets
         arrays = tuple(_as_array(part, np.int64) for part in parts)
         noise = no_noise
         if batches.noise is not None:
             noise = torch.cat(batches.noise).numpy() * values.dtype.type(embed_noise)  # (ΣM, E)
-        _check(arrays, sizes, learning_rates, noise, embed_noise, contraction)
+        penalties = {"contraction": contraction, "settle": settle}
+        _check(arrays, sizes, learning_rates, noise, embed_noise, penalties)
+        settling = None
+        if settle is not None:
+            settling = _as_array(settle, np.float64), successors, numbers
         _, N, T = arrays[0].shape
         M = int(arrays[1].sum(axis=1).max())
         if workspace is None or not workspace.fits(M, N, T):
@@ -116,6 +129,7 @@ def compile_training_step(
                 _as_array(noise, values.dtype),
                 _as_array(learning_rates, np.float64),
                 None if contraction is None else _as_array(contraction, np.float64),
+                settling,
                 float(max_grad_norm),
                 (*group["betas"], group["eps"], float(group["weight_decay"])),
                 workspace,
@@ -168,7 +182,7 @@ def _check(
     learning_rates: Sequence[float],
     noise: np.ndarray,
     embed_noise: float,
-    contraction: Sequence[float] | None,
+    penalties: Mapping[str, Sequence[float] | None],
 ) -> None:
     """Refuse what would read or write outside an array, where compiled code does not look."""
     x, seq_lengths, targets = batches
@@ -182,8 +196,7 @@ def _check(
         "learning_rates": (np.shape(learning_rates), (K,)),
         "noise": (np.shape(noise), (M_total, sizes.E)),
     }
-    if contraction is not None:
-        shapes["contraction"] = np.shape(contraction), (K,)
+    shapes |= {name: (np.shape(p), (K,)) for name, p in penalties.items() if p is not None}
     for name, (shape, wanted) in shapes.items():
         if shape != wanted:
             raise ValueError(f"{name} has shape {shape}; wanted is {wanted}")

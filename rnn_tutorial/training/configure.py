@@ -13,6 +13,7 @@ from rnn_tutorial.runs.machine import choose_device, choose_num_threads
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.model_options import PENALTIES
 from rnn_tutorial.settings.resume import refuse_changes
 from rnn_tutorial.settings.task_names import choose_sampling, is_machine_file
 from rnn_tutorial.training.support import able_engines, unsupported_reason
@@ -37,8 +38,9 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
         raise ValueError(
             f"--batch_size {config.batch_size} is not a multiple of the {world.size} processes"
         )
-    if config.contraction and world.size > 1:
-        raise ValueError("--contraction needs all states of a batch: it trains in one process only")
+    for name in PENALTIES:
+        if getattr(config, name) and world.size > 1:
+            raise ValueError(f"--{name} needs all states of a batch: it trains in one process only")
     config = replace(
         config,
         device=choose_device(config.device, world),

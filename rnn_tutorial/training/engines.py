@@ -19,12 +19,14 @@ from torch.nn.utils import get_total_norm
 
 from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.data.streams import dropout_seed
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.settings.model_options import PENALTIES
 from rnn_tutorial.training.cuda_graph import graph_training_step
 from rnn_tutorial.training.objective import Objective, changes_the_loss
-from rnn_tutorial.training.schedule import EvaluationHistory, contraction_factor
+from rnn_tutorial.training.schedule import EvaluationHistory, penalty_share
 from rnn_tutorial.training.update import update, update_with_options
 
 # engine(steps, learning_rates, batches, must_stop) makes one update for each of K batches and
@@ -41,10 +43,11 @@ def autograd_engine(
     config: TrainConfig,
     world: World,
     history: EvaluationHistory,
+    machine: Machine | None = None,
 ) -> Engine:
     """Updates one by one through PyTorch's own parts."""
     with_options = changes_the_loss(config) or config.accumulate_steps > 1
-    network: nn.Module = Objective(model, config) if with_options else model
+    network: nn.Module = Objective(model, config, machine) if with_options else model
     if world.size > 1:
         network = DistributedDataParallel(network)
 
@@ -59,10 +62,8 @@ def autograd_engine(
             if config.dropout:
                 torch.manual_seed(dropout_seed(config.seed, step, world.rank))
             if with_options:
-                contraction = contraction_factor(config, step, history)
-                loss, grad_norm = update_with_options(
-                    network, optimizer, passes, lr, clip, contraction
-                )
+                share = penalty_share(config, step, history)
+                loss, grad_norm = update_with_options(network, optimizer, passes, lr, clip, share)
             else:
                 loss, grad_norm = update(network, optimizer, passes[0], lr, clip)
             losses.append(loss)
@@ -75,10 +76,10 @@ def autograd_engine(
     return engine
 
 
-def _compile_training_step(*arguments: Any) -> Callable[..., Result]:
+def _compile_training_step(*arguments: Any, **options: Any) -> Callable[..., Result]:
     from rnn_tutorial.training.compiled import compile_training_step  # imports the compiler
 
-    return compile_training_step(*arguments)
+    return compile_training_step(*arguments, **options)
 
 
 # The engines that make a span of updates in one call, the fastest first.
@@ -91,23 +92,29 @@ def make_engine(
     config: TrainConfig,
     world: World,
     history: EvaluationHistory,
+    machine: Machine | None = None,
 ) -> Engine:
     """The engine that the configuration names; load weights and optimizer state before.
 
-    The history goes on while the engine is used: what it shows decides about the contraction.
+    Args:
+        history: goes on while the engine is used: what it shows decides about the penalties.
+        machine: of the task, for --settle.
     """
     if config.engine == "autograd":
-        return autograd_engine(model, optimizer, config, world, history)
+        return autograd_engine(model, optimizer, config, world, history, machine)
     make_step = SPAN_ENGINES[config.engine]
-    advance = make_step(model, optimizer, config.embed_noise, config.max_grad_norm)
+    options = {"machine": machine} if config.settle else {}
+    advance = make_step(model, optimizer, config.embed_noise, config.max_grad_norm, **options)
 
     def engine(
         steps: range, learning_rates: Sequence[float], batches: Batches, must_stop: MustStop
     ) -> Result:
-        options = {}
-        if config.contraction:
-            options["contraction"] = [contraction_factor(config, step, history) for step in steps]
-        losses, grad_norms = advance(batches, learning_rates, **options)
+        penalties = {}
+        for name in PENALTIES:
+            if factor := getattr(config, name):
+                shares = (penalty_share(config, step, history) for step in steps)
+                penalties[name] = [factor * share for share in shares]
+        losses, grad_norms = advance(batches, learning_rates, **penalties)
         return losses, grad_norms[-1]
 
     return engine

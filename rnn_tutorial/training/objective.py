@@ -1,7 +1,7 @@
 """The optional extras of the forward pass and the loss.
 
-Noise on the embedded tokens, truncated backpropagation, the contraction penalty, and products in
-bfloat16. Without them, the loss is `cross_entropy(model(tokens), targets)`.
+Noise on the embedded tokens, truncated backpropagation, penalties on the hidden states, and
+products in bfloat16. Without them, the loss is `cross_entropy(model(tokens), targets)`.
 
 Shapes: N batch, M valid steps of a batch (the sum of its lengths), E embedding, H hidden, F what
 the classifier reads of a row, C classes.
@@ -12,12 +12,14 @@ from __future__ import annotations
 import contextlib
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, softplus
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_tutorial.data.batches import PackedBatch
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.layers import State, one_layer
 from rnn_tutorial.settings.config import TrainConfig
@@ -26,7 +28,7 @@ from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 
 def changes_the_loss(config: TrainConfig) -> bool:
     """True if the loss is not simply the cross-entropy of the model's logits."""
-    options = config.embed_noise, config.contraction, config.bptt_steps
+    options = config.embed_noise, config.contraction, config.settle, config.bptt_steps
     return any(options) or config.precision != "float32"
 
 
@@ -36,25 +38,30 @@ class Objective(nn.Module):
     Args:
         model: whose parameters are trained.
         config: of the run.
+        machine: what the model should compute, for --settle.
     """
 
-    def __init__(self, model: RnnClsNet, config: TrainConfig) -> None:
+    def __init__(
+        self, model: RnnClsNet, config: TrainConfig, machine: Machine | None = None
+    ) -> None:
         super().__init__()
-        self.model, self._config = model, config
-        self._contraction = Contraction(model) if config.contraction else None
+        self.model, self._config, self._machine = model, config, machine
+        self._penalties = Penalties(model) if config.contraction or config.settle else None
 
-    def forward(self, batch: PackedBatch, contraction: float = 0.0) -> Tensor:
-        """The loss of a batch, a scalar; `contraction` is the factor of the penalty."""
+    def forward(self, batch: PackedBatch, penalty_share: float = 0.0) -> Tensor:
+        """The loss of a batch, a scalar, with so much of the penalties, from 0 to 1."""
         config, model = self._config, self.model
         with autocast(config):
             embedded = model.embedding(batch.tokens.data)  # (M, E)
             if batch.noise is not None:
                 embedded = embedded + config.embed_noise * batch.noise
             embedded = batch.tokens._replace(data=embedded)
-            if self._contraction:  # which the settings allow only without --bptt_steps
-                logits, penalty = self._contraction(embedded)
+            if self._penalties:  # which the settings allow only without --bptt_steps
+                groups = group_steps(batch.tokens, self._machine) if config.settle else None
+                logits, contraction, spread = self._penalties(embedded, groups)
                 loss = cross_entropy(logits, batch.targets)
-                return loss + contraction * penalty
+                loss = loss + config.contraction * penalty_share * contraction
+                return loss + config.settle * penalty_share * spread if config.settle else loss
             if config.bptt_steps:
                 state = read_in_segments(model, embedded, config.bptt_steps)
             else:
@@ -106,12 +113,15 @@ def _detached_rows(state: State, n: int) -> State:
     return state[:, :n].detach().contiguous()  # cuDNN refuses others
 
 
-class Contraction:
-    """Scores of a network, and how strongly a step can move two of its states apart.
+class Penalties:
+    """Scores of a network, and two penalties on its hidden states, each summed over layers.
 
-    Where the sums of absolute values in all rows of the Jacobian of h_t with respect to h_{t-1} are
-    below 1, a step brings nearby states closer together. The penalty is the mean of bounds on these
-    sums over the units and the visited states of a layer, summed over layers.
+    The contraction penalty: how strongly a step can move two states apart. Where the sums of
+    absolute values in all rows of the Jacobian of h_t with respect to h_{t-1} are below 1, a step
+    brings nearby states closer together. It is the mean of bounds on these sums over the units and
+    the visited states.
+
+    The spread: how far states differ that should be alike; see `spread_within`.
 
     Raises:
         ValueError: the network is no nn.RNN or nn.GRU, or has options.
@@ -119,21 +129,60 @@ class Contraction:
 
     def __init__(self, model: RnnClsNet) -> None:
         if not model.is_provable:
-            raise ValueError(f"the contraction penalty is for {PROVABLE_IN_WORDS}")
+            raise ValueError(f"the penalties on hidden states are for {PROVABLE_IN_WORDS}")
         self._fc = model.fc
         self._row_sums = gru_row_sums if isinstance(model.rnn, nn.GRU) else rnn_row_sums
         # nn.RNN returns the states of its top layer only: run the layers one by one.
         self._layers = [one_layer(model.rnn, index) for index in range(model.rnn.num_layers)]
 
-    def __call__(self, embedded: PackedSequence) -> tuple[Tensor, Tensor]:
-        """Scores, (N, C), and the penalty, a scalar, for embedded tokens, (M, E)."""
-        penalty = torch.zeros((), device=embedded.data.device, dtype=embedded.data.dtype)
+    def __call__(
+        self, embedded: PackedSequence, groups: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, (N, C), the contraction penalty and the spread, scalars.
+
+        Args:
+            embedded: tokens, (M, E).
+            groups: the number of each step's group, (M,); None gives a spread of 0.
+        """
+        contraction = spread = embedded.data.new_zeros(())
         states = embedded
         for layer in self._layers:
             inputs = states
             states, h_n = layer(inputs)
-            penalty = penalty + self._row_sums(layer, inputs, states).mean()
-        return self._fc(h_n[-1]), penalty
+            contraction = contraction + self._row_sums(layer, inputs, states).mean()
+            if groups is not None:
+                spread = spread + spread_within(groups, states.data)
+        return self._fc(h_n[-1]), contraction, spread
+
+
+def group_steps(tokens: PackedSequence, machine: Machine) -> Tensor:
+    """The group of each step, int64, (M,): equal where the machine's state and the token are.
+
+    A network needs no more than these two to go on: for every machine there is an RNN that keeps
+    one unit for each pair of a state and the token that led to it.
+
+    Source: Minsky, Computation: Finite and Infinite Machines, 1967, chapter 3.
+    """
+    rows = tokens.batch_sizes.tolist()
+    states, after = np.zeros(rows[0], np.int64), []
+    for ids in tokens.data.cpu().split(rows):
+        states = machine.step(states[: len(ids)], ids.numpy())
+        after.append(states)
+    pairs = torch.from_numpy(np.concatenate(after)).to(tokens.data.device)
+    return pairs * len(machine.tokens) + tokens.data
+
+
+def spread_within(groups: Tensor, states: Tensor) -> Tensor:
+    """The mean over steps and units of (h_i - the mean of h_i in the step's group)², a scalar.
+
+    Args:
+        groups: number of each step's group, int64, (M,).
+        states: h, (M, H).
+    """
+    _, groups, sizes = groups.unique(return_inverse=True, return_counts=True)
+    sums = states.new_zeros(len(sizes), states.shape[1]).index_add(0, groups, states)
+    means = sums / sizes.unsqueeze(1)
+    return ((states - means[groups]) ** 2).mean()
 
 
 def rnn_row_sums(layer: nn.RNN, inputs: PackedSequence, states: PackedSequence) -> Tensor:

@@ -1,7 +1,7 @@
-"""The learning rate and the contraction of each update, as the evaluations so far decide.
+"""The learning rate and the penalties of each update, as the evaluations so far decide.
 
 learning rate: warmup, linear -> cosine, constant, step or plateau
-contraction:   0 until an evaluation finds nothing wrong -> a linear ramp -> constant
+penalties:     0 until an evaluation finds nothing wrong -> a linear ramp -> constant
 """
 
 from __future__ import annotations
@@ -79,16 +79,15 @@ def learning_rate(config: TrainConfig, step: int, history: EvaluationHistory) ->
     return SCHEDULES[config.scheduler](config, step - config.warmup_step, history)
 
 
-def contraction_factor(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
-    """That of the update that follows `step` updates: 0 while the task is learned, then a ramp.
+def penalty_share(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
+    """Of --contraction and --settle, in the update that follows `step` updates: a ramp from 0 to 1.
 
-    The ramp begins after the first evaluation without a wrong input, and takes a sixth of
-    total_steps. Sooner, the penalty would keep the network from learning.
+    It begins after the first evaluation without a wrong input, and takes a sixth of total_steps.
+    Sooner, the penalties would keep the network from learning.
     """
     if not history.exact_step:
         return 0.0
-    progress = 6 * (step - history.exact_step) / config.total_steps
-    return config.contraction * min(1.0, progress)
+    return min(1.0, 6 * (step - history.exact_step) / config.total_steps)
 
 
 def _cosine(config: TrainConfig, step: int, history: EvaluationHistory) -> float:

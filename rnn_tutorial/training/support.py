@@ -9,7 +9,7 @@ import torch
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import ENGINES, TrainConfig
-from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS, STACK_IN_WORDS
+from rnn_tutorial.settings.model_options import PENALTIES, PLAIN_IN_WORDS, STACK_IN_WORDS
 from rnn_tutorial.training.optimizer import is_adamw
 
 
@@ -22,6 +22,7 @@ def unsupported_reason(engine: str, config: TrainConfig, world: World) -> str | 
     """Why an engine cannot train this, or None if it can."""
     if engine == "autograd":
         return None
+    penalties = " or ".join(f"--{name}" for name in PENALTIES if getattr(config, name))
     if world.size > 1:
         return "it trains in one process only"
     if config.accumulate_steps > 1:
@@ -35,8 +36,8 @@ def unsupported_reason(engine: str, config: TrainConfig, world: World) -> str | 
     if engine == "compiled":
         if not config.is_stack:
             return f"it trains only {STACK_IN_WORDS}"
-        if config.contraction and config.cell != "rnn":
-            return "it has the contraction penalty of --cell rnn only"
+        if penalties and config.cell != "rnn":
+            return f"it has {penalties} for --cell rnn only"
         if config.device != "cpu":
             return "it computes on the CPU only"
         return missing_libraries()
@@ -46,7 +47,7 @@ def unsupported_reason(engine: str, config: TrainConfig, world: World) -> str | 
         return f"it trains only {PLAIN_IN_WORDS}"
     if config.bucket_by_length:
         return "it pads every batch to --max_seq_len, whatever --bucket_by_length sorts"
-    return "it has no contraction penalty" if config.contraction else None
+    return f"it has no {penalties}" if penalties else None
 
 
 def missing_libraries() -> str | None:

@@ -55,17 +55,17 @@ def update_with_options(
     passes: Sequence[PackedBatch],
     lr: float,
     max_grad_norm: float = 0.0,
-    contraction: float = 0.0,
+    penalty_share: float = 0.0,
 ) -> tuple[Tensor, Tensor | None]:
     """Like `update`, but with gradient accumulation and with any loss.
 
     Args:
-        objective: maps a pass and the contraction to its loss; see `Objective`.
+        objective: maps a pass and the share of its penalties to its loss; see `Objective`.
         optimizer: of the objective's parameters.
         passes: parts of the batch, of equal size: their gradients are added.
         lr: learning rate of this update.
         max_grad_norm: clip the gradient to this 2-norm; 0 does not clip.
-        contraction: factor of the contraction penalty.
+        penalty_share: of the objective's penalties, from 0 to 1.
 
     Returns:
         As `update`; the loss is the mean over the whole batch.
@@ -73,7 +73,7 @@ def update_with_options(
     optimizer.zero_grad()
     losses = []
     for batch in passes:
-        loss = objective(batch, contraction) / len(passes)  # they add up to the batch's mean
+        loss = objective(batch, penalty_share) / len(passes)  # they add up to the batch's mean
         loss.backward()
         losses.append(loss.detach())
     grad_norm = clip_gradient(objective, max_grad_norm)

@@ -36,7 +36,7 @@ from rnn_tutorial.settings.fields import as_argument, as_flag
 from rnn_tutorial.settings.model_options import CELLS, NONLINEARITIES, PLAIN, POOLINGS
 from rnn_tutorial.training.compiled import compile_training_step
 from rnn_tutorial.training.cuda_graph import graph_training_step
-from rnn_tutorial.training.objective import Contraction, Objective, read_in_segments
+from rnn_tutorial.training.objective import Objective, Penalties, read_in_segments
 
 VOCAB, EMBED, HIDDEN = 5, 3, 4
 RECURRENT = {"rnn": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}
@@ -495,6 +495,10 @@ REFUSED_IN_TRAINING = [
     ),
     ({"contraction": 0.1, "cell": "lstm"}, "--contraction 0.1 needs a tanh RNN or a GRU"),
     ({"contraction": 0.1, "cell": "gru", "pooling": "max"}, "read at its last step"),
+    ({"settle": 2.0, "cell": "lstm"}, "--settle 2 needs a tanh RNN or a GRU"),
+    ({"settle": 1.0, "train_file": "a.tsv"}, "--settle needs a rule"),
+    ({"settle": 1.0, "accumulate_steps": 2}, "--settle needs --accumulate_steps 1, not 2"),
+    ({"bptt_steps": 3, "settle": 1.0}, "--settle needs whole sequences"),
     ({"bptt_steps": 3, "cell": "transformer"}, "--cell transformer has no state to carry over"),
     ({"bptt_steps": 3, "bidirectional": True}, "--bidirectional also reads from the end"),
     ({"bptt_steps": 3, "pooling": "max"}, "--pooling max needs the gradient of every step"),
@@ -571,7 +575,7 @@ def test_what_knows_plain_nets_only_refuses_the_others():
     with pytest.raises(ValueError, match="a tanh RNN of one direction"):
         graph_training_step(model, optimizer)
     with pytest.raises(ValueError, match="a tanh RNN or a GRU of one direction"):
-        Contraction(model)
+        Penalties(model)
     with pytest.raises(ValueError, match="has a state"):
         find_automaton(model.eval(), SumModulo(9))
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from rnn_tutorial.model.classifier import RnnClsNet
-from rnn_tutorial.training.objective import Contraction
+from rnn_tutorial.training.objective import Penalties
 
 VOCAB = 10
 
@@ -131,7 +131,7 @@ def test_the_contraction_is_the_mean_row_sum_of_the_jacobians(sequences, num_lay
     x, seq_lengths = padded(sequences)
     ids = nn.utils.rnn.pack_padded_sequence(x, seq_lengths, batch_first=True)
     embedded = ids._replace(data=model.embedding(ids.data))
-    scores, penalty = Contraction(model)(embedded)
+    scores, penalty, _ = Penalties(model)(embedded)
     torch.testing.assert_close(scores, model(x, seq_lengths), rtol=1e-12, atol=1e-12)
 
     row_sums = [[] for _ in range(num_layers)]

@@ -16,7 +16,7 @@ from rnn_tutorial.proof.prove import prove
 from rnn_tutorial.runs.checkpoint import save_checkpoint
 from rnn_tutorial.runs.folder import checkpoint_path
 from rnn_tutorial.tasks.machine_task import MachineTask
-from rnn_tutorial.training.objective import Contraction
+from rnn_tutorial.training.objective import Penalties
 
 PARITY = Machine(("0", "1"), ("even", "odd"), [[0, 1], [1, 0]], [0, 1])
 # Remainders modulo 3 under other names: tokens 1, 2, 0, and a class that says the remainder's.
@@ -93,11 +93,11 @@ def train(max_number, hidden, num_layers, steps, penalty, weight_decay, noise, s
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=weight_decay)
     batches = SeqSumModDataset(None, 1, 5, max_number, seed).draw_batches(0, steps, 64)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    scores_and_contraction = Contraction(model)
+    penalties = Penalties(model)
     for step, batch in enumerate(batches.pack()):
         embedded = model.embedding(batch.tokens.data)
         embedded = embedded + noise * torch.randn(len(embedded), 8)
-        scores, contraction = scores_and_contraction(batch.tokens._replace(data=embedded))
+        scores, contraction, _ = penalties(batch.tokens._replace(data=embedded))
         loss = (
             cross_entropy(scores, batch.targets) + penalty * min(1, 2 * step / steps) * contraction
         )

@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from rnn_tutorial.data.batches import Batches
 from rnn_tutorial.kernels.activations import tanh
 from rnn_tutorial.kernels.compiler import compile_function
+from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.archive import weights_hash
 from rnn_tutorial.training.compiled import compile_training_step
@@ -35,7 +36,7 @@ pytest.importorskip("scipy")
 
 PLAIN = SimpleNamespace(
     cell="rnn", vocab=10, embed=5, hidden=8, layers=1, batch=6, longest=5,
-    embed_noise=0.0, max_grad_norm=0.0, weight_decay=0.0, contraction=0.0,
+    embed_noise=0.0, max_grad_norm=0.0, weight_decay=0.0, contraction=0.0, settle=0.0,
 )  # fmt: skip
 
 
@@ -47,14 +48,14 @@ def case(**changes):
 
 
 def with_cell(case, cell):
-    """The same with other layers; the contraction penalty is for nn.RNN."""
-    contraction = case.contraction if cell == "rnn" else 0.0
-    return SimpleNamespace(**(vars(case) | {"cell": cell, "contraction": contraction}))
+    """The same with other layers; penalties are for nn.RNN."""
+    penalties = {} if cell == "rnn" else {"contraction": 0.0, "settle": 0.0}
+    return SimpleNamespace(**(vars(case) | {"cell": cell, **penalties}))
 
 
 ALL_AT_ONCE = case(
     layers=2, hidden=16, batch=12, embed_noise=0.3, max_grad_norm=0.5, weight_decay=0.3,
-    contraction=0.02,
+    contraction=0.02, settle=0.5,
 )  # fmt: skip
 cases = st.builds(
     case,
@@ -68,6 +69,7 @@ cases = st.builds(
     embed_noise=st.sampled_from([0.0, 0.3]),
     max_grad_norm=st.sampled_from([0.0, 0.01, 100.0]),
     contraction=st.sampled_from([0.0, 0.5]),
+    settle=st.sampled_from([0.0, 10.0]),
 ).map(lambda case: with_cell(case, case.cell))
 
 
@@ -84,11 +86,11 @@ def make_engine(case, dtype=torch.float32, seed=0):
 
 
 def settings_of(case, model, optimizer):
-    return model, optimizer, case.embed_noise, case.max_grad_norm
+    return model, optimizer, case.embed_noise, case.max_grad_norm, SumModulo(case.vocab - 1)
 
 
 def draw_steps(case, count, seed=0):
-    """What `advance` takes for `count` steps: batches, learning rates, contraction."""
+    """What `advance` takes for `count` steps: batches, learning rates, two penalties."""
     generator = np.random.default_rng(seed)
     seq_lengths = generator.integers(1, case.longest + 1, (count, case.batch))
     seq_lengths = -np.sort(-seq_lengths, axis=1)
@@ -97,24 +99,23 @@ def draw_steps(case, count, seed=0):
     targets = generator.integers(0, case.vocab, (count, case.batch))
     noise = torch.from_numpy(generator.standard_normal((seq_lengths.sum(), case.embed), np.float32))
     noise = noise.split(seq_lengths.sum(axis=1).tolist()) if case.embed_noise else None
-    contraction = np.where(np.arange(count) % 2, 0.0, case.contraction)
+    every_other = np.arange(count) % 2 == 0
     return (
         Batches(*map(torch.from_numpy, (x, seq_lengths, targets)), noise),
         generator.uniform(1e-4, 1e-2, count),
-        contraction if case.contraction else None,
+        *(f * every_other if f else None for f in (case.contraction, case.settle)),
     )
 
 
 def cut(steps, first, end):
     """The steps first .. end - 1."""
-    batches, learning_rates, contraction = steps
-    contraction = None if contraction is None else contraction[first:end]
-    return batches[first:end], learning_rates[first:end], contraction
+    return tuple(None if part is None else part[first:end] for part in steps)
 
 
 def autograd_loss(case, model, steps):
-    """The loss of a single step, from nn.RNN; the penalty needs one nn.RNN per layer."""
-    batches, _, contraction = steps
+    """The loss of a single step, from nn.RNN; the penalties need one nn.RNN per layer."""
+    batches, _, *factors = steps
+    contraction, settle = (0.0 if factor is None else factor[0] for factor in factors)
     ids = pack_padded_sequence(batches.x[0], batches.seq_lengths[0], batch_first=True)
     embedded = model.embedding(ids.data)
     if batches.noise is not None:
@@ -122,15 +123,30 @@ def autograd_loss(case, model, steps):
     inputs = PackedSequence(embedded, *ids[1:])
     state = model.last_state(*model.rnn(inputs))
     loss = cross_entropy(model.fc(state), batches.targets[0])
-    has_penalty = contraction is not None and contraction[0]
-    for layer in range(case.layers if has_penalty else 0):
+    groups = steps_by_sum_and_digit(batches, case.vocab)
+    for layer in range(case.layers if contraction or settle else 0):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         weights = {f"{name}_l0": getattr(model.rnn, f"{name}_l{layer}") for name in names}
         cell = nn.RNN(weights["weight_ih_l0"].shape[1], case.hidden, dtype=embedded.dtype)
         inputs, _ = functional_call(cell, weights, (inputs,))
         reach = weights["weight_hh_l0"].abs().sum(1)  # (H,)
-        loss = loss + contraction[0] * ((1 - inputs.data**2) * reach).mean()
+        loss = loss + contraction * ((1 - inputs.data**2) * reach).mean()
+        spread = sum((h - h.mean(0)).square().sum() for h in (inputs.data[g] for g in groups))
+        loss = loss + settle * spread / inputs.data.numel()
     return loss
+
+
+def steps_by_sum_and_digit(batches, vocab):
+    """Of a single batch, the packed steps that follow one digit and have one sum: lists of ids."""
+    groups = {}
+    rows = [
+        row[:length].tolist()
+        for row, length in zip(batches.x[0], batches.seq_lengths[0], strict=True)
+    ]
+    steps = [(t, row) for t in range(len(rows[0])) for row in rows if t < len(row)]
+    for place, (t, row) in enumerate(steps):
+        groups.setdefault((sum(row[: t + 1]) % vocab, row[t]), []).append(place)
+    return groups.values()
 
 
 def autograd_advance(case, model, optimizer, steps):
@@ -477,9 +493,9 @@ def test_batches_that_would_leave_the_arrays_are_refused(name, spoil):
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    noisy = case(embed_noise=0.3, contraction=0.5)
-    _, _, advance = make_engine(noisy)
-    batches, learning_rates, contraction = draw_steps(noisy, 2)
+    noisy = case(embed_noise=0.3, contraction=0.5, settle=1.0)
+    model, optimizer, advance = make_engine(noisy)
+    batches, learning_rates, contraction, settle = draw_steps(noisy, 2)
     with pytest.raises(ValueError, match="noise"):
         advance(replace(batches, noise=None), learning_rates)
     with pytest.raises(ValueError, match="noise"):
@@ -488,11 +504,16 @@ def test_shapes_that_do_not_fit_are_refused():
         advance(batches, learning_rates[1:])
     with pytest.raises(ValueError, match="contraction"):
         advance(batches, learning_rates, contraction[1:])
+    with pytest.raises(ValueError, match="settle"):
+        advance(batches, learning_rates, None, settle[1:])
     with pytest.raises(ValueError, match="no batches"):
         advance(replace(batches[:0], noise=[torch.empty(0, 5)]), [])
     _, _, advance_lstm = make_engine(with_cell(noisy, "lstm"))
-    with pytest.raises(ValueError, match="no contraction penalty for cell 'lstm'"):
+    with pytest.raises(ValueError, match="no penalty on the states of cell 'lstm'"):
         advance_lstm(batches, learning_rates, contraction)
+    unruled = compile_training_step(model, optimizer, noisy.embed_noise)
+    with pytest.raises(ValueError, match="the penalty settle needs a machine"):
+        unruled(batches, learning_rates, None, settle)
 
 
 def test_state_that_was_loaded_afterwards_is_not_overlooked():

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
-from rnn_tutorial.training.schedule import EvaluationHistory, contraction_factor, learning_rate
+from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate, penalty_share
 
 LR, MIN_LR, TOTAL = 0.02, 0.003, 50
 
@@ -129,10 +129,10 @@ def test_the_history_knows_the_best_and_when_to_stop():
         assert exact.ends(config) is ends
 
 
-def test_the_contraction_ramps_up_once_nothing_is_wrong():
-    config, history = TrainConfig(total_steps=600, contraction=0.5), EvaluationHistory()
-    assert contraction_factor(config, 500, history) == 0
+def test_the_penalties_ramp_up_once_nothing_is_wrong():
+    config, history = TrainConfig(total_steps=600), EvaluationHistory()
+    assert penalty_share(config, 500, history) == 0
     for step, num_wrong in ((100, 3), (200, 0), (300, 1), (400, 0)):
         history.observe(config, step, 1.0, num_wrong == 0)
-    factors = [contraction_factor(config, step, history) for step in (200, 250, 300, 599)]
-    assert factors == pytest.approx([0, 0.25, 0.5, 0.5])
+    shares = [penalty_share(config, step, history) for step in (200, 250, 300, 599)]
+    assert shares == pytest.approx([0, 0.5, 1, 1])

@@ -168,7 +168,9 @@ def test_the_size_of_an_update_is_computed_with_the_rate_it_used(tmp_path, monke
         PLATEAU,
         ("--stop_when_exact", 1, "--eval_every", 2),
         ("--stop_when_proved", "--eval_every", 2),
+        ("--early_stopping_patience", 9, "--eval_every", 2),
         ("--contraction", 1, "--eval_every", 2),
+        ("--settle", 1, "--eval_every", 2),
     ],
 )
 def test_a_run_whose_evaluations_count_keeps_their_steps(flags, tmp_path, capsys):
@@ -377,10 +379,10 @@ def test_only_autograd_accumulates_and_casts(flags, reason, tmp_path, capsys):
     assert "--contraction" in refusal(capsys, *flags, "--contraction", 1, "--save_dir", tmp_path)
 
 
-def test_only_autograd_has_the_contraction_penalty_of_a_gru(tmp_path, capsys):
+def test_only_autograd_has_the_penalties_of_a_gru(tmp_path, capsys):
     flags = ("--cell", "gru", "--contraction", 0.1)
     sentence = refusal(capsys, *flags, "--engine", "compiled", "--save_dir", tmp_path)
-    assert "the contraction penalty of --cell rnn only" in sentence
+    assert "it has --contraction for --cell rnn only" in sentence
     quick = ("--total_steps", 4, "--log_every", 2, "--eval_every", 4, "--max_seq_len", 3)
     run = train(tmp_path, *flags, *quick)
     assert json.loads((run / "config.json").read_text())["engine"] == "autograd"

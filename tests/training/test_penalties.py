@@ -1,4 +1,6 @@
-"""The contraction penalty of a GRU against Jacobians by autograd and against finite differences."""
+"""The penalties on hidden states: a GRU's contraction against Jacobians, the spread by hand."""
+
+from collections import defaultdict
 
 import pytest
 import torch
@@ -8,14 +10,24 @@ from torch import nn
 from torch.autograd.functional import jacobian
 from torch.nn.utils.rnn import pack_sequence
 
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.layers import one_layer
-from rnn_tutorial.training.objective import Contraction, gru_row_sums
+from rnn_tutorial.training.objective import (
+    Penalties,
+    group_steps,
+    gru_row_sums,
+    spread_within,
+)
 
 VOCAB, HIDDEN = 6, 5
 sequences = st.lists(
     st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=6), min_size=1, max_size=4
 ).map(lambda rows: sorted(rows, key=len, reverse=True))
+
+machines = st.lists(
+    st.lists(st.integers(0, 2), min_size=VOCAB, max_size=VOCAB), min_size=3, max_size=3
+).map(lambda successors: Machine("abcdef", "xyz", successors, range(3)))
 
 
 def make_model(seed, num_layers, scale=3.0):
@@ -83,7 +95,7 @@ def test_no_row_of_a_grus_jacobian_is_larger_and_each_way_counts_in_full(rows, n
             torch.testing.assert_close(bound, expected, rtol=1e-9, atol=1e-12)
         means.append(bounds.mean())
         inputs = states
-    scores, penalty = Contraction(model)(embed(model, rows))
+    scores, penalty, _ = Penalties(model)(embed(model, rows))
     torch.testing.assert_close(penalty, sum(means), rtol=1e-12, atol=1e-12)
     expected = model(pack_sequence([torch.tensor(row) for row in rows]))
     torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-12)
@@ -93,10 +105,10 @@ def test_no_row_of_a_grus_jacobian_is_larger_and_each_way_counts_in_full(rows, n
 @given(rows=sequences, num_layers=st.integers(1, 2), seed=st.integers(0, 99))
 def test_its_gradients_are_those_of_finite_differences(rows, num_layers, seed):
     model = make_model(seed, num_layers, scale=1.0)
-    contraction = Contraction(model)
+    penalties = Penalties(model)
 
     def penalty():
-        return contraction(embed(model, rows))[1]
+        return penalties(embed(model, rows))[1]
 
     gradients = torch.autograd.grad(penalty(), list(model.rnn.parameters()))
     for parameter, gradient in zip(model.rnn.parameters(), gradients, strict=True):
@@ -114,12 +126,37 @@ def test_lowering_the_penalty_makes_every_step_contract_even_of_units_that_keep_
     model = make_model(0, num_layers=1)
     update_gate = slice(HIDDEN, 2 * HIDDEN)
     model.rnn.bias_ih_l0.data[update_gate] = 20  # z is 1 but for 2e-9
-    contraction, optimizer = Contraction(model), torch.optim.Adam(model.rnn.parameters(), lr=0.3)
+    penalties, optimizer = Penalties(model), torch.optim.Adam(model.rnn.parameters(), lr=0.3)
     inputs = embed(model, [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1], [2, 2, 0]])
     inputs = inputs._replace(data=inputs.data.detach())
     for _ in range(150):
         optimizer.zero_grad()
-        contraction(inputs)[1].backward()
+        penalties(inputs)[1].backward()
         optimizer.step()
     layer = one_layer(model.rnn, 0)
     assert gru_row_sums(layer, inputs, layer(inputs)[0]).max() < 0.5
+
+
+@given(rows=sequences, num_layers=st.integers(1, 2), seed=st.integers(0, 99), machine=machines)
+def test_the_spread_is_that_of_states_after_one_token_in_one_state(rows, num_layers, seed, machine):
+    model = make_model(seed, num_layers)
+    tokens = pack_sequence([torch.tensor(row) for row in rows])
+    groups = group_steps(tokens, machine)
+    _, _, spread = Penalties(model)(embed(model, rows), groups)
+    alike = defaultdict(list)
+    for row in rows:
+        state, hidden = 0, torch.zeros(num_layers, 1, HIDDEN, dtype=torch.float64)
+        for token in row:
+            state = int(machine.step(state, token))
+            embedded = model.embedding.weight[token].reshape(1, 1, -1)
+            hidden = model.rnn(embedded, hidden)[1]
+            alike[state, token].append(hidden[:, 0])
+    assert len(alike) == len(groups.unique())
+    squares = sum(((h - h.mean(0)) ** 2).sum() for h in map(torch.stack, alike.values()))
+    torch.testing.assert_close(spread, squares / (len(groups) * HIDDEN), rtol=1e-9, atol=1e-12)
+
+
+def test_steps_of_different_groups_do_not_count():
+    states = torch.tensor([[1.0, 0.0], [5.0, 2.0], [3.0, 0.0]])
+    assert spread_within(torch.tensor([7, 2, 7]), states) == 2 / 6
+    assert spread_within(torch.tensor([0, 1, 2]), states) == 0
