@@ -97,6 +97,11 @@ _MACHINES = {name: ("--task", name, *_CERTIFIED) for name in LIBRARY} | {
     f"sum modulo {m}": ("--max_number", str(m - 1), *_CERTIFIED) for m in _MODULI
 }
 
+_WIDER = (
+    *(*_MACHINES["sum modulo 16"], "--hidden_dim", "256", "--embed_noise", "0.25"),
+    *("--total_steps", "20000"),
+)
+
 SIZED = ("parity", "tomita_4", "sum modulo 5", "sum modulo 10")
 _NETS = {
     "one layer": (),
@@ -146,15 +151,10 @@ EXPERIMENTS = {
         lengths=LONG,
     ),
     "wider": Experiment(
-        "Does a wider network, trained longer and with less noise, prove the sum modulo 16?",
-        {
-            "sum modulo 16": (
-                *(*_MACHINES["sum modulo 16"], "--hidden_dim", "256", "--embed_noise", "0.15"),
-                *("--total_steps", "20000"),
-            )
-        },
+        "Does a wider network prove the sum modulo 16, and what does --settle bring?",
+        {"--settle 100": (*_WIDER, "--settle", "100"), "without": _WIDER},
         lengths=LONG,
-        max_seeds=10,
+        few={"without": 10},
     ),
     "sampling": Experiment(
         "What do training sequences that visit everything bring?",
