@@ -526,16 +526,19 @@ def test_only_a_lost_process_is_called_so(message, tmp_path, monkeypatch, capsys
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
-    flags = ("--optimizer", "adamw", "--lr", 100, "--weight_decay", 1000)
+    flags = ("--optimizer", "adamw", "--lr", 100, "--weight_decay", 1000, "--save_every", 2)
     done = run_here("train_cls_rnn.py", *TRAIN_LONGER, *flags, cwd=tmp_path)
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()
     assert "not a finite number at step" in sentence
     assert "--lr" in sentence and "--max_grad_norm" in sentence and "--warmup_step" in sentence
     run = tmp_path / "output" / "baseline"
-    for path in run.glob("model_step_*.pt"):
+    saved = {load_checkpoint(path).step: path for path in run.glob("model_step_*.pt")}
+    for path in saved.values():
         assert all(value.isfinite().all() for value in load_checkpoint(path).weights.values())
-        assert str(path.relative_to(tmp_path)) in sentence or path.stem != "model_step_200"
+    last = max(saved)
+    assert last > 2 and f"at step {last + 2};" in sentence  # where the weights overflow
+    assert f"last good checkpoint: {saved[last].relative_to(tmp_path)}. Try" in sentence
     assert not (run / "result.json").exists()
     assert read_metrics(run)[-1]["loss"] is None
 

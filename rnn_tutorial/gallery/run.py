@@ -180,9 +180,8 @@ class GalleryRun(BaseRun):
             score: higher is better.
             figures: plain values; the one that the progress shows is among them.
         """
-        # A checkpoint may follow, which must not hold weights that are not numbers.
         numbers = torch.stack([*self._losses, self._grad_norm])
-        if not (math.isfinite(score) and numbers.isfinite().all()):
+        if not (math.isfinite(score) and numbers.isfinite().all() and self._is_finite):
             self._diverge()
         self.score, self.figures = score, dict(figures)
         if self.evaluation_is_due:

@@ -59,7 +59,7 @@ class BaseRun:
         tracked_name: the name of the run in SwanLab.
         step: updates made so far.
         history: what the evaluations have shown.
-        diverged: True if a loss, a gradient or a score was not a finite number.
+        diverged: True if a loss, a gradient, a weight or a score was not a finite number.
         stop: knows the signal that asked for the end, if one came.
         damage: a sentence for each damaged checkpoint that was passed over for one before it.
         is_finished: True if an earlier process has brought the run to its end.
@@ -209,7 +209,7 @@ class BaseRun:
             checkpoint = latest_checkpoint(self.folder) or best_or_latest(self.folder)
             print_error(
                 self.program,
-                "the loss, its gradient or a score is not a finite number at step "
+                "a loss, a gradient, a weight or a score is not a finite number at step "
                 f"{self.step:,}; last good checkpoint: {checkpoint or 'none yet'}. Try a lower "
                 "--lr, --max_grad_norm 1, or a --warmup_step.",
             )
@@ -219,8 +219,9 @@ class BaseRun:
     def recording(self, model: nn.Module) -> Iterator[None]:
         """While the loop runs: Ctrl-C is an orderly stop, and rank 0 records and shows progress.
 
-        A loss, a gradient or a score that is not a finite number ends the loop here.
+        A loss, a gradient, a weight or a score that is not a finite number ends the loop here.
         """
+        self._weights = list(model.parameters())
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.stop)
             stack.enter_context(no_endless_wait(self.world, self._report_endless_wait))
@@ -241,6 +242,14 @@ class BaseRun:
                 stack.callback(self._progress.close)
             with contextlib.suppress(_Diverged):
                 yield
+
+    @property
+    def _is_finite(self) -> bool:
+        """False if the last update has overflowed, which no loss or gradient shows before the next.
+
+        What is not finite is not to be saved: a resumed run could not go on from it.
+        """
+        return all(weights.isfinite().all() for weights in self._weights)
 
     def _diverge(self) -> NoReturn:
         """End the loop, because a number is not finite."""
@@ -269,4 +278,4 @@ class BaseRun:
 
 
 class _Diverged(Exception):
-    """A loss, a gradient or a score is not a finite number."""
+    """A loss, a gradient, a weight or a score is not a finite number."""

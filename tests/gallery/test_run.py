@@ -23,7 +23,10 @@ class LineConfig(GalleryConfig):
     run_name: str = same_setting("run_name", "line")
 
 
-def train(tmp_path, data=None, stop_at=None, late=False, broken_at=None, blind=False, **flags):
+def train(
+    tmp_path, data=None, stop_at=None, late=False, broken_at=None, spill_at=None, blind=False,
+    **flags,
+):  # fmt: skip
     """Fit y = 2 x with noise from PyTorch's generator; returns the run, its status and model.
 
     A signal comes in update `stop_at`: before it is recorded or, if late, before it is saved.
@@ -48,6 +51,8 @@ def train(tmp_path, data=None, stop_at=None, late=False, broken_at=None, blind=F
                 grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
                 set_learning_rate(optimizer, run.learning_rate)
                 optimizer.step()
+                if step == spill_at:  # a weight that the evaluation does not feel
+                    nn.init.constant_(model.bias, torch.inf)
                 if step + 1 == stop_at and not late:
                     run.stop.signum = 2
                 run.record_update(loss, grad_norm)
@@ -146,9 +151,13 @@ def test_a_run_stops_early_and_keeps_its_best(tmp_path):
     assert config.early_stopping_patience == 2
 
 
-@pytest.mark.parametrize("flags", [{}, {"blind": True, "log_every": 1000}], ids=str)
-def test_a_loss_that_is_not_a_number_ends_the_run_before_it_is_saved(flags, tmp_path, capsys):
-    run, status, _ = train(tmp_path, broken_at=17, **flags)
+@pytest.mark.parametrize(
+    "flags",
+    [{"broken_at": 17}, {"broken_at": 17, "blind": True, "log_every": 1000}, {"spill_at": 19}],
+    ids=str,
+)
+def test_what_is_not_a_number_ends_the_run_before_it_is_saved(flags, tmp_path, capsys):
+    run, status, _ = train(tmp_path, **flags)
     (sentence,) = capsys.readouterr().err.splitlines()
     assert status == 1 and "not a finite number at step 20; last good checkpoint: " in sentence
     assert str(run.folder / "model_step_10.pt") in sentence
