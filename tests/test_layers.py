@@ -53,6 +53,10 @@ def test_a_module_imports_from_its_own_folder_or_from_layers_below(path):
         assert is_below or (is_in_a_part and imported.is_relative_to(path.parent)), imported
 
 
+def test_the_checker_of_certificates_shares_no_code_with_the_prover():
+    assert not [*project_imports(REPOSITORY / "rnn_tutorial/proof/check.py")]
+
+
 def test_imports_within_a_folder_go_in_no_circle():
     graph = {path: {p for p in project_imports(path) if p != path} for path in SOURCES}
     for module in TopologicalSorter(graph).static_order():

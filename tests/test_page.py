@@ -253,7 +253,7 @@ def test_names_cannot_leave_the_data_of_a_page(tmp_path):
         (["lstm", "cycle"], [], "was trained on a different task from"),
         (["wide"], [], "at most 1,000,000 are allowed"),
         (["large-sum"], [], "the table of the machine, and one of 1,000 states and 1,000 tokens"),
-        (["missing"], [], "missing"),
+        (["missing"], [], "there is no folder"),
         (["lstm"], ["--output", "model_step_4.pt"], "'model_step_4.pt' does not end in .html"),
         (["lstm"], ["--output", "nowhere/page.html"], "--output 'nowhere/page.html': there is no"),
     ],

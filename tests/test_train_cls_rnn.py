@@ -29,10 +29,13 @@ from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.archive import save_archive, weights_hash
-from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
+from rnn_tutorial.runs.metrics import MetricsFile
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
+from rnn_tutorial.training import run as run_module
 from rnn_tutorial.training.objective import Penalties, group_steps
+from rnn_tutorial.training.run import Run
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
 
 # Long enough to be killed in the middle, short enough for a test.
@@ -97,6 +100,35 @@ def test_a_run_folder_has_its_four_kinds_of_files(trained_folder):
     evaluation = evaluate(model, SumModulo(9), 2, 4)
     assert result["accuracy"] == evaluation.accuracy
     assert result["wrong_inputs"] == evaluation.num_wrong
+
+
+def test_a_save_writes_first_what_later_files_rely_on(tmp_path, monkeypatch):
+    written = []
+
+    def save(path, **content):
+        written.append(path.name)
+        save_checkpoint(path, **content)
+
+    monkeypatch.setattr(MetricsFile, "sync", lambda self: written.append("metrics"))
+    monkeypatch.setattr(run_module, "save_checkpoint", save)
+    train(tmp_path, "--early_stopping_patience", 9)
+    assert written[:3] == ["metrics", "model_best.pt", "model_step_20.pt"]
+
+
+def test_a_signal_stops_autograd_at_the_next_update(tmp_path, monkeypatch):
+    asked = []
+
+    def must_stop(run):
+        asked.append(run)
+        if len(asked) == 5:
+            run.stop.signum = signal.SIGINT
+        return len(asked) == 5
+
+    monkeypatch.setattr(Run, "must_stop", must_stop)
+    flags = (*TRAIN_QUICKLY, "--save_dir", tmp_path, "--run_name", "run", "--log_every", 40)
+    assert status_of(train_cls_rnn.main, *flags) == 130
+    assert [path.name for path in (tmp_path / "run").glob("*.pt")] == ["model_step_5.pt"]
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 def test_metrics_are_logged_when_due(trained_folder):
@@ -632,6 +664,14 @@ def test_help_groups_the_flags_and_shows_the_defaults(tmp_path):
     for name in TrainConfig.__dataclass_fields__:
         assert f"--{name} " in done.stdout
     assert "(default: 20000)" in " ".join(done.stdout.split())
+
+
+def test_the_threads_are_set(tmp_path):
+    try:
+        train(tmp_path, "--num_threads", 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_threads_follow_the_flag_then_the_environment(run_script, script_environment, tmp_path):

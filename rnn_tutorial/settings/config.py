@@ -37,6 +37,7 @@ MONITORS = ("accuracy", "balanced_accuracy", "eval_loss")  # as the metrics are 
 ADDED = (
     {"task": DIGIT_SUM, "sampling": "uniform", "stop_when_proved": False},
     {"balance_classes": False, "monitor": "accuracy"},
+    {"settle": 0.0},
 )
 
 _data, _model, _optimization, _schedule, _output, _machine = (

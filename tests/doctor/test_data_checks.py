@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import math
+import multiprocessing
 import random
 import re
 import sys
@@ -114,6 +115,9 @@ def test_an_error_of_the_users_code_is_one_sentence(num_workers):
         check_data(DataLoader(Broken(), num_workers=num_workers))
     message = str(raised.value)
     assert re.fullmatch(rf"{__file__}:\d+: KeyError: 'row'", message)
+    for worker in multiprocessing.active_children():  # else the garbage collector waits for it
+        worker.kill()
+        worker.join()
 
 
 def test_a_row_of_one_step_may_have_a_label_for_it():

@@ -83,7 +83,7 @@ def test_every_finding_has_an_advice_and_a_lesson_that_exists(area):
         for pattern in finding.explains:
             assert fnmatch.filter(names - {finding.name}, pattern), pattern
         path, _, anchor = finding.lesson.partition("#")
-        heads = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(), re.MULTILINE)
+        heads = re.findall(r"^#+ (.+)$", (ROOT / path).read_text("utf-8"), re.MULTILINE)
         slugs = {re.sub(r"[^\w\s-]", "", head.lower()).replace(" ", "-") for head in heads}
         assert not anchor or anchor in slugs, finding.lesson
 

@@ -27,6 +27,15 @@ def test_an_answer_with_a_score_that_is_nan_is_wrong(options):
     assert evaluate(model, SumModulo(9), 1, 3, max_enumerated=0).num_wrong == SAMPLE_SIZE
 
 
+@pytest.mark.parametrize("options", [{}, {"pooling": "mean"}], ids=str)
+def test_equal_scores_are_no_right_answer(options):
+    model = RnnClsNet(10, 4, 6, 2, 10, **options)
+    with torch.no_grad():
+        model.fc.weight.zero_()
+        model.fc.bias.zero_()
+    assert evaluate(model, SumModulo(9), 1, 3).num_wrong == 1110
+
+
 @pytest.mark.parametrize(
     ("min_seq_len", "max_seq_len", "max_number"), [(1, 1, 9), (2, 4, 3), (3, 3, 9), (1, 5, 1)]
 )

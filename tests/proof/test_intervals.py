@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.proof import check
 from rnn_tutorial.proof.check import _SIGMOID_ERROR, _TANH_ERROR, _step
 from rnn_tutorial.proof.intervals import (
     _BLEND_ERROR,
@@ -226,3 +227,30 @@ def test_prover_and_checker_compute_the_same_boxes_which_hold_what_is_in_them(nu
             for layer, weights in enumerate(exact):
                 x = reference_step(cell, x, h[:, layer], *weights)
                 assert (checked_low[:, layer] < x).all() and (x < checked_high[:, layer]).all()
+
+
+@pytest.mark.parametrize(("cell", "counts"), [("rnn", [9]), ("gru", [9, 9, 11])])
+def test_the_checker_lets_every_term_of_a_sum_be_rounded(cell, counts, monkeypatch):
+    calls, rounding = [], check._rounding
+    monkeypatch.setattr(check, "_rounding", lambda *given: calls.append(given) or rounding(*given))
+    generator, size = np.random.default_rng(0), 4 * len(counts)
+    w_ih, w_hh, b_ih, b_hh = (generator.normal(size=s) for s in ((size, 3), (size, 4), size, size))
+    x, low, high = generator.normal(size=3), *(generator.random((2, 1, 1, 4)) * [[[[-1]]], [[[1]]]])
+    _step(x, [(w_ih, w_hh, b_ih, b_hh)], low, high)
+    assert [terms for terms, _ in calls] == counts
+    reach = np.maximum(-low, high)[:, 0]
+    mass = abs(w_ih) @ abs(x) + abs(b_ih) + reach @ abs(w_hh).T + abs(b_hh)
+    np.testing.assert_allclose(np.hstack([mass for _, mass in calls]), mass)
+
+
+def test_what_else_the_checker_allows_for():
+    u, one, zero = 2.0**-24, np.ones((1, 1)), np.zeros((1, 1))
+    weight, right = np.array([[3.0], [1.0]]), np.array([0])
+    margin = check._smallest_margin(weight, np.zeros(2), one, one, right)
+    assert 8 * u <= 2 - margin < 9 * u  # both scores: 2 terms each, masses 3 and 1
+    low, high = check._sigmoid((zero, zero))
+    assert min(0.5 - low, high - 0.5) >= 2.0**-21
+    nothing = np.zeros((3, 1)), np.zeros((3, 1)), np.zeros(3), np.zeros(3)
+    low, high = check._gru_layer(nothing, (zero, zero), (one, one))
+    assert min(0.5 - low, high - 0.5) > 2.4 * 2.0**-21
+    assert check._rounding(5, np.zeros(1)) >= 5 * 2.0**-126

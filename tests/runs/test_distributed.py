@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 from conftest import REPOSITORY, run_here, wait_until
@@ -153,13 +154,8 @@ def test_a_dead_process_ends_the_job_and_leaves_the_last_checkpoint(start_two, t
     run = tmp_path / "output" / "baseline"
     try:
         wait_until(lambda: list(run.glob("model_step_*.pt")), process)
-        listed = subprocess.check_output(["ps", "-eo", "pid,ppid"], text=True, timeout=60)
-        workers = [
-            int(pid)
-            for pid, parent in (line.split() for line in listed.splitlines()[1:])
-            if int(parent) == process.pid
-        ]
-        os.kill(max(workers), signal.SIGKILL)
+        workers = psutil.Process(process.pid).children()  # psutil comes with SwanLab
+        os.kill(max(worker.pid for worker in workers), signal.SIGKILL)
         stdout, stderr = process.communicate(timeout=60)
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,23 @@ def test_a_file_that_memory_does_not_hold_is_refused(tmp_path, monkeypatch):
     sentence = r"^--csv '.*large' cannot be read: 4 bytes are too many$"
     with pytest.raises(ValueError, match=sentence), given_by("--csv"):
         read_file(tmp_path / "large")
+
+
+def test_a_file_reaches_the_disk_before_its_name_and_then_its_folder(tmp_path, monkeypatch):
+    done, replace = [], Path.replace
+
+    def fsync(descriptor):
+        found = os.fstat(descriptor)
+        done.append("folder" if stat.S_ISDIR(found.st_mode) else found.st_size)
+
+    def rename(path, target):
+        done.append("renamed")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", rename)
+    write_atomically(tmp_path / "file", b"1234")
+    assert done == [4, "renamed", "folder"]
 
 
 def test_a_full_disk_is_said_with_the_file(tmp_path, monkeypatch):
