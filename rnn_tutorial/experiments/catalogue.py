@@ -97,10 +97,9 @@ _MACHINES = {name: ("--task", name, *_CERTIFIED) for name in LIBRARY} | {
     f"sum modulo {m}": ("--max_number", str(m - 1), *_CERTIFIED) for m in _MODULI
 }
 
-_WIDER = (
-    *(*_MACHINES["sum modulo 16"], "--hidden_dim", "256", "--embed_noise", "0.25"),
-    *("--total_steps", "20000"),
-)
+_WIDER = (*_MACHINES["sum modulo 16"], "--hidden_dim", "256")
+_LONGER = ("--total_steps", "20000")
+_SETTLED = ("--batch_size", "512", "--settle", "30")
 
 SIZED = ("parity", "tomita_4", "sum modulo 5", "sum modulo 10")
 _NETS = {
@@ -151,10 +150,15 @@ EXPERIMENTS = {
         lengths=LONG,
     ),
     "wider": Experiment(
-        "Does a wider network prove the sum modulo 16, and what does --settle bring?",
-        {"--settle 100": (*_WIDER, "--settle", "100"), "without": _WIDER},
+        "Does a wider network, trained longer and with less noise, prove the sum modulo 16?",
+        {"sum modulo 16": (*_WIDER, "--embed_noise", "0.15", *_LONGER)},
         lengths=LONG,
-        few={"without": 10},
+        max_seeds=10,
+    ),
+    "settled": Experiment(
+        "Does it, if states that should be alike are brought together?",
+        {"sum modulo 16": (*_WIDER, "--embed_noise", "0.25", *_LONGER, *_SETTLED)},
+        lengths=LONG,
     ),
     "sampling": Experiment(
         "What do training sequences that visit everything bring?",

@@ -113,7 +113,11 @@ def test_a_recorded_configuration_is_rebuilt_or_refused():
         with pytest.raises(ValueError, match=r"config\.json"):
             config_from_dict(wrong, "config.json")
     earlier = asdict(config)  # which did not have what was added since
-    for names in (("monitor", "balance_classes"), ("task", "sampling", "stop_when_proved")):
+    for names in (
+        ("settle",),
+        ("monitor", "balance_classes"),
+        ("task", "sampling", "stop_when_proved"),
+    ):
         earlier = {name: value for name, value in earlier.items() if name not in names}
         uniform = replace(config, sampling="auto" if "sampling" in earlier else "uniform")
         assert config_from_dict(earlier, "config.json") == uniform
