@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 import random
+import re
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
@@ -433,8 +434,7 @@ def test_a_bad_text_is_refused(tmp_path, monkeypatch, capsys, content, reason):
 
 
 def assert_matches(sentence, reason):
-    with pytest.raises(ValueError, match=reason):
-        raise ValueError(sentence)
+    assert re.search(reason, sentence), sentence
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,20 @@ def test_an_edited_checkpoint_whose_hash_is_right(name, ask, healthy, runs, run)
             check(ask, healthy, runs, run, command, LAST)
 
 
+def test_a_run_that_is_beyond_its_own_end(ask, healthy, runs, run):
+    settings = json.loads((run / CONFIG).read_text()) | {"total_steps": 3}
+    (run / CONFIG).write_text(json.dumps(settings))
+    whole = vars(load_checkpoint(run / LAST))
+    del whole["path"]
+    config = whole["config"] | {"total_steps": 3}
+    save_checkpoint(run / LAST, **whole | {"config": config})
+    assert "is at step 4, beyond --total_steps 3" in check(ask, healthy, runs, run, "resume", LAST)
+    for checkpoint in (LAST, BEFORE):
+        (run / checkpoint).unlink()
+    said = check(ask, healthy, runs, run, "resume", METRICS)
+    assert "has steps beyond --total_steps 3" in said
+
+
 # ---- of two runs ----
 
 

@@ -52,15 +52,6 @@ cases = st.fixed_dictionaries(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As in a training; small nets are far slower on threads that others contend for."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
 def make_model(case, dtype=torch.float32, device="cpu"):
     config = TrainConfig(**case, device=device)
     torch.manual_seed(config.seed)
