@@ -99,7 +99,7 @@ _MACHINES = {name: ("--task", name, *_CERTIFIED) for name in LIBRARY} | {
 
 _WIDER = (*_MACHINES["sum modulo 16"], "--hidden_dim", "256")
 _LONGER = ("--total_steps", "20000")
-_SETTLED = ("--batch_size", "512", "--settle", "30")
+_SETTLED = ("--batch_size", "512", "--settle", "100")
 
 SIZED = ("parity", "tomita_4", "sum modulo 5", "sum modulo 10")
 _NETS = {
