@@ -99,7 +99,7 @@ _MACHINES = {name: ("--task", name, *_CERTIFIED) for name in LIBRARY} | {
 
 _WIDER = (*_MACHINES["sum modulo 16"], "--hidden_dim", "256")
 _LONGER = ("--total_steps", "20000")
-_SETTLED = ("--batch_size", "512", "--settle", "100")
+_STEADY = (*_WIDER, "--embed_noise", "0.25", *_LONGER, "--batch_size", "512")
 
 SIZED = ("parity", "tomita_4", "sum modulo 5", "sum modulo 10")
 _NETS = {
@@ -157,8 +157,9 @@ EXPERIMENTS = {
     ),
     "settled": Experiment(
         "Does it, if states that should be alike are brought together?",
-        {"sum modulo 16": (*_WIDER, "--embed_noise", "0.25", *_LONGER, *_SETTLED)},
+        {"with --settle 100": (*_STEADY, "--settle", "100"), "without": _STEADY},
         lengths=LONG,
+        few={"without": 5},
     ),
     "sampling": Experiment(
         "What do training sequences that visit everything bring?",

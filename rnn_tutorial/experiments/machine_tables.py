@@ -56,6 +56,26 @@ def machine_details(results: dict[str, Any]) -> str:
     return markdown(header, rows)
 
 
+def settled(results: dict[str, Any]) -> str:
+    """A row for each way to train one machine: seeds proved, and what that took and gave."""
+    rows = []
+    for name, variant in results["variants"].items():
+        runs = variant["runs"]
+        states = [run["proof"]["abstract_states"] for run in runs if is_proved(run)]
+        rows.append(
+            [
+                name,
+                count_of(runs, is_proved),
+                count_of(runs, _is_right_at_length),
+                spread_of([run["steps"] for run in runs], "{:,.0f}".format),
+                spread_of([run["seconds"] for run in runs], "{:.0f}".format),
+                spread_of(states, "{:,.0f}".format) if states else "–",
+            ]
+        )
+    header = ["sum modulo 16", "proved", "long", "updates", "seconds", "abstract states"]
+    return markdown(header, rows)
+
+
 def sampling(results: dict[str, Any]) -> str:
     """A row for each machine: how many seeds are proved, and after how long, by the sampling."""
     ways = ("varied", "uniform")

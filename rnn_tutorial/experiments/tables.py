@@ -35,6 +35,7 @@ from rnn_tutorial.experiments.machine_tables import (
     machines,
     proved_by_kind,
     sampling,
+    settled,
 )
 from rnn_tutorial.experiments.markdown import markdown, show_summary, spread_of
 from rnn_tutorial.experiments.seed_tables import (
@@ -230,6 +231,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "shorter-right": count(is_right_at(500)),
     "longer-7": count(is_proved, "sum modulo 7"),
     "wider-16": count(is_proved, "sum modulo 16"),
+    "settled": settled,
+    "settled-16": count(is_proved, "with --settle 100"),
     "sampling": sampling,
     "smallest": proved_by_kind,
     "deeper": proved_by_kind,

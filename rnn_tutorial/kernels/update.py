@@ -90,7 +90,7 @@ def train(
         learning_rates: of each step, (K,).
         contraction: the factor of each step's penalty, for nn.RNN, (K,); None is no penalty.
         settling: that of the other penalty of nn.RNN, (K,), with the successors of the machine's
-            states, (S, V), and (S · V,) to count in; None is no penalty.
+            states, (S, V + 1), and (S · (V + 1),) to count in; None is no penalty.
         max_grad_norm: 0 is no clipping.
         hyperparameters: beta1, beta2, eps, weight_decay.
         workspace, trace: to compute in.
@@ -243,7 +243,7 @@ def _group(ids, starts, settling, workspace):
     """
     _, successors, numbers = settling
     machine_states, groups = workspace.machine_states, workspace.groups
-    V = successors.shape[1]
+    num_tokens = successors.shape[1]
     count = 0
     numbers[:] = -1
     for t in range(len(starts) - 1):
@@ -251,7 +251,7 @@ def _group(ids, starts, settling, workspace):
             m = starts[t] + row
             before = machine_states[starts[t - 1] + row] if t > 0 else 0
             machine_states[m] = successors[before, ids[m]]
-            pair = machine_states[m] * V + ids[m]
+            pair = machine_states[m] * num_tokens + ids[m]
             if numbers[pair] < 0:
                 numbers[pair] = count
                 count += 1

@@ -55,7 +55,7 @@ def compile_training_step(
         losses, grad_norms: of each step, float64, (K,); the gradient's 2-norm is before clipping.
 
     Raises:
-        ValueError: the model or the optimizer is not supported.
+        ValueError: the model or the optimizer is not supported, or the machine is not the model's.
     """
     if absent := missing_libraries():
         raise ValueError(f"the compiled engine cannot be used: {absent}")
@@ -83,7 +83,9 @@ def compile_training_step(
     )
     no_noise = np.empty((0, sizes.E), values.dtype)
     if machine is not None:
-        successors = machine.tables()[0].astype(np.int64)  # (S, V)
+        machine.check_sizes(sizes.V, sizes.C)
+        # (S, V + 1): padding, the last token, leaves a state as it is.
+        successors = np.column_stack([machine.tables()[0], np.arange(machine.num_states)])
         numbers = np.empty(successors.size, np.int64)
     workspace = trace = None
 

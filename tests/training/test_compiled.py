@@ -511,6 +511,8 @@ def test_shapes_that_do_not_fit_are_refused():
     _, _, advance_lstm = make_engine(with_cell(noisy, "lstm"))
     with pytest.raises(ValueError, match="no penalty on the states of cell 'lstm'"):
         advance_lstm(batches, learning_rates, contraction)
+    with pytest.raises(ValueError, match="tokens"):
+        compile_training_step(model, optimizer, machine=SumModulo(3))
     unruled = compile_training_step(model, optimizer, noisy.embed_noise)
     with pytest.raises(ValueError, match="the penalty settle needs a machine"):
         unruled(batches, learning_rates, None, settle)
