@@ -147,6 +147,15 @@ def kill_when(condition, process):
     assert process.returncode == -signal.SIGKILL
 
 
+def refusal(capsys, main, *arguments):
+    """Run a main with arguments that it must refuse; returns the one sentence."""
+    status = status_of(main, *arguments)
+    printed = capsys.readouterr()
+    (sentence,) = printed.err.splitlines()
+    assert status == 2 and not printed.out
+    return sentence
+
+
 def run_here(script, *arguments, cwd, text=""):
     """The same as `run_script` in this process, which need not start Python and import PyTorch.
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import REPOSITORY, TRAIN_QUICKLY
+from conftest import REPOSITORY, TRAIN_QUICKLY, refusal
 
 import train_cls_rnn
 from rnn_tutorial import diagnose
@@ -34,15 +34,6 @@ def ask(capsys, *arguments):
     printed = capsys.readouterr()
     assert not printed.err
     return status, printed.out
-
-
-def refusal(capsys, *arguments):
-    with pytest.raises(SystemExit) as stopped:
-        diagnose.main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    assert stopped.value.code == 2 and not printed.out
-    (sentence,) = printed.err.splitlines()
-    return sentence
 
 
 # ---- a run ----
@@ -154,7 +145,7 @@ ready = Net(2)
 def test_wrong_arguments_are_refused(arguments, named, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(WRONG)
-    assert named in refusal(capsys, *arguments)
+    assert named in refusal(capsys, diagnose.main, *arguments)
     assert [path.name for path in tmp_path.glob("*.*")] == ["net.py"]
 
 
@@ -239,10 +230,10 @@ def test_label_files_are_checked(capsys, tmp_path):
     (finding,) = json.loads(printed)["findings"]
     assert status == 1 and finding["name"] == "shared-stream"
     test.write_text("no tab\n")
-    assert "evaluation" in refusal(capsys, train, "--eval", test)
-    assert "line 1" in refusal(capsys, test)
-    assert "--eval" in refusal(capsys, tmp_path, "--eval", test)
-    assert "--length 9" in refusal(capsys, train, "--length", 9)
+    assert "evaluation" in refusal(capsys, diagnose.main, train, "--eval", test)
+    assert "line 1" in refusal(capsys, diagnose.main, test)
+    assert "--eval" in refusal(capsys, diagnose.main, tmp_path, "--eval", test)
+    assert "--length 9" in refusal(capsys, diagnose.main, train, "--length", 9)
 
 
 # ---- beside a training ----

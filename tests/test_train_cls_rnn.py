@@ -18,6 +18,7 @@ from conftest import (
     TRAIN_QUICKLY,
     kill_when,
     make_digit_model,
+    refusal,
     run_here,
     status_of,
     wait_until,
@@ -44,16 +45,6 @@ TRAIN_LONGER = (
     *("--eval_every", 300, "--save_every", 200, "--tracker", "disabled"),
     *("--max_grad_norm", 1, "--weight_decay", 0.1, "--embed_noise", 0.1),
 )
-
-
-def refusal(capsys, *arguments):
-    """Run the script's main with arguments that it must refuse; returns the one sentence."""
-    with pytest.raises(SystemExit) as stopped:
-        train_cls_rnn.main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    (sentence,) = printed.err.splitlines()
-    assert stopped.value.code == 2 and not printed.out
-    return sentence
 
 
 def train(folder, *flags):
@@ -341,7 +332,9 @@ def test_auto_takes_the_compiled_engine_or_says_why_not(tmp_path, monkeypatch, c
     train(tmp_path, "--engine", "auto")
     first_line = capsys.readouterr().out.splitlines()[0]
     assert "engine autograd (compiled would be faster, but numba and scipy not inst" in first_line
-    assert "numba" in refusal(capsys, "--engine", "compiled", "--save_dir", tmp_path)
+    assert "numba" in refusal(
+        capsys, train_cls_rnn.main, "--engine", "compiled", "--save_dir", tmp_path
+    )
 
 
 def test_resume_keeps_the_engine_unless_another_is_named(tmp_path, monkeypatch, capsys):
@@ -351,7 +344,7 @@ def test_resume_keeps_the_engine_unless_another_is_named(tmp_path, monkeypatch, 
     (run / "result.json").unlink()
     (run / "model_step_40.pt").unlink()
     monkeypatch.setattr("rnn_tutorial.training.support.find_spec", lambda name: None)
-    said = refusal(capsys, "--resume", run)
+    said = refusal(capsys, train_cls_rnn.main, "--resume", run)
     assert "--engine 'compiled' cannot be used" in said and "autograd always can" in said
     assert train_cls_rnn.main(["--resume", str(run), "--engine", "autograd"]) == 0
     assert json.loads((run / "config.json").read_text())["engine"] == "autograd"
@@ -602,7 +595,7 @@ def test_a_wrong_flag_is_refused_before_anything_is_written(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("kept")
-    sentence = refusal(capsys, *TRAIN_QUICKLY, flag, value)
+    sentence = refusal(capsys, train_cls_rnn.main, *TRAIN_QUICKLY, flag, value)
     assert flag in sentence and value in sentence
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "kept"
@@ -638,7 +631,7 @@ def a_run(trained_folder, tmp_path):
 )
 def test_resume_refuses_what_would_be_another_run(flags, named, a_run, capsys):
     before = {path.name: path.read_bytes() for path in a_run.iterdir()}
-    assert named in refusal(capsys, "--resume", a_run, *flags)
+    assert named in refusal(capsys, train_cls_rnn.main, "--resume", a_run, *flags)
     assert {path.name: path.read_bytes() for path in a_run.iterdir()} == before
 
 
@@ -653,7 +646,7 @@ def test_resume_may_change_what_does_not_touch_the_weights(a_run, trained_folder
 @pytest.mark.parametrize("name", ["config.json", "model_step_20.pt"])
 def test_resume_refuses_a_damaged_run(name, a_run, capsys):
     (a_run / name).write_bytes(b"damaged")
-    assert name in refusal(capsys, "--resume", a_run)
+    assert name in refusal(capsys, train_cls_rnn.main, "--resume", a_run)
 
 
 def test_help_groups_the_flags_and_shows_the_defaults(tmp_path):

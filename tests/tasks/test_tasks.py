@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY, run_here, status_of
+from conftest import REPOSITORY, refusal, run_here
 
 import predict_cls_rnn
 import train_cls_rnn
@@ -52,15 +52,6 @@ def sentences_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkpoint(sentences_folder):
     return load_checkpoint(sentences_folder / "output/sentences/model_step_500.pt")
-
-
-def refusal(capsys, main, *arguments):
-    """Run a main with arguments that it must refuse; returns the one sentence."""
-    status = status_of(main, *arguments)
-    printed = capsys.readouterr()
-    (sentence,) = printed.err.splitlines()
-    assert status == 2 and not printed.out
-    return sentence
 
 
 # ---- training ----

@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from conftest import TRAIN_QUICKLY, make_digit_model, status_of
+from conftest import TRAIN_QUICKLY, make_digit_model, refusal, status_of
 
 import predict_cls_rnn
 import train_cls_rnn
@@ -30,14 +30,6 @@ def train(folder, *flags):
     arguments = [*TRAIN_QUICKLY, "--save_dir", folder, "--run_name", "run", *flags]
     assert train_cls_rnn.main([str(argument) for argument in arguments]) == 0
     return folder / "run"
-
-
-def refusal(capsys, *arguments):
-    with pytest.raises(SystemExit) as stopped:
-        train_cls_rnn.main([str(argument) for argument in arguments])
-    (sentence,) = capsys.readouterr().err.splitlines()
-    assert stopped.value.code == 2
-    return sentence
 
 
 def final_weights(run):
@@ -112,7 +104,9 @@ def test_only_adamw_is_compiled(flags, tmp_path, capsys):
     train(tmp_path, *flags, "--engine", "auto")
     first_line = capsys.readouterr().out.splitlines()[0]
     assert "engine autograd (compiled would be faster, but its optimizer is adamw" in first_line
-    sentence = refusal(capsys, *flags, "--engine", "compiled", "--save_dir", tmp_path)
+    sentence = refusal(
+        capsys, train_cls_rnn.main, *flags, "--engine", "compiled", "--save_dir", tmp_path
+    )
     assert "--engine 'compiled' cannot be used: its optimizer is adamw, or adam wit" in sentence
 
 
@@ -177,7 +171,7 @@ def test_a_run_whose_evaluations_count_keeps_their_steps(flags, tmp_path, capsys
     run = train(tmp_path, *flags)
     (run / "result.json").unlink()
     capsys.readouterr()
-    sentence = refusal(capsys, "--resume", run, "--eval_every", 3)
+    sentence = refusal(capsys, train_cls_rnn.main, "--resume", run, "--eval_every", 3)
     assert "--eval_every 3 differs from the resumed run's 2" in sentence
 
 
@@ -361,7 +355,7 @@ def test_it_learns_in_bfloat16(tmp_path):
 def test_a_gpu_would_compute_in_float16(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(configure, "choose_device", lambda name, world: name)
     flags = ("--precision", "bfloat16", "--device", "cuda", "--save_dir", tmp_path / "runs")
-    sentence = refusal(capsys, *flags)
+    sentence = refusal(capsys, train_cls_rnn.main, *flags)
     assert "--precision bfloat16" in sentence and "--device cuda" in sentence
     assert not list(tmp_path.iterdir())
 
@@ -374,14 +368,20 @@ def test_a_gpu_would_compute_in_float16(monkeypatch, capsys, tmp_path):
     ],
 )
 def test_only_autograd_accumulates_and_casts(flags, reason, tmp_path, capsys):
-    sentence = refusal(capsys, *flags, "--engine", "compiled", "--save_dir", tmp_path)
+    sentence = refusal(
+        capsys, train_cls_rnn.main, *flags, "--engine", "compiled", "--save_dir", tmp_path
+    )
     assert f"--engine 'compiled' cannot be used: {reason}" in sentence
-    assert "--contraction" in refusal(capsys, *flags, "--contraction", 1, "--save_dir", tmp_path)
+    assert "--contraction" in refusal(
+        capsys, train_cls_rnn.main, *flags, "--contraction", 1, "--save_dir", tmp_path
+    )
 
 
 def test_only_autograd_has_the_penalties_of_a_gru(tmp_path, capsys):
     flags = ("--cell", "gru", "--contraction", 0.1)
-    sentence = refusal(capsys, *flags, "--engine", "compiled", "--save_dir", tmp_path)
+    sentence = refusal(
+        capsys, train_cls_rnn.main, *flags, "--engine", "compiled", "--save_dir", tmp_path
+    )
     assert "it has --contraction for --cell rnn only" in sentence
     quick = ("--total_steps", 4, "--log_every", 2, "--eval_every", 4, "--max_seq_len", 3)
     run = train(tmp_path, *flags, *quick)
