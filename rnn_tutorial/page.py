@@ -106,7 +106,9 @@ def _rule(task: Task) -> dict[str, Any]:
             f"{len(machine.tokens):,} tokens is too large"
         )
     successors, outputs = machine.tables()
-    rule = f"the sum modulo {machine.num_states}" if machine.is_sum else f"that of {task.source}"
+    rule = (
+        f"the sum modulo {machine.num_states}" if machine.is_sum else f"what {task.source} answers"
+    )
     are_characters = all(len(name) == 1 for name in machine.tokens)
     return {
         "tokens": machine.tokens,

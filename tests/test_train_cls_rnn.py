@@ -278,13 +278,14 @@ def test_the_penalties_bring_states_closer(engine, tmp_path):
     def penalties(run):
         model = load_model(load_checkpoint(run / "model_step_600.pt"))
         embedded = batch.tokens._replace(data=model.embedding(batch.tokens.data))
-        _, *both = Penalties(model)(embedded, group_steps(batch.tokens, SumModulo(1)))
-        return torch.stack(both)
+        groups = group_steps(batch.tokens, SumModulo(1))
+        _, found = Penalties(model)(embedded, True, groups)
+        return found["contraction"].item(), found["center_loss"].item()
 
     flags = (*PARITY, "--total_steps", 600, "--engine", engine)
     plain = penalties(train(tmp_path / "plain", *flags))
     assert penalties(train(tmp_path / "contracted", *flags, "--contraction", 0.1))[0] < plain[0] / 4
-    assert penalties(train(tmp_path / "settled", *flags, "--settle", 3))[1] < plain[1] / 4
+    assert penalties(train(tmp_path / "centered", *flags, "--center_loss", 3))[1] < plain[1] / 4
 
 
 def test_orthogonal_matrices_keep_lengths():
@@ -295,11 +296,19 @@ def test_orthogonal_matrices_keep_lengths():
 
 # ---- engines ----
 
+# One token of two, and every input right from the first evaluation on: then penalties act.
+PENALIZED = (
+    *("--task", "tomita_1", "--min_seq_len", 1, "--max_seq_len", 1, "--eval_every", 5),
+    *("--contraction", 0.1, "--center_loss", 3, "--num_layers", 2, "--lr", 0.01),
+)
 
-@pytest.mark.parametrize("more", [(), ("--contraction", 0.1, "--settle", 3, "--num_layers", 2)])
+
+@pytest.mark.parametrize("more", [(), PENALIZED])
 def test_engines_make_the_same_updates(more, tmp_path):
     reference = train(tmp_path / "autograd", *more)
     compiled = train(tmp_path / "compiled", "--engine", "compiled", *more)
+    exact = [row["step"] for row in read_metrics(reference) if row.get("wrong_inputs") == 0]
+    assert exact[0] < 30 if more else not exact
     for name, value in final_weights(compiled).items():
         torch.testing.assert_close(value, final_weights(reference)[name], rtol=1e-4, atol=1e-6)
     for record, expected in zip(read_metrics(compiled), read_metrics(reference), strict=True):

@@ -155,9 +155,12 @@ EXPERIMENTS = {
         lengths=LONG,
         max_seeds=10,
     ),
-    "settled": Experiment(
+    "center_loss": Experiment(
         "Does it, if states that should be alike are brought together?",
-        {"with --settle 100": (*_STEADY, "--settle", "100"), "without": _STEADY},
+        {
+            "with --center_loss 100": (*_STEADY, "--center_loss", "100"),
+            "without": _STEADY,
+        },
         lengths=LONG,
         few={"without": 5},
     ),

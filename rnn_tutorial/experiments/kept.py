@@ -54,10 +54,10 @@ def run_folder(*determined_by: Any, variables: Mapping[str, str] = os.environ) -
 def make_once(folder: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The figures of a finished run; if there is none, those that `make` returns, which are kept.
 
-    What a killed run has left in the folder is deleted before.
+    What a killed run has left in the folder is deleted first.
 
     Raises:
-        ValueError: another process is at it.
+        ValueError: another process is making it.
     """
     path = folder / _FIGURES_FILE
     if path.exists():
@@ -67,7 +67,11 @@ def make_once(folder: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any
     try:
         if not path.exists():  # another process may just have finished it
             for left in folder.iterdir():
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                if left.is_dir() and not left.is_symlink():
+                    FolderLock(left).release()  # a training may outlive its experiment
+                    shutil.rmtree(left)
+                else:
+                    left.unlink()
             write_json(path, make())
         return read_json(path)
     finally:

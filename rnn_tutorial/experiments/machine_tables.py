@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 from rnn_tutorial.experiments.markdown import breakable, markdown, spread_of
-from rnn_tutorial.experiments.seed_tables import count_of, is_proved
+from rnn_tutorial.experiments.seed_tables import Runs, count_of, is_proved
 
 
 def machines(results: dict[str, Any]) -> str:
@@ -30,18 +31,14 @@ def machine_details(results: dict[str, Any]) -> str:
     rows = []
     for name, variant in results["variants"].items():
         runs = variant["runs"]
-        proofs = [run["proof"] for run in runs if is_proved(run)]
-        margins = [proof["smallest_margin"] for proof in proofs]
-        states = [proof["abstract_states"] for proof in proofs]
         rows.append(
             [
                 name,
                 count_of(runs, lambda run: run["trained"]["wrong_inputs"] == 0),
                 "all" if runs[0]["trained"]["exact"] else "a sample",
-                spread_of([run["steps"] for run in runs], "{:,.0f}".format),
-                spread_of([run["seconds"] for run in runs], "{:.0f}".format),
-                spread_of(states, "{:,.0f}".format) if states else "–",
-                spread_of(margins, "{:.1f}".format) if margins else "–",
+                *_effort(runs),
+                _of_proofs(runs, "abstract_states", "{:,.0f}".format),
+                _of_proofs(runs, "smallest_margin", "{:.1f}".format),
             ]
         )
     header = [
@@ -56,20 +53,18 @@ def machine_details(results: dict[str, Any]) -> str:
     return markdown(header, rows)
 
 
-def settled(results: dict[str, Any]) -> str:
+def ways_to_prove(results: dict[str, Any]) -> str:
     """A row for each way to train one machine: seeds proved, and what that took and gave."""
     rows = []
     for name, variant in results["variants"].items():
         runs = variant["runs"]
-        states = [run["proof"]["abstract_states"] for run in runs if is_proved(run)]
         rows.append(
             [
                 name,
                 count_of(runs, is_proved),
                 count_of(runs, _is_right_at_length),
-                spread_of([run["steps"] for run in runs], "{:,.0f}".format),
-                spread_of([run["seconds"] for run in runs], "{:.0f}".format),
-                spread_of(states, "{:,.0f}".format) if states else "–",
+                *_effort(runs),
+                _of_proofs(runs, "abstract_states", "{:,.0f}".format),
             ]
         )
     header = ["sum modulo 16", "proved", "long", "updates", "seconds", "abstract states"]
@@ -100,6 +95,18 @@ def proved_by_kind(results: dict[str, Any]) -> str:
         for name in dict.fromkeys(names)
     ]
     return markdown(["machine", *kinds], rows)
+
+
+def _effort(runs: Runs) -> list[str]:
+    """The updates and the seconds that runs took."""
+    steps, seconds = ([run[name] for run in runs] for name in ("steps", "seconds"))
+    return [spread_of(steps, "{:,.0f}".format), spread_of(seconds, "{:.0f}".format)]
+
+
+def _of_proofs(runs: Runs, figure: str, show: Callable[[float], str]) -> str:
+    """A figure of the proofs of those runs that are proved."""
+    values = [run["proof"][figure] for run in runs if is_proved(run)]
+    return spread_of(values, show) if values else "–"
 
 
 def _is_right_at_length(run: dict[str, Any]) -> bool:

@@ -35,7 +35,7 @@ from rnn_tutorial.experiments.machine_tables import (
     machines,
     proved_by_kind,
     sampling,
-    settled,
+    ways_to_prove,
 )
 from rnn_tutorial.experiments.markdown import markdown, show_summary, spread_of
 from rnn_tutorial.experiments.seed_tables import (
@@ -231,8 +231,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "shorter-right": count(is_right_at(500)),
     "longer-7": count(is_proved, "sum modulo 7"),
     "wider-16": count(is_proved, "sum modulo 16"),
-    "settled": settled,
-    "settled-16": count(is_proved, "with --settle 100"),
+    "center_loss": ways_to_prove,
+    "center_loss-with": count(is_proved, "with --center_loss 100"),
+    "center_loss-without": count(is_proved, "without"),
     "sampling": sampling,
     "smallest": proved_by_kind,
     "deeper": proved_by_kind,

@@ -181,7 +181,8 @@ class GalleryRun(BaseRun):
             figures: plain values; the one that the progress shows is among them.
         """
         numbers = torch.stack([*self._losses, self._grad_norm])
-        if not (math.isfinite(score) and numbers.isfinite().all() and self._is_finite):
+        are_finite = math.isfinite(score) and bool(numbers.isfinite().all())
+        if not (are_finite and self._weights_are_finite):
             self._diverge()
         self.score, self.figures = score, dict(figures)
         if self.evaluation_is_due:

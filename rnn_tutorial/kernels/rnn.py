@@ -28,7 +28,7 @@ class RnnTrace(NamedTuple):
     W_hh_T: np.ndarray  # and of its W_hh, (H, H)
     recurrent: np.ndarray  # W_hh h_{t-1} of a step; on the way back W_hhᵀ d_a_{t+1}, (N, H)
     part: np.ndarray  # of d_W_hh, from a block of steps, (H, H)
-    slopes: np.ndarray  # Σ over the states of 1 - h_i², or of another square, (H,)
+    by_unit: np.ndarray  # what a penalty sums over the states, of each unit, (H,)
     reaches: np.ndarray  # Σ_j |W_hh[i, j]|, (H,)
     group_sizes: np.ndarray  # (M,)
 
@@ -128,7 +128,7 @@ def contract(trace, index, W_hh, factor, d_states, d_W_hh):
     Its gradients are added to d_states, (M, H), and d_W_hh, (H, H).
     """
     M, H = d_states.shape
-    states, slopes, reaches = trace.states[index], trace.slopes, trace.reaches
+    states, slopes, reaches = trace.states[index], trace.by_unit, trace.reaches
     real = d_states.dtype.type
     weight, one = real(factor / (M * H)), real(1)
     for i in range(H):
@@ -148,14 +148,16 @@ def contract(trace, index, W_hh, factor, d_states, d_W_hh):
 
 
 @kernel
-def settle(trace, index, groups, num_groups, factor, d_states):
+def center(trace, index, groups, num_groups, factor, d_states):
     """factor · mean over visited states and units of (h_i - the mean of h_i in its group)².
 
     Its gradient is added to d_states, (M, H). The mean needs none of its own: around it, the
     differences of a group sum to 0. (`before` is free until the way back, and holds the means.)
+
+    Source: Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, 2016.
     """
     M, H = d_states.shape
-    states, squares = trace.states[index], trace.slopes
+    states, squares = trace.states[index], trace.by_unit
     means, sizes = trace.before[:num_groups], trace.group_sizes[:num_groups]
     real = d_states.dtype.type
     weight = real(factor / (M * H))

@@ -9,7 +9,7 @@ Where time does not matter, packing turns many small matrix products into a sing
 
 Shapes: K steps (batches), N batch, T time, M valid steps of a batch (the sum of its lengths),
 E embedding, D input of a layer (E or H), H hidden, G gates of a cell, L layers, C classes,
-V vocabulary. `d_a` is the gradient of the loss with respect to `a`.
+V vocabulary, S states of a machine. `d_a` is the gradient of the loss with respect to `a`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def train(
     noise,
     learning_rates,
     contraction,
-    settling,
+    centering,
     max_grad_norm,
     hyperparameters,
     workspace,
@@ -89,8 +89,9 @@ def train(
         noise: for the embedded tokens of all batches, (ΣM, E), or (0, E).
         learning_rates: of each step, (K,).
         contraction: the factor of each step's penalty, for nn.RNN, (K,); None is no penalty.
-        settling: that of the other penalty of nn.RNN, (K,), with the successors of the machine's
-            states, (S, V + 1), and (S · (V + 1),) to count in; None is no penalty.
+        centering: None for no center loss, or the factor of each step's, (K,); the state after
+            each state and token of the machine, padding included, (S, V + 1); and -1 for each such
+            pair, (S · (V + 1),), which is room for the number of its group.
         max_grad_norm: 0 is no clipping.
         hyperparameters: beta1, beta2, eps, weight_decay.
         workspace, trace: to compute in.
@@ -121,17 +122,17 @@ def train(
         # Backward through the layers.
         _take_last_backward(d_states, workspace)
         num_groups = 0
-        if settling is not None and settling[0][k] > 0:  # compiled only if there is one
-            num_groups = _group(ids, starts, settling, workspace)
+        if centering is not None and centering[0][k] > 0:  # compiled only if there is one
+            num_groups = _group(ids, starts, centering, workspace)
         for index in range(sizes.L - 1, -1, -1):
             inputs = trace.states[index - 1][:M] if index > 0 else embedded
             weights, d_weights = _layer(layers, index, sizes), _layer(d_layers, index, sizes)
             if contraction is not None and contraction[k] > 0:  # as above
                 W_hh, d_W_hh = weights[1], d_weights[1]
                 loss += rnn.contract(trace, index, W_hh, contraction[k], d_states, d_W_hh)
-            if settling is not None and settling[0][k] > 0:
+            if centering is not None and centering[0][k] > 0:
                 groups = workspace.groups
-                loss += rnn.settle(trace, index, groups, num_groups, settling[0][k], d_states)
+                loss += rnn.center(trace, index, groups, num_groups, centering[0][k], d_states)
             d_a = _backward(trace, index, inputs, weights, starts, d_states, d_weights)  # (M, G·H)
             if index > 0:
                 _inputs_backward(d_a, weights[0], d_inputs)
@@ -235,17 +236,16 @@ def _pack(x, seq_lengths, workspace):
 
 
 @kernel
-def _group(ids, starts, settling, workspace):
+def _group(ids, starts, centering, workspace):
     """Number the groups of steps with one state of the machine and one last token.
 
     Returns:
         How many there are; workspace.groups has that of each step.
     """
-    _, successors, numbers = settling
+    _, successors, numbers = centering
     machine_states, groups = workspace.machine_states, workspace.groups
     num_tokens = successors.shape[1]
     count = 0
-    numbers[:] = -1
     for t in range(len(starts) - 1):
         for row in range(starts[t + 1] - starts[t]):
             m = starts[t] + row
@@ -256,6 +256,8 @@ def _group(ids, starts, settling, workspace):
                 numbers[pair] = count
                 count += 1
             groups[m] = numbers[pair]
+    for m in range(starts[-1]):
+        numbers[machine_states[m] * num_tokens + ids[m]] = -1
     return count
 
 

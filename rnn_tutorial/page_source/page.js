@@ -151,11 +151,11 @@ class View {
     const largest = Math.max(...scores);
     const shares = scores.map((score) => Math.exp(score - largest));
     const sum = shares.reduce((a, b) => a + b);
-    const answer = scores.indexOf(largest);
+    const answer = Number.isFinite(largest) ? scores.indexOf(largest) : -1;
     const right = rightClass(page.position);
     this.bars.forEach((bar, index) => {
       bar.className = `bar${index === right ? " right" : ""}${index === answer ? " answer" : ""}`;
-      bar.children[1].style.width = `${Math.max(1, (100 * shares[index]) / sum)}%`;
+      bar.children[1].style.width = `${Math.max(1, (100 * shares[index]) / sum || 0)}%`;
       bar.children[2].textContent = scores[index].toFixed(1);
     });
     const verdict = this.find(".verdict");

@@ -135,7 +135,7 @@ def _style() -> dict[str, Any]:
 
 
 def log_ticks(axes: Any, values: Sequence[float], names: Mapping[float, str] | None = None) -> None:
-    """A logarithmic x axis with ticks at these values only, and a grid; `names` of some of them."""
+    """A logarithmic x axis with a grid and ticks at these values only; `names` relabels some."""
     axes.set_xscale("log")
     axes.set_xticks(values, [(names or {}).get(value, f"{value:,}") for value in values])
     axes.minorticks_off()

@@ -85,6 +85,5 @@ def find_view(hidden: np.ndarray, goals: np.ndarray) -> tuple[np.ndarray, np.nda
     centred = hidden - middle
     covariance = centred.T @ centred
     # (A network of dead ReLUs has one state only, and no variance.)
-    ridge = _RIDGE * np.trace(covariance) / len(covariance) or 1.0
-    ridge = ridge * np.eye(len(covariance))
+    ridge = (_RIDGE * np.trace(covariance) / len(covariance) or 1.0) * np.eye(len(covariance))
     return np.linalg.solve(covariance + ridge, centred.T @ (goals - goals.mean(axis=0))), middle

@@ -15,6 +15,7 @@ from rnn_tutorial.settings.fields import as_flag, check_bounds, setting_field
 from rnn_tutorial.settings.model_options import (
     CELLS,
     NONLINEARITIES,
+    PENALTIES,
     PLAIN,
     POOLINGS,
     PROVABLE_CELLS,
@@ -37,7 +38,7 @@ MONITORS = ("accuracy", "balanced_accuracy", "eval_loss")  # as the metrics are 
 ADDED = (
     {"task": DIGIT_SUM, "sampling": "uniform", "stop_when_proved": False},
     {"balance_classes": False, "monitor": "accuracy"},
-    {"settle": 0.0},
+    {"center_loss": 0.0},
 )
 
 _data, _model, _optimization, _schedule, _output, _machine = (
@@ -192,10 +193,11 @@ class TrainConfig:
         "the states stable",
         within=(0, 1000),
     )
-    settle: float = _optimization(
+    center_loss: float = _optimization(
         0.0,
-        "penalty on the spread of states that should be alike: after the same token in the same "
-        "state of the task's machine; begins as --contraction does, and helps to prove",
+        "penalty on the variance of hidden states within groups that should be alike: same state "
+        "of the task's machine, same last token; sets in as --contraction does, and makes a proof "
+        "more likely",
         within=(0, 10_000),
     )
 
@@ -311,6 +313,12 @@ class TrainConfig:
     def is_provable(self) -> bool:
         """True if the model is of a kind that can be proved right."""
         return self.is_stack and self.cell in PROVABLE_CELLS
+
+    @property
+    def penalties(self) -> dict[str, float]:
+        """The factors of the penalties on the hidden states, by name, but for those that are 0."""
+        factors = {name: getattr(self, name) for name in PENALTIES}
+        return {name: factor for name, factor in factors.items() if factor}
 
     @property
     def sequences_per_update(self) -> int:

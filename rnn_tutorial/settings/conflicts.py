@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from rnn_tutorial.settings.model_options import PENALTIES, PROVABLE_IN_WORDS
+from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 from rnn_tutorial.settings.recipes import RECIPES
 from rnn_tutorial.settings.task_names import DIGIT_SUM
 
@@ -82,9 +82,7 @@ def _init_conflicts(config: Any) -> Iterator[str]:
 
 
 def _penalty_conflicts(config: Any) -> Iterator[str]:
-    for name in PENALTIES:
-        if not getattr(config, name):
-            continue
+    for name, factor in config.penalties.items():
         if config.accumulate_steps > 1:
             yield (
                 f"--{name} needs --accumulate_steps 1, not {config.accumulate_steps}: "
@@ -96,9 +94,20 @@ def _penalty_conflicts(config: Any) -> Iterator[str]:
                 "the proofs that it serves are about float32"
             )
         if not config.is_provable:
-            yield f"--{name} {getattr(config, name):g} needs {PROVABLE_IN_WORDS}"
-    if config.settle and config.train_file:
-        yield "--settle needs a rule, whose states it goes by; --train_file has only examples"
+            yield f"--{name} {factor:g} needs {PROVABLE_IN_WORDS}"
+    if not config.center_loss:
+        return
+    if config.train_file:
+        yield (
+            "--center_loss groups hidden states by the states of a rule; --train_file has only "
+            "examples"
+        )
+    if config.early_stopping_patience or config.stop_when_exact == 1:
+        ending = "early_stopping_patience" if config.early_stopping_patience else "stop_when_exact"
+        yield (
+            f"--center_loss sets in when an evaluation finds nothing wrong, where --{ending} "
+            f"{getattr(config, ending)} ends the run or keeps its checkpoint"
+        )
 
 
 def _bptt_conflicts(config: Any) -> Iterator[str]:
@@ -106,7 +115,7 @@ def _bptt_conflicts(config: Any) -> Iterator[str]:
         "--cell transformer has no state to carry over": config.cell == "transformer",
         "--bidirectional also reads from the end": config.bidirectional,
         f"--pooling {config.pooling} needs the gradient of every step": config.pooling != "last",
-        **{f"--{name} needs whole sequences": getattr(config, name) > 0 for name in PENALTIES},
+        **{f"--{name} needs whole sequences": True for name in config.penalties},
     }
     for reason, applies in reasons.items():
         if config.bptt_steps and applies:

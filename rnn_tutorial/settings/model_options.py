@@ -31,7 +31,7 @@ STACK_IN_WORDS = (
     "its layers"
 )
 # Settings that are factors of penalties on the hidden states, and what they help to prove.
-PENALTIES = ("contraction", "settle")
+PENALTIES = ("contraction", "center_loss")
 PROVABLE_CELLS = ("rnn", "gru")
 PROVABLE_IN_WORDS = (
     "a tanh RNN or a GRU of one direction, read at its last step, with nothing between its layers"

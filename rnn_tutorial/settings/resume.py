@@ -16,7 +16,7 @@ RESUME_FLAGS = (
 )  # fmt: skip
 # Settings that act after evaluations, so that a resumed run keeps their steps.
 _BY_EVALUATIONS = (
-    "early_stopping_patience", "stop_when_exact", "stop_when_proved", "contraction", "settle",
+    "early_stopping_patience", "stop_when_exact", "stop_when_proved", "contraction", "center_loss",
 )  # fmt: skip
 
 

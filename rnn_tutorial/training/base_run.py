@@ -244,10 +244,10 @@ class BaseRun:
                 yield
 
     @property
-    def _is_finite(self) -> bool:
+    def _weights_are_finite(self) -> bool:
         """False if the last update has overflowed, which no loss or gradient shows before the next.
 
-        What is not finite is not to be saved: a resumed run could not go on from it.
+        What is not finite must not be saved: a resumed run could not go on from it.
         """
         return all(weights.isfinite().all() for weights in self._weights)
 

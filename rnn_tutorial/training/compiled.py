@@ -45,13 +45,13 @@ def compile_training_step(
         optimizer: its betas, eps and weight_decay are used and its state is kept up to date.
         embed_noise: standard deviation of the Gaussian noise on the embedded input.
         max_grad_norm: clip the gradients to this 2-norm over all parameters; 0 is no clipping.
-        machine: what the model should compute, for the penalty `settle`; None allows none.
+        machine: what the model should compute, for the center loss; None allows none.
 
     Returns:
-        `advance(batches, learning_rates, contraction=None, settle=None) -> losses, grad_norms`.
+        `advance(batches, learning_rates, contraction, center_loss) -> losses, grad_norms`.
         batches: K batches, with noise if and only if embed_noise > 0.
         learning_rates: of each step, (K,).
-        contraction, settle: of each step, the factor of that penalty, (K,); None is no penalty.
+        contraction, center_loss: the factor of that penalty in each step, (K,); None is none.
         losses, grad_norms: of each step, float64, (K,); the gradient's 2-norm is before clipping.
 
     Raises:
@@ -86,14 +86,14 @@ def compile_training_step(
         machine.check_sizes(sizes.V, sizes.C)
         # (S, V + 1): padding, the last token, leaves a state as it is.
         successors = np.column_stack([machine.tables()[0], np.arange(machine.num_states)])
-        numbers = np.empty(successors.size, np.int64)
+        numbers = np.full(successors.size, -1)
     workspace = trace = None
 
     def advance(
         batches: Batches,
         learning_rates: Sequence[float],
         contraction: Sequence[float] | None = None,
-        settle: Sequence[float] | None = None,
+        center_loss: Sequence[float] | None = None,
     ) -> tuple[Tensor, Tensor]:
         nonlocal workspace, trace
         moved = parameters[0].data_ptr() != values.ctypes.data
@@ -101,20 +101,20 @@ def compile_training_step(
             raise RuntimeError(
                 "the model was moved or its optimizer loaded; call compile_training_step again"
             )
-        if (contraction is not None or settle is not None) and cell != "rnn":
+        if (contraction is not None or center_loss is not None) and cell != "rnn":
             raise ValueError(f"the compiled engine has no penalty on the states of cell {cell!r}")
-        if settle is not None and machine is None:
-            raise ValueError("the penalty settle needs a machine")
+        if center_loss is not None and machine is None:
+            raise ValueError("the center loss needs a machine")
         parts = batches.x, batches.seq_lengths, batches.targets
         arrays = tuple(_as_array(part, np.int64) for part in parts)
         noise = no_noise
         if batches.noise is not None:
             noise = torch.cat(batches.noise).numpy() * values.dtype.type(embed_noise)  # (ΣM, E)
-        penalties = {"contraction": contraction, "settle": settle}
+        penalties = {"contraction": contraction, "center_loss": center_loss}
         _check(arrays, sizes, learning_rates, noise, embed_noise, penalties)
-        settling = None
-        if settle is not None:
-            settling = _as_array(settle, np.float64), successors, numbers
+        centering = None
+        if center_loss is not None:
+            centering = _as_array(center_loss, np.float64), successors, numbers
         _, N, T = arrays[0].shape
         M = int(arrays[1].sum(axis=1).max())
         if workspace is None or not workspace.fits(M, N, T):
@@ -131,7 +131,7 @@ def compile_training_step(
                 _as_array(noise, values.dtype),
                 _as_array(learning_rates, np.float64),
                 None if contraction is None else _as_array(contraction, np.float64),
-                settling,
+                centering,
                 float(max_grad_norm),
                 (*group["betas"], group["eps"], float(group["weight_decay"])),
                 workspace,

@@ -8,15 +8,17 @@ from typing import Any
 
 import torch
 
+from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder
 from rnn_tutorial.runs.machine import choose_device, choose_num_threads
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.model_options import PENALTIES
 from rnn_tutorial.settings.resume import refuse_changes
 from rnn_tutorial.settings.task_names import choose_sampling, is_machine_file
 from rnn_tutorial.training.support import able_engines, unsupported_reason
+
+_MOST_PAIRS = 2**22  # 32 MiB for a table
 
 
 def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainConfig:
@@ -38,8 +40,8 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
         raise ValueError(
             f"--batch_size {config.batch_size} is not a multiple of the {world.size} processes"
         )
-    for name in PENALTIES:
-        if getattr(config, name) and world.size > 1:
+    for name in config.penalties:
+        if world.size > 1:
             raise ValueError(f"--{name} needs all states of a batch: it trains in one process only")
     config = replace(
         config,
@@ -86,6 +88,16 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
                 f"moved, give its new place: --resume RUN_DIR --{flag} FILE"
             )
     return config
+
+
+def check_machine(config: TrainConfig, machine: Machine | None) -> None:
+    """Raise ValueError if --center_loss would need a table of the machine that is too large."""
+    if config.center_loss and machine.num_states * len(machine.tokens) > _MOST_PAIRS:
+        raise ValueError(
+            f"--center_loss {config.center_loss:g} groups hidden states by the machine's state and "
+            f"the token; {machine.num_states:,} states with {len(machine.tokens):,} tokens are "
+            f"more than {_MOST_PAIRS:,} pairs"
+        )
 
 
 def prepare_torch(config: TrainConfig) -> None:

@@ -23,7 +23,6 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.model_options import PENALTIES
 from rnn_tutorial.training.cuda_graph import graph_training_step
 from rnn_tutorial.training.objective import Objective, changes_the_loss
 from rnn_tutorial.training.schedule import EvaluationHistory, penalty_share
@@ -98,22 +97,19 @@ def make_engine(
 
     Args:
         history: goes on while the engine is used: what it shows decides about the penalties.
-        machine: of the task, for --settle.
+        machine: of the task, for --center_loss.
     """
     if config.engine == "autograd":
         return autograd_engine(model, optimizer, config, world, history, machine)
     make_step = SPAN_ENGINES[config.engine]
-    options = {"machine": machine} if config.settle else {}
+    options = {"machine": machine} if config.center_loss else {}
     advance = make_step(model, optimizer, config.embed_noise, config.max_grad_norm, **options)
 
     def engine(
         steps: range, learning_rates: Sequence[float], batches: Batches, must_stop: MustStop
     ) -> Result:
-        penalties = {}
-        for name in PENALTIES:
-            if factor := getattr(config, name):
-                shares = (penalty_share(config, step, history) for step in steps)
-                penalties[name] = [factor * share for share in shares]
+        shares = [penalty_share(config, step, history) for step in steps]
+        penalties = {name: [f * share for share in shares] for name, f in config.penalties.items()}
         losses, grad_norms = advance(batches, learning_rates, **penalties)
         return losses, grad_norms[-1]
 

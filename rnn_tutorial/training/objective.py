@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear, softplus
+from torch.nn.functional import cross_entropy, linear, one_hot, softplus
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_tutorial.data.batches import PackedBatch
@@ -28,7 +28,7 @@ from rnn_tutorial.settings.model_options import PROVABLE_IN_WORDS
 
 def changes_the_loss(config: TrainConfig) -> bool:
     """True if the loss is not simply the cross-entropy of the model's logits."""
-    options = config.embed_noise, config.contraction, config.settle, config.bptt_steps
+    options = config.embed_noise, config.bptt_steps, *config.penalties
     return any(options) or config.precision != "float32"
 
 
@@ -38,7 +38,7 @@ class Objective(nn.Module):
     Args:
         model: whose parameters are trained.
         config: of the run.
-        machine: what the model should compute, for --settle.
+        machine: what the model should compute, for --center_loss.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self._config, self._machine = model, config, machine
-        self._penalties = Penalties(model) if config.contraction or config.settle else None
+        self._penalties = Penalties(model) if config.penalties else None
 
     def forward(self, batch: PackedBatch, penalty_share: float = 0.0) -> Tensor:
-        """The loss of a batch, a scalar, with so much of the penalties, from 0 to 1."""
+        """The loss of a batch, a scalar; `penalty_share`, 0 to 1, of the penalties is added."""
         config, model = self._config, self.model
         with autocast(config):
             embedded = model.embedding(batch.tokens.data)  # (M, E)
@@ -57,11 +57,14 @@ class Objective(nn.Module):
                 embedded = embedded + config.embed_noise * batch.noise
             embedded = batch.tokens._replace(data=embedded)
             if self._penalties:  # which the settings allow only without --bptt_steps
-                groups = group_steps(batch.tokens, self._machine) if config.settle else None
-                logits, contraction, spread = self._penalties(embedded, groups)
+                groups = None
+                if config.center_loss and penalty_share:
+                    groups = group_steps(batch.tokens, self._machine)
+                logits, penalties = self._penalties(embedded, bool(config.contraction), groups)
                 loss = cross_entropy(logits, batch.targets)
-                loss = loss + config.contraction * penalty_share * contraction
-                return loss + config.settle * penalty_share * spread if config.settle else loss
+                for name, penalty in penalties.items():
+                    loss = loss + getattr(config, name) * penalty_share * penalty
+                return loss
             if config.bptt_steps:
                 state = read_in_segments(model, embedded, config.bptt_steps)
             else:
@@ -121,7 +124,7 @@ class Penalties:
     brings nearby states closer together. It is the mean of bounds on these sums over the units and
     the visited states.
 
-    The spread: how far states differ that should be alike; see `spread_within`.
+    The center loss: how far states differ that should be alike; see `center_loss`.
 
     Raises:
         ValueError: the network is no nn.RNN or nn.GRU, or has options.
@@ -136,32 +139,38 @@ class Penalties:
         self._layers = [one_layer(model.rnn, index) for index in range(model.rnn.num_layers)]
 
     def __call__(
-        self, embedded: PackedSequence, groups: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, (N, C), the contraction penalty and the spread, scalars.
+        self, embedded: PackedSequence, contraction: bool = True, groups: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scores, (N, C), and the penalties that are wanted, scalars by name.
 
         Args:
             embedded: tokens, (M, E).
-            groups: the number of each step's group, (M,); None gives a spread of 0.
+            contraction: True for this penalty.
+            groups: the number of each step's group, (M,), for the center loss.
         """
-        contraction = spread = embedded.data.new_zeros(())
+        penalties: dict[str, list[Tensor]] = {}
         states = embedded
         for layer in self._layers:
             inputs = states
             states, h_n = layer(inputs)
-            contraction = contraction + self._row_sums(layer, inputs, states).mean()
+            if contraction:
+                row_sums = self._row_sums(layer, inputs, states)
+                penalties.setdefault("contraction", []).append(row_sums.mean())
             if groups is not None:
-                spread = spread + spread_within(groups, states.data)
-        return self._fc(h_n[-1]), contraction, spread
+                penalties.setdefault("center_loss", []).append(center_loss(groups, states.data))
+        return self._fc(h_n[-1]), {name: sum(parts) for name, parts in penalties.items()}
 
 
 def group_steps(tokens: PackedSequence, machine: Machine) -> Tensor:
-    """The group of each step, int64, (M,): equal where the machine's state and the token are.
+    """The group of each step, int64, (M,): equal where the machine's state and the last token are.
 
-    A network needs no more than these two to go on: for every machine there is an RNN that keeps
-    one unit for each pair of a state and the token that led to it.
+    What a machine will answer depends on its state alone. A single recurrent layer cannot always
+    represent just that: states must be split. Split by the token that led there, it always can,
+    with one unit for each pair.
 
-    Source: Minsky, Computation: Finite and Infinite Machines, 1967, chapter 3.
+    Source: Goudreau et al., First-Order versus Second-Order Single-Layer Recurrent Neural Networks,
+    1994; after Minsky, Computation: Finite and Infinite Machines, 1967, chapter 3, whose units
+    stand for a state and the token that is read in it.
     """
     rows = tokens.batch_sizes.tolist()
     states, after = np.zeros(rows[0], np.int64), []
@@ -172,17 +181,25 @@ def group_steps(tokens: PackedSequence, machine: Machine) -> Tensor:
     return pairs * len(machine.tokens) + tokens.data
 
 
-def spread_within(groups: Tensor, states: Tensor) -> Tensor:
+def center_loss(groups: Tensor, states: Tensor) -> Tensor:
     """The mean over steps and units of (h_i - the mean of h_i in the step's group)², a scalar.
+
+    That is the variance within groups. No gradient is needed through the means: around them, the
+    differences of a group sum to 0. (On a GPU a product adds in one order, which index_add does
+    not.)
 
     Args:
         groups: number of each step's group, int64, (M,).
         states: h, (M, H).
+
+    Source: Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, 2016,
+    with the means of the batch as centers.
     """
-    _, groups, sizes = groups.unique(return_inverse=True, return_counts=True)
-    sums = states.new_zeros(len(sizes), states.shape[1]).index_add(0, groups, states)
-    means = sums / sizes.unsqueeze(1)
-    return ((states - means[groups]) ** 2).mean()
+    _, groups = groups.unique(return_inverse=True)
+    with torch.no_grad():
+        members = one_hot(groups).to(states.dtype)  # (M, groups)
+        centers = members.T @ states / members.sum(dim=0).unsqueeze(1)  # (groups, H)
+    return ((states - centers[groups]) ** 2).mean()
 
 
 def rnn_row_sums(layer: nn.RNN, inputs: PackedSequence, states: PackedSequence) -> Tensor:

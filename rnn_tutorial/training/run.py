@@ -139,7 +139,7 @@ class Run(BaseRun):
             self.step += int(bad[0]) + 1 if len(bad) else len(losses)
             self._diverge()
         self.step += len(losses)
-        if self.needs_evaluation and not self._is_finite:
+        if self.needs_evaluation and not self._weights_are_finite:
             self._diverge()
         self._loss = losses[-1].item()
         self._padding_share = padding_share(batches.seq_lengths[len(losses) - 1])

@@ -80,7 +80,7 @@ def learning_rate(config: TrainConfig, step: int, history: EvaluationHistory) ->
 
 
 def penalty_share(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
-    """Of --contraction and --settle, in the update that follows `step` updates: a ramp from 0 to 1.
+    """How much of the penalties acts in the update that follows `step` updates: a ramp from 0 to 1.
 
     It begins after the first evaluation without a wrong input, and takes a sixth of total_steps.
     Sooner, the penalties would keep the network from learning.

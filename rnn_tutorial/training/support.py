@@ -9,7 +9,7 @@ import torch
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import ENGINES, TrainConfig
-from rnn_tutorial.settings.model_options import PENALTIES, PLAIN_IN_WORDS, STACK_IN_WORDS
+from rnn_tutorial.settings.model_options import PLAIN_IN_WORDS, STACK_IN_WORDS
 from rnn_tutorial.training.optimizer import is_adamw
 
 
@@ -22,7 +22,7 @@ def unsupported_reason(engine: str, config: TrainConfig, world: World) -> str | 
     """Why an engine cannot train this, or None if it can."""
     if engine == "autograd":
         return None
-    penalties = " or ".join(f"--{name}" for name in PENALTIES if getattr(config, name))
+    penalties = " or ".join(f"--{name}" for name in config.penalties)
     if world.size > 1:
         return "it trains in one process only"
     if config.accumulate_steps > 1:

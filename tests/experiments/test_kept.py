@@ -39,14 +39,25 @@ def test_a_finished_run_is_made_once_and_what_a_killed_one_left_is_removed(tmp_p
     assert (folder / "weights").exists()
 
 
-def test_what_another_process_makes_is_left_to_it(tmp_path):
-    (tmp_path / "weights").touch()
-    lock = FolderLock(tmp_path)
+@pytest.mark.parametrize("held", [".", "run"])  # an experiment, or a training that outlived it
+def test_what_another_process_makes_is_left_to_it(held, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "weights").touch()
+    lock = FolderLock(tmp_path / held)
     with pytest.raises(ValueError, match="is being trained by another process"):
         make_once(tmp_path, pytest.fail)
-    assert (tmp_path / "weights").exists()
+    assert (tmp_path / "run" / "weights").exists()
     lock.release()
     assert make_once(tmp_path, dict) == {}
+
+
+def test_what_another_process_finishes_meanwhile_is_not_made_again(tmp_path, monkeypatch):
+    def wait_for_the_lock(folder):
+        (folder / "figures.json").write_text('{"seed": 3}')
+        return FolderLock(folder)
+
+    monkeypatch.setattr(kept, "FolderLock", wait_for_the_lock)
+    assert make_once(tmp_path, pytest.fail) == {"seed": 3}
 
 
 def test_a_run_that_fails_is_made_anew(tmp_path):

@@ -131,7 +131,7 @@ def test_the_contraction_is_the_mean_row_sum_of_the_jacobians(sequences, num_lay
     x, seq_lengths = padded(sequences)
     ids = nn.utils.rnn.pack_padded_sequence(x, seq_lengths, batch_first=True)
     embedded = ids._replace(data=model.embedding(ids.data))
-    scores, penalty, _ = Penalties(model)(embedded)
+    scores, penalties = Penalties(model)(embedded)
     torch.testing.assert_close(scores, model(x, seq_lengths), rtol=1e-12, atol=1e-12)
 
     row_sums = [[] for _ in range(num_layers)]
@@ -149,7 +149,7 @@ def test_the_contraction_is_the_mean_row_sum_of_the_jacobians(sequences, num_lay
                 row_sums[layer].append(own.abs().sum(dim=1).mean())
             state = step(state)
     expected = sum(torch.stack(layer).mean() for layer in row_sums)
-    torch.testing.assert_close(penalty, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(penalties["contraction"], expected, rtol=1e-9, atol=1e-12)
 
 
 def test_weights_have_the_published_names():

@@ -97,7 +97,8 @@ def train(max_number, hidden, num_layers, steps, penalty, weight_decay, noise, s
     for step, batch in enumerate(batches.pack()):
         embedded = model.embedding(batch.tokens.data)
         embedded = embedded + noise * torch.randn(len(embedded), 8)
-        scores, contraction, _ = penalties(batch.tokens._replace(data=embedded))
+        scores, found = penalties(batch.tokens._replace(data=embedded))
+        contraction = found["contraction"]
         loss = (
             cross_entropy(scores, batch.targets) + penalty * min(1, 2 * step / steps) * contraction
         )

@@ -114,7 +114,7 @@ def test_a_recorded_configuration_is_rebuilt_or_refused():
             config_from_dict(wrong, "config.json")
     earlier = asdict(config)  # which did not have what was added since
     for names in (
-        ("settle",),
+        ("center_loss",),
         ("monitor", "balance_classes"),
         ("task", "sampling", "stop_when_proved"),
     ):

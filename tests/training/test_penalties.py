@@ -1,4 +1,4 @@
-"""The penalties on hidden states: a GRU's contraction against Jacobians, the spread by hand."""
+"""The penalties on hidden states: the contraction against Jacobians, the center loss by hand."""
 
 from collections import defaultdict
 
@@ -8,16 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.autograd.functional import jacobian
+from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_sequence
 
+from rnn_tutorial.data.batches import PackedBatch
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.layers import one_layer
+from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.training.objective import (
+    Objective,
     Penalties,
+    center_loss,
     group_steps,
     gru_row_sums,
-    spread_within,
 )
 
 VOCAB, HIDDEN = 6, 5
@@ -95,8 +99,8 @@ def test_no_row_of_a_grus_jacobian_is_larger_and_each_way_counts_in_full(rows, n
             torch.testing.assert_close(bound, expected, rtol=1e-9, atol=1e-12)
         means.append(bounds.mean())
         inputs = states
-    scores, penalty, _ = Penalties(model)(embed(model, rows))
-    torch.testing.assert_close(penalty, sum(means), rtol=1e-12, atol=1e-12)
+    scores, penalties = Penalties(model)(embed(model, rows))
+    torch.testing.assert_close(penalties["contraction"], sum(means), rtol=1e-12, atol=1e-12)
     expected = model(pack_sequence([torch.tensor(row) for row in rows]))
     torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-12)
 
@@ -108,7 +112,7 @@ def test_its_gradients_are_those_of_finite_differences(rows, num_layers, seed):
     penalties = Penalties(model)
 
     def penalty():
-        return penalties(embed(model, rows))[1]
+        return penalties(embed(model, rows))[1]["contraction"]
 
     gradients = torch.autograd.grad(penalty(), list(model.rnn.parameters()))
     for parameter, gradient in zip(model.rnn.parameters(), gradients, strict=True):
@@ -131,18 +135,20 @@ def test_lowering_the_penalty_makes_every_step_contract_even_of_units_that_keep_
     inputs = inputs._replace(data=inputs.data.detach())
     for _ in range(150):
         optimizer.zero_grad()
-        penalties(inputs)[1].backward()
+        penalties(inputs)[1]["contraction"].backward()
         optimizer.step()
     layer = one_layer(model.rnn, 0)
     assert gru_row_sums(layer, inputs, layer(inputs)[0]).max() < 0.5
 
 
 @given(rows=sequences, num_layers=st.integers(1, 2), seed=st.integers(0, 99), machine=machines)
-def test_the_spread_is_that_of_states_after_one_token_in_one_state(rows, num_layers, seed, machine):
+def test_the_center_loss_is_the_variance_where_state_and_token_agree(
+    rows, num_layers, seed, machine
+):
     model = make_model(seed, num_layers)
     tokens = pack_sequence([torch.tensor(row) for row in rows])
     groups = group_steps(tokens, machine)
-    _, _, spread = Penalties(model)(embed(model, rows), groups)
+    _, penalties = Penalties(model)(embed(model, rows), False, groups)
     alike = defaultdict(list)
     for row in rows:
         state, hidden = 0, torch.zeros(num_layers, 1, HIDDEN, dtype=torch.float64)
@@ -153,10 +159,29 @@ def test_the_spread_is_that_of_states_after_one_token_in_one_state(rows, num_lay
             alike[state, token].append(hidden[:, 0])
     assert len(alike) == len(groups.unique())
     squares = sum(((h - h.mean(0)) ** 2).sum() for h in map(torch.stack, alike.values()))
-    torch.testing.assert_close(spread, squares / (len(groups) * HIDDEN), rtol=1e-9, atol=1e-12)
+    mean = squares / (len(groups) * HIDDEN)
+    torch.testing.assert_close(penalties, {"center_loss": mean}, rtol=1e-9, atol=1e-12)
+
+
+@given(rows=sequences, seed=st.integers(0, 99), machine=machines)
+def test_the_objective_adds_each_penalty_times_its_factor_and_their_share(rows, seed, machine):
+    model = make_model(seed, num_layers=1)
+    tokens, embedded = pack_sequence([torch.tensor(row) for row in rows]), embed(model, rows)
+    groups, targets = group_steps(tokens, machine), torch.arange(len(rows)) % VOCAB
+    scores, found = Penalties(model)(embedded, True, groups)
+    contraction, center = found["contraction"], found["center_loss"]
+    loss = cross_entropy(scores, targets)
+    batch = PackedBatch(tokens, targets, None)
+    for factors, share, expected in (
+        ({"contraction": 0.5, "center_loss": 2.0}, 0.25, 0.125 * contraction + 0.5 * center),
+        ({"center_loss": 2.0}, 0.5, center),
+        ({"contraction": 0.5, "center_loss": 2.0}, 0.0, 0.0),
+    ):
+        objective = Objective(model, TrainConfig(**factors), machine)
+        torch.testing.assert_close(objective(batch, share), loss + expected, rtol=1e-9, atol=1e-12)
 
 
 def test_steps_of_different_groups_do_not_count():
     states = torch.tensor([[1.0, 0.0], [5.0, 2.0], [3.0, 0.0]])
-    assert spread_within(torch.tensor([7, 2, 7]), states) == 2 / 6
-    assert spread_within(torch.tensor([0, 1, 2]), states) == 0
+    assert center_loss(torch.tensor([7, 2, 7]), states) == 2 / 6
+    assert center_loss(torch.tensor([0, 1, 2]), states) == 0

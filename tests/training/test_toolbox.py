@@ -15,6 +15,7 @@ from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
 from rnn_tutorial.tasks.choose import make_task
@@ -22,6 +23,7 @@ from rnn_tutorial.training import configure
 from rnn_tutorial.training import run as run_module
 from rnn_tutorial.training.objective import Objective
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
+from rnn_tutorial.training.support import unsupported_reason
 from rnn_tutorial.training.update import update, update_with_options
 
 
@@ -164,7 +166,7 @@ def test_the_size_of_an_update_is_computed_with_the_rate_it_used(tmp_path, monke
         ("--stop_when_proved", "--eval_every", 2),
         ("--early_stopping_patience", 9, "--eval_every", 2),
         ("--contraction", 1, "--eval_every", 2),
-        ("--settle", 1, "--eval_every", 2),
+        ("--center_loss", 1, "--eval_every", 2),
     ],
 )
 def test_a_run_whose_evaluations_count_keeps_their_steps(flags, tmp_path, capsys):
@@ -383,6 +385,10 @@ def test_only_autograd_has_the_penalties_of_a_gru(tmp_path, capsys):
         capsys, train_cls_rnn.main, *flags, "--engine", "compiled", "--save_dir", tmp_path
     )
     assert "it has --contraction for --cell rnn only" in sentence
+    on_gpu = TrainConfig(device="cuda", center_loss=1.0)
+    assert unsupported_reason("graph", on_gpu, World()) == "it has no --center_loss"
+    with pytest.raises(ValueError, match="--center_loss needs all states of a batch"):
+        configure.configure({"center_loss": 1.0}, None, World(size=2))
     quick = ("--total_steps", 4, "--log_every", 2, "--eval_every", 4, "--max_seq_len", 3)
     run = train(tmp_path, *flags, *quick)
     assert json.loads((run / "config.json").read_text())["engine"] == "autograd"
