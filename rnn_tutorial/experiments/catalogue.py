@@ -162,7 +162,7 @@ EXPERIMENTS = {
             "without": _STEADY,
         },
         lengths=LONG,
-        few={"without": 5},
+        few={"without": 4},
     ),
     "sampling": Experiment(
         "What do training sequences that visit everything bring?",
