@@ -33,6 +33,7 @@ from rnn_tutorial.runs.archive import save_archive, weights_hash
 from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
 from rnn_tutorial.runs.metrics import MetricsFile
 from rnn_tutorial.runs.processes import World
+from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.training import run as run_module
 from rnn_tutorial.training.objective import Penalties, group_steps
@@ -120,6 +121,29 @@ def test_a_signal_stops_autograd_at_the_next_update(tmp_path, monkeypatch):
     assert status_of(train_cls_rnn.main, *flags) == 130
     assert [path.name for path in (tmp_path / "run").glob("*.pt")] == ["model_step_5.pt"]
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_signal_in_one_process_stops_all(tmp_path, monkeypatch):
+    asked = []
+
+    def any_of_them(world, flag, device):
+        asked.append(flag)
+        return len(asked) == 3
+
+    monkeypatch.setattr(World, "any", any_of_them)
+    flags = (*TRAIN_QUICKLY, "--save_dir", tmp_path, "--run_name", "run")
+    assert status_of(train_cls_rnn.main, *flags) == 143 and not any(asked)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_the_seconds_before_an_interruption_count(tmp_path):
+    run = train(tmp_path)
+    content = vars(load_checkpoint(run / "model_step_20.pt"))
+    save_checkpoint(content.pop("path"), **content | {"elapsed_seconds": 3600.0})
+    for name in ("model_step_40.pt", "result.json"):
+        (run / name).unlink()
+    assert train_cls_rnn.main(["--resume", str(run)]) == 0
+    assert json.loads((run / "result.json").read_text())["elapsed_seconds"] > 3600
 
 
 def test_metrics_are_logged_when_due(trained_folder):
