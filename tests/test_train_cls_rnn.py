@@ -33,7 +33,6 @@ from rnn_tutorial.runs.archive import save_archive, weights_hash
 from rnn_tutorial.runs.checkpoint import load_checkpoint, save_checkpoint
 from rnn_tutorial.runs.metrics import MetricsFile
 from rnn_tutorial.runs.processes import World
-from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.training import run as run_module
 from rnn_tutorial.training.objective import Penalties, group_steps
