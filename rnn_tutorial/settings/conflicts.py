@@ -105,8 +105,8 @@ def _penalty_conflicts(config: Any) -> Iterator[str]:
     if config.early_stopping_patience or config.stop_when_exact == 1:
         ending = "early_stopping_patience" if config.early_stopping_patience else "stop_when_exact"
         yield (
-            f"--center_loss sets in when an evaluation finds nothing wrong, where --{ending} "
-            f"{getattr(config, ending)} ends the run or keeps its checkpoint"
+            f"--center_loss sets in once an evaluation finds nothing wrong; by then --{ending} "
+            f"{getattr(config, ending)} has its checkpoint, or ends the run"
         )
 
 

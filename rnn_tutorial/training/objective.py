@@ -63,7 +63,7 @@ class Objective(nn.Module):
                 logits, penalties = self._penalties(embedded, bool(config.contraction), groups)
                 loss = cross_entropy(logits, batch.targets)
                 for name, penalty in penalties.items():
-                    loss = loss + getattr(config, name) * penalty_share * penalty
+                    loss = loss + config.penalties[name] * penalty_share * penalty
                 return loss
             if config.bptt_steps:
                 state = read_in_segments(model, embedded, config.bptt_steps)

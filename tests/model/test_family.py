@@ -500,8 +500,8 @@ REFUSED_IN_TRAINING = [
         {"center_loss": 1.0, "train_file": "a.tsv"},
         "--center_loss groups hidden states by the states",
     ),
-    ({"center_loss": 1.0, "early_stopping_patience": 3}, "where --early_stopping_patience 3 ends"),
-    ({"center_loss": 1.0, "stop_when_exact": 1}, "where --stop_when_exact 1 ends the run"),
+    ({"center_loss": 1.0, "early_stopping_patience": 3}, "--early_stopping_patience 3 has its"),
+    ({"center_loss": 1.0, "stop_when_exact": 1}, "--stop_when_exact 1 has its checkpoint"),
     (
         {"center_loss": 1.0, "accumulate_steps": 2},
         "--center_loss needs --accumulate_steps 1, not 2",
