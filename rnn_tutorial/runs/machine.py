@@ -30,6 +30,19 @@ def choose_device(name: str, world: World) -> str:
     return name
 
 
+def has_bfloat16_lstm() -> bool:
+    """True if PyTorch's autocast can compute an nn.LSTM on this processor.
+
+    It leaves sequences of one length to oneDNN, which refuses them without AVX-512.
+    """
+    with torch.random.fork_rng(devices=[]), torch.autocast("cpu", torch.bfloat16):
+        try:
+            torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+        except RuntimeError:
+            return False
+    return True
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """True if Python's memory is used up, or PyTorch's on the CPU or a GPU."""
     used_up = isinstance(error, (MemoryError, torch.OutOfMemoryError))

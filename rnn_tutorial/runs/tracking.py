@@ -212,7 +212,8 @@ class _Worker:
             start_new_session=True,  # no terminal to prompt on; Ctrl-C reaches only the training
         )
         self._outbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        # (On Python 3.10, a SimpleQueue that is asked not to wait may wait for ever.)
+        self._inbox: queue.Queue[dict[str, Any]] = queue.Queue()
         self._threads = [
             threading.Thread(target=target, daemon=True) for target in (self._write, self._read)
         ]

@@ -10,7 +10,7 @@ import torch
 
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.runs.folder import CONFIG_FILE, is_run_folder
-from rnn_tutorial.runs.machine import choose_device, choose_num_threads
+from rnn_tutorial.runs.machine import choose_device, choose_num_threads, has_bfloat16_lstm
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import TrainConfig
@@ -55,6 +55,12 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
             f"--precision bfloat16 cannot be used with --cell {config.cell} on --device "
             f"{config.device}: PyTorch's autocast takes float16 for cuDNN's recurrent layers, "
             "whose gradients vanish unscaled; use --device cpu or --cell transformer"
+        )
+    is_lstm_on_cpu = config.device == "cpu" and config.cell == "lstm"
+    if config.precision == "bfloat16" and is_lstm_on_cpu and not has_bfloat16_lstm():
+        raise ValueError(
+            "--precision bfloat16 cannot be used with --cell lstm on this processor: PyTorch "
+            "computes LSTMs in bfloat16 with AVX-512 only"
         )
     if config.engine == "auto":
         return replace(config, engine=able_engines(config, world)[0])

@@ -542,6 +542,16 @@ def test_bad_habits_stay_in_the_worker(fake_swanlab, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_looking_for_an_answer_never_waits():
+    tracker = start()
+    worker = tracker._worker
+    for _ in range(100_000):  # on Python 3.10, a SimpleQueue hangs once in some 40,000
+        worker._inbox.put({})
+        assert worker.receive(wait=False) == {}
+        assert worker.receive(wait=False) is None
+    tracker.finish()
+
+
 # ---- beside the training -------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.checkpoint import load_checkpoint
+from rnn_tutorial.runs.machine import has_bfloat16_lstm
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
@@ -336,6 +338,8 @@ def test_the_products_are_in_bfloat16_and_the_weights_in_float32():
     ids=str,
 )
 def test_every_member_of_the_family_has_almost_the_same_loss_in_bfloat16(settings):
+    if settings.get("cell") == "lstm" and not has_bfloat16_lstm():
+        pytest.skip("PyTorch has no LSTM in bfloat16 for this processor")
     losses = []
     for precision in ("float32", "bfloat16"):
         config = TrainConfig(device="cpu", precision=precision, optimizer="sgd", **settings)
@@ -346,6 +350,23 @@ def test_every_member_of_the_family_has_almost_the_same_loss_in_bfloat16(setting
         losses.append(loss.item())
         assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], abs=0.02)
+
+
+def test_an_lstm_in_bfloat16_is_refused_where_pytorch_has_none(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(configure, "has_bfloat16_lstm", lambda: False)
+    flags = ("--precision", "bfloat16", "--cell", "lstm", "--save_dir", tmp_path / "runs")
+    sentence = refusal(capsys, train_cls_rnn.main, *flags)
+    assert "--precision bfloat16 cannot be used with --cell lstm on this processor" in sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_lstm_in_bfloat16_fails_where_it_is_refused():
+    """With sequences of one length, which oneDNN computes."""
+    config = TrainConfig(device="cpu", precision="bfloat16", cell="lstm", min_seq_len=5)
+    model = make_digit_model(config)
+    optimizer = torch.optim.SGD(model.parameters())
+    with nullcontext() if has_bfloat16_lstm() else pytest.raises(RuntimeError, match="LSTM"):
+        update_once(model, optimizer, config)
 
 
 def test_it_learns_in_bfloat16(tmp_path):
