@@ -125,7 +125,7 @@ EXPERIMENTS = {
     ),
     "fresh": Experiment(
         "Does the recipe solve the task for seeds that were not looked at while it was made?",
-        {"solved": _SOLVED},
+        {"solved": _SOLVED, "with --center_loss 10": (*_SOLVED, "--center_loss", "10")},
         first_seed=1000,
         max_seeds=50,
     ),

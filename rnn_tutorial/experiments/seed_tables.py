@@ -30,6 +30,11 @@ def is_proved(run: dict[str, Any]) -> bool:
     return run["proof"]["proved"]
 
 
+def is_found_wrong(run: dict[str, Any]) -> bool:
+    """True if the search found an input that a run answers wrongly."""
+    return bool(run["search"]["wrong_input"])
+
+
 def right_at(length: int, modulo: int | None = None) -> Callable[[dict[str, Any]], float]:
     """Share of the sequences of a length that a run answers right, or right modulo a part."""
 

@@ -45,6 +45,7 @@ from rnn_tutorial.experiments.seed_tables import (
     drift_median,
     first_exact,
     is_exact,
+    is_found_wrong,
     is_proved,
     is_right_at,
     median_percent,
@@ -237,11 +238,11 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sampling": sampling,
     "smallest": proved_by_kind,
     "deeper": proved_by_kind,
-    **{
-        f"search-{name}": count(lambda run: bool(run["search"]["wrong_input"]), name)
-        for name in ("solved", "certified")
-    },
-    "fresh-right": count(is_right_at(1000)),
+    **{f"search-{name}": count(is_found_wrong, name) for name in ("solved", "certified")},
+    "fresh-right": count(is_right_at(1000), "solved"),
+    "fresh-right-with": count(is_right_at(1000), "with --center_loss 10"),
+    "fresh-search": count(is_found_wrong, "solved"),
+    "fresh-search-with": count(is_found_wrong, "with --center_loss 10"),
     "benchmark-baseline": lambda r: (
         f"{r['training']['step']['A']['compiled']['speedup']['median']:.0f}"
     ),
