@@ -189,6 +189,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "published-parts": parts,
     "published-exact": count(is_exact),
     "published-at-10": count(is_right_at(10)),
+    "published-baseline": median_percent("baseline", lambda run: run["accuracy"]),
     "published-least-wrong": wrong_inputs("sota_warmup", min),
     "published-median-wrong": wrong_inputs("sota_warmup", statistics.median),
     "digits-median-wrong": wrong_inputs(_SINGLE, statistics.median),
