@@ -92,7 +92,8 @@ def script_environment():
     """The environment of the scripts in tests: nothing of the user's SwanLab, one thread."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SWANLAB")}
     environment.pop("OMP_NUM_THREADS", None)
-    return environment | {"PYTHONWARNINGS": "error", "PYTHONUTF8": "1"}
+    warnings = "error,ignore:This DataLoader will create"  # on one core
+    return environment | {"PYTHONWARNINGS": warnings, "PYTHONUTF8": "1"}
 
 
 @pytest.fixture(scope="session")

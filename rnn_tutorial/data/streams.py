@@ -10,7 +10,10 @@ of a batch, E embedding.
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
@@ -248,7 +251,7 @@ class BatchLoader:
             _ChunkStream(stream, batch_size, first_step, last_step),
             batch_size=None,  # the stream makes whole batches itself
             num_workers=num_workers,
-            worker_init_fn=_ignore_keyboard_interrupt,
+            worker_init_fn=_belong_to_training,
             generator=torch.Generator(),  # else each iterator would draw from the global one
         )
         self._chunks = iter(loader)
@@ -261,7 +264,10 @@ class BatchLoader:
             StopIteration: the last batch was taken.
         """
         if not self._rest:
-            self._rest = next(self._chunks)
+            chunk = next(self._chunks)
+            self._rest = Batches(
+                *map(torch.from_numpy, (chunk.x, chunk.seq_lengths, chunk.targets))
+            )
         taken, self._rest = self._rest[:at_most], self._rest[at_most:]
         if self._noise:
             taken = add_noise(taken, self._step, *self._noise)
@@ -280,7 +286,11 @@ def make_loader(
 
 
 class _ChunkStream(IterableDataset):
-    """Batches drawn many at a time: about a block of samples each; workers take turns."""
+    """Batches drawn many at a time: about a block of samples each; workers take turns.
+
+    Their parts are arrays: tensors come from a worker in shared memory, of which containers have
+    little, and a worker that finds none left sends nothing, and says so to nobody.
+    """
 
     def __init__(
         self, stream: BatchStream, batch_size: int, first_step: int, last_step: int
@@ -294,9 +304,17 @@ class _ChunkStream(IterableDataset):
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in self._steps[offset::stride]:
             count = min(self._steps.step, self._steps.stop - step)
-            yield self._stream.draw_batches(step, count, self._batch_size)
+            drawn = self._stream.draw_batches(step, count, self._batch_size)
+            yield Batches(drawn.x.numpy(), drawn.seq_lengths.numpy(), drawn.targets.numpy())
 
 
-def _ignore_keyboard_interrupt(worker_id: int) -> None:
-    """Leave Ctrl-C, which the terminal sends to workers too, to the main process."""
+def _belong_to_training(worker_id: int) -> None:
+    """Leave Ctrl-C, which the terminal sends to workers too, to the main process; end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_training, daemon=True).start()
+
+
+def _end_with_training() -> None:
+    """Without this, a worker could wait for ever to send a batch that nobody will read."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -188,7 +188,10 @@ class Watch:
 
     def look(self) -> list[str]:
         """A line for each new finding that the metrics show and that need not wait for the end."""
-        self._latest = read_evidence(self._folder, with_network=False, before=self._latest)
+        try:
+            self._latest = read_evidence(self._folder, with_network=False, before=self._latest)
+        except ValueError:  # the folder is gone, which the training says when it saves
+            return []
         known = self._reported | _AT_THE_END
         new = [f for f in check_run(self._latest).findings if f.name not in known]
         self._reported |= {finding.name for finding in new}

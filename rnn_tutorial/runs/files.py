@@ -87,7 +87,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     if os.name == "posix":  # the new name must reach the disk too
         directory = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(directory)
+            with contextlib.suppress(OSError):  # some shared folders have no such call
+                os.fsync(directory)
         finally:
             os.close(directory)
 

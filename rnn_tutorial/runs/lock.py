@@ -44,7 +44,7 @@ class FolderLock:
             return False
         try:
             return not os.path.samestat(os.fstat(self._descriptor), self._folder.stat())
-        except FileNotFoundError:
+        except OSError:  # gone, or no longer to be reached
             return True
 
     def release(self) -> None:

@@ -19,6 +19,8 @@ def choose_device(name: str, world: World) -> str:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu:0":
+        name = "cpu"
     if name.startswith("cuda") and world.size > 1:  # a resumed run names that of rank 0
         name = f"cuda:{world.local_rank}"
     try:

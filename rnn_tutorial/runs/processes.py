@@ -9,6 +9,7 @@ averages the gradients, so the weights are those of a single process except for 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import gc
 import os
 import re
@@ -104,7 +105,9 @@ def join_world(world: World, device: str) -> Iterator[None]:
     is_cuda = device.startswith("cuda")
     if is_cuda:
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if is_cuda else "gloo")
+    # The main process proves and evaluates alone; a process that is lost shows at once anyhow.
+    patience = datetime.timedelta(days=1)
+    distributed.init_process_group("nccl" if is_cuda else "gloo", timeout=patience)
     try:
         yield
         distributed.barrier()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import io
 import json
 import os
@@ -54,6 +55,8 @@ def _serve() -> None:
             args=(training["pid"], training["orphan_seconds"]),
             daemon=True,
         ).start()
+        importlib.import_module("swanlab")
+        _answer(replies, {})
         run, reply = _start_run(output, **json.loads(lines.readline()))
         _answer(replies, reply)
         if run is not None:

@@ -109,6 +109,11 @@ def run_command(main: Callable[[], int], if_unread: int = 1) -> NoReturn:
     spare_the_garbage_collector()
     if sys.stderr is None:  # it is closed, and print would take standard output instead
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    if os.name == "posix":
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError, ValueError):  # it may be no file
+                # What else writes there may have set it so that it fails instead of waiting.
+                os.set_blocking(stream.fileno(), True)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Without a buffer, as with PYTHONUNBUFFERED, it may write a part only.
         if isinstance(sys.stdout.buffer, io.RawIOBase):

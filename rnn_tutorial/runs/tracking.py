@@ -7,7 +7,8 @@ training only writes lines:
     training                              worker
     start_tracker  -- settings ------->   swanlab.init, beside the training
     Tracker.log    -- step, values --->   run.log
-                   <- mode, view ------   at any time in between
+                   <- {}: imported ----   at any time in between
+                   <- mode, view ------
     Tracker.finish -- null ----------->   run.finish
                    <- {}: everything is saved
 
@@ -36,7 +37,8 @@ from typing import Any
 
 _WORKER_SCRIPT = Path(__file__).with_name("swanlab_worker.py")
 _FALLBACK = {"auto": "local", "online": "local", "local": "offline", "offline": "disabled"}
-_START_SECONDS = 20.0  # for a mode to start
+_IMPORT_SECONDS = 120.0  # for SwanLab to be imported, which a busy machine does slowly
+_START_SECONDS = 20.0  # for a mode to start after that
 _FINISH_SECONDS = {"online": 10.0, "local": 60.0, "offline": 60.0}  # a disk does finish
 _ORPHAN_SECONDS = 60.0  # for the worker to close the run if the training has ended
 _SILENT_SECONDS = 2.0  # until a wait is explained
@@ -107,7 +109,7 @@ class Tracker:
             self.start(_FALLBACK[choice], _one_line(error))
             return
         self.mode = "starting"
-        self._worker.expect(_START_SECONDS)
+        self._worker.expect(_IMPORT_SECONDS)
         for message in ({"choice": choice, **self._run}, *self._unconfirmed):
             self._worker.send(message)
 
@@ -178,8 +180,11 @@ class Tracker:
             self._close("disabled")
             self.start(_FALLBACK[self._choice], _one_line(error))
             return
-        if reply and self.mode == "starting":
-            self._begin(**reply)
+        if self.mode == "starting":
+            if reply:
+                self._begin(**reply)
+            elif reply is not None:  # imported
+                self._worker.expect(_START_SECONDS)
 
     def _begin(self, mode: str, reasons: list[str], view: str = "", run_dir: str = "") -> None:
         """The mode is known now."""

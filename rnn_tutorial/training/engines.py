@@ -9,6 +9,7 @@ Shapes: K updates (one a batch).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ from rnn_tutorial.training.update import update, update_with_options
 
 # engine(steps, learning_rates, batches, must_stop) makes one update for each of K batches and
 # returns the loss of each, (K,), and the gradient's 2-norm at the last, before clipping, a scalar.
-# Autograd's makes fewer when must_stop() is true; the others make a span within a moment.
+# It makes fewer when must_stop() is true.
 MustStop = Callable[[], bool]
 Result = tuple[Tensor, Tensor]
 Engine = Callable[[range, Sequence[float], Batches, MustStop], Result]
@@ -104,13 +105,23 @@ def make_engine(
     make_step = SPAN_ENGINES[config.engine]
     options = {"machine": machine} if config.center_loss else {}
     advance = make_step(model, optimizer, config.embed_noise, config.max_grad_norm, **options)
+    at_once = 1  # updates of about a second, between which Ctrl-C is heeded
 
     def engine(
         steps: range, learning_rates: Sequence[float], batches: Batches, must_stop: MustStop
     ) -> Result:
+        nonlocal at_once
         shares = [penalty_share(config, step, history) for step in steps]
         penalties = {name: [f * share for share in shares] for name, f in config.penalties.items()}
-        losses, grad_norms = advance(batches, learning_rates, **penalties)
-        return losses, grad_norms[-1]
+        losses, made = [], 0
+        while made < len(batches) and not (made and must_stop()):
+            part = slice(made, made + at_once)
+            started = time.perf_counter()
+            factors = {name: each[part] for name, each in penalties.items()}
+            some_losses, grad_norms = advance(batches[part], learning_rates[part], **factors)
+            losses.append(some_losses)
+            made += len(some_losses)
+            at_once = 1 + int(len(some_losses) / (time.perf_counter() - started))
+        return torch.cat(losses), grad_norms[-1]
 
     return engine

@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from conftest import numbers_of
@@ -121,6 +122,14 @@ def test_batches_are_the_same_for_any_workers_start_and_portions(num_workers, fi
     loader = BatchLoader(dataset, batch_size, first, last, num_workers)
     for drawn, wanted in zip(take_all(loader, at_most), numbers_of(expected), strict=True):
         assert torch.equal(drawn, wanted)
+
+
+def test_workers_send_arrays():
+    """Tensors would need shared memory, which containers have little of."""
+    loader = BatchLoader(SeqSumModDataset(), 16, 0, 10, num_workers=1)
+    chunk = next(loader._chunks)
+    for part in (chunk.x, chunk.seq_lengths, chunk.targets):
+        assert isinstance(part, np.ndarray)
 
 
 def test_loading_batches_leaves_the_global_generator_alone():

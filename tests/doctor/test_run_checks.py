@@ -446,6 +446,11 @@ def test_the_files_of_a_watched_run_are_looked_at_once(tmp_path, monkeypatch, ca
     assert "learning-rate-too-low" in capsys.readouterr().out and len(reads) == at_first
 
 
+def test_a_watch_says_nothing_of_a_run_that_is_gone(tmp_path):
+    watch = Watch(tmp_path / "gone")
+    assert watch.look() == []
+
+
 def write_run(folder, run):
     (folder / "config.json").write_text(json.dumps(run.config))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in run.metrics))

@@ -173,6 +173,10 @@ def test_each_process_has_a_gpu_even_where_a_run_names_that_of_rank_0(name, monk
     assert choose_device("cuda:0", World()) == "cuda:0"
 
 
+def test_there_is_one_name_for_the_cpu():
+    assert choose_device("cpu:0", World()) == "cpu"
+
+
 WAITING = """
 import ctypes, os, signal, time
 from rnn_tutorial.runs.processes import World, no_endless_wait
@@ -181,7 +185,7 @@ from rnn_tutorial.runs.terminal import StopSignals
 def last_words():
     print("last words", flush=True)
 
-with StopSignals() as stop, no_endless_wait(World(size=2), last_words, grace=0.5):
+with StopSignals() as stop, no_endless_wait(World(size=2), last_words, grace={grace}):
     print("ready", flush=True)
     {waits}
 print("stopped by", stop.signum)
@@ -196,16 +200,16 @@ OF_A_CHILD = "os.wait() if os.fork() else signal.raise_signal(15); time.sleep(0.
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize(
-    ("waits", "asked", "ending"),
+    ("waits", "grace", "asked", "ending"),
     [
-        (IN_C, True, ("last words", 128 + signal.SIGTERM)),
-        (IN_PYTHON, True, ("stopped by 15", 0)),
-        (OF_A_CHILD, False, ("stopped by None", 0)),
+        (IN_C, 0.5, True, ("last words", 128 + signal.SIGTERM)),
+        (IN_PYTHON, 60, True, ("stopped by 15", 0)),
+        (OF_A_CHILD, 0.5, False, ("stopped by None", 0)),
     ],
 )
-def test_sigterm_ends_a_wait_that_does_not_end(script_environment, waits, asked, ending):
+def test_sigterm_ends_a_wait_that_does_not_end(script_environment, waits, grace, asked, ending):
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITING.format(waits=waits)],
+        [sys.executable, "-c", WAITING.format(waits=waits, grace=grace)],
         env=script_environment | {"PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
         text=True,

@@ -15,6 +15,7 @@ from rnn_tutorial.runs.files import (
     write_atomically,
 )
 from rnn_tutorial.runs.folder import claim_run_folder, find_checkpoint
+from rnn_tutorial.runs.lock import FolderLock
 from rnn_tutorial.runs.metrics import MetricsFile
 
 
@@ -136,6 +137,28 @@ def test_a_file_reaches_the_disk_before_its_name_and_then_its_folder(tmp_path, m
     monkeypatch.setattr(Path, "replace", rename)
     write_atomically(tmp_path / "file", b"1234")
     assert done == [4, "renamed", "folder"]
+
+
+def test_a_folder_that_cannot_be_synchronized_is_none_of_ours(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(22, "Invalid argument")  # as on some shared folders
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(tmp_path / "file", b"1234")
+    assert (tmp_path / "file").read_bytes() == b"1234"
+
+
+def test_a_lock_is_lost_where_its_folder_cannot_be_reached(tmp_path):
+    folder = tmp_path / "output" / "run"
+    folder.mkdir(parents=True)
+    lock = FolderLock(folder)
+    assert not lock.is_lost
+    folder.parent.rename(tmp_path / "moved")
+    assert lock.is_lost
+    folder.parent.write_text("a file in the place of the folder")
+    assert lock.is_lost
+    lock.release()
 
 
 def test_a_full_disk_is_said_with_the_file(tmp_path, monkeypatch):

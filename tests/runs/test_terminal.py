@@ -151,6 +151,25 @@ def test_output_that_is_cut_off_is_an_error_also_if_python_does_not_buffer(unbuf
     assert (done.returncode, done.stderr) == (1, "-c: error: [Errno 27] File too large\n")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_output_that_would_not_wait_for_its_reader_does():
+    """What else writes to a terminal or a pipe may have set it so."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    program = "from rnn_tutorial.runs.terminal import run_command\n"
+    program += "run_command(lambda: print(*range(100_000), sep='\\n'))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    with os.fdopen(reading, "rb") as reader:
+        first = reader.readline()
+        time.sleep(0.5)  # the pipe is full by now
+        lines = [first, *reader]
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors, len(lines)) == (0, b"", 100_000)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
 @pytest.mark.parametrize("body", ["print()", "print() or sys.exit(0)"])  # as --help ends
 def test_a_full_disk_under_the_output_is_one_line(body):

@@ -57,6 +57,7 @@ def newcomer(tmp_path, monkeypatch):
         if name.startswith("SWANLAB_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(tracking, "_SILENT_SECONDS", 60)  # a busy machine explains no wait
     directory = tmp_path / "my experiments"
     directory.mkdir()
     monkeypatch.chdir(directory)
@@ -346,11 +347,10 @@ def test_a_login_that_never_ends_is_local(login, monkeypatch):
     with Cloud() as cloud:
         cloud.talking.clear()
         login(cloud.server_port)
-        with monkeypatch.context() as patch:
-            patch.setattr(tracking, "_START_SECONDS", 2.0)  # for online alone
-            tracker = start_tracker("online", run_name="x", config={}, say=said.append)
+        monkeypatch.setattr(tracking, "_START_SECONDS", 4.0)
+        tracker = start_tracker("online", run_name="x", config={}, say=said.append)
         tracker.finish()
-    assert said[0].startswith("SwanLab: local (no answer within 2 s)")
+    assert said[0].startswith("SwanLab: local (no answer within 4 s)")
 
 
 @pytest.mark.parametrize("choice", ["auto", "online"])
@@ -389,7 +389,7 @@ t = start_tracker('online', run_name='x', config={}); t.log({'a': 1}, 1); t.fini
         body, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
     )
     os.close(terminal)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     shown = os.read(controller, 10_000).decode()
     assert shown == "SwanLab: local (not logged in): `swanlab watch` shows the curves\r\n"
     os.close(controller)
@@ -592,12 +592,12 @@ def test_a_mode_that_fails_late_loses_nothing(fake_swanlab):
     said = []
     tracker = start_tracker("local", run_name="x", config={}, say=said.append)
     log_steps(tracker, range(2))
-    wait_until(lambda: not tracker._worker._inbox.empty())
     assert tracker.mode == "starting"
+    local = tracker._worker
+    wait_until(lambda: tracker._take_answer(wait=False) or tracker._worker is not local)
     log_steps(tracker, range(2, 4))
-    wait_until(lambda: tracker.mode == "offline" or not tracker._worker._inbox.empty())
+    wait_until(lambda: tracker._take_answer(wait=False) or tracker.mode == "offline")
     log_steps(tracker, range(4, 6))
-    assert tracker.mode == "offline"
     tracker.finish()
     assert said[0].startswith("SwanLab: offline (local failed: no room): ")
     assert recorded() == [f"{step}:{step / 2}" for step in range(6)]

@@ -21,7 +21,7 @@ from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import load_run
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
 from rnn_tutorial.tasks.choose import make_task
-from rnn_tutorial.training import configure
+from rnn_tutorial.training import configure, engines
 from rnn_tutorial.training import run as run_module
 from rnn_tutorial.training.objective import Objective
 from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate
@@ -266,6 +266,37 @@ def test_small_passes_make_the_update_of_one_large_batch(tmp_path, monkeypatch):
     for record, expected in zip(read_metrics(small), read_metrics(large), strict=True):
         for name in ("loss", "grad_norm", "padding_share"):
             assert record[name] == pytest.approx(expected[name], rel=1e-4)
+
+
+# ---- spans ----
+
+
+def test_a_span_that_takes_long_is_made_in_parts_between_which_a_stop_is_heeded(monkeypatch):
+    """The parts take about a second each, as far as the last one tells."""
+    now, sizes = [0.0], []
+
+    def make_step(model, optimizer, *options):
+        def advance(batches, learning_rates):
+            now[0] += 0.4 * len(batches)
+            sizes.append(len(batches))
+            assert len(learning_rates) == len(batches)
+            return batches.targets[:, 0].double(), batches.targets[:, 1].double()
+
+        return advance
+
+    monkeypatch.setitem(engines.SPAN_ENGINES, "compiled", make_step)
+    monkeypatch.setattr(engines.time, "perf_counter", lambda: now[0])
+    config = TrainConfig(device="cpu", engine="compiled")
+    task = make_task(config)
+    batches = task.dataset.draw_batches(0, 10, 4)
+    for stop_after, made in ((99, [1, 3, 3, 3]), (4, [1, 3]), (0, [1])):
+        sizes.clear()
+        engine = engines.make_engine(None, None, config, World(), EvaluationHistory())
+        must_stop = lambda: sum(sizes) >= stop_after  # noqa: B023, E731
+        losses, grad_norm = engine(range(10), [0.1] * 10, batches, must_stop)
+        assert sizes == made
+        assert torch.equal(losses, batches.targets[: sum(made), 0].double())
+        assert grad_norm == batches.targets[sum(made) - 1, 1]
 
 
 # ---- precision ----
