@@ -289,7 +289,7 @@ class _ChunkStream(IterableDataset):
     """Batches drawn many at a time: about a block of samples each; workers take turns.
 
     Their parts are arrays: tensors come from a worker in shared memory, of which containers have
-    little, and a worker that finds none left sends nothing, and says so to nobody.
+    little, and a worker that finds none left sends nothing.
     """
 
     def __init__(

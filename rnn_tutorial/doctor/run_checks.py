@@ -190,7 +190,7 @@ class Watch:
         """A line for each new finding that the metrics show and that need not wait for the end."""
         try:
             self._latest = read_evidence(self._folder, with_network=False, before=self._latest)
-        except ValueError:  # the folder is gone, which the training says when it saves
+        except ValueError:  # gone or damaged, which the training or the report says
             return []
         known = self._reported | _AT_THE_END
         new = [f for f in check_run(self._latest).findings if f.name not in known]

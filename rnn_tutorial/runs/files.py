@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -87,8 +88,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     if os.name == "posix":  # the new name must reach the disk too
         directory = os.open(path.parent, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # some shared folders have no such call
-                os.fsync(directory)
+            os.fsync(directory)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # as shared folders answer
+                raise
         finally:
             os.close(directory)
 

@@ -105,8 +105,7 @@ def join_world(world: World, device: str) -> Iterator[None]:
     is_cuda = device.startswith("cuda")
     if is_cuda:
         torch.cuda.set_device(device)
-    # The main process proves and evaluates alone; a process that is lost shows at once anyhow.
-    patience = datetime.timedelta(days=1)
+    patience = datetime.timedelta(hours=2)  # while the main process evaluates and proves alone
     distributed.init_process_group("nccl" if is_cuda else "gloo", timeout=patience)
     try:
         yield

@@ -109,6 +109,7 @@ class Tracker:
             self.start(_FALLBACK[choice], _one_line(error))
             return
         self.mode = "starting"
+        self._is_imported = False
         self._worker.expect(_IMPORT_SECONDS)
         for message in ({"choice": choice, **self._run}, *self._unconfirmed):
             self._worker.send(message)
@@ -127,7 +128,8 @@ class Tracker:
             numbers = {name: float(value) for name, value in values.items()}
             finite = {name: number for name, number in numbers.items() if math.isfinite(number)}
             self._send([operator.index(step), finite])
-            self._take_answer(wait=False)
+            while self._worker is not None and self._take_answer(wait=False):
+                pass
         except Exception as error:
             self._close("disabled")
             _warn(f"SwanLab stopped ({_one_line(error)}); training continues without it")
@@ -166,8 +168,11 @@ class Tracker:
             self._unconfirmed.append(message)
         self._worker.send(message)
 
-    def _take_answer(self, wait: bool) -> None:
+    def _take_answer(self, wait: bool) -> bool:
         """Take in what the worker answers, if it does; if it fails at the start, try the next mode.
+
+        Returns:
+            True if there was an answer.
 
         Raises:
             RuntimeError: the worker failed later.
@@ -178,13 +183,16 @@ class Tracker:
             if self.mode != "starting":
                 raise
             self._close("disabled")
-            self.start(_FALLBACK[self._choice], _one_line(error))
-            return
-        if self.mode == "starting":
-            if reply:
-                self._begin(**reply)
-            elif reply is not None:  # imported
-                self._worker.expect(_START_SECONDS)
+            # (Another mode would have to import it, too.)
+            choice = _FALLBACK[self._choice] if self._is_imported else "disabled"
+            self.start(choice, _one_line(error))
+            return False
+        if reply and self.mode == "starting":
+            self._begin(**reply)
+        elif reply is not None and self.mode == "starting":
+            self._is_imported = True
+            self._worker.expect(_START_SECONDS)
+        return reply is not None
 
     def _begin(self, mode: str, reasons: list[str], view: str = "", run_dir: str = "") -> None:
         """The mode is known now."""

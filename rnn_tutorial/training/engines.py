@@ -121,6 +121,7 @@ def make_engine(
             some_losses, grad_norms = advance(batches[part], learning_rates[part], **factors)
             losses.append(some_losses)
             made += len(some_losses)
+            grad_norms[-1].item()  # waits for a GPU
             at_once = 1 + int(len(some_losses) / (time.perf_counter() - started))
         return torch.cat(losses), grad_norms[-1]
 

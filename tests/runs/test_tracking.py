@@ -97,6 +97,11 @@ def track(choice="local", steps=range(3), **run):
     return mode, tracker.notice
 
 
+def take_answers_until(tracker, condition):
+    """Look for answers as the training does whenever it logs."""
+    wait_until(lambda: (tracker._take_answer(wait=False), condition())[1])
+
+
 def run_script(body, **popen):
     """A Python process that runs `body` with a tracker at hand."""
     script = (
@@ -347,10 +352,13 @@ def test_a_login_that_never_ends_is_local(login, monkeypatch):
     with Cloud() as cloud:
         cloud.talking.clear()
         login(cloud.server_port)
-        monkeypatch.setattr(tracking, "_START_SECONDS", 4.0)
         tracker = start_tracker("online", run_name="x", config={}, say=said.append)
+        online = tracker._worker
+        with monkeypatch.context() as patch:
+            patch.setattr(tracking, "_START_SECONDS", 2.0)  # for online alone
+            take_answers_until(tracker, lambda: tracker._worker is not online)
         tracker.finish()
-    assert said[0].startswith("SwanLab: local (no answer within 4 s)")
+    assert said[0].startswith("SwanLab: local (no answer within 2 s)")
 
 
 @pytest.mark.parametrize("choice", ["auto", "online"])
@@ -511,6 +519,18 @@ def test_an_init_that_hangs_ends_in_silence(fake_swanlab, monkeypatch):
     assert track()[0] == "disabled"
 
 
+def test_an_import_that_hangs_is_not_tried_again(tmp_path, monkeypatch, capfd):
+    (tmp_path / "swanlab.py").write_text("import time; time.sleep(1000)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(tracking, "_IMPORT_SECONDS", 1.0)
+    said = []
+    tracker = start_tracker("local", run_name="x", config={}, say=said.append)
+    tracker.log({"loss": 1.0}, 1)
+    tracker.finish()
+    assert said == ["SwanLab: disabled (no answer within 1 s)"]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_slow_swanlab_does_not_slow_the_training(fake_swanlab, monkeypatch):
     monkeypatch.setitem(tracking._FINISH_SECONDS, "local", 0.1)
     fake_swanlab(log="time.sleep(1000)")
@@ -594,9 +614,9 @@ def test_a_mode_that_fails_late_loses_nothing(fake_swanlab):
     log_steps(tracker, range(2))
     assert tracker.mode == "starting"
     local = tracker._worker
-    wait_until(lambda: tracker._take_answer(wait=False) or tracker._worker is not local)
+    take_answers_until(tracker, lambda: tracker._worker is not local)
     log_steps(tracker, range(2, 4))
-    wait_until(lambda: tracker._take_answer(wait=False) or tracker.mode == "offline")
+    take_answers_until(tracker, lambda: tracker.mode == "offline")
     log_steps(tracker, range(4, 6))
     tracker.finish()
     assert said[0].startswith("SwanLab: offline (local failed: no room): ")
