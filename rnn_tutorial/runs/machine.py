@@ -19,8 +19,6 @@ def choose_device(name: str, world: World) -> str:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cpu:0":
-        name = "cpu"
     if name.startswith("cuda") and world.size > 1:  # a resumed run names that of rank 0
         name = f"cuda:{world.local_rank}"
     try:
@@ -29,7 +27,7 @@ def choose_device(name: str, world: World) -> str:
         raise ValueError(
             f"--device {name!r} cannot be used on this machine; auto and cpu always work"
         ) from None
-    return name
+    return "cpu" if torch.device(name).type == "cpu" else name  # without a number
 
 
 def has_bfloat16_lstm() -> bool:

@@ -174,7 +174,7 @@ def test_each_process_has_a_gpu_even_where_a_run_names_that_of_rank_0(name, monk
 
 
 def test_there_is_one_name_for_the_cpu():
-    assert choose_device("cpu:0", World()) == "cpu"
+    assert choose_device("cpu", World()) == choose_device("cpu:0", World()) == "cpu"
 
 
 WAITING = """

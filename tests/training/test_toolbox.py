@@ -271,7 +271,8 @@ def test_small_passes_make_the_update_of_one_large_batch(tmp_path, monkeypatch):
 # ---- spans ----
 
 
-def test_a_span_that_takes_long_is_made_in_parts_between_which_a_stop_is_heeded(monkeypatch):
+@pytest.mark.parametrize(("stop_after", "made"), [(99, [1, 3, 3, 3]), (4, [1, 3]), (0, [1])])
+def test_a_long_span_is_made_in_parts_between_which_a_stop_is_heeded(stop_after, made, monkeypatch):
     """The parts take about a second each, as far as the last one tells."""
     now, sizes = [0.0], []
 
@@ -289,14 +290,13 @@ def test_a_span_that_takes_long_is_made_in_parts_between_which_a_stop_is_heeded(
     config = TrainConfig(device="cpu", engine="compiled")
     task = make_task(config)
     batches = task.dataset.draw_batches(0, 10, 4)
-    for stop_after, made in ((99, [1, 3, 3, 3]), (4, [1, 3]), (0, [1])):
-        sizes.clear()
-        engine = engines.make_engine(None, None, config, World(), EvaluationHistory())
-        must_stop = lambda: sum(sizes) >= stop_after  # noqa: B023, E731
-        losses, grad_norm = engine(range(10), [0.1] * 10, batches, must_stop)
-        assert sizes == made
-        assert torch.equal(losses, batches.targets[: sum(made), 0].double())
-        assert grad_norm == batches.targets[sum(made) - 1, 1]
+    engine = engines.make_engine(None, None, config, World(), EvaluationHistory())
+    losses, grad_norm = engine(
+        range(10), [0.1] * 10, batches, must_stop=lambda: sum(sizes) >= stop_after
+    )
+    assert sizes == made
+    assert torch.equal(losses, batches.targets[: sum(made), 0].double())
+    assert grad_norm == batches.targets[sum(made) - 1, 1]
 
 
 # ---- precision ----
