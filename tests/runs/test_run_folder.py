@@ -1,8 +1,10 @@
 """The run folder: names are never taken twice, files are whole, the newest run is found."""
 
+import errno
 import json
 import os
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -139,13 +141,16 @@ def test_a_file_reaches_the_disk_before_its_name_and_then_its_folder(tmp_path, m
     assert done == [4, "renamed", "folder"]
 
 
-def test_a_folder_that_cannot_be_synchronized_is_none_of_ours(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_folder_need_not_be_synchronized_where_that_does_not_exist(number, tmp_path, monkeypatch):
     def fsync(descriptor):
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(22, "Invalid argument")  # as on some shared folders
+            raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    write_atomically(tmp_path / "file", b"1234")
+    exists = number == errno.EIO  # and the disk fails
+    with pytest.raises(OSError, match="error") if exists else nullcontext():
+        write_atomically(tmp_path / "file", b"1234")
     assert (tmp_path / "file").read_bytes() == b"1234"
 
 
