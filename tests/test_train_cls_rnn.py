@@ -322,7 +322,8 @@ def test_orthogonal_matrices_keep_lengths():
 # One token of two, and every input right from the first evaluation on: then penalties act.
 PENALIZED = (
     *("--task", "tomita_1", "--min_seq_len", 1, "--max_seq_len", 1, "--num_layers", 2),
-    *("--contraction", 0.1, "--center_loss", 3, "--lr", 0.01),
+    *("--contraction", 0.1, "--center_loss", 3, "--optimizer", "adamw", "--weight_decay", 3),
+    *("--lr", 0.01),
     *("--eval_every", 5, "--log_every", 5),
 )
 

@@ -70,6 +70,7 @@ def train(
     batches,
     noise,
     learning_rates,
+    weight_decays,
     contraction,
     centering,
     max_grad_norm,
@@ -87,13 +88,13 @@ def train(
         sizes: of the model.
         batches: x (K, N, T), seq_lengths (K, N), targets (K, N).
         noise: for the embedded tokens of all batches, (ΣM, E), or (0, E).
-        learning_rates: of each step, (K,).
+        learning_rates, weight_decays: of each step, (K,).
         contraction: the factor of each step's penalty, for nn.RNN, (K,); None is no penalty.
         centering: None for no center loss, or the factor of each step's, (K,); the state after
             each state and token of the machine, padding included, (S, V + 1); and -1 for each such
             pair, (S · (V + 1),), which is room for the number of its group.
         max_grad_norm: 0 is no clipping.
-        hyperparameters: beta1, beta2, eps, weight_decay.
+        hyperparameters: beta1, beta2, eps.
         workspace, trace: to compute in.
         losses, grad_norms: receive those of each step, (K,).
     """
@@ -141,7 +142,8 @@ def train(
 
         # Update.
         losses[k], grad_norms[k] = loss, _clip(workspace.gradients, max_grad_norm)
-        _adamw(memory, workspace.gradients, step + k + 1, learning_rates[k], hyperparameters)
+        rate, decay = learning_rates[k], weight_decays[k]
+        _adamw(memory, workspace.gradients, step + k + 1, rate, decay, hyperparameters)
 
 
 @kernel
@@ -160,7 +162,7 @@ def _clip(gradients, max_grad_norm):
 
 
 @kernel
-def _adamw(memory, gradients, step, learning_rate, hyperparameters):
+def _adamw(memory, gradients, step, learning_rate, weight_decay, hyperparameters):
     """Weight decay p ← p - lr·wd·p, then Adam p ← p - lr · m̂ / (√v̂ + eps).
 
     With m ← β1 m + (1 - β1) g, v ← β2 v + (1 - β2) g², m̂ = m / (1 - β1ᵗ), v̂ = v / (1 - β2ᵗ).
@@ -168,7 +170,7 @@ def _adamw(memory, gradients, step, learning_rate, hyperparameters):
     Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2.
     """
     parameters, exp_avg, exp_avg_sq = memory
-    beta1, beta2, eps, weight_decay = hyperparameters
+    beta1, beta2, eps = hyperparameters
     # In the parameters' own precision: one float64 would turn the whole loop into float64.
     real = parameters.dtype.type
     keep1, add1, keep2, add2 = real(beta1), real(1 - beta1), real(beta2), real(1 - beta2)

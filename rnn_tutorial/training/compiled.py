@@ -48,10 +48,12 @@ def compile_training_step(
         machine: what the model should compute, for the center loss; None allows none.
 
     Returns:
-        `advance(batches, learning_rates, contraction, center_loss) -> losses, grad_norms`.
+        `advance(batches, learning_rates, contraction, center_loss, weight_decays)
+        -> losses, grad_norms`.
         batches: K batches, with noise if and only if embed_noise > 0.
         learning_rates: of each step, (K,).
         contraction, center_loss: the factor of that penalty in each step, (K,); None is none.
+        weight_decays: of each step, (K,); None leaves the optimizer's.
         losses, grad_norms: of each step, float64, (K,); the gradient's 2-norm is before clipping.
 
     Raises:
@@ -94,6 +96,7 @@ def compile_training_step(
         learning_rates: Sequence[float],
         contraction: Sequence[float] | None = None,
         center_loss: Sequence[float] | None = None,
+        weight_decays: Sequence[float] | None = None,
     ) -> tuple[Tensor, Tensor]:
         nonlocal workspace, trace
         moved = parameters[0].data_ptr() != values.ctypes.data
@@ -110,8 +113,16 @@ def compile_training_step(
         noise = no_noise
         if batches.noise is not None:
             noise = torch.cat(batches.noise).numpy() * values.dtype.type(embed_noise)  # (ΣM, E)
-        penalties = {"contraction": contraction, "center_loss": center_loss}
-        _check(arrays, sizes, learning_rates, noise, embed_noise, penalties)
+        group = optimizer.param_groups[0]
+        if weight_decays is None:
+            weight_decays = [group["weight_decay"]] * len(arrays[0])
+        of_steps = {
+            "learning_rates": learning_rates,
+            "contraction": contraction,
+            "center_loss": center_loss,
+            "weight_decays": weight_decays,
+        }
+        _check(arrays, sizes, noise, embed_noise, of_steps)
         centering = None
         if center_loss is not None:
             centering = _as_array(center_loss, np.float64), successors, numbers
@@ -120,7 +131,6 @@ def compile_training_step(
         if workspace is None or not workspace.fits(M, N, T):
             workspace = Workspace.make(sizes, M, N, T, values)
             trace = make_trace(sizes, M, N, values.dtype)
-        group = optimizer.param_groups[0]
         losses, grad_norms = np.empty(len(arrays[0])), np.empty(len(arrays[0]))
         with without_collector():  # the first call compiles
             train(
@@ -130,17 +140,18 @@ def compile_training_step(
                 arrays,
                 _as_array(noise, values.dtype),
                 _as_array(learning_rates, np.float64),
+                _as_array(weight_decays, np.float64),
                 None if contraction is None else _as_array(contraction, np.float64),
                 centering,
                 float(max_grad_norm),
-                (*group["betas"], group["eps"], float(group["weight_decay"])),
+                (*group["betas"], group["eps"]),
                 workspace,
                 trace,
                 losses,
                 grad_norms,
             )
         steps[:] += len(losses)
-        group["lr"] = float(learning_rates[-1])
+        group["lr"], group["weight_decay"] = float(learning_rates[-1]), float(weight_decays[-1])
         return torch.from_numpy(losses), torch.from_numpy(grad_norms)
 
     return advance
@@ -181,10 +192,9 @@ def _as_array(values: Tensor | np.ndarray, dtype: np.dtype | type) -> np.ndarray
 def _check(
     batches: tuple[np.ndarray, ...],
     sizes: Sizes,
-    learning_rates: Sequence[float],
     noise: np.ndarray,
     embed_noise: float,
-    penalties: Mapping[str, Sequence[float] | None],
+    of_steps: Mapping[str, Sequence[float] | None],
 ) -> None:
     """Refuse what would read or write outside an array, where compiled code does not look."""
     x, seq_lengths, targets = batches
@@ -195,10 +205,9 @@ def _check(
     shapes = {
         "seq_lengths": (seq_lengths.shape, (K, N)),
         "targets": (targets.shape, (K, N)),
-        "learning_rates": (np.shape(learning_rates), (K,)),
         "noise": (np.shape(noise), (M_total, sizes.E)),
     }
-    shapes |= {name: (np.shape(p), (K,)) for name, p in penalties.items() if p is not None}
+    shapes |= {name: (np.shape(v), (K,)) for name, v in of_steps.items() if v is not None}
     for name, (shape, wanted) in shapes.items():
         if shape != wanted:
             raise ValueError(f"{name} has shape {shape}; wanted is {wanted}")

@@ -26,7 +26,7 @@ from rnn_tutorial.runs.processes import World
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.training.cuda_graph import graph_training_step
 from rnn_tutorial.training.objective import Objective, changes_the_loss
-from rnn_tutorial.training.schedule import EvaluationHistory, penalty_share
+from rnn_tutorial.training.schedule import EvaluationHistory, penalty_share, weight_decay
 from rnn_tutorial.training.update import update, update_with_options
 
 # engine(steps, learning_rates, batches, must_stop) makes one update for each of K batches and
@@ -63,7 +63,10 @@ def autograd_engine(
                 torch.manual_seed(dropout_seed(config.seed, step, world.rank))
             if with_options:
                 share = penalty_share(config, step, history)
-                loss, grad_norm = update_with_options(network, optimizer, passes, lr, clip, share)
+                decay = weight_decay(config, step, history)
+                loss, grad_norm = update_with_options(
+                    network, optimizer, passes, lr, clip, share, decay
+                )
             else:
                 loss, grad_norm = update(network, optimizer, passes[0], lr, clip)
             losses.append(loss)
@@ -112,13 +115,15 @@ def make_engine(
     ) -> Result:
         nonlocal at_once
         shares = [penalty_share(config, step, history) for step in steps]
-        penalties = {name: [f * share for share in shares] for name, f in config.penalties.items()}
+        factors = {name: [f * share for share in shares] for name, f in config.penalties.items()}
+        if config.center_loss:
+            factors["weight_decays"] = [weight_decay(config, step, history) for step in steps]
         losses, made = [], 0
         while made < len(batches) and not (made and must_stop()):
             part = slice(made, made + at_once)
             started = time.perf_counter()
-            factors = {name: each[part] for name, each in penalties.items()}
-            some_losses, grad_norms = advance(batches[part], learning_rates[part], **factors)
+            now = {name: each[part] for name, each in factors.items()}
+            some_losses, grad_norms = advance(batches[part], learning_rates[part], **now)
             losses.append(some_losses)
             made += len(some_losses)
             grad_norms[-1].item()  # waits for a GPU

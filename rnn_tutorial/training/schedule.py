@@ -1,7 +1,8 @@
-"""The learning rate and the penalties of each update, as the evaluations so far decide.
+"""Learning rate, penalties and weight decay of each update, as the evaluations so far decide.
 
 learning rate: warmup, linear -> cosine, constant, step or plateau
 penalties:     0 until an evaluation finds nothing wrong -> a linear ramp -> constant
+weight decay:  constant; with --center_loss, it gives way as the penalties set in
 """
 
 from __future__ import annotations
@@ -88,6 +89,16 @@ def penalty_share(config: TrainConfig, step: int, history: EvaluationHistory) ->
     if not history.exact_step:
         return 0.0
     return min(1.0, 6 * (step - history.exact_step) / config.total_steps)
+
+
+def weight_decay(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
+    """That of the update that follows `step` updates: the center loss takes its place, if any.
+
+    Decay finds the states of the task, but small weights keep them from settling: to saturate its
+    units, a network needs large ones.
+    """
+    given_way = penalty_share(config, step, history) if config.center_loss else 0.0
+    return config.weight_decay * (1 - given_way)
 
 
 def _cosine(config: TrainConfig, step: int, history: EvaluationHistory) -> float:

@@ -56,6 +56,7 @@ def update_with_options(
     lr: float,
     max_grad_norm: float = 0.0,
     penalty_share: float = 0.0,
+    weight_decay: float | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Like `update`, but with gradient accumulation and with any loss.
 
@@ -66,6 +67,7 @@ def update_with_options(
         lr: learning rate of this update.
         max_grad_norm: clip the gradient to this 2-norm; 0 does not clip.
         penalty_share: of the objective's penalties, from 0 to 1.
+        weight_decay: of this update; None leaves the optimizer's.
 
     Returns:
         As `update`; the loss is the mean over the whole batch.
@@ -77,6 +79,9 @@ def update_with_options(
         loss.backward()
         losses.append(loss.detach())
     grad_norm = clip_gradient(objective, max_grad_norm)
-    optimizer.param_groups[0]["lr"] = lr
+    group = optimizer.param_groups[0]
+    group["lr"] = lr
+    if weight_decay is not None:
+        group["weight_decay"] = weight_decay
     optimizer.step()
     return sum(losses), grad_norm

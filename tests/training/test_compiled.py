@@ -39,6 +39,7 @@ pytest.importorskip("scipy")
 PLAIN = SimpleNamespace(
     cell="rnn", vocab=10, embed=5, hidden=8, layers=1, batch=6, longest=5,
     embed_noise=0.0, max_grad_norm=0.0, weight_decay=0.0, contraction=0.0, center_loss=0.0,
+    decay_changes=False,
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def with_cell(case, cell):
 
 ALL_AT_ONCE = case(
     layers=2, hidden=16, batch=12, embed_noise=0.3, max_grad_norm=0.5, weight_decay=0.3,
-    contraction=0.02, center_loss=0.5,
+    contraction=0.02, center_loss=0.5, decay_changes=True,
 )  # fmt: skip
 cases = st.builds(
     case,
@@ -100,7 +101,7 @@ def machine_of(case):
 
 
 def draw_steps(case, count, seed=0):
-    """What `advance` takes for `count` steps: batches, learning rates, two penalties."""
+    """What `advance` takes for `count` steps: batches, learning rates, two penalties, decay."""
     generator = np.random.default_rng(seed)
     seq_lengths = generator.integers(1, case.longest + 1, (count, case.batch))
     seq_lengths = -np.sort(-seq_lengths, axis=1)
@@ -114,6 +115,7 @@ def draw_steps(case, count, seed=0):
         Batches(*map(torch.from_numpy, (x, seq_lengths, targets)), noise),
         generator.uniform(1e-4, 1e-2, count),
         *(f * every_other if f else None for f in (case.contraction, case.center_loss)),
+        case.weight_decay * generator.uniform(0, 1, count) if case.decay_changes else None,
     )
 
 
@@ -124,7 +126,7 @@ def cut(steps, first, end):
 
 def autograd_loss(case, model, steps):
     """The loss of a single step, from nn.RNN; the penalties need one nn.RNN per layer."""
-    batches, _, *factors = steps
+    batches, _, *factors, _ = steps
     contraction, center_loss = (0.0 if factor is None else factor[0] for factor in factors)
     ids = pack_padded_sequence(batches.x[0], batches.seq_lengths[0], batch_first=True)
     embedded = model.embedding(ids.data)
@@ -173,7 +175,10 @@ def autograd_advance(case, model, optimizer, steps):
         grad_norms.append(get_total_norm([p.grad for p in model.parameters()]).item())
         if case.max_grad_norm:
             clip_grad_norm_(model.parameters(), case.max_grad_norm)
-        optimizer.param_groups[0]["lr"] = float(step[1][0])
+        group = optimizer.param_groups[0]
+        group["lr"] = float(step[1][0])
+        if case.decay_changes:
+            group["weight_decay"] = float(step[4][0])
         optimizer.step()
         losses.append(loss.item())
     return losses, grad_norms
@@ -508,7 +513,7 @@ def test_batches_that_would_leave_the_arrays_are_refused(name, spoil):
 def test_shapes_that_do_not_fit_are_refused():
     noisy = case(embed_noise=0.3, contraction=0.5, center_loss=1.0)
     model, optimizer, advance = make_engine(noisy)
-    batches, learning_rates, contraction, center_loss = draw_steps(noisy, 2)
+    batches, learning_rates, contraction, center_loss, _ = draw_steps(noisy, 2)
     with pytest.raises(ValueError, match="noise"):
         advance(replace(batches, noise=None), learning_rates)
     with pytest.raises(ValueError, match="noise"):
@@ -519,6 +524,8 @@ def test_shapes_that_do_not_fit_are_refused():
         advance(batches, learning_rates, contraction[1:])
     with pytest.raises(ValueError, match="center_loss"):
         advance(batches, learning_rates, None, center_loss[1:])
+    with pytest.raises(ValueError, match="weight_decays"):
+        advance(batches, learning_rates, weight_decays=[0.5])
     with pytest.raises(ValueError, match="no batches"):
         advance(replace(batches[:0], noise=[torch.empty(0, 5)]), [])
     _, _, advance_lstm = make_engine(with_cell(noisy, "lstm"))
@@ -537,7 +544,7 @@ def test_padding_within_a_row_leads_to_no_place_outside_the_tables(monkeypatch):
     strong = case(center_loss=1.0)
     _, _, advance = make_engine(strong)
     advance(*draw_steps(strong, 1))
-    _, successors, numbers = passed[0][7]  # centering
+    _, successors, numbers = passed[0][8]  # centering
     table, _ = machine_of(strong).tables()
     np.testing.assert_array_equal(successors[:, :-1], table)
     np.testing.assert_array_equal(successors[:, -1], range(len(table)))  # it stays where it is

@@ -15,7 +15,12 @@ from torch.optim.lr_scheduler import (
 )
 
 from rnn_tutorial.settings.config import SCHEDULERS, TrainConfig
-from rnn_tutorial.training.schedule import EvaluationHistory, learning_rate, penalty_share
+from rnn_tutorial.training.schedule import (
+    EvaluationHistory,
+    learning_rate,
+    penalty_share,
+    weight_decay,
+)
 
 LR, MIN_LR, TOTAL = 0.02, 0.003, 50
 
@@ -136,3 +141,18 @@ def test_the_penalties_ramp_up_once_nothing_is_wrong():
         history.observe(config, step, 1.0, num_wrong == 0)
     shares = [penalty_share(config, step, history) for step in (200, 250, 300, 599)]
     assert shares == pytest.approx([0, 0.5, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("center_loss", "decays"), [(0.0, [0.4, 0.4, 0.4, 0.4]), (5.0, [0.4, 0.4, 0.2, 0])]
+)
+def test_weight_decay_gives_way_to_the_center_loss(center_loss, decays):
+    config = TrainConfig(
+        total_steps=600, optimizer="adamw", weight_decay=0.4, contraction=1.0,
+        center_loss=center_loss,
+    )  # fmt: skip
+    history = EvaluationHistory()
+    found = [weight_decay(config, 500, history)]
+    history.observe(config, 200, 1.0, is_exact=True)
+    found += [weight_decay(config, step, history) for step in (200, 250, 599)]
+    assert found == pytest.approx(decays)
