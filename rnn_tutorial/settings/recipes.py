@@ -63,15 +63,16 @@ RECIPES = {
         _SOLVED,
     ),
     "certified": Recipe(
-        "each step brings nearby states closer together, so the network can be proved correct for "
-        "every length",
+        "states that should be alike are brought together, so the network can be proved correct "
+        "for every length",
         _SOLVED
         | {
             "max_seq_len": 10,
             "sampling": "varied",
             "batch_size": 256,
             "total_steps": 12_000,
-            "contraction": 1.0,
+            "contraction": 3.0,
+            "center_loss": 100.0,
             "stop_when_proved": True,
             "eval_every": 250,
         },
