@@ -395,6 +395,23 @@ def test_a_finished_run_whose_last_checkpoint_is_lost_is_finished_again(tmp_path
     assert_same_bits(final_weights(run), whole)
 
 
+@pytest.mark.parametrize("engine", ["autograd", "compiled"])
+def test_resumed_while_the_penalties_set_in_it_gives_the_same_bits(engine, tmp_path):
+    flags = (*PENALIZED, "--total_steps", 240, "--save_every", 20, "--engine", engine)
+    run = train(tmp_path, *flags)
+    whole = final_weights(run, 240)
+    steps = range(20, 241, 20)
+    checkpoints = {step: load_checkpoint(run / f"model_step_{step}.pt") for step in steps}
+    decays = {s: c.optimizer["param_groups"][0]["weight_decay"] for s, c in checkpoints.items()}
+    assert decays[240] == 0
+    last_kept = next(step for step, decay in decays.items() if 0 < decay < 3)
+    for step in range(last_kept + 20, 241, 20):
+        (run / f"model_step_{step}.pt").unlink()
+    (run / "result.json").unlink()
+    assert train_cls_rnn.main(["--resume", str(run)]) == 0
+    assert_same_bits(final_weights(run, 240), whole)
+
+
 def test_what_a_crash_has_left_beside_a_finished_run_is_removed(tmp_path, capsys):
     run = train(tmp_path)
     leftover = run / ".config.json.0123456789abcdef0123456789abcdef.tmp"

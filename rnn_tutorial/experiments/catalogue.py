@@ -137,7 +137,7 @@ EXPERIMENTS = {
         few={"modular_arithmetic": 5},  # never learned, in minutes each
     ),
     "contracted": Experiment(
-        "And without the center loss?",
+        "Which sums are proved with the contraction alone?",
         {
             f"sum modulo {m}": (*_MACHINES[f"sum modulo {m}"], *_CONTRACTED)
             for m in (5, 7, 10, 16, 26)

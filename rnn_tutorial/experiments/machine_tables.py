@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rnn_tutorial.experiments.markdown import breakable, markdown, spread_of
@@ -36,7 +36,8 @@ def machine_details(results: dict[str, Any]) -> str:
                 name,
                 count_of(runs, lambda run: run["trained"]["wrong_inputs"] == 0),
                 "all" if runs[0]["trained"]["exact"] else "a sample",
-                *_effort(runs),
+                spread_of([run["steps"] for run in runs], "{:,.0f}".format),
+                spread_of([run["seconds"] for run in runs], "{:.0f}".format),
                 _of_proofs(runs, "abstract_states", "{:,.0f}".format),
                 _of_proofs(runs, "smallest_margin", "{:.1f}".format),
             ]
@@ -53,32 +54,34 @@ def machine_details(results: dict[str, Any]) -> str:
     return markdown(header, rows)
 
 
-def ways_to_prove(results: dict[str, Any]) -> str:
-    """A row for each way to train one machine: seeds proved, and what that took and gave."""
-    rows = []
-    for name, variant in results["variants"].items():
-        runs = variant["runs"]
-        rows.append(
-            [
-                name,
-                count_of(runs, is_proved),
-                count_of(runs, _is_right_at_length),
-                *_effort(runs),
-                _of_proofs(runs, "abstract_states", "{:,.0f}".format),
-            ]
-        )
-    header = ["sum modulo 16", "proved", "long", "updates", "seconds", "abstract states"]
-    return markdown(header, rows)
-
-
 def sampling(results: dict[str, Any]) -> str:
-    """A row for each machine: how many seeds are proved, and after how long, by the sampling."""
-    ways = ("varied", "uniform")
+    """By the sampling: how many seeds of each machine are proved, and after how many updates."""
+    ways: dict[str, dict[str, Runs]] = {"varied": {}, "uniform": {}}
+    for variant, content in results["variants"].items():
+        name, _, way = variant.rpartition(", ")
+        ways[way][name] = content["runs"]
+    return _by_way(ways)
+
+
+def by_penalty(contracted: dict[str, Any], recipe: dict[str, Any]) -> str:
+    """By the penalties: how many seeds of each machine are proved, and after how many updates."""
+    runs = {
+        way: {name: results["variants"][name]["runs"] for name in contracted["variants"]}
+        for way, results in (("contraction alone", contracted), ("recipe", recipe))
+    }
+    return _by_way(runs)
+
+
+def _by_way(ways: Mapping[str, Mapping[str, Runs]]) -> str:
+    """A row for each machine: seeds proved and updates, in each way to train it.
+
+    Args:
+        ways: for each way, the same machines' runs.
+    """
     header = ["machine", *(f"proved, {way}" for way in ways), *(f"updates, {way}" for way in ways)]
-    names = dict.fromkeys(variant.rpartition(", ")[0] for variant in results["variants"])
     rows = []
-    for name in names:
-        by_way = [results["variants"][f"{name}, {way}"]["runs"] for way in ways]
+    for name in next(iter(ways.values())):
+        by_way = [runs[name] for runs in ways.values()]
         counts = [count_of(runs, is_proved) for runs in by_way]
         steps = [spread_of([run["steps"] for run in runs], "{:,.0f}".format) for runs in by_way]
         rows.append([name, *counts, *steps])
@@ -95,12 +98,6 @@ def proved_by_kind(results: dict[str, Any]) -> str:
         for name in dict.fromkeys(names)
     ]
     return markdown(["machine", *kinds], rows)
-
-
-def _effort(runs: Runs) -> list[str]:
-    """The updates and the seconds that runs took."""
-    steps, seconds = ([run[name] for run in runs] for name in ("steps", "seconds"))
-    return [spread_of(steps, "{:,.0f}".format), spread_of(seconds, "{:.0f}".format)]
 
 
 def _of_proofs(runs: Runs, figure: str, show: Callable[[float], str]) -> str:

@@ -31,11 +31,11 @@ from rnn_tutorial.experiments.lesson_tables import (
     transcript,
 )
 from rnn_tutorial.experiments.machine_tables import (
+    by_penalty,
     machine_details,
     machines,
     proved_by_kind,
     sampling,
-    ways_to_prove,
 )
 from rnn_tutorial.experiments.markdown import markdown, show_summary, spread_of
 from rnn_tutorial.experiments.seed_tables import (
@@ -231,11 +231,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "machines-details": machine_details,
     "shorter-exact": count(is_exact),
     "shorter-right": count(is_right_at(500)),
-    "longer-7": count(is_proved, "sum modulo 7"),
-    "wider-16": count(is_proved, "sum modulo 16"),
-    "center_loss": ways_to_prove,
-    "center_loss-with": count(is_proved, "with --center_loss 100"),
-    "center_loss-without": count(is_proved, "without"),
+    "contracted": lambda r: by_penalty(r, read_json(RESULTS / "machines.json")),
+    **{f"contracted-{m}": count(is_proved, f"sum modulo {m}") for m in (7, 16, 26)},
+    **{f"machines-{m}": count(is_proved, f"sum modulo {m}") for m in (7, 16, 26)},
     "sampling": sampling,
     "smallest": proved_by_kind,
     "deeper": proved_by_kind,

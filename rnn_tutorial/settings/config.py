@@ -196,8 +196,8 @@ class TrainConfig:
     center_loss: float = _optimization(
         0.0,
         "penalty on the variance of hidden states within groups that should be alike: same state "
-        "of the task's machine, same last token; sets in as --contraction does, and takes the "
-        "place of --weight_decay",
+        "of the task's machine, same last token; sets in as --contraction does, while "
+        "--weight_decay fades to 0",
         within=(0, 10_000),
     )
 

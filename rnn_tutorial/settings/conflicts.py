@@ -102,12 +102,14 @@ def _penalty_conflicts(config: Any) -> Iterator[str]:
             "--center_loss groups hidden states by the states of a rule; --train_file has only "
             "examples"
         )
-    if config.early_stopping_patience or config.stop_when_exact == 1:
-        ending = "early_stopping_patience" if config.early_stopping_patience else "stop_when_exact"
+    sets_in = f"--center_loss {config.center_loss:g} sets in once an evaluation finds nothing wrong"
+    if config.early_stopping_patience:
         yield (
-            f"--center_loss sets in once an evaluation finds nothing wrong; by then --{ending} "
-            f"{getattr(config, ending)} has its checkpoint, or ends the run"
+            f"{sets_in}; by then --early_stopping_patience {config.early_stopping_patience} has "
+            "its best checkpoint: add --center_loss 0, or leave early stopping out"
         )
+    if config.stop_when_exact == 1:
+        yield f"{sets_in}; --stop_when_exact 1 ends the run there: take 2 or more"
 
 
 def _bptt_conflicts(config: Any) -> Iterator[str]:

@@ -42,7 +42,8 @@ def compile_training_step(
 
     Args:
         model: trained in place.
-        optimizer: its betas, eps and weight_decay are used and its state is kept up to date.
+        optimizer: its betas and eps are used, and its weight_decay if `advance` gets none; its
+            state is kept up to date.
         embed_noise: standard deviation of the Gaussian noise on the embedded input.
         max_grad_norm: clip the gradients to this 2-norm over all parameters; 0 is no clipping.
         machine: what the model should compute, for the center loss; None allows none.
@@ -116,13 +117,10 @@ def compile_training_step(
         group = optimizer.param_groups[0]
         if weight_decays is None:
             weight_decays = [group["weight_decay"]] * len(arrays[0])
-        of_steps = {
-            "learning_rates": learning_rates,
-            "contraction": contraction,
-            "center_loss": center_loss,
-            "weight_decays": weight_decays,
-        }
-        _check(arrays, sizes, noise, embed_noise, of_steps)
+        by_step = {"learning_rates": learning_rates, "weight_decays": weight_decays}
+        penalties = {"contraction": contraction, "center_loss": center_loss}
+        by_step |= {name: values for name, values in penalties.items() if values is not None}
+        _check(arrays, sizes, noise, embed_noise, by_step)
         centering = None
         if center_loss is not None:
             centering = _as_array(center_loss, np.float64), successors, numbers
@@ -194,7 +192,7 @@ def _check(
     sizes: Sizes,
     noise: np.ndarray,
     embed_noise: float,
-    of_steps: Mapping[str, Sequence[float] | None],
+    by_step: Mapping[str, Sequence[float]],
 ) -> None:
     """Refuse what would read or write outside an array, where compiled code does not look."""
     x, seq_lengths, targets = batches
@@ -207,7 +205,7 @@ def _check(
         "targets": (targets.shape, (K, N)),
         "noise": (np.shape(noise), (M_total, sizes.E)),
     }
-    shapes |= {name: (np.shape(v), (K,)) for name, v in of_steps.items() if v is not None}
+    shapes |= {name: (np.shape(values), (K,)) for name, values in by_step.items()}
     for name, (shape, wanted) in shapes.items():
         if shape != wanted:
             raise ValueError(f"{name} has shape {shape}; wanted is {wanted}")

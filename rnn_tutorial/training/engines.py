@@ -63,7 +63,7 @@ def autograd_engine(
                 torch.manual_seed(dropout_seed(config.seed, step, world.rank))
             if with_options:
                 share = penalty_share(config, step, history)
-                decay = weight_decay(config, step, history)
+                decay = weight_decay(config, share)
                 loss, grad_norm = update_with_options(
                     network, optimizer, passes, lr, clip, share, decay
                 )
@@ -100,7 +100,8 @@ def make_engine(
     """The engine that the configuration names; load weights and optimizer state before.
 
     Args:
-        history: goes on while the engine is used: what it shows decides about the penalties.
+        history: goes on while the engine is used: what it shows decides about the penalties, and
+            with them about weight decay.
         machine: of the task, for --center_loss.
     """
     if config.engine == "autograd":
@@ -115,15 +116,15 @@ def make_engine(
     ) -> Result:
         nonlocal at_once
         shares = [penalty_share(config, step, history) for step in steps]
-        factors = {name: [f * share for share in shares] for name, f in config.penalties.items()}
+        by_step = {name: [f * share for share in shares] for name, f in config.penalties.items()}
         if config.center_loss:
-            factors["weight_decays"] = [weight_decay(config, step, history) for step in steps]
+            by_step["weight_decays"] = [weight_decay(config, share) for share in shares]
         losses, made = [], 0
         while made < len(batches) and not (made and must_stop()):
             part = slice(made, made + at_once)
             started = time.perf_counter()
-            now = {name: each[part] for name, each in factors.items()}
-            some_losses, grad_norms = advance(batches[part], learning_rates[part], **now)
+            options = {name: values[part] for name, values in by_step.items()}
+            some_losses, grad_norms = advance(batches[part], learning_rates[part], **options)
             losses.append(some_losses)
             made += len(some_losses)
             grad_norms[-1].item()  # waits for a GPU

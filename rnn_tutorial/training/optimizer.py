@@ -51,7 +51,7 @@ class LeanAdamW(torch.optim.AdamW):
     Args:
         parameters: what to train.
         lr: learning rate, changed through `param_groups[0]["lr"]`.
-        weight_decay: decoupled weight decay.
+        weight_decay: decoupled weight decay, changed in the same way.
 
     Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
     """

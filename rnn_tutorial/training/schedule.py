@@ -2,7 +2,7 @@
 
 learning rate: warmup, linear -> cosine, constant, step or plateau
 penalties:     0 until an evaluation finds nothing wrong -> a linear ramp -> constant
-weight decay:  constant; with --center_loss, it gives way as the penalties set in
+weight decay:  constant; with --center_loss, it fades to 0 as the penalties set in
 """
 
 from __future__ import annotations
@@ -91,14 +91,13 @@ def penalty_share(config: TrainConfig, step: int, history: EvaluationHistory) ->
     return min(1.0, 6 * (step - history.exact_step) / config.total_steps)
 
 
-def weight_decay(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
-    """That of the update that follows `step` updates: the center loss takes its place, if any.
+def weight_decay(config: TrainConfig, share: float) -> float:
+    """That of an update in which this share of the penalties acts; the center loss replaces it.
 
-    Decay finds the states of the task, but small weights keep them from settling: to saturate its
-    units, a network needs large ones.
+    While the task is learned, decay favours states that last. Afterwards it only keeps the weights
+    too small to hold the units near 1 and -1.
     """
-    given_way = penalty_share(config, step, history) if config.center_loss else 0.0
-    return config.weight_decay * (1 - given_way)
+    return config.weight_decay * (1 - share) if config.center_loss else config.weight_decay
 
 
 def _cosine(config: TrainConfig, step: int, history: EvaluationHistory) -> float:

@@ -58,7 +58,7 @@ def update_with_options(
     penalty_share: float = 0.0,
     weight_decay: float | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Like `update`, but with gradient accumulation and with any loss.
+    """Like `update`, but with gradient accumulation, any loss, and weight decay that may change.
 
     Args:
         objective: maps a pass and the share of its penalties to its loss; see `Objective`.

@@ -146,13 +146,13 @@ def test_the_penalties_ramp_up_once_nothing_is_wrong():
 @pytest.mark.parametrize(
     ("center_loss", "decays"), [(0.0, [0.4, 0.4, 0.4, 0.4]), (5.0, [0.4, 0.4, 0.2, 0])]
 )
-def test_weight_decay_gives_way_to_the_center_loss(center_loss, decays):
+def test_weight_decay_fades_as_the_center_loss_sets_in(center_loss, decays):
     config = TrainConfig(
         total_steps=600, optimizer="adamw", weight_decay=0.4, contraction=1.0,
         center_loss=center_loss,
     )  # fmt: skip
     history = EvaluationHistory()
-    found = [weight_decay(config, 500, history)]
+    shares = [penalty_share(config, 500, history)]
     history.observe(config, 200, 1.0, is_exact=True)
-    found += [weight_decay(config, step, history) for step in (200, 250, 599)]
-    assert found == pytest.approx(decays)
+    shares += [penalty_share(config, step, history) for step in (200, 250, 599)]
+    assert [weight_decay(config, share) for share in shares] == pytest.approx(decays)
