@@ -20,8 +20,8 @@ from typing import NoReturn
 
 import torch
 
+from rnn_tutorial.data.loader import make_loader
 from rnn_tutorial.data.streams import SeqSumModDataset as SeqSumModDataset  # offered from here too
-from rnn_tutorial.data.streams import make_loader
 from rnn_tutorial.doctor.run_checks import Watch
 from rnn_tutorial.machines.choose import describe_machines
 from rnn_tutorial.model.classifier import RnnClsNet, make_model

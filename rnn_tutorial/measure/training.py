@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from rnn_tutorial.data.streams import make_loader
+from rnn_tutorial.data.loader import make_loader
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import (
     compare_to,

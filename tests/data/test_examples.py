@@ -20,7 +20,7 @@ from rnn_tutorial.data.examples import (
     hold_out,
     read_examples,
 )
-from rnn_tutorial.data.streams import BatchLoader
+from rnn_tutorial.data.loader import BatchLoader
 from rnn_tutorial.experiments import who_did_it
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,7 +10,7 @@ from conftest import TRAIN_QUICKLY, make_digit_model, refusal, status_of
 
 import predict_cls_rnn
 import train_cls_rnn
-from rnn_tutorial.data.streams import make_loader
+from rnn_tutorial.data.loader import make_loader
 from rnn_tutorial.evaluation.exact import evaluate
 from rnn_tutorial.machines.digit_sum import SumModulo
 from rnn_tutorial.model.classifier import RnnClsNet

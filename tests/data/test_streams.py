@@ -14,10 +14,10 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader
 
 from rnn_tutorial.data.batches import pad_and_tensor, padding_share
+from rnn_tutorial.data.loader import BatchLoader
 from rnn_tutorial.data.streams import (
     EVAL_STREAM,
     POOL_SIZE,
-    BatchLoader,
     LengthBuckets,
     SeqSumModDataset,
     add_noise,
