@@ -97,7 +97,7 @@ _MACHINES = {name: ("--task", name, *_CERTIFIED) for name in LIBRARY} | {
     f"sum modulo {m}": ("--max_number", str(m - 1), *_CERTIFIED) for m in _MODULI
 }
 
-_CONTRACTED = ("--contraction", "1", "--center_loss", "0")  # what `certified` does to machines
+_CONTRACTED = ("--contraction", "1", "--center_loss", "0")  # `certified` for machines
 SIZED = ("parity", "tomita_4", "sum modulo 5", "sum modulo 10")
 _NETS = {
     "one layer": (),

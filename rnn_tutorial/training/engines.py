@@ -123,8 +123,8 @@ def make_engine(
         while made < len(batches) and not (made and must_stop()):
             part = slice(made, made + at_once)
             started = time.perf_counter()
-            options = {name: values[part] for name, values in by_step.items()}
-            some_losses, grad_norms = advance(batches[part], learning_rates[part], **options)
+            of_part = {name: values[part] for name, values in by_step.items()}
+            some_losses, grad_norms = advance(batches[part], learning_rates[part], **of_part)
             losses.append(some_losses)
             made += len(some_losses)
             grad_norms[-1].item()  # waits for a GPU
