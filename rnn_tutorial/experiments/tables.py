@@ -226,6 +226,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "certified-parts": count(lambda run: run["automaton"]["period_shares"]["10"] < 0.1),
     "certified-periods": periods,
     "certified-proof": proofs,
+    "certified-smallest": count(lambda run: run["proof"]["abstract_states"] == 1 + 10 * 10),
     "processor": _processor_table,
     "machines": machines,
     "machines-details": machine_details,

@@ -94,8 +94,8 @@ def penalty_share(config: TrainConfig, step: int, history: EvaluationHistory) ->
 def weight_decay(config: TrainConfig, share: float) -> float:
     """That of an update in which this share of the penalties acts; the center loss replaces it.
 
-    While the task is learned, decay favours states that last. Afterwards it only keeps the weights
-    too small to hold the units near 1 and -1.
+    While the task is learned, decay favours states that last. Afterwards it seems to keep the
+    weights too small to hold the units near 1 and -1.
     """
     return config.weight_decay * (1 - share) if config.center_loss else config.weight_decay
 
