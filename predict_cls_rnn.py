@@ -27,6 +27,7 @@ from rnn_tutorial.prediction.streams import (
     show,
 )
 from rnn_tutorial.runs.checkpoint import Checkpoint
+from rnn_tutorial.runs.files import given_by
 from rnn_tutorial.runs.folder import find_checkpoint
 from rnn_tutorial.runs.machine import describe_threads
 from rnn_tutorial.runs.saved_run import load_checked
@@ -88,10 +89,8 @@ def find_network(checkpoint: str | None, save_dir: str | None, run_name: str | N
     for flag, value in (("--save_dir", save_dir), ("--run_name", run_name)):
         if value is not None:
             raise ValueError(f"--checkpoint says which network; leave out {flag} {value!r}")
-    try:
+    with given_by("--checkpoint:"):
         return load_checked(checkpoint)
-    except ValueError as error:
-        raise ValueError(f"--checkpoint: {error}") from None
 
 
 def answer_once(predictor: Predictor, text: str, as_json: bool) -> int:

@@ -41,7 +41,7 @@ from rnn_tutorial.settings.recipes import describe_recipes
 from rnn_tutorial.settings.resume import RESUME_FLAGS
 from rnn_tutorial.tasks.choose import make_task
 from rnn_tutorial.tasks.task import Task
-from rnn_tutorial.training.configure import check_machine, configure, prepare_torch
+from rnn_tutorial.training.configure import check_center_loss, configure, prepare_torch
 from rnn_tutorial.training.engines import make_engine
 from rnn_tutorial.training.optimizer import make_optimizer
 from rnn_tutorial.training.report import finish, prediction_hint, print_opening
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with exit_on_bad_input(world):
         config = configure(flags, resume, world)
         task = make_task(config)
-        check_machine(config, task.machine)
+        check_center_loss(config, task.machine)
         lengths = task.trained_lengths  # of labelled files: those of their examples
         config = replace(config, min_seq_len=lengths[0], max_seq_len=lengths[-1])
     with join_world(world, config.device), contextlib.ExitStack() as at_the_end:

@@ -143,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.json and flags.only and flags.json.exists():
             results |= _read_figures(flags.json)
     torch.set_num_threads(choose_num_threads())
+    torch.backends.cudnn.allow_tf32 = False  # as in training
     command = " ".join([parser.prog, *(sys.argv[1:] if arguments is None else arguments)])
     how = {"command": command, **describe_machine(), "products": measure_products()}
     for name in names:

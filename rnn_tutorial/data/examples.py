@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from rnn_tutorial.data.streams import EVAL_STREAM
-from rnn_tutorial.runs.files import read_file
+from rnn_tutorial.runs.files import given_by, read_file
 
 UNKNOWN = "<unk>"  # stands for every token that does not occur in training; its id is 0
 MAX_TOKENS = 65_536  # different tokens; as many as --max_number allows
@@ -72,10 +72,8 @@ def read_examples(path: str, flag: str) -> Examples:
         ValueError: the file cannot be read or has no examples; or a line is malformed: names its
             number.
     """
-    try:
+    with given_by(flag):
         content = read_file(Path(path))
-    except ValueError as error:
-        raise ValueError(f"{flag} {error}") from None
     for beginning, what in _OTHER_FILES.items():
         if content.startswith(beginning):
             raise ValueError(f"{flag} {path!r} {what}")

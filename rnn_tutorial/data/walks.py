@@ -19,6 +19,7 @@ import numpy as np
 from rnn_tutorial.data.batches import Batches, longest_first
 from rnn_tutorial.data.streams import RandomSequences
 from rnn_tutorial.machines.machine import Machine
+from rnn_tutorial.machines.minimize import live_states
 
 TRAP_WEIGHT = 0.02  # of a token that leads into a trap, in the sequences that shun it; else 1
 _CONCENTRATION = 0.5  # of the Dirichlet distribution
@@ -29,7 +30,6 @@ class Walks(RandomSequences):
 
     Args:
         machine: its tokens and successors.
-        is_live: whether different answers can still follow each state, (S,).
         min_seq_len, max_seq_len, seed, stream: as of RandomSequences.
         trap_weight: of a token that leads into a trap, in the sequences that shun traps; with 0
             they stay out while they can.
@@ -39,7 +39,6 @@ class Walks(RandomSequences):
     def __init__(
         self,
         machine: Machine,
-        is_live: np.ndarray,
         min_seq_len: int,
         max_seq_len: int,
         seed: int,
@@ -53,6 +52,7 @@ class Walks(RandomSequences):
         self._machine = machine
         self._shunning = slice(None, None, 1 if all_shun else 2)  # rows of a block
         self._preferences = None  # of the tokens in each state, (S, V), if they differ
+        is_live = live_states(machine)  # (S,)
         if not is_live.all():
             successors, _ = machine.tables()
             self._preferences = np.where(is_live[successors], 1, trap_weight).astype(np.float32)

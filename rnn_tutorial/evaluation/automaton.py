@@ -15,7 +15,6 @@ from rnn_tutorial.data.streams import EXAMINE_STREAM, WALK_STREAM
 from rnn_tutorial.data.walks import Walks
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.machines.machine import Machine
-from rnn_tutorial.machines.minimize import live_states
 from rnn_tutorial.model.classifier import RnnClsNet
 
 _MAX_LENGTH = 50  # of the sequences that visit the hidden states
@@ -143,7 +142,7 @@ def _draw_sequences(machine: Machine, num_sequences: int) -> tuple[np.ndarray, n
     num_tokens = len(machine.tokens)
     if not machine.is_sum:
         limits = 1, _MAX_LENGTH, 0, WALK_STREAM
-        x, lengths = Walks(machine, live_states(machine), *limits).draw(0, num_sequences)
+        x, lengths = Walks(machine, *limits).draw(0, num_sequences)
         return x[x < num_tokens], lengths
     generator = np.random.default_rng([0, EXAMINE_STREAM, 0])
     lengths = generator.integers(1, _MAX_LENGTH + 1, num_sequences)

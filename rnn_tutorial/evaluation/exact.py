@@ -11,7 +11,6 @@ of a state (see model/steps.py), H hidden.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from rnn_tutorial.data.streams import EVAL_STREAM, RandomSequences
 from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
-from rnn_tutorial.evaluation.scorer import Scorer
+from rnn_tutorial.evaluation.scorer import Scorer, margins
 from rnn_tutorial.machines.machine import Machine, count_sequences, sequences_at
 from rnn_tutorial.model.classifier import RnnClsNet, evaluating
 from rnn_tutorial.model.steps import empty_state, extend_by_every_token
@@ -166,10 +165,7 @@ def _score_each(model: RnnClsNet, machine: Machine, lengths: range, tally: _Tall
 
 def _find_wrong(scores: Tensor, classes: np.ndarray) -> np.ndarray:
     """Indices where the right class, (N,), does not score highest; overwrites scores, (C, N)."""
-    right = torch.from_numpy(classes).to(scores.device).unsqueeze(0)
-    right_scores = scores.gather(0, right).squeeze(0)
-    best_others = scores.scatter_(0, right, -math.inf).amax(dim=0)
-    is_right = right_scores - best_others > 0  # a NaN is not above 0: it makes an answer wrong
+    is_right = margins(scores, classes) > 0  # a NaN is not above 0: it makes an answer wrong
     return (~is_right).nonzero().flatten().cpu().numpy()
 
 

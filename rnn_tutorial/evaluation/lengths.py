@@ -16,7 +16,6 @@ from rnn_tutorial.evaluation.exact import MAX_ENUMERATED
 from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.machines.machine import Machine, count_sequences
-from rnn_tutorial.machines.minimize import live_states
 from rnn_tutorial.model.classifier import RnnClsNet
 
 _MAX_INPUTS = 10**9  # up to --max_len
@@ -90,8 +89,7 @@ def accuracy_at_length(
     answers, probabilities = scorer.classify(*flat)
     errors = (answers - machine.answer(*flat))[~np.isnan(probabilities)]
     right = int((errors == 0).sum())
-    parts = [p for p in machine.moduli if p < len(machine.classes)]
-    right_modulo = {p: int((errors % p == 0).sum()) for p in parts}
+    right_modulo = {p: int((errors % p == 0).sum()) for p in machine.moduli}
     low, high = wilson_interval(right, num_sequences)
     num_hard = len(hard)
     flat = hard.ravel(), np.full(num_hard, length)
@@ -109,9 +107,8 @@ def sample_sequences(machine: Machine, length: int, num_sequences: int) -> np.nd
     token_type = np.min_scalar_type(num_tokens - 1)
     sample = generator.integers(0, num_tokens - 1, (num_sequences, length), token_type, True)
     if not machine.is_sum and num_sequences > 1:
-        is_live = live_states(machine)
         limits = length, length, 0, WALK_STREAM
-        walks = Walks(machine, is_live, *limits, trap_weight=0, all_shun=True)
+        walks = Walks(machine, *limits, trap_weight=0, all_shun=True)
         sample[1::2] = walks.draw(0, num_sequences // 2)[0]
     return sample
 

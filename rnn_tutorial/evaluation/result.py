@@ -16,7 +16,7 @@ class Evaluation:
 
     Args:
         accuracy: over all inputs, each length counting the same: the mean of the accuracies per
-            length; of examples from a file, the share of right answers.
+            length; of a sample, and of examples from a file, the share of right answers.
         num_inputs: inputs scored.
         num_wrong: inputs with a wrong answer. An answer is wrong, too, if a score is NaN.
         accuracy_by_length: accuracy of each length.

@@ -12,6 +12,7 @@ Shapes: N sequences, M tokens of all of them, n sequences of a group, T steps, S
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from threading import Lock
@@ -101,13 +102,13 @@ class Scorer:
             losses[group] = -scores.log_softmax(dim=0).cpu().gather(0, right).squeeze(0).numpy()
         return classes, losses
 
+    @torch.no_grad()
     def is_right(self, ids: np.ndarray, lengths: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """True where the answer to a sequence is its class in `classes`, (N,); see `classify`.
-
-        An answer is wrong if a score is NaN.
-        """
-        answers, probabilities = self.classify(ids, lengths)
-        return (answers == classes) & ~np.isnan(probabilities)
+        """True where the class in `classes` has the highest score, alone, (N,); see `classify`."""
+        right = np.empty(len(lengths), bool)
+        for group, scores in self._score_groups(ids, lengths):
+            right[group] = (margins(scores, classes[group]) > 0).cpu().numpy()
+        return right
 
     @torch.no_grad()
     def final_states(self, ids: np.ndarray, lengths: np.ndarray) -> Tensor:
@@ -192,6 +193,20 @@ class Scorer:
                     self._plain_steps.advance_in_place(state[:, :rows], tokens, n)
                 t += len(steps)
         return state[:, :num_sequences]
+
+
+def margins(scores: Tensor, classes: np.ndarray) -> Tensor:
+    """By how much each right class scores above all others, (N,); NaN if a score is NaN.
+
+    An answer is right if its margin is above 0.
+
+    Args:
+        scores: (C, N); the right ones are overwritten.
+        classes: the right ones, int64, (N,).
+    """
+    right = torch.from_numpy(classes).to(scores.device).unsqueeze(0)
+    right_scores = scores.gather(0, right).squeeze(0)
+    return right_scores - scores.scatter_(0, right, -math.inf).amax(dim=0)
 
 
 class _Prefixes:

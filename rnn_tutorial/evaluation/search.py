@@ -16,9 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from rnn_tutorial.evaluation.scorer import Scorer
+from rnn_tutorial.evaluation.scorer import Scorer, margins
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet, evaluating
 from rnn_tutorial.model.steps import empty_state, extend_by_every_token
@@ -84,29 +83,19 @@ def search_wrong_input(
         for _ in range(max_len):
             state = extend_by_every_token(model, state)  # (S, N, H)
             machine_states = machine.step(machine_states[:, None], np.arange(num_tokens)).ravel()
-            margins = _margins(model.fc(state[-1]), machine.output(machine_states))
-            num_read, lowest = num_read + len(margins), min(lowest, margins.min())
-            kept = _lowest_of_each(margins, machine_states, quota)
+            found = margins(model.fc(state[-1]).T, machine.output(machine_states))
+            found = found.nan_to_num(nan=-math.inf).cpu().numpy()  # a NaN is a mistake, too
+            num_read, lowest = num_read + len(found), min(lowest, found.min())
+            kept = _lowest_of_each(found, machine_states, quota)
             steps.append(kept)
             machine_states = machine_states[kept]
             state = state[:, torch.from_numpy(kept).to(state.device)]
-            suspects = _sequences(steps, np.flatnonzero(margins[kept] <= 0), num_tokens)
+            suspects = _sequences(steps, np.flatnonzero(found[kept] <= 0), num_tokens)
             if wrong_input := _first_wrong(scorer, machine, suspects):
                 break
     seconds = time.perf_counter() - started
     lowest_margin = None if wrong_input else float(lowest)
     return SearchResult(wrong_input, len(steps), num_read, lowest_margin, seconds)
-
-
-def _margins(scores: Tensor, labels: np.ndarray) -> np.ndarray:
-    """The score of each label minus the highest of the others, (N,), of scores (N, C).
-
-    Where a score is NaN, the margin is minus infinity.
-    """
-    at_labels = torch.from_numpy(labels).to(scores.device)[:, None]
-    others = scores.scatter(1, at_labels, -math.inf).amax(dim=1)
-    margins = scores.gather(1, at_labels)[:, 0] - others
-    return margins.nan_to_num(nan=-math.inf).cpu().numpy()
 
 
 def _lowest_of_each(values: np.ndarray, groups: np.ndarray, quota: int) -> np.ndarray:

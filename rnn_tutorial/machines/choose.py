@@ -14,6 +14,7 @@ from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.machines.machine_file import read_machine
 from rnn_tutorial.machines.minimize import minimize, reachable_states
 from rnn_tutorial.machines.regex import machine_of_pattern
+from rnn_tutorial.runs.files import given_by
 from rnn_tutorial.runs.terminal import shortened
 from rnn_tutorial.settings.task_names import DIGIT_SUM, PATTERN, is_machine_file
 
@@ -53,15 +54,11 @@ def _make(name: str) -> Machine:
         return LIBRARY[name].make()
     shown = repr(shortened(name, 60))
     if name.startswith(PATTERN):
-        try:
+        with given_by(f"--task {shown}:"):
             return machine_of_pattern(name.removeprefix(PATTERN))
-        except ValueError as error:
-            raise ValueError(f"--task {shown}: {error}") from None
     if is_machine_file(name):
-        try:
+        with given_by("--task"):
             return read_machine(Path(name))
-        except ValueError as error:
-            raise ValueError(f"--task {error}") from None
     names = DIGIT_SUM, *LIBRARY
     near = get_close_matches(name.strip().lower(), names, 1)
     if not near and set(name) & set("()[]|*+?"):

@@ -49,7 +49,7 @@ class SumModulo(Machine):
         self.num_states = num_classes(max_number)
         self.tokens = self.classes = tuple(map(str, range(self.num_states)))
         self.rule = f"addition modulo {self.num_states}"
-        self.moduli = tuple(p for p in range(2, self.num_states + 1) if self.num_states % p == 0)
+        self.moduli = tuple(p for p in range(2, self.num_states) if self.num_states % p == 0)
 
     def step(self, states: ArrayLike, tokens: ArrayLike) -> np.ndarray:
         return (np.asarray(states, np.int64) + tokens) % self.num_states

@@ -32,8 +32,8 @@ class Machine:
     Attributes:
         rule: what a right network computes, in words.
         is_sum: True for the digit sum.
-        moduli: of a sum, the modulus and its divisors above 1: a network that is wrong may know the
-            answer modulo one of them. Other machines have none.
+        moduli: of a sum, the divisors between 1 and the modulus: a network that is wrong may know
+            the answer modulo one of them. Other machines have none.
 
     Raises:
         ValueError: a name occurs twice, or a successor or an output is out of range.

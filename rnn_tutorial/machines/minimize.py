@@ -38,6 +38,8 @@ def live_states(machine: Machine) -> np.ndarray:
 
     The others are traps: every continuation, the empty one too, has the same answer.
     """
+    if machine.is_sum:
+        return np.ones(machine.num_states, bool)  # every sum can still become any other
     successors, outputs = machine.tables()
     blocks = _equivalent_states(successors, outputs)
     return (blocks[successors] != blocks[:, None]).any(axis=1)

@@ -83,6 +83,14 @@ def _init_conflicts(config: Any) -> Iterator[str]:
 
 def _penalty_conflicts(config: Any) -> Iterator[str]:
     for name, factor in config.penalties.items():
+        sets_in = f"--{name} {factor:g} sets in once an evaluation finds nothing wrong"
+        if config.early_stopping_patience and config.monitor != "eval_loss":
+            yield (
+                f"{sets_in}; by then --early_stopping_patience {config.early_stopping_patience} "
+                f"has its best checkpoint: add --{name} 0, or leave early stopping out"
+            )
+        if config.stop_when_exact == 1:
+            yield f"{sets_in}; --stop_when_exact 1 ends the run there: take 2 or more"
         if config.accumulate_steps > 1:
             yield (
                 f"--{name} needs --accumulate_steps 1, not {config.accumulate_steps}: "
@@ -95,21 +103,11 @@ def _penalty_conflicts(config: Any) -> Iterator[str]:
             )
         if not config.is_provable:
             yield f"--{name} {factor:g} needs {PROVABLE_IN_WORDS}"
-    if not config.center_loss:
-        return
-    if config.train_file:
+    if config.center_loss and config.train_file:
         yield (
             "--center_loss groups hidden states by the states of a rule; --train_file has only "
             "examples"
         )
-    sets_in = f"--center_loss {config.center_loss:g} sets in once an evaluation finds nothing wrong"
-    if config.early_stopping_patience:
-        yield (
-            f"{sets_in}; by then --early_stopping_patience {config.early_stopping_patience} has "
-            "its best checkpoint: add --center_loss 0, or leave early stopping out"
-        )
-    if config.stop_when_exact == 1:
-        yield f"{sets_in}; --stop_when_exact 1 ends the run there: take 2 or more"
 
 
 def _bptt_conflicts(config: Any) -> Iterator[str]:

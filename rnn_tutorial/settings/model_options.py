@@ -21,21 +21,15 @@ PLAIN = {
     "layer_norm": False,
     "residual": False,
 }
-PLAIN_IN_WORDS = (
-    "a tanh RNN of one direction, read at its last step, with nothing between its layers"
-)
+_READ = "of one direction, read at its last step, with nothing between its layers"
+PLAIN_IN_WORDS = f"a tanh RNN {_READ}"
 # What the compiled engine trains: plain but for the cell, which is one of these.
 STACK_CELLS = ("rnn", "gru", "lstm")
-STACK_IN_WORDS = (
-    "a tanh RNN, a GRU or an LSTM of one direction, read at its last step, with nothing between "
-    "its layers"
-)
+STACK_IN_WORDS = f"a tanh RNN, a GRU or an LSTM {_READ}"
 # Settings that are factors of penalties on the hidden states, and what they help to prove.
 PENALTIES = ("contraction", "center_loss")
 PROVABLE_CELLS = ("rnn", "gru")
-PROVABLE_IN_WORDS = (
-    "a tanh RNN or a GRU of one direction, read at its last step, with nothing between its layers"
-)
+PROVABLE_IN_WORDS = f"a tanh RNN or a GRU {_READ}"
 
 
 def check_model_options(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from rnn_tutorial.settings.fields import as_flag, refuse_empty
+from rnn_tutorial.settings.fields import as_flag
 from rnn_tutorial.settings.task_names import DIGIT_SUM, choose_sampling, short_name
 
 
@@ -106,9 +106,8 @@ def settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
         flags: name to value of the flags that the user gave, and of no other.
 
     Raises:
-        ValueError: the recipe does not exist, a flag is empty or has no effect with the others.
+        ValueError: the recipe does not exist, or a flag has no effect with the others.
     """
-    refuse_empty(flags)
     name = flags.get("recipe", "baseline")
     if name not in RECIPES:
         raise ValueError(f"--recipe {name!r} is not one of {', '.join(RECIPES)}")

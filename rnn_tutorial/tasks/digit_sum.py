@@ -7,19 +7,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, TypedDict
 
-import numpy as np
-
 from rnn_tutorial.data.streams import BatchStream, SeqSumModDataset
-from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.machines.digit_sum import SumModulo
-from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.schema import Size
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.settings.recipes import overrides_recipe
 from rnn_tutorial.settings.task_names import DIGIT_SUM
 from rnn_tutorial.tasks.digit_lines import DigitReader
 from rnn_tutorial.tasks.machine_task import MachineTask
-from rnn_tutorial.tasks.task import describe_accuracy_by_length
 
 
 class DigitSum(MachineTask):
@@ -74,9 +69,6 @@ class DigitSum(MachineTask):
         lengths = self.trained_lengths[0], self.trained_lengths[-1]
         return SeqSumModDataset(None, *lengths, self._max_number, seed=self._seed)
 
-    def _live_states(self) -> np.ndarray:
-        return np.ones(self.machine.num_states, bool)  # every sum can still become any other
-
     def introduce(self) -> str:
         """What a network that only guesses would score."""
         num_classes = len(self.classes)
@@ -84,10 +76,6 @@ class DigitSum(MachineTask):
             f"chance is a loss of ln {num_classes} = {math.log(num_classes):.3f}, "
             f"accuracy {1 / num_classes:.1%}"
         )
-
-    def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
-        """Accuracy by length and wrong inputs, as lines."""
-        return describe_accuracy_by_length(evaluation) + self._describe_wrong(model, evaluation)
 
     def advise(self, config: TrainConfig) -> str:
         """Suggest the recipe `solved` where it was measured to answer every input right."""

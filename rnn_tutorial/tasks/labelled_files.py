@@ -106,7 +106,7 @@ class LabelledFiles:
         fingerprint = _fingerprint(trained, evaluated)
         task = cls(vocabulary, lengths, fingerprint, split, config.balance_classes)
         # What is needed of the training examples; as texts they would fill the memory.
-        task.dataset = task._make_dataset(trained)
+        task.dataset = ExampleDataset(trained, vocabulary, config.seed, config.balance_classes)
         task._training_labels = len(trained), label_shares(trained)
         task._evaluated = evaluated
         return task
@@ -138,21 +138,8 @@ class LabelledFiles:
         return examples
 
     @cached_property
-    def dataset(self) -> ExampleDataset:
-        """The endless stream of training examples."""
-        return self._make_dataset(self.reread_split()[0])
-
-    def _make_dataset(self, trained: Examples) -> ExampleDataset:
-        return ExampleDataset(trained, self.vocabulary, self._seed, self._balance_classes)
-
-    @cached_property
     def _evaluated(self) -> Examples:
         return self.reread_split()[1]
-
-    @cached_property
-    def _training_labels(self) -> tuple[int, dict[str, float]]:
-        trained, _ = self.reread_split()
-        return len(trained), label_shares(trained)  # how many there are, how frequent each label
 
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """Accuracy on the examples to evaluate on."""
@@ -186,22 +173,13 @@ class LabelledFiles:
 
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """Accuracy by length and by label, and wrong examples in words, as lines."""
-        return [
-            *describe_accuracy_by_length(evaluation),
-            *describe_accuracy_by_class(evaluation, self.classes),
-            *self._describe_wrong(evaluation),
-        ]
-
-    def _describe_wrong(self, evaluation: Evaluation) -> list[str]:
-        """The wrong examples that the evaluation has kept, as lines."""
-        return [
-            describe_wrong(
-                join_first(example["tokens"]),
-                example["answer"],
-                f"{example['label']} (line {example['line']})",
-            )
-            for example in evaluation.wrong_examples
-        ]
+        lines = describe_accuracy_by_length(evaluation)
+        lines += describe_accuracy_by_class(evaluation, self.classes)
+        for example in evaluation.wrong_examples:
+            right = f"{example['label']} (line {example['line']})"
+            tokens = join_first(example["tokens"])
+            lines.append(describe_wrong(tokens, example["answer"], right))
+        return lines
 
     def advise(self, config: TrainConfig) -> str:
         """Nothing: what helps depends on the data."""

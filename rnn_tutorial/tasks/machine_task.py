@@ -23,7 +23,6 @@ from rnn_tutorial.evaluation.result import Evaluation
 from rnn_tutorial.machines.choose import find_machine
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.machines.machine_file import MAX_NAMES, check_names
-from rnn_tutorial.machines.minimize import live_states
 from rnn_tutorial.machines.unfold import MAX_STATES
 from rnn_tutorial.model.classifier import RnnClsNet
 from rnn_tutorial.runs.schema import Size
@@ -141,11 +140,7 @@ class MachineTask:
         limits = self.trained_lengths[0], self.trained_lengths[-1], self._seed, TRAIN_STREAM
         if self._sampling == "uniform":
             return LabelledStream(RandomSequences(len(self.tokens), *limits), self.machine)
-        return LabelledStream(Walks(self.machine, self._live_states(), *limits), self.machine)
-
-    def _live_states(self) -> np.ndarray:
-        """Whether different answers can still follow each state, (S,)."""
-        return live_states(self.machine)
+        return LabelledStream(Walks(self.machine, *limits), self.machine)
 
     def evaluate(self, model: RnnClsNet) -> Evaluation:
         """Accuracy over all inputs, or a sample of them; see `exact.evaluate`."""
@@ -169,13 +164,10 @@ class MachineTask:
     def describe_results(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
         """Accuracy by length and by class, and wrong inputs, as lines."""
         lines = describe_accuracy_by_length(evaluation)
-        lines += describe_accuracy_by_class(evaluation, self.classes)
-        return lines + self._describe_wrong(model, evaluation)
-
-    def _describe_wrong(self, model: RnnClsNet, evaluation: Evaluation) -> list[str]:
-        """The wrong inputs that the evaluation has kept, as lines."""
+        if not self.machine.is_sum:  # whose classes are alike
+            lines += describe_accuracy_by_class(evaluation, self.classes)
         wrong = evaluation.wrong_examples
-        return [describe_wrong_input(model, self.machine, ids, join_first) for ids in wrong]
+        return lines + [describe_wrong_input(model, self.machine, ids, join_first) for ids in wrong]
 
     def advise(self, config: TrainConfig) -> str:
         """Suggest the recipe `certified`, which trains until a proof holds or its updates end."""

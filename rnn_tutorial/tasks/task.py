@@ -32,7 +32,7 @@ class Task(Protocol):
         trained_lengths: of the training sequences.
         dataset: the stream of training batches.
         record: plain values that describe the task, for the checkpoint; `kind` names it.
-        source: what the training samples come from, as the user named it.
+        source: what the training samples come from: the flags that say it.
         reader: reads what is typed.
         trained_on: what and on which lengths, in words.
         claim: what a proof says of a network; "" if no rule is known that could be proved.

@@ -23,6 +23,7 @@ from rnn_tutorial.kernels.update import GATES, TRACES, train
 from rnn_tutorial.kernels.workspace import Sizes, Workspace
 from rnn_tutorial.machines.machine import Machine
 from rnn_tutorial.model.classifier import RnnClsNet
+from rnn_tutorial.training.optimizer import new_state
 from rnn_tutorial.training.support import check_supported, missing_libraries
 
 Advance = Callable[..., tuple[Tensor, Tensor]]
@@ -168,9 +169,7 @@ def _state_of(parameter: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, 
     """The optimizer's state of a parameter, as AdamW's first step would create it."""
     state = optimizer.state[parameter]
     if not state:
-        state["step"] = torch.tensor(0.0)
-        state["exp_avg"] = torch.zeros_like(parameter)
-        state["exp_avg_sq"] = torch.zeros_like(parameter)
+        state.update(new_state(parameter))
     return state
 
 

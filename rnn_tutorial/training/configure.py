@@ -14,8 +14,9 @@ from rnn_tutorial.runs.machine import choose_device, choose_num_threads, has_bfl
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.saved_run import find_resume_point, read_config
 from rnn_tutorial.settings.config import TrainConfig
-from rnn_tutorial.settings.resume import refuse_changes
-from rnn_tutorial.settings.task_names import choose_sampling, is_machine_file
+from rnn_tutorial.settings.fields import refuse_empty
+from rnn_tutorial.settings.resume import may_change, refuse_changes
+from rnn_tutorial.settings.task_names import choose_sampling
 from rnn_tutorial.training.support import able_engines, unsupported_reason
 
 _MOST_PAIRS = 2**22  # 32 MiB for a table
@@ -32,6 +33,7 @@ def configure(flags: dict[str, Any], resume: str | None, world: World) -> TrainC
     Raises:
         ValueError: a setting that is not allowed, alone, with others, for this run or machine.
     """
+    refuse_empty(flags)
     if resume is None:
         config = TrainConfig.from_flags(flags)
     else:
@@ -81,12 +83,12 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
         raise ValueError(f"--resume {str(folder)!r} is not the folder of a run: no {CONFIG_FILE}")
     _, config = read_config(folder)
     find_resume_point(folder)  # refuses a configuration that is not that of the checkpoints
-    refuse_changes(asdict(config), flags)
+    recorded = asdict(config)
+    refuse_changes(recorded, flags)
     config = replace(config, **flags)
     for flag in ("task", "train_file", "eval_file"):
         path = getattr(config, flag)
-        is_file = is_machine_file(path) if flag == "task" else path != ""
-        if is_file and not Path(path).exists():
+        if may_change(flag, recorded[flag]) and not Path(path).exists():
             if flag in flags:
                 raise ValueError(f"--{flag} {path!r}: there is no such file")
             raise ValueError(
@@ -96,7 +98,7 @@ def _resumed_config(folder: Path, flags: dict[str, Any]) -> TrainConfig:
     return config
 
 
-def check_machine(config: TrainConfig, machine: Machine | None) -> None:
+def check_center_loss(config: TrainConfig, machine: Machine | None) -> None:
     """Raise ValueError if --center_loss would need a table of the machine that is too large."""
     if config.center_loss and machine.num_states * len(machine.tokens) > _MOST_PAIRS:
         raise ValueError(

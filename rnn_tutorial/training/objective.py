@@ -60,7 +60,8 @@ class Objective(nn.Module):
                 groups = None
                 if config.center_loss and penalty_share:
                     groups = group_steps(batch.tokens, self._machine)
-                logits, penalties = self._penalties(embedded, bool(config.contraction), groups)
+                contracts = bool(config.contraction and penalty_share)
+                logits, penalties = self._penalties(embedded, contracts, groups)
                 loss = cross_entropy(logits, batch.targets)
                 for name, penalty in penalties.items():
                     loss = loss + config.penalties[name] * penalty_share * penalty

@@ -67,11 +67,7 @@ class LeanAdamW(torch.optim.AdamW):
     ) -> None:
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         for parameter in self.param_groups[0]["params"]:
-            self.state[parameter] = {
-                "step": torch.tensor(0.0),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+            self.state[parameter] = new_state(parameter)
         self._collect()
 
     def _collect(self) -> None:
@@ -111,6 +107,15 @@ class LeanAdamW(torch.optim.AdamW):
         )
 
 
+def new_state(parameter: Tensor) -> dict[str, Tensor]:
+    """What AdamW remembers of a parameter before its first step."""
+    return {
+        "step": torch.tensor(0.0),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
+
+
 def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], source: str) -> None:
     """Give an optimizer a checkpoint's state_dict; ValueError, naming `source`, if it is none."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -124,7 +129,7 @@ def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], sourc
         raise ValueError(f"{source} is damaged: the optimizer does not fit the model") from None
 
 
-def update_ratio(optimizer: torch.optim.Optimizer, learning_rate: float) -> float:
+def update_ratio(optimizer: torch.optim.Optimizer) -> float:
     """How far the last update moved the weights, relative to the weights themselves.
 
     Computed from what the optimizer remembers, without weight decay: the 2-norm of a matrix's
@@ -133,7 +138,6 @@ def update_ratio(optimizer: torch.optim.Optimizer, learning_rate: float) -> floa
 
     Args:
         optimizer: after its `step`.
-        learning_rate: that of the update.
 
     Source: Karpathy, CS231n notes, "Ratio of weights:updates": somewhere around 1e-3.
     """
@@ -143,7 +147,7 @@ def update_ratio(optimizer: torch.optim.Optimizer, learning_rate: float) -> floa
         moves = [_direction(p, optimizer.state[p], group) for p in matrices]
         lengths = torch.stack(torch._foreach_norm(matrices)).clamp(min=1e-12)
         ratios = torch.stack(torch._foreach_norm(moves)) / lengths
-    return learning_rate * ratios.median().nan_to_num().item()
+    return group["lr"] * ratios.median().nan_to_num().item()
 
 
 def _direction(parameter: Tensor, state: Mapping[str, Any], group: Mapping[str, Any]) -> Tensor:

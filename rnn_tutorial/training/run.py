@@ -143,7 +143,6 @@ class Run(BaseRun):
             self._diverge()
         self._loss = losses[-1].item()
         self._padding_share = padding_share(batches.seq_lengths[len(losses) - 1])
-        self._last_rate = learning_rate(self.config, self.step - 1, self.history)
         if self.world.is_main:
             self._progress.advance(self.step)
 
@@ -208,7 +207,7 @@ class Run(BaseRun):
             metrics["current_lr"] = self.learning_rate
             metrics["grad_norm"] = self._grad_norm
             metrics["padding_share"] = self._padding_share
-            metrics["update_ratio"] = update_ratio(optimizer, self._last_rate)
+            metrics["update_ratio"] = update_ratio(optimizer)
             metrics["steps_per_second"] = self._steps_since_log / self._seconds_since_log
             self.padding_shares.append(self._padding_share)
             self._steps_since_log, self._seconds_since_log = 0, 0.0

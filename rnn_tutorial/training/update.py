@@ -54,9 +54,9 @@ def update_with_options(
     optimizer: torch.optim.Optimizer,
     passes: Sequence[PackedBatch],
     lr: float,
-    max_grad_norm: float = 0.0,
-    penalty_share: float = 0.0,
-    weight_decay: float | None = None,
+    max_grad_norm: float,
+    penalty_share: float,
+    weight_decay: float,
 ) -> tuple[Tensor, Tensor | None]:
     """Like `update`, but with gradient accumulation, any loss, and weight decay that may change.
 
@@ -67,7 +67,7 @@ def update_with_options(
         lr: learning rate of this update.
         max_grad_norm: clip the gradient to this 2-norm; 0 does not clip.
         penalty_share: of the objective's penalties, from 0 to 1.
-        weight_decay: of this update; None leaves the optimizer's.
+        weight_decay: of this update.
 
     Returns:
         As `update`; the loss is the mean over the whole batch.
@@ -80,8 +80,6 @@ def update_with_options(
         losses.append(loss.detach())
     grad_norm = clip_gradient(objective, max_grad_norm)
     group = optimizer.param_groups[0]
-    group["lr"] = lr
-    if weight_decay is not None:
-        group["weight_decay"] = weight_decay
+    group["lr"], group["weight_decay"] = lr, weight_decay
     optimizer.step()
     return sum(losses), grad_norm

@@ -12,7 +12,7 @@ from rnn_tutorial.machines.minimize import live_states
 
 def draw(name, num, length, **options):
     machine, _ = find_machine(name)
-    walks = Walks(machine, live_states(machine), length, length, 7, TRAIN_STREAM, **options)
+    walks = Walks(machine, length, length, 7, TRAIN_STREAM, **options)
     return machine, walks.draw(0, num)[0]
 
 
@@ -56,16 +56,16 @@ def test_every_live_state_of_the_largest_machine_is_visited():
 
 def test_a_machine_of_traps_alone_still_gives_sequences():
     machine, _ = find_machine("regex:a{0}b*")
-    walks = Walks(machine, np.zeros(machine.num_states, bool), 1, 6, 0, TRAIN_STREAM, trap_weight=0)
+    walks = Walks(machine, 1, 6, 0, TRAIN_STREAM, trap_weight=0)
     x, lengths = walks.draw(5, 100)
     assert x.shape == (100, 6) and lengths.min() >= 1
 
 
 def test_any_part_of_the_stream_is_the_same_whoever_draws_it():
-    walks = Walks(SumModulo(9), np.ones(10, bool), 1, 8, 3, TRAIN_STREAM)
+    walks = Walks(SumModulo(9), 1, 8, 3, TRAIN_STREAM)
     x, lengths = walks.draw(4000, 300)
     for part in (slice(0, 100), slice(90, 200), slice(299, 300)):
-        again = Walks(SumModulo(9), np.ones(10, bool), 1, 8, 3, TRAIN_STREAM)
+        again = Walks(SumModulo(9), 1, 8, 3, TRAIN_STREAM)
         some, some_lengths = again.draw(4000 + part.start, part.stop - part.start)
         assert np.array_equal(some, x[part]) and np.array_equal(some_lengths, lengths[part])
     assert ((x < 10).sum(axis=1) == lengths).all()

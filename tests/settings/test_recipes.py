@@ -61,7 +61,7 @@ def test_flags_of_digits_are_refused_with_a_file(flag):
 @pytest.mark.parametrize("flag", ["train_file", "eval_file", "run_name", "task"])
 def test_an_empty_flag_does_not_stand_for_its_default(flag):
     with pytest.raises(ValueError, match=f"^--{flag} '' is empty; leave the flag out"):
-        settings_of({flag: ""})
+        configure({flag: ""}, resume=None, world=World())
 
 
 def test_a_run_is_named_after_what_it_learns_from():

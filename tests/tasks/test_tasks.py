@@ -150,6 +150,15 @@ def test_a_run_does_not_go_on_with_other_examples(
     assert refused.endswith("give its new place: --resume RUN_DIR --train_file FILE")
     refused = refusal(capsys, train_cls_rnn.main, "--resume", ".", "--train_file", "typo.tsv")
     assert "--train_file 'typo.tsv': there is no such file" in refused
+    refused = refusal(capsys, train_cls_rnn.main, "--resume", ".", "--train_file", "")
+    assert "--train_file '' is empty" in refused
+
+
+def test_before_its_first_checkpoint_a_run_keeps_its_machine_file(tmp_path, capsys):
+    config = TrainConfig.from_flags({"task": "door.json", "save_dir": str(tmp_path)})
+    (tmp_path / "config.json").write_text(json.dumps(asdict(config)))
+    refused = refusal(capsys, train_cls_rnn.main, "--resume", tmp_path, "--task", "parity")
+    assert "--task 'parity': there is no such file" in refused
 
 
 def test_without_a_file_to_evaluate_on_a_tenth_is_held_out(tmp_path, monkeypatch, capsys):

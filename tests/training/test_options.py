@@ -146,20 +146,6 @@ def test_the_plateau_slows_a_run_that_does_not_improve(tmp_path):
     assert rates == pytest.approx(expected)
 
 
-def test_the_size_of_an_update_is_computed_with_the_rate_it_used(tmp_path, monkeypatch):
-    """Also when the rate falls by the evaluation right after the update."""
-    rates = []
-
-    def update_ratio(optimizer, rate):
-        rates.append((rate, optimizer.param_groups[0]["lr"]))
-        return 0.0
-
-    monkeypatch.setattr(run_module, "update_ratio", update_ratio)
-    flags = ("--lr", 1e-9, "--min_lr", 0, "--scheduler", "plateau", "--plateau_patience", 1)
-    train(tmp_path, *flags, "--eval_every", 5, "--log_every", 5)
-    assert len(set(rates)) > 3 and all(logged == used for logged, used in rates)
-
-
 @pytest.mark.parametrize(
     "flags",
     [
@@ -311,7 +297,8 @@ def first_batch(config):
 def update_once(model, optimizer, config):
     """One update with the options of a configuration; returns its loss."""
     objective = Objective(model, config)
-    loss, _ = update_with_options(objective, optimizer, [first_batch(config)], 0.1)
+    batch = first_batch(config)
+    loss, _ = update_with_options(objective, optimizer, [batch], 0.1, 0.0, 0.0, 0.0)
     return loss
 
 
@@ -323,7 +310,7 @@ def test_without_options_the_update_is_the_plain_one():
         optimizer = torch.optim.SGD(model.parameters())
         if with_options:
             loss, norm = update_with_options(
-                Objective(model, config), optimizer, [first_batch(config)], 0.1, 0.5
+                Objective(model, config), optimizer, [first_batch(config)], 0.1, 0.5, 0.0, 0.0
             )
         else:
             loss, norm = update(model, optimizer, first_batch(config), 0.1, 0.5)
