@@ -78,8 +78,7 @@ RECIPES = {
         },
         # With two or three tokens, as most machines have, ten steps leave too much to chance: the
         # network learns to count that far in a line, where the machine goes round a circle.
-        # Their states, in turn, are few, and settle without the center loss.
-        of_machines={"max_seq_len": 20, "contraction": 1.0, "center_loss": 0.0},
+        of_machines={"max_seq_len": 20},
     ),
 }
 
