@@ -10,7 +10,7 @@ import re
 import sysconfig
 import textwrap
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -45,8 +45,8 @@ class Report(NamedTuple):
     not_asked: list[str]  # what was not looked at, and why: "the largest token: needs --vocab_size"
 
 
-class FindingTable:
-    """What the findings of one area mean, what to try, and what they explain.
+class FindingTable(dict[str, Finding]):
+    """What the findings of one area mean, what to try, and what they explain, by name.
 
     Args:
         text: a heading in brackets for each lesson; below it a paragraph for each finding, whose
@@ -59,21 +59,16 @@ class FindingTable:
     """
 
     def __init__(self, text: str) -> None:
-        self._findings: dict[str, Finding] = {}
+        super().__init__()
         for section in text.replace("\n    ", " ").split("\n[")[1:]:
             lesson, _, paragraphs = section.partition("]")
             for name, meaning, advice, explains in _PARAGRAPH.findall(paragraphs):
                 patterns = tuple(explains.split(", ")) if explains else ()
-                self._findings[name] = Finding(
-                    name, "", meaning, advice, lesson=lesson, explains=patterns
-                )
-
-    def __iter__(self) -> Iterator[Finding]:
-        return iter(self._findings.values())
+                self[name] = Finding(name, "", meaning, advice, lesson=lesson, explains=patterns)
 
     def found(self, name: str, seen: str, confidence: str = "certain", **words: object) -> Finding:
         """The finding of this name, with what was seen, and with words for those in braces."""
-        finding = replace(self._findings[name], seen=seen, confidence=confidence)
+        finding = replace(self[name], seen=seen, confidence=confidence)
         if not words:
             return finding
         meaning, advice = (text.format(**words) for text in (finding.meaning, finding.advice))

@@ -47,15 +47,6 @@ def loose_tensors(module: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-class NoDropout(TorchFunctionMode):
-    """Every torch.nn.functional.*dropout* gives back what it gets."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[override]
-        if "dropout" in getattr(func, "__name__", ""):
-            return args[0]
-        return func(*args, **(kwargs or {}))
-
-
 class Softmaxes(TorchFunctionMode):
     """Shows what each softmax gets and gives to a function."""
 

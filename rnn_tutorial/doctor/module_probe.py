@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from rnn_tutorial.doctor.module_copy import copied, token_embedding, weights_lik
 
 LENGTHS = (3, 7, 1, 5, 7, 2, 6, 4, 5)  # unsorted, a single token, two full rows; N differs from T
 EXTRA_COLUMNS = 3  # of padding
+LONGER = 48  # steps: whole patches of 2, 3, 4, 6, 8, 12, 16
 MADE_TOKENS = 12  # different vectors that sequences of real-valued features are made of
 
 
@@ -82,7 +83,7 @@ class Probe:
         if len(token_ids) < 2:
             raise ValueError(f"vocab_size {vocab_size} leaves no two tokens besides the padding")
         self.token_ids, self.padding_id, self.seed = token_ids, padding_id, seed
-        self.original, self._with_dropout = module, True
+        self.original = module
         self.is_padded = lengths is not False  # else all sequences have one length
         self.time_major, self._vocab_size = time_major, vocab_size
         self.draw(LENGTHS if self.is_padded else (max(LENGTHS),) * len(LENGTHS))
@@ -217,11 +218,11 @@ class Probe:
     def embedding(self) -> nn.Embedding | None:
         return token_embedding(self.module, self._vocab_size)
 
-    def of_length(self, steps: int) -> Probe:
-        """The same with rows that all have so many steps."""
+    def longer(self) -> Probe | None:
+        """The same with rows that all have 48 steps; None if the module does not take them."""
         other = self._copy()
-        other.draw((steps,) * len(LENGTHS))
-        return other
+        other.draw((LONGER,) * len(LENGTHS))
+        return other if other.can_score(*other.batch()) else None
 
     def _copy(self) -> Probe:
         other = copy.copy(self)
@@ -247,16 +248,12 @@ class Probe:
             parameter.add_(torch.randn_like(parameter), alpha=noise)
         return other
 
-    def training(self, with_dropout: bool = False) -> Probe:
-        """The same in training mode."""
+    def training(self, kind: type = nn.Module) -> Probe:
+        """The same in training mode, or the parts of one kind alone in training mode."""
         other = self._copy()
-        other.module.train()
-        other._with_dropout = with_dropout
-        for part in other.module.modules():
-            if isinstance(part, (nn.RNNBase, nn.MultiheadAttention)) and not with_dropout:
-                part.dropout = 0.0
-            elif type(part).__name__ == "_SpectralNorm" or hasattr(part, "weight_u"):
-                part.eval()  # each call in training mode would change a spectral norm
+        for part in other.module.modules():  # each call would change a spectral norm
+            is_spectral = type(part).__name__ == "_SpectralNorm" or hasattr(part, "weight_u")
+            part.training = isinstance(part, kind) and not is_spectral
         return other
 
     @torch.no_grad()
@@ -304,10 +301,7 @@ class Probe:
         default_dtype = torch.get_default_dtype()
         torch.set_default_dtype(self.dtype)  # of torch.zeros(...) in forward
         try:
-            with (
-                warnings.catch_warnings(),
-                nullcontext() if self._with_dropout else module_copy.NoDropout(),
-            ):
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 result = self._call(self.module, *arguments.values())
         except (Exception, SystemExit) as error:

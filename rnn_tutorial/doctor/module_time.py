@@ -13,14 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from rnn_tutorial.doctor.findings import Finding
-from rnn_tutorial.doctor.module_call import ModuleRaised, WrongShape
 from rnn_tutorial.doctor.module_copy import RECURRENT, Softmaxes, hooked, weights_like
 from rnn_tutorial.doctor.module_findings import found
-from rnn_tutorial.doctor.module_probe import Probe
+from rnn_tutorial.doctor.module_probe import LONGER, Probe
 
 FD_STEP = 1e-5  # of central differences in float64: their error is about FD_STEP²
 FAR_SIZES = (-1.0, 1.0, -30.0, 30.0)  # so far a parameter is moved to see whether it is used
-LONGER = 48  # steps: whole patches of 2, 3, 4, 6, 8, 12, 16
 FD_TENSORS = 32  # at most so many parameters are compared with finite differences
 
 
@@ -55,12 +53,9 @@ def _are_ignored_in_longer(probe: Probe, ignored: Sequence[int]) -> bool:
 
     A step of the first half is looked for as far from the beginning, another one from the end.
     """
-    longer, steps = probe.of_length(LONGER), probe.tokens.shape[1]
-    try:
-        found_there = set(_ignored_steps(longer))
-    except (ModuleRaised, WrongShape):  # another length does not fit
-        return True
-    return any(s + (LONGER - steps) * (2 * s >= steps) in found_there for s in ignored)
+    longer, steps = probe.longer(), probe.tokens.shape[1]
+    there = _ignored_steps(longer) if longer else range(LONGER)
+    return any(s + (LONGER - steps) * (2 * s >= steps) in there for s in ignored)
 
 
 @torch.no_grad()
@@ -177,15 +172,12 @@ def _unused_in_longer(probe: Probe, names: Sequence[str]) -> Sequence[str]:
     scores = probe.scores(*probe.batch())
     if not names or probe.tokens.shape[1] == 1 or (scores == scores[0, 0]).all():
         return []
-    longer = probe.of_length(LONGER).refreshed(noise=0.1)
-    parameters = dict(longer.module.named_parameters())
-    try:
-        before = longer.scores(*longer.batch())
-        used = (parameters[name] for name in names)
-        moved = [longer.scores_moved(weights, torch.ones_like(weights)) for weights in used]
-    except (ModuleRaised, WrongShape):  # another length does not fit
+    if not (longer := probe.longer()):
         return names
-    return [n for n, after in zip(names, moved, strict=True) if torch.equal(before, after)]
+    longer = longer.refreshed(noise=0.1)
+    parameters, before = dict(longer.module.named_parameters()), longer.scores(*longer.batch())
+    moved = {n: longer.scores_moved(parameters[n], torch.ones_like(parameters[n])) for n in names}
+    return [name for name in names if torch.equal(before, moved[name])]
 
 
 def _behind_softmax_of_one(probe: Probe, weights: dict[str, nn.Parameter]) -> list[str]:

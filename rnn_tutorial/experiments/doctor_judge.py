@@ -46,14 +46,14 @@ AREAS = ("loops", "modules", "data", "runs")
 HALVES = ("open", "held")
 
 
-def cases_of(area: str, half: str) -> tuple[Case, ...]:
+def cases_of(area: str, half: str) -> Sequence[Case]:
     """The cases of one half of an area; none where the half is not there."""
     name = f"rnn_tutorial.experiments.doctor_cases.{area}_{half}"
     return importlib.import_module(name).CASES if importlib.util.find_spec(name) else ()
 
 
-def judge(case: Case) -> dict[str, Any]:
-    """Show a case to the doctor.
+def judge(area: str, case: Case) -> dict[str, Any]:
+    """Show a case of an area to the doctor.
 
     Returns:
         What was expected, the confidence of each finding in their order, the error if it ended in
@@ -64,10 +64,10 @@ def judge(case: Case) -> dict[str, Any]:
     gc.collect()  # what is left of other cases is none of this one's
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = _make(case, Path(folder))
+        made = _make(area, case, Path(folder))
         start = time.process_time()
         try:
-            report = _check(case.area, made)
+            report = _check(area, made)
             found = {finding.name: finding.confidence for finding in report.findings}
         except Exception as raised:  # a crash of the doctor's own is what is looked for
             error = f"{type(raised).__name__}: {raised}".replace(f"{REPOSITORY}{os.sep}", "")
@@ -82,12 +82,12 @@ def judge(case: Case) -> dict[str, Any]:
     }
 
 
-def _make(case: Case, folder: Path) -> Any:
+def _make(area: str, case: Case, folder: Path) -> Any:
     """What is shown: a run is trained now, unless an equal one is kept."""
     torch.manual_seed(0)
-    if case.area == "data":
+    if area == "data":
         return case.make(folder)
-    if case.area == "runs":
+    if area == "runs":
         # The flags name the files, and kept runs are found by their flags.
         folder = run_folder("files", case.name, code_version((_CASES,)))
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for area in [flags.area] if flags.area else AREAS:
         halves = {half: cases_of(area, half) for half in HALVES}
         areas[area] = {
-            half: {case.name: judge(case) for case in cases}
+            half: {case.name: judge(area, case) for case in cases}
             for half, cases in halves.items()
             if cases
         }

@@ -77,8 +77,8 @@ def test_the_surest_comes_first_and_a_cause_hides_only_what_is_no_surer():
 
 @pytest.mark.parametrize("area", TABLES)
 def test_every_finding_has_an_advice_and_a_lesson_that_exists(area):
-    names = {finding.name for finding in TABLES[area]}
-    for finding in TABLES[area]:
+    names = set(TABLES[area])
+    for finding in TABLES[area].values():
         assert finding.meaning and finding.advice, finding.name
         for pattern in finding.explains:
             assert fnmatch.filter(names - {finding.name}, pattern), pattern

@@ -42,7 +42,7 @@ def recorded(case, folder):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_an_open_case_is_named_rightly(case, tmp_path):
     names = {f.name: f.confidence for f in check_run(recorded(case, tmp_path)).findings}
-    if case.expected and "--length" not in case.how:
+    if case.expected and "asked_length" not in case.make(tmp_path):
         assert names.keys() & case.expected, names
     else:  # nothing is wrong, unless a length is asked
         assert not names, names

@@ -19,23 +19,32 @@ class Case:
 
     Args:
         name: in words, unique in its area.
-        area: "modules", "loops", "data" or "runs".
         expected: the names of findings, any of which is right; empty if nothing is wrong.
         source: the address of the thread that it is taken from, or "common".
         make: gives what is diagnosed. Modules: (module, options of its conventions); loops: what
             the factory of --step returns; data: paths or loaders, from a folder; runs: flags and
             changes.
-        how: what a user would type.
     """
 
     name: str
-    area: str
     expected: frozenset[str]
     source: str
     make: Callable[..., Any]
-    how: str
 
     @property
     def is_healthy(self) -> bool:
         """True if nothing is wrong, so that nothing may be found."""
         return not self.expected
+
+
+def into(cases: list[Case]) -> Callable[..., Callable]:
+    """The decorator `@case(name, *expected, source=...)`, which adds a case to a list."""
+
+    def case(name: str, *expected: str, source: str = "common") -> Callable:
+        def add(make: Callable[..., Any]) -> Callable[..., Any]:
+            cases.append(Case(name, frozenset(expected), source, make))
+            return make
+
+        return add
+
+    return case

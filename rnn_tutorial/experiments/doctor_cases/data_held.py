@@ -25,9 +25,18 @@ from torch.utils.data import (
     random_split,
 )
 
-from rnn_tutorial.experiments.doctor_cases.cases import Case
+from rnn_tutorial.experiments.doctor_cases.cases import Case, into
+
+CASES: list[Case] = []
+case = into(CASES)
 
 
+@case(
+    "one buffer filled again and again",
+    "constant-inputs",
+    "repeated-samples",
+    "contradicting-labels",
+)
 def one_buffer_filled_again(folder):
     """All samples are the same array, which holds the last sequence."""
     rng = np.random.RandomState(3)
@@ -38,6 +47,11 @@ def one_buffer_filled_again(folder):
     return samples, None, {}
 
 
+@case(
+    "generator copied into every worker",
+    "duplicated-workers",
+    source="https://github.com/wolny/pytorch-3dunet/issues/32",
+)
 def generator_copied_into_every_worker(folder):
     """The generator is made in __init__ and copied with the dataset to both workers."""
 
@@ -55,6 +69,11 @@ def generator_copied_into_every_worker(folder):
     return DataLoader(Additions(), batch_size=25, num_workers=2), None, {}
 
 
+@case(
+    "every word is unknown",
+    "constant-inputs",
+    source="https://github.com/tensorflow/nmt/issues/413",
+)
 def every_word_is_unknown(folder):
     """The vocabulary file has "word count" in each line, so no word is ever found in it."""
     r = random.Random(6)
@@ -73,6 +92,11 @@ def every_word_is_unknown(folder):
     return DataLoader(data, batch_size=30, collate_fn=collate), None, {"padding_id": 0}
 
 
+@case(
+    "three anomalies in a hundred",
+    "imbalanced-classes",
+    source="https://taourl.com/read-2606957.html",
+)
 def three_anomalies_in_a_hundred(folder):
     """Always saying "normal" is right 97 times in a hundred."""
     rs = np.random.RandomState(10)
@@ -85,6 +109,11 @@ def three_anomalies_in_a_hundred(folder):
     return DataLoader(ds, batch_size=64, shuffle=True), None, {}
 
 
+@case(
+    "oversampled, then split",
+    "shared-stream",
+    source="https://github.com/MakazhanAlpamys/Soup/issues/680",
+)
 def oversampled_then_split(folder):
     """The rare class was copied four times before random_split."""
     torch.manual_seed(6)
@@ -98,6 +127,12 @@ def oversampled_then_split(folder):
     return DataLoader(train, 64, shuffle=True), DataLoader(test, 64), {}
 
 
+@case(
+    "encoder fitted anew on the test labels",
+    "evaluation-labels-wrong",
+    "class-mismatch",
+    source="https://github.com/scikit-learn/scikit-learn/issues/10324",
+)
 def encoder_fitted_anew(folder):
     """The test set lacks the first class, so all its class numbers are one lower."""
     rng = np.random.RandomState(2)
@@ -120,6 +155,7 @@ def encoder_fitted_anew(folder):
     return DataLoader(train, 50, shuffle=True), DataLoader(test, 50), {}
 
 
+@case("truncation keeps only the prompt", "constant-inputs")
 def truncation_keeps_only_the_prompt(folder):
     """Every text begins with the same eight words, and the rest was cut off."""
     r = random.Random(40)
@@ -134,6 +170,11 @@ def truncation_keeps_only_the_prompt(folder):
     return path, None, {}
 
 
+@case(
+    "text first, label second",
+    "too-many-classes",
+    source="https://github.com/ThilinaRajapakse/simpletransformers/issues/16",
+)
 def text_first_label_second(folder):
     """The columns are swapped, as most tables have them."""
     r = random.Random(8)
@@ -145,6 +186,11 @@ def text_first_label_second(folder):
     return folder / "swapped.tsv", None, {}
 
 
+@case(
+    "split before the duplicates were dropped",
+    "shared-stream",
+    source="https://github.com/huggingface/datasets/issues/4261",
+)
 def split_before_duplicates_were_dropped(folder):
     """A third of the texts of the test file stand in the training file as well."""
     r = random.Random(77)
@@ -162,6 +208,7 @@ def split_before_duplicates_were_dropped(folder):
     return folder / "train.tsv", folder / "test.tsv", {}
 
 
+@case("trained on short, judged on long", "length-mismatch")
 def trained_on_short_judged_on_long(folder):
     """Bits of at most 8 steps in training, 10 to 40 in the test."""
     rng = np.random.default_rng(12)
@@ -174,6 +221,11 @@ def trained_on_short_judged_on_long(folder):
     return list(parity(4, 8, 3000)), list(parity(10, 40, 1000)), {}
 
 
+@case(
+    "lengths sorted, rows not",
+    "wrong-lengths",
+    source="https://github.com/pytorch/pytorch/issues/3584",
+)
 def lengths_sorted_rows_not(folder):
     """enforce_sorted was satisfied by sorting the lengths alone."""
     rng = np.random.default_rng(8)
@@ -196,6 +248,11 @@ def lengths_sorted_rows_not(folder):
     )
 
 
+@case(
+    "missing sensor values",
+    "not-finite-data",
+    source="https://github.com/Nixtla/neuralforecast/issues/186",
+)
 def missing_sensor_values(folder):
     """A few values are missing; the table has NaN there."""
     rng = np.random.default_rng(14)
@@ -206,6 +263,11 @@ def missing_sensor_values(folder):
     return DataLoader(ds, batch_size=25), None, {}
 
 
+@case(
+    "padding in front, lengths counted from the front",
+    "wrong-lengths",
+    source="https://github.com/facebookresearch/fairseq/pull/851",
+)
 def padding_in_front(folder):
     """pad_sequences pads on the left by default; pack_padded_sequence wants it on the right."""
 
@@ -223,6 +285,7 @@ def padding_in_front(folder):
     return DataLoader(TensorDataset(X, L, Y), batch_size=50), None, {"padding_id": 0}
 
 
+@case("length is the index of the last token", "wrong-lengths")
 def length_is_the_last_index(folder):
     """mask.nonzero().max() is the place of the last token, one less than the length."""
     torch.manual_seed(0)
@@ -235,6 +298,11 @@ def length_is_the_last_index(folder):
     return DataLoader(TensorDataset(x, lengths, y), 32, shuffle=True), None, {"padding_id": 0}
 
 
+@case(
+    "file sorted by its first column",
+    "sorted-by-class",
+    source="https://library.kiwix.org/datascience.stackexchange.com_en_all_2021-04/A/question/24511.html",
+)
 def file_sorted_by_its_first_column(folder):
     """sort -o tidy.tsv tidy.tsv, and a trainer that reads the lines in order."""
     r = random.Random(71)
@@ -246,6 +314,7 @@ def file_sorted_by_its_first_column(folder):
     return folder / "sorted.tsv", None, {}
 
 
+@case("logarithm of counts", "not-finite-data")
 def logarithm_of_counts(folder):
     """log(0) is minus infinity."""
     torch.manual_seed(8)
@@ -259,6 +328,11 @@ def logarithm_of_counts(folder):
     )
 
 
+@case(
+    "capital letters make new classes",
+    "near-equal-classes",
+    source="https://github.com/kitzeslab/opensoundscape/issues/1",
+)
 def capital_letters_make_new_classes(folder):
     """Three people typed the names: owl, Owl and OWL."""
     rng = random.Random(15)
@@ -275,6 +349,11 @@ def capital_letters_make_new_classes(folder):
     return folder / "species.tsv", None, {}
 
 
+@case(
+    "whole one-hot rows as target",
+    "label-type",
+    source="https://discuss.pytorch.org/t/how-exactly-should-i-understand-the-cross-entropy-loss-function/61183",
+)
 def one_hot_rows_as_target(folder):
     """Contexts and the word in their middle, the word as a one-hot row of whole numbers."""
     rnd = random.Random(5)
@@ -290,6 +369,11 @@ def one_hot_rows_as_target(folder):
     return batches, None, {}
 
 
+@case(
+    "class names left as words",
+    "label-type",
+    source="https://github.com/OpenTabular/DeepTab/pull/434",
+)
 def class_names_left_as_words(folder):
     """The labels were never encoded: "yes" and "no"."""
     r = random.Random(0)
@@ -300,6 +384,7 @@ def class_names_left_as_words(folder):
     return out, None, {}
 
 
+@case("end marker of one class", "leaking-token", "leaking-position")
 def end_marker_of_one_class(folder):
     """The two classes were exported by two programs, of which one ends its lines with token 0."""
     r = random.Random(44)
@@ -314,6 +399,11 @@ def end_marker_of_one_class(folder):
     return samples(), None, {}
 
 
+@case(
+    "class after class without shuffling",
+    "sorted-by-class",
+    source="https://dailydoseofds.beehiiv.com/p/why-is-it-important-to-shuffle-your",
+)
 def class_after_class(folder):
     """ConcatDataset of one dataset for each class, and shuffle=False."""
     torch.manual_seed(4)
@@ -326,6 +416,7 @@ def class_after_class(folder):
     return DataLoader(ConcatDataset(parts), batch_size=32), None, {}
 
 
+@case("label file two lines off", "shifted-labels")
 def label_file_two_lines_off(folder):
     """paste labels.txt inputs.txt, where labels.txt still had two lines of comment."""
     rnd = random.Random(33)
@@ -338,6 +429,9 @@ def label_file_two_lines_off(folder):
     return out, None, {}
 
 
+@case(
+    "comparison that is never true", "single-class", source="https://taourl.com/read-2391923.html"
+)
 def comparison_that_is_never_true(folder):
     """The file says " pos" with a space, so label == "pos" is never true, and all labels are 0."""
     rng = random.Random(13)
@@ -349,6 +443,7 @@ def comparison_that_is_never_true(folder):
     return DataLoader(TensorDataset(x, torch.full_like(y, 8), y), batch_size=50), None, {}
 
 
+@case("two annotators, opposite scales", "contradicting-labels")
 def two_annotators_opposite_scales(folder):
     """One annotator wrote 1 for agreement, the other 0; all texts were annotated by both."""
     r = random.Random(4)
@@ -362,6 +457,11 @@ def two_annotators_opposite_scales(folder):
     return folder / "survey.tsv", None, {}
 
 
+@case(
+    "labels rolled by one",
+    "shifted-labels",
+    source="https://github.com/LabeliaLabs/distributed-learning-contributivity/issues/57",
+)
 def labels_rolled_by_one(folder):
     """The label column has a header less than the input column: everything is one row off."""
     rng = np.random.default_rng(6)
@@ -371,6 +471,11 @@ def labels_rolled_by_one(folder):
     return DataLoader(ds, batch_size=100), None, {}
 
 
+@case(
+    "empty texts have length zero",
+    "wrong-lengths",
+    source="https://github.com/mozilla/TTS/issues/220",
+)
 def empty_texts(folder):
     """Some texts have no known word left, so pack_padded_sequence raises in the third batch."""
     r = random.Random(1)
@@ -388,6 +493,11 @@ def empty_texts(folder):
     return batches, None, {"padding_id": 0}
 
 
+@case(
+    "special tokens added after the table was made",
+    "token-range",
+    source="https://github.com/fc2869/lo-fit/issues/1",
+)
 def special_tokens_beyond_the_table(folder):
     """[CLS] is 33 and [SEP] is 34, but the net was built for 32 tokens and one for padding."""
     rs = np.random.RandomState(4)
@@ -402,6 +512,7 @@ def special_tokens_beyond_the_table(folder):
     return batches, None, {"vocab_size": 32}
 
 
+@case("digits as characters", "token-type")
 def digits_as_characters(folder):
     """list("4711") gives characters, not numbers."""
     r = random.Random(9)
@@ -414,6 +525,7 @@ def digits_as_characters(folder):
     return dataset(), None, {}
 
 
+@case("forty rows to judge by", "small-evaluation")
 def forty_rows_to_judge_by(folder):
     """The evaluation file has 40 lines: one more right is 2.5 points."""
     r = random.Random(90)
@@ -427,6 +539,7 @@ def forty_rows_to_judge_by(folder):
     return folder / "a.tsv", folder / "b.tsv", {}
 
 
+@case("batches of similar length")
 def batches_of_similar_length(folder):
     """Rows are sorted by length into buckets, and the buckets are shuffled; labels go with them."""
     r = random.Random(14)
@@ -442,6 +555,7 @@ def batches_of_similar_length(folder):
     return out, None, {"vocab_size": 12, "padding_id": 12}
 
 
+@case("rare class drawn more often")
 def rare_class_drawn_more_often(folder):
     """WeightedRandomSampler with replacement: rows of the rare class come again and again."""
     torch.manual_seed(2)
@@ -453,6 +567,7 @@ def rare_class_drawn_more_often(folder):
     return DataLoader(ds, batch_size=40, sampler=sampler), None, {}
 
 
+@case("the first token decides")
 def first_token_decides(folder):
     """A memory task: the class is the first letter, the rest only makes it hard to remember.
 
@@ -467,6 +582,7 @@ def first_token_decides(folder):
     return folder / "recall.tsv", None, {}
 
 
+@case("fifty classes of twenty rows")
 def fifty_classes_of_twenty_rows(folder):
     """Many classes, none of them rare: names such as p07 and p08 differ in one digit by nature."""
     r = random.Random(105)
@@ -481,6 +597,7 @@ def fifty_classes_of_twenty_rows(folder):
     return folder / "many.tsv", None, {}
 
 
+@case("real-valued steps")
 def real_valued_steps(folder):
     """Accelerometer windows (N, T, 3) of various lengths, zero beyond the length."""
     rs = np.random.RandomState(5)
@@ -492,6 +609,7 @@ def real_valued_steps(folder):
     return DataLoader(ds, batch_size=20, shuffle=True), None, {}
 
 
+@case("answers that are truly uncertain")
 def answers_that_are_truly_uncertain(folder):
     """The class is drawn: the more ones in the input, the more probable is class 1."""
     rng = random.Random(1)
@@ -504,6 +622,7 @@ def answers_that_are_truly_uncertain(folder):
     return stream(), None, {}
 
 
+@case("a dictionary for each batch")
 def dictionary_for_each_batch(folder):
     """input_ids, attention_mask and labels, as tokenizers give them."""
     torch.manual_seed(15)
@@ -517,6 +636,7 @@ def dictionary_for_each_batch(folder):
     return batches, None, {"padding_id": 0}
 
 
+@case("classes in turn")
 def classes_in_turn(folder):
     """Balanced by construction: the classes come in the order 0 1 2 3 0 1 2 3."""
     r = random.Random(104)
@@ -532,6 +652,7 @@ def classes_in_turn(folder):
     return folder / "turns.tsv", None, {}
 
 
+@case("seven against three")
 def seven_against_three(folder):
     """A mild imbalance, as most data have it."""
     r = random.Random(102)
@@ -543,299 +664,3 @@ def seven_against_three(folder):
         lines.append(f"{'leaves' if risk + r.gauss(0, 1) > 1.5 else 'stays'}\t{' '.join(seq)}")
     (folder / "churn.tsv").write_text("\n".join(lines) + "\n")
     return folder / "churn.tsv", None, {}
-
-
-CASES = (
-    Case(
-        "one buffer filled again and again",
-        "data",
-        frozenset({"constant-inputs", "repeated-samples", "contradicting-labels"}),
-        "common",
-        one_buffer_filled_again,
-        "--data FILE:samples",
-    ),
-    Case(
-        "generator copied into every worker",
-        "data",
-        frozenset({"duplicated-workers"}),
-        "https://github.com/wolny/pytorch-3dunet/issues/32",
-        generator_copied_into_every_worker,
-        "--data FILE:loader",
-    ),
-    Case(
-        "every word is unknown",
-        "data",
-        frozenset({"constant-inputs"}),
-        "https://github.com/tensorflow/nmt/issues/413",
-        every_word_is_unknown,
-        "--data FILE:loader",
-    ),
-    Case(
-        "three anomalies in a hundred",
-        "data",
-        frozenset({"imbalanced-classes"}),
-        "https://taourl.com/read-2606957.html",
-        three_anomalies_in_a_hundred,
-        "--data FILE:loader",
-    ),
-    Case(
-        "oversampled, then split",
-        "data",
-        frozenset({"shared-stream"}),
-        "https://github.com/MakazhanAlpamys/Soup/issues/680",
-        oversampled_then_split,
-        "--data FILE:train --evaluation FILE:test",
-    ),
-    Case(
-        "encoder fitted anew on the test labels",
-        "data",
-        frozenset({"evaluation-labels-wrong", "class-mismatch"}),
-        "https://github.com/scikit-learn/scikit-learn/issues/10324",
-        encoder_fitted_anew,
-        "--data FILE:train --evaluation FILE:test",
-    ),
-    Case(
-        "truncation keeps only the prompt",
-        "data",
-        frozenset({"constant-inputs"}),
-        "common",
-        truncation_keeps_only_the_prompt,
-        "rnn-doctor tickets.tsv",
-    ),
-    Case(
-        "text first, label second",
-        "data",
-        frozenset({"too-many-classes"}),
-        "https://github.com/ThilinaRajapakse/simpletransformers/issues/16",
-        text_first_label_second,
-        "rnn-doctor swapped.tsv",
-    ),
-    Case(
-        "split before the duplicates were dropped",
-        "data",
-        frozenset({"shared-stream"}),
-        "https://github.com/huggingface/datasets/issues/4261",
-        split_before_duplicates_were_dropped,
-        "rnn-doctor train.tsv --eval test.tsv",
-    ),
-    Case(
-        "trained on short, judged on long",
-        "data",
-        frozenset({"length-mismatch"}),
-        "common",
-        trained_on_short_judged_on_long,
-        "--data FILE:train --evaluation FILE:test",
-    ),
-    Case(
-        "lengths sorted, rows not",
-        "data",
-        frozenset({"wrong-lengths"}),
-        "https://github.com/pytorch/pytorch/issues/3584",
-        lengths_sorted_rows_not,
-        "--data FILE:loader",
-    ),
-    Case(
-        "missing sensor values",
-        "data",
-        frozenset({"not-finite-data"}),
-        "https://github.com/Nixtla/neuralforecast/issues/186",
-        missing_sensor_values,
-        "--data FILE:loader",
-    ),
-    Case(
-        "padding in front, lengths counted from the front",
-        "data",
-        frozenset({"wrong-lengths"}),
-        "https://github.com/facebookresearch/fairseq/pull/851",
-        padding_in_front,
-        "--data FILE:train_loader",
-    ),
-    Case(
-        "length is the index of the last token",
-        "data",
-        frozenset({"wrong-lengths"}),
-        "common",
-        length_is_the_last_index,
-        "--data FILE:loader",
-    ),
-    Case(
-        "file sorted by its first column",
-        "data",
-        frozenset({"sorted-by-class"}),
-        "https://library.kiwix.org/datascience.stackexchange.com_en_all_2021-04/A/question/24511.html",
-        file_sorted_by_its_first_column,
-        "rnn-doctor sorted.tsv",
-    ),
-    Case(
-        "logarithm of counts",
-        "data",
-        frozenset({"not-finite-data"}),
-        "common",
-        logarithm_of_counts,
-        "--data FILE:batches",
-    ),
-    Case(
-        "capital letters make new classes",
-        "data",
-        frozenset({"near-equal-classes"}),
-        "https://github.com/kitzeslab/opensoundscape/issues/1",
-        capital_letters_make_new_classes,
-        "rnn-doctor species.tsv",
-    ),
-    Case(
-        "whole one-hot rows as target",
-        "data",
-        frozenset({"label-type"}),
-        "https://discuss.pytorch.org/t/how-exactly-should-i-understand-the-cross-entropy-loss-function/61183",
-        one_hot_rows_as_target,
-        "--data FILE:get_train_data",
-    ),
-    Case(
-        "class names left as words",
-        "data",
-        frozenset({"label-type"}),
-        "https://github.com/OpenTabular/DeepTab/pull/434",
-        class_names_left_as_words,
-        "--data FILE:samples",
-    ),
-    Case(
-        "end marker of one class",
-        "data",
-        frozenset({"leaking-token", "leaking-position"}),
-        "common",
-        end_marker_of_one_class,
-        "--data FILE:samples",
-    ),
-    Case(
-        "class after class without shuffling",
-        "data",
-        frozenset({"sorted-by-class"}),
-        "https://dailydoseofds.beehiiv.com/p/why-is-it-important-to-shuffle-your",
-        class_after_class,
-        "--data FILE:loader",
-    ),
-    Case(
-        "label file two lines off",
-        "data",
-        frozenset({"shifted-labels"}),
-        "common",
-        label_file_two_lines_off,
-        "rnn-doctor digits.tsv",
-    ),
-    Case(
-        "comparison that is never true",
-        "data",
-        frozenset({"single-class"}),
-        "https://taourl.com/read-2391923.html",
-        comparison_that_is_never_true,
-        "--data FILE:loader",
-    ),
-    Case(
-        "two annotators, opposite scales",
-        "data",
-        frozenset({"contradicting-labels"}),
-        "common",
-        two_annotators_opposite_scales,
-        "rnn-doctor survey.tsv",
-    ),
-    Case(
-        "labels rolled by one",
-        "data",
-        frozenset({"shifted-labels"}),
-        "https://github.com/LabeliaLabs/distributed-learning-contributivity/issues/57",
-        labels_rolled_by_one,
-        "--data FILE:loader",
-    ),
-    Case(
-        "empty texts have length zero",
-        "data",
-        frozenset({"wrong-lengths"}),
-        "https://github.com/mozilla/TTS/issues/220",
-        empty_texts,
-        "--data FILE:batches",
-    ),
-    Case(
-        "special tokens added after the table was made",
-        "data",
-        frozenset({"token-range"}),
-        "https://github.com/fc2869/lo-fit/issues/1",
-        special_tokens_beyond_the_table,
-        "--data FILE:batches --vocab_size 32",
-    ),
-    Case(
-        "digits as characters",
-        "data",
-        frozenset({"token-type"}),
-        "common",
-        digits_as_characters,
-        "--data FILE:dataset",
-    ),
-    Case(
-        "forty rows to judge by",
-        "data",
-        frozenset({"small-evaluation"}),
-        "common",
-        forty_rows_to_judge_by,
-        "rnn-doctor a.tsv --eval b.tsv",
-    ),
-    Case(
-        "batches of similar length",
-        "data",
-        frozenset(),
-        "common",
-        batches_of_similar_length,
-        "--data FILE:buckets",
-    ),
-    Case(
-        "rare class drawn more often",
-        "data",
-        frozenset(),
-        "common",
-        rare_class_drawn_more_often,
-        "--data FILE:loader",
-    ),
-    Case(
-        "the first token decides",
-        "data",
-        frozenset(),
-        "common",
-        first_token_decides,
-        "rnn-doctor recall.tsv",
-    ),
-    Case(
-        "fifty classes of twenty rows",
-        "data",
-        frozenset(),
-        "common",
-        fifty_classes_of_twenty_rows,
-        "rnn-doctor many.tsv",
-    ),
-    Case(
-        "real-valued steps", "data", frozenset(), "common", real_valued_steps, "--data FILE:loader"
-    ),
-    Case(
-        "answers that are truly uncertain",
-        "data",
-        frozenset(),
-        "common",
-        answers_that_are_truly_uncertain,
-        "--data FILE:stream",
-    ),
-    Case(
-        "a dictionary for each batch",
-        "data",
-        frozenset(),
-        "common",
-        dictionary_for_each_batch,
-        "--data FILE:loader",
-    ),
-    Case("classes in turn", "data", frozenset(), "common", classes_in_turn, "rnn-doctor turns.tsv"),
-    Case(
-        "seven against three",
-        "data",
-        frozenset(),
-        "common",
-        seven_against_three,
-        "rnn-doctor churn.tsv",
-    ),
-)

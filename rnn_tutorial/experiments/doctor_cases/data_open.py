@@ -23,9 +23,17 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from rnn_tutorial.experiments.doctor_cases.cases import Case
+from rnn_tutorial.experiments.doctor_cases.cases import Case, into
+
+CASES: list[Case] = []
+case = into(CASES)
 
 
+@case(
+    "the tail of sorted rows is the test set",
+    "class-mismatch",
+    source="https://richmondalake.medium.com/daily-data-science-tip-11-2ff84b4ba24c",
+)
 def tail_of_sorted_rows(folder):
     """split = int(0.8 * len(data)) on rows that are sorted by class."""
     r = random.Random(17)
@@ -41,6 +49,11 @@ def tail_of_sorted_rows(folder):
     return train, test, {}
 
 
+@case(
+    "some class names kept their quotes",
+    "near-equal-classes",
+    source="https://github.com/frictionlessdata/frictionless-py/issues/1172",
+)
 def class_names_kept_their_quotes(folder):
     """Two exports were joined: spam and "spam", ham and "ham"."""
     r = random.Random(29)
@@ -60,6 +73,7 @@ def class_names_kept_their_quotes(folder):
     return folder / "mail.tsv", None, {}
 
 
+@case("underscores for spaces", "unsplit-tokens")
 def underscores_for_spaces(folder):
     """The texts were made file names before: turn_on_the_kitchen_light."""
     r = random.Random(81)
@@ -74,6 +88,12 @@ def underscores_for_spaces(folder):
     return folder / "commands.tsv", None, {}
 
 
+@case(
+    "collate sorts inputs and lengths, not labels",
+    "shifted-labels",
+    "contradicting-labels",
+    source="https://github.com/pytorch/pytorch/issues/2615",
+)
 def collate_sorts_inputs_not_labels(folder):
     """batch.sort(key=len) on the inputs; the labels are read from the unsorted list."""
     torch.manual_seed(9)
@@ -93,6 +113,9 @@ def collate_sorts_inputs_not_labels(folder):
     )
 
 
+@case(
+    "classes 10, 20 and 30", "label-range", source="https://github.com/OpenTabular/DeepTab/pull/434"
+)
 def classes_10_20_30(folder):
     """Codes of product groups are used as class numbers."""
     torch.manual_seed(3)
@@ -103,6 +126,7 @@ def classes_10_20_30(folder):
     return [(X[i : i + 30], lens[i : i + 30], y[i : i + 30]) for i in range(0, 900, 30)], None, {}
 
 
+@case("test set of one class", "class-mismatch")
 def test_set_of_one_class(folder):
     """head -500 of a sorted file: the test lines are all of the first of four classes."""
     r = random.Random(91)
@@ -118,6 +142,11 @@ def test_set_of_one_class(folder):
     return folder / "train.tsv", folder / "test.tsv", {}
 
 
+@case(
+    "one of six classes has nearly everything",
+    "imbalanced-classes",
+    source="https://datascience.stackexchange.com/questions/19283/why-mlp-only-learns-bias-for-unbalanced-binary-classification",
+)
 def one_of_six_has_nearly_everything(folder):
     """Intents of a chat: 93% are small talk."""
     r = random.Random(60)
@@ -135,6 +164,11 @@ def one_of_six_has_nearly_everything(folder):
     return folder / "intents.tsv", None, {}
 
 
+@case(
+    "two shuffled loaders zipped",
+    "contradicting-labels",
+    source="https://github.com/mlcommons/GaNDLF/pull/870",
+)
 def two_shuffled_loaders_zipped(folder):
     """Inputs and labels are shuffled by a loader each, so each by its own order."""
     g = torch.Generator().manual_seed(5)
@@ -145,6 +179,7 @@ def two_shuffled_loaders_zipped(folder):
     return [(x, torch.full((30,), 3), y) for x, y in zip(a, b)], None, {}
 
 
+@case("digits without spaces", "unsplit-tokens")
 def digits_without_spaces(folder):
     """4<TAB>31802 instead of 4<TAB>3 1 8 0 2."""
     r = random.Random(70)
@@ -156,6 +191,11 @@ def digits_without_spaces(folder):
     return folder / "sums.tsv", None, {}
 
 
+@case(
+    "padding id -1 for the embedding",
+    "token-range",
+    source="https://github.com/lucidrains/audiolm-pytorch/issues/18",
+)
 def padding_id_minus_one(folder):
     """(x, y) without lengths: the net reads all T steps, also the -1, which no embedding has."""
     g = torch.Generator().manual_seed(2)
@@ -168,6 +208,11 @@ def padding_id_minus_one(folder):
     return DataLoader(TensorDataset(x, y), batch_size=40, shuffle=True), None, {"vocab_size": 60}
 
 
+@case(
+    "agency named in every true story",
+    "leaking-token",
+    source="https://siddhibajracharya.hashnode.dev/i-accidentally-built-the-best-model",
+)
 def agency_named_in_every_true_story(folder):
     """The true stories come from one agency, whose name stands near the beginning of each."""
     rng = random.Random(3)
@@ -182,6 +227,7 @@ def agency_named_in_every_true_story(folder):
     return folder / "news.tsv", None, {}
 
 
+@case("target appended to the input", "leaking-position", "leaking-token")
 def target_appended_to_the_input(folder):
     """row[:-1] was forgotten: the last number of each row is its label."""
     rng = np.random.default_rng(30)
@@ -191,6 +237,7 @@ def target_appended_to_the_input(folder):
     return DataLoader(TensorDataset(x, torch.full((3000,), 8), y), batch_size=100), None, {}
 
 
+@case("index modulo the size of a cache", "repeated-samples")
 def index_modulo_the_size_of_a_cache(folder):
     """The cache was cut to 12 rows while debugging; len() still promises all 4,000."""
 
@@ -211,6 +258,11 @@ def index_modulo_the_size_of_a_cache(folder):
     return DataLoader(Cached(data), batch_size=40, shuffle=True), None, {}
 
 
+@case(
+    "two columns shuffled one after the other",
+    "contradicting-labels",
+    source="https://github.com/udacity/sdc-issue-reports/issues/1326",
+)
 def two_columns_shuffled(folder):
     """np.random.shuffle(texts); np.random.shuffle(labels), written to a file."""
     rs = np.random.RandomState(0)
@@ -224,6 +276,7 @@ def two_columns_shuffled(folder):
     return path, None, {}
 
 
+@case("a target too few in each batch", "mismatched-rows")
 def target_too_few_in_each_batch(folder):
     """The targets are the next row's first token, so the last row has none; it was not dropped."""
     torch.manual_seed(74)
@@ -231,6 +284,7 @@ def target_too_few_in_each_batch(folder):
     return [(xb, torch.full((20,), 6), xb[1:, 0]) for xb in x], None, {}
 
 
+@case("negatives made of shorter pieces", "leaking-length")
 def negatives_made_of_shorter_pieces(folder):
     """True and made-up continuations; the made-up ones are all shorter than 20 tokens."""
     rng = np.random.default_rng(72)
@@ -246,6 +300,7 @@ def negatives_made_of_shorter_pieces(folder):
     return pairs(), None, {}
 
 
+@case("only the training file has capitals", "token-mismatch")
 def only_the_training_file_has_capitals(folder):
     """The evaluation file went through lower()."""
     r = random.Random(23)
@@ -266,6 +321,7 @@ def only_the_training_file_has_capitals(folder):
     return folder / "train.tsv", folder / "dev.tsv", {}
 
 
+@case("time comes first", "mismatched-rows", source="https://taourl.com/read-2624309.html")
 def time_comes_first(folder):
     """x is (T, N) as nn.LSTM wants it by default, with 24 steps for 16 labels."""
     torch.manual_seed(1)
@@ -278,6 +334,11 @@ def time_comes_first(folder):
     return get_batches(), None, {}
 
 
+@case(
+    "the test set has a tokenizer of its own",
+    "token-mismatch",
+    source="https://github.com/minqukanq/hierarchical-multi-label-text-classification/issues/6",
+)
 def test_set_has_its_own_tokenizer(folder):
     """The tokenizer of the test set keeps a hundred ids for special tokens, the other one none."""
     r = random.Random(19)
@@ -294,6 +355,7 @@ def test_set_has_its_own_tokenizer(folder):
     return build(2500, 0), build(800, 100), {}
 
 
+@case("seed set inside getitem", "repeated-samples", "constant-inputs", "single-class")
 def seed_set_inside_getitem(folder):
     """torch.manual_seed for reproducibility, but in __getitem__: each sample is the first one."""
 
@@ -312,6 +374,7 @@ def seed_set_inside_getitem(folder):
     return DataLoader(RandomSums(), batch_size=64, shuffle=True), None, {}
 
 
+@case("a typing error is a class", "rare-class", "near-equal-classes")
 def typing_error_is_a_class(folder):
     """One row of 1,500 says "postive"."""
     r = random.Random(73)
@@ -328,6 +391,7 @@ def typing_error_is_a_class(folder):
     return folder / "moods.tsv", None, {}
 
 
+@case("lengths taken after padding", "wrong-lengths")
 def lengths_taken_after_padding(folder):
     """len() of the padded row is T for every row."""
     rng = random.Random(21)
@@ -346,6 +410,11 @@ def lengths_taken_after_padding(folder):
     )
 
 
+@case(
+    "each worker reads the whole stream",
+    "duplicated-workers",
+    source="https://github.com/huggingface/datasets/issues/3423",
+)
 def each_worker_reads_the_whole_stream(folder):
     """An IterableDataset with three workers and no get_worker_info."""
 
@@ -367,6 +436,11 @@ def each_worker_reads_the_whole_stream(folder):
     return DataLoader(Lines(lines), batch_size=30, num_workers=3), None, {}
 
 
+@case(
+    "last column of a float table as target",
+    "label-type",
+    source="https://github.com/deep-learning-with-pytorch/dlwpt-code/issues/12",
+)
 def last_column_of_a_float_table(folder):
     """np.loadtxt makes everything float, so the class is 6.0 and cross_entropy refuses it."""
     rng = np.random.default_rng(0)
@@ -378,6 +452,11 @@ def last_column_of_a_float_table(folder):
     return DataLoader(TensorDataset(seqs, n_steps, target), 64, shuffle=True), None, {}
 
 
+@case(
+    "header line taken as a sample",
+    "rare-class",
+    source="https://github.com/dotnet/machinelearning-samples/issues/11",
+)
 def header_line_taken_as_a_sample(folder):
     """The first line is "Area<TAB>Title": a 5th class with a single row."""
     r = random.Random(31)
@@ -393,6 +472,11 @@ def header_line_taken_as_a_sample(folder):
     return folder / "issues.tsv", None, {}
 
 
+@case(
+    "ids padded with np.zeros",
+    "token-type",
+    source="https://github.com/pytorch/pytorch/issues/116598",
+)
 def ids_padded_with_np_zeros(folder):
     """np.zeros without a dtype is float64, and so are the token ids in it."""
     rng = np.random.RandomState(1)
@@ -406,6 +490,7 @@ def ids_padded_with_np_zeros(folder):
     return DataLoader(ds, batch_size=20), None, {"padding_id": 0}
 
 
+@case("unlabelled rows are class -1", "label-range", source="https://taourl.com/read-2964347.html")
 def unlabelled_rows_are_minus_one(folder):
     """pandas.Categorical codes: what is missing becomes -1."""
 
@@ -431,6 +516,7 @@ def unlabelled_rows_are_minus_one(folder):
     return Sentences(), None, {}
 
 
+@case("classes cut to different lengths", "leaking-length")
 def classes_cut_to_different_lengths(folder):
     """Positive reviews were cut to 12 words, negative ones to 10."""
     r = random.Random(50)
@@ -448,6 +534,7 @@ def classes_cut_to_different_lengths(folder):
     return folder / "reviews.tsv", None, {}
 
 
+@case("mean rating as a class", "too-many-classes")
 def mean_rating_as_a_class(folder):
     """A number to be regressed, such as 3.8712, stands where a class is expected."""
     rs = np.random.RandomState(20)
@@ -459,6 +546,11 @@ def mean_rating_as_a_class(folder):
     return folder / "ratings.tsv", None, {}
 
 
+@case(
+    "labels count from one",
+    "label-range",
+    source="https://www.codegenes.net/blog/target-is-out-of-bounds-pytorch",
+)
 def labels_count_from_one(folder):
     """Five star ratings as they stand in the table, 1 to 5, for cross_entropy over five classes."""
     rng = np.random.RandomState(7)
@@ -468,6 +560,7 @@ def labels_count_from_one(folder):
     return DataLoader(ds, batch_size=50, shuffle=True), None, {}
 
 
+@case("the next character")
 def next_character(folder):
     """Overlapping windows of a text in order; the class is the character that follows."""
     text = (
@@ -480,6 +573,7 @@ def next_character(folder):
     return DataLoader(data, batch_size=32, shuffle=True), None, {"vocab_size": len(chars)}
 
 
+@case("short inputs recur in the test")
 def short_inputs_recur(folder):
     """Up to three digits: training and test overlap by chance, as training does with itself."""
 
@@ -492,6 +586,7 @@ def short_inputs_recur(folder):
     return digits(1), digits(2), {}
 
 
+@case("endless epochs over forty rows")
 def endless_epochs_over_forty_rows(folder):
     """A tiny set to be learned by heart, gone through again and again."""
     torch.manual_seed(0)
@@ -505,6 +600,7 @@ def endless_epochs_over_forty_rows(folder):
     return forever(), None, {}
 
 
+@case("no lengths, all rows full")
 def no_lengths_all_rows_full(folder):
     """(x, y) from TensorDataset, every row with all its steps."""
     g = torch.Generator().manual_seed(11)
@@ -514,6 +610,7 @@ def no_lengths_all_rows_full(folder):
     return train, DataLoader(TensorDataset(X[2400:], Y[2400:]), batch_size=64), {}
 
 
+@case("zero is padding, tokens from one")
 def zero_is_padding(folder):
     """The most common convention: id 0 is padding, ids 1 to 39 are words, lengths are right."""
     torch.manual_seed(16)
@@ -529,6 +626,7 @@ def zero_is_padding(folder):
     return loader, None, {"vocab_size": 40, "padding_id": 0}
 
 
+@case("a class for every step, -100 where none counts")
 def class_for_every_step(folder):
     """Tagging: targets (N, T), with PyTorch's ignore_index at the padding."""
     torch.manual_seed(12)
@@ -540,6 +638,7 @@ def class_for_every_step(folder):
     return DataLoader(ds, batch_size=25, shuffle=True), None, {"padding_id": 0}
 
 
+@case("short sequences first")
 def short_sequences_first(folder):
     """A curriculum: the sequences grow while training goes on."""
     rng = np.random.default_rng(15)
@@ -558,6 +657,7 @@ def short_sequences_first(folder):
     return curriculum(), None, {"vocab_size": 10, "padding_id": 10}
 
 
+@case("one label in twelve is wrong")
 def one_label_in_twelve_is_wrong(folder):
     """Ordinary noise of annotation: 8% of the labels were replaced by another one."""
     r = random.Random(101)
@@ -570,6 +670,7 @@ def one_label_in_twelve_is_wrong(folder):
     return folder / "noisy.tsv", None, {}
 
 
+@case("words that tell much but not all")
 def words_that_tell_much(folder):
     """Opinions with key words, a few of them negated; some rare words occur in evaluation alone."""
     r = random.Random(103)
@@ -592,314 +693,3 @@ def words_that_tell_much(folder):
     (folder / "opinions.tsv").write_text("\n".join(opinion(False) for _ in range(2000)))
     (folder / "opinions.eval.tsv").write_text("\n".join(opinion(True) for _ in range(600)))
     return folder / "opinions.tsv", folder / "opinions.eval.tsv", {}
-
-
-CASES = (
-    Case(
-        "the tail of sorted rows is the test set",
-        "data",
-        frozenset({"class-mismatch"}),
-        "https://richmondalake.medium.com/daily-data-science-tip-11-2ff84b4ba24c",
-        tail_of_sorted_rows,
-        "--data FILE:train --evaluation FILE:test",
-    ),
-    Case(
-        "some class names kept their quotes",
-        "data",
-        frozenset({"near-equal-classes"}),
-        "https://github.com/frictionlessdata/frictionless-py/issues/1172",
-        class_names_kept_their_quotes,
-        "rnn-doctor mail.tsv",
-    ),
-    Case(
-        "underscores for spaces",
-        "data",
-        frozenset({"unsplit-tokens"}),
-        "common",
-        underscores_for_spaces,
-        "rnn-doctor commands.tsv",
-    ),
-    Case(
-        "collate sorts inputs and lengths, not labels",
-        "data",
-        frozenset({"shifted-labels", "contradicting-labels"}),
-        "https://github.com/pytorch/pytorch/issues/2615",
-        collate_sorts_inputs_not_labels,
-        "--data FILE:loader",
-    ),
-    Case(
-        "classes 10, 20 and 30",
-        "data",
-        frozenset({"label-range"}),
-        "https://github.com/OpenTabular/DeepTab/pull/434",
-        classes_10_20_30,
-        "--data FILE:train_batches",
-    ),
-    Case(
-        "test set of one class",
-        "data",
-        frozenset({"class-mismatch"}),
-        "common",
-        test_set_of_one_class,
-        "rnn-doctor train.tsv --eval test.tsv",
-    ),
-    Case(
-        "one of six classes has nearly everything",
-        "data",
-        frozenset({"imbalanced-classes"}),
-        "https://datascience.stackexchange.com/questions/19283/why-mlp-only-learns-bias-for-unbalanced-binary-classification",
-        one_of_six_has_nearly_everything,
-        "rnn-doctor intents.tsv",
-    ),
-    Case(
-        "two shuffled loaders zipped",
-        "data",
-        frozenset({"contradicting-labels"}),
-        "https://github.com/mlcommons/GaNDLF/pull/870",
-        two_shuffled_loaders_zipped,
-        "--data FILE:paired",
-    ),
-    Case(
-        "digits without spaces",
-        "data",
-        frozenset({"unsplit-tokens"}),
-        "common",
-        digits_without_spaces,
-        "rnn-doctor sums.tsv",
-    ),
-    Case(
-        "padding id -1 for the embedding",
-        "data",
-        frozenset({"token-range"}),
-        "https://github.com/lucidrains/audiolm-pytorch/issues/18",
-        padding_id_minus_one,
-        "--data FILE:make_loader --vocab_size 60",
-    ),
-    Case(
-        "agency named in every true story",
-        "data",
-        frozenset({"leaking-token"}),
-        "https://siddhibajracharya.hashnode.dev/i-accidentally-built-the-best-model",
-        agency_named_in_every_true_story,
-        "rnn-doctor news.tsv",
-    ),
-    Case(
-        "target appended to the input",
-        "data",
-        frozenset({"leaking-position", "leaking-token"}),
-        "common",
-        target_appended_to_the_input,
-        "--data FILE:loader",
-    ),
-    Case(
-        "index modulo the size of a cache",
-        "data",
-        frozenset({"repeated-samples"}),
-        "common",
-        index_modulo_the_size_of_a_cache,
-        "--data FILE:loader",
-    ),
-    Case(
-        "two columns shuffled one after the other",
-        "data",
-        frozenset({"contradicting-labels"}),
-        "https://github.com/udacity/sdc-issue-reports/issues/1326",
-        two_columns_shuffled,
-        "rnn-doctor words.tsv",
-    ),
-    Case(
-        "a target too few in each batch",
-        "data",
-        frozenset({"mismatched-rows"}),
-        "common",
-        target_too_few_in_each_batch,
-        "--data FILE:batches",
-    ),
-    Case(
-        "negatives made of shorter pieces",
-        "data",
-        frozenset({"leaking-length"}),
-        "common",
-        negatives_made_of_shorter_pieces,
-        "--data FILE:pairs",
-    ),
-    Case(
-        "only the training file has capitals",
-        "data",
-        frozenset({"token-mismatch"}),
-        "common",
-        only_the_training_file_has_capitals,
-        "rnn-doctor train.tsv --eval dev.tsv",
-    ),
-    Case(
-        "time comes first",
-        "data",
-        frozenset({"mismatched-rows"}),
-        "https://taourl.com/read-2624309.html",
-        time_comes_first,
-        "--data FILE:get_batches",
-    ),
-    Case(
-        "the test set has a tokenizer of its own",
-        "data",
-        frozenset({"token-mismatch"}),
-        "https://github.com/minqukanq/hierarchical-multi-label-text-classification/issues/6",
-        test_set_has_its_own_tokenizer,
-        "--data FILE:train --evaluation FILE:test",
-    ),
-    Case(
-        "seed set inside getitem",
-        "data",
-        frozenset({"repeated-samples", "constant-inputs", "single-class"}),
-        "common",
-        seed_set_inside_getitem,
-        "--data FILE:RandomSums",
-    ),
-    Case(
-        "a typing error is a class",
-        "data",
-        frozenset({"rare-class", "near-equal-classes"}),
-        "common",
-        typing_error_is_a_class,
-        "rnn-doctor moods.tsv",
-    ),
-    Case(
-        "lengths taken after padding",
-        "data",
-        frozenset({"wrong-lengths"}),
-        "common",
-        lengths_taken_after_padding,
-        "--data FILE:loader",
-    ),
-    Case(
-        "each worker reads the whole stream",
-        "data",
-        frozenset({"duplicated-workers"}),
-        "https://github.com/huggingface/datasets/issues/3423",
-        each_worker_reads_the_whole_stream,
-        "--data FILE:loader",
-    ),
-    Case(
-        "last column of a float table as target",
-        "data",
-        frozenset({"label-type"}),
-        "https://github.com/deep-learning-with-pytorch/dlwpt-code/issues/12",
-        last_column_of_a_float_table,
-        "--data FILE:loader",
-    ),
-    Case(
-        "header line taken as a sample",
-        "data",
-        frozenset({"rare-class"}),
-        "https://github.com/dotnet/machinelearning-samples/issues/11",
-        header_line_taken_as_a_sample,
-        "rnn-doctor issues.tsv",
-    ),
-    Case(
-        "ids padded with np.zeros",
-        "data",
-        frozenset({"token-type"}),
-        "https://github.com/pytorch/pytorch/issues/116598",
-        ids_padded_with_np_zeros,
-        "--data FILE:make_loader",
-    ),
-    Case(
-        "unlabelled rows are class -1",
-        "data",
-        frozenset({"label-range"}),
-        "https://taourl.com/read-2964347.html",
-        unlabelled_rows_are_minus_one,
-        "--data FILE:Sentences",
-    ),
-    Case(
-        "classes cut to different lengths",
-        "data",
-        frozenset({"leaking-length"}),
-        "common",
-        classes_cut_to_different_lengths,
-        "rnn-doctor reviews.tsv",
-    ),
-    Case(
-        "mean rating as a class",
-        "data",
-        frozenset({"too-many-classes"}),
-        "common",
-        mean_rating_as_a_class,
-        "rnn-doctor ratings.tsv",
-    ),
-    Case(
-        "labels count from one",
-        "data",
-        frozenset({"label-range"}),
-        "https://www.codegenes.net/blog/target-is-out-of-bounds-pytorch",
-        labels_count_from_one,
-        "--data FILE:make_loader",
-    ),
-    Case(
-        "the next character", "data", frozenset(), "common", next_character, "--data FILE:windows"
-    ),
-    Case(
-        "short inputs recur in the test",
-        "data",
-        frozenset(),
-        "common",
-        short_inputs_recur,
-        "--data FILE:train --evaluation FILE:test",
-    ),
-    Case(
-        "endless epochs over forty rows",
-        "data",
-        frozenset(),
-        "common",
-        endless_epochs_over_forty_rows,
-        "--data FILE:forever",
-    ),
-    Case(
-        "no lengths, all rows full",
-        "data",
-        frozenset(),
-        "common",
-        no_lengths_all_rows_full,
-        "--data FILE:train_loader --evaluation FILE:test_loader",
-    ),
-    Case(
-        "zero is padding, tokens from one",
-        "data",
-        frozenset(),
-        "common",
-        zero_is_padding,
-        "--data FILE:loader --vocab_size 40 --padding_id 0",
-    ),
-    Case(
-        "a class for every step, -100 where none counts",
-        "data",
-        frozenset(),
-        "common",
-        class_for_every_step,
-        "--data FILE:loader",
-    ),
-    Case(
-        "short sequences first",
-        "data",
-        frozenset(),
-        "common",
-        short_sequences_first,
-        "--data FILE:curriculum",
-    ),
-    Case(
-        "one label in twelve is wrong",
-        "data",
-        frozenset(),
-        "common",
-        one_label_in_twelve_is_wrong,
-        "rnn-doctor noisy.tsv",
-    ),
-    Case(
-        "words that tell much but not all",
-        "data",
-        frozenset(),
-        "common",
-        words_that_tell_much,
-        "rnn-doctor opinions.tsv --eval opinions.eval.tsv",
-    ),
-)

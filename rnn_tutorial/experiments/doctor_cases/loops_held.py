@@ -14,9 +14,17 @@ from torch import nn, optim
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from rnn_tutorial.experiments.doctor_cases.cases import Case
+from rnn_tutorial.experiments.doctor_cases.cases import Case, into
+
+CASES: list[Case] = []
+case = into(CASES)
 
 
+@case(
+    "zero_grad once per epoch",
+    "gradient-not-zeroed",
+    source="https://github.com/pytorch/pytorch/issues/47175",
+)
 def zero_grad_once_per_epoch():
     torch.manual_seed(0)
     X, Y = torch.randn(512, 12, 6), torch.randint(0, 4, (512,))
@@ -47,6 +55,11 @@ def zero_grad_once_per_epoch():
     return train()
 
 
+@case(
+    "hand-written update that never clears the gradients",
+    "gradient-not-zeroed",
+    source="https://github.com/pytorch/examples/pull/1424",
+)
 def hand_update_without_clearing():
     torch.manual_seed(1)
     W_xh = (torch.randn(5, 20) * 0.1).requires_grad_()
@@ -70,6 +83,11 @@ def hand_update_without_clearing():
     return step
 
 
+@case(
+    "accumulation that clears at each micro-batch",
+    "gradient-zeroed-before-step",
+    source="https://github.com/bytetriper/RAE/issues/67",
+)
 def accumulation_cleared_each_time():
     torch.manual_seed(4)
     net = nn.LSTM(3, 20, batch_first=True)
@@ -92,6 +110,7 @@ def accumulation_cleared_each_time():
     return update, nn.ModuleList([net, fc]), opt
 
 
+@case("the step was never written", "no-step", source="https://github.com/microsoft/nni/pull/3339")
 def step_never_written():
     torch.manual_seed(5)
     model = nn.ModuleDict({"rnn": nn.RNN(4, 12, nonlinearity="relu"), "fc": nn.Linear(12, 2)})
@@ -110,6 +129,11 @@ def step_never_written():
     return step
 
 
+@case(
+    "optimizer was given the head alone",
+    "parameters-never-moved",
+    source="https://github.com/zjunlp/HVPNeT/issues/5",
+)
 def optimizer_of_the_head():
     torch.manual_seed(9)
 
@@ -139,6 +163,13 @@ def optimizer_of_the_head():
     return step
 
 
+@case(
+    "net built again after the optimizer",
+    "parameters-never-moved",
+    "no-step",
+    "nothing-moved",
+    source="https://github.com/microsoft/nni/issues/4521",
+)
 def net_built_again():
     torch.manual_seed(11)
 
@@ -161,6 +192,11 @@ def net_built_again():
     return step
 
 
+@case(
+    "loss counted from the chosen classes",
+    "loss-detached",
+    source="https://github.com/speechbrain/speechbrain/issues/735",
+)
 def loss_counted():
     torch.manual_seed(14)
     model = nn.Sequential(nn.Linear(12, 24), nn.ReLU(), nn.Linear(24, 4))
@@ -180,6 +216,12 @@ def loss_counted():
     return train_batch, model, optimizer
 
 
+@case(
+    "learning rate 20 without clipping",
+    "update-too-large",
+    "not-finite-loss",
+    source="https://github.com/pytorch/examples/pull/223",
+)
 def rate_of_twenty():
     def train():
         torch.manual_seed(15)
@@ -201,6 +243,7 @@ def rate_of_twenty():
     return train()
 
 
+@case("Adam at a rate of one", "update-too-large")
 def adam_at_one():
     torch.manual_seed(16)
     gru, fc = nn.GRU(5, 24, batch_first=True), nn.Linear(24, 3)
@@ -218,6 +261,11 @@ def adam_at_one():
     return step
 
 
+@case(
+    "linear decay over epochs counted in batches",
+    "learning-rate-vanishes",
+    source="https://github.com/leftthomas/SRGAN/issues/94",
+)
 def linear_decay_too_short():
     torch.manual_seed(20)
     model = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 5))
@@ -237,6 +285,11 @@ def linear_decay_too_short():
     return step, model, optimizer
 
 
+@case(
+    "clipping after the step",
+    "clipping-without-effect",
+    source="https://github.com/awslabs/graphstorm/issues/1366",
+)
 def clipping_after_step():
     torch.manual_seed(22)
     model = nn.ModuleDict({"rnn": nn.LSTM(4, 24, batch_first=True), "fc": nn.Linear(24, 1)})
@@ -258,6 +311,7 @@ def clipping_after_step():
     return run, model, optimizer
 
 
+@case("plus sign in a hand-written update", "negated-loss")
 def plus_sign():
     torch.manual_seed(24)
 
@@ -292,6 +346,11 @@ def plus_sign():
     return train
 
 
+@case(
+    "one minus sign too many",
+    "negated-loss",
+    source="https://github.com/kmkurn/pytorch-crf/issues/27",
+)
 def minus_too_many():
     torch.manual_seed(25)
     model = nn.GRU(5, 10, batch_first=True)
@@ -310,6 +369,11 @@ def minus_too_many():
     return step, model, optimizer
 
 
+@case(
+    "logarithm of a softmax that reaches zero",
+    "not-finite-loss",
+    source="https://github.com/summerlvsong/Aggregation-Cross-Entropy/issues/2",
+)
 def log_of_softmax():
     torch.manual_seed(26)
     net = nn.Sequential(nn.Linear(6, 30), nn.ReLU(), nn.Linear(30, 4))
@@ -328,6 +392,7 @@ def log_of_softmax():
     return step
 
 
+@case("mean over a mask that may be empty", "not-finite-loss")
 def empty_mask():
     torch.manual_seed(27)
     emb, rnn, out = nn.Embedding(12, 6), nn.LSTM(6, 12, batch_first=True), nn.Linear(12, 12)
@@ -349,6 +414,11 @@ def empty_mask():
     return step
 
 
+@case(
+    "difference of a column and a row by hand",
+    "broadcast-loss",
+    source="https://github.com/LAMDA-Tabular/TALENT/pull/92",
+)
 def difference_by_hand():
     torch.manual_seed(1)
     lstm, linear = nn.LSTM(1, 16, batch_first=True), nn.Linear(16, 1)
@@ -369,6 +439,11 @@ def difference_by_hand():
     return step
 
 
+@case(
+    "clipped absolute error of rewards in a row",
+    "broadcast-loss",
+    source="https://github.com/pytorch/pytorch/issues/19699",
+)
 def rewards_in_a_row():
     torch.manual_seed(2)
     critic = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 1))
@@ -387,6 +462,11 @@ def rewards_in_a_row():
     return learn, critic, optimizer
 
 
+@case(
+    "validation leaves the net in evaluation mode",
+    "evaluation-mode-in-training",
+    source="https://github.com/joeynmt/joeynmt/issues/184",
+)
 def validation_leaves_eval():
     def train():
         torch.manual_seed(3)
@@ -416,6 +496,11 @@ def validation_leaves_eval():
     return train()
 
 
+@case(
+    "eval() called on the net before training",
+    "evaluation-mode-in-training",
+    source="https://github.com/asyml/texar-pytorch/issues/310",
+)
 def eval_before_training():
     torch.manual_seed(4)
 
@@ -444,6 +529,11 @@ def eval_before_training():
     return step
 
 
+@case(
+    "a new iterator at each step",
+    "same-batch",
+    source="https://github.com/leohsuofnthu/Pytorch-IterativeFCN/issues/7",
+)
 def new_iterator_each_step():
     torch.manual_seed(5)
     X, y = torch.randn(320, 10, 3), torch.randint(2, (320,))
@@ -462,6 +552,7 @@ def new_iterator_each_step():
     return step
 
 
+@case("running loss as a tensor", "graph-kept", source="https://github.com/google/brax/pull/152")
 def running_loss_as_tensor():
     def train():
         torch.manual_seed(6)
@@ -484,6 +575,11 @@ def running_loss_as_tensor():
     return train()
 
 
+@case(
+    "hidden state carried without detaching",
+    "state-not-detached",
+    source="https://github.com/MorvanZhou/PyTorch-Tutorial/issues/57",
+)
 def hidden_carried():
     def train():
         torch.manual_seed(9)
@@ -504,6 +600,11 @@ def hidden_carried():
     return train()
 
 
+@case(
+    "result of detach thrown away",
+    "state-not-detached",
+    source="https://github.com/OpenNMT/OpenNMT-py/issues/403",
+)
 def detach_thrown_away():
     torch.manual_seed(12)
 
@@ -533,6 +634,11 @@ def detach_thrown_away():
     return step, agent, optimizer
 
 
+@case(
+    "new Adam for each batch",
+    "optimizer-rebuilt",
+    source="https://github.com/alan-turing-institute/deepsensor/issues/47",
+)
 def new_adam_for_each_batch():
     torch.manual_seed(13)
     model, clf = nn.LSTM(5, 16, batch_first=True), nn.Linear(16, 3)
@@ -549,6 +655,11 @@ def new_adam_for_each_batch():
     return train_batch
 
 
+@case(
+    "momentum that begins anew each time",
+    "optimizer-rebuilt",
+    source="https://github.com/pythoncymetric/cymetric/pull/4",
+)
 def momentum_begins_anew():
     def fit(net, x, y):
         optimizer = optim.SGD(net.parameters(), lr=0.01, momentum=0.9, nesterov=True)
@@ -569,6 +680,7 @@ def momentum_begins_anew():
     return train()
 
 
+@case("labels counted from one", "error")
 def labels_from_one():
     torch.manual_seed(16)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -586,6 +698,10 @@ def labels_from_one():
     return step, model, optimizer
 
 
+@case(
+    "accumulation over four micro-batches",
+    source="https://github.com/huggingface/accelerate/issues/1299",
+)
 def healthy_accumulation():
     def train():
         torch.manual_seed(0)
@@ -605,6 +721,9 @@ def healthy_accumulation():
     return train()
 
 
+@case(
+    "word language model's update by hand", source="https://github.com/pytorch/pytorch/issues/1271"
+)
 def healthy_word_language_model():
     def repackage_hidden(h):
         return h.detach() if isinstance(h, torch.Tensor) else tuple(repackage_hidden(v) for v in h)
@@ -639,6 +758,10 @@ def healthy_word_language_model():
     return train()
 
 
+@case(
+    "generator and discriminator in turns",
+    source="https://github.com/eriklindernoren/Keras-GAN/issues/128",
+)
 def healthy_gan():
     torch.manual_seed(3)
     netG = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 2))
@@ -664,6 +787,7 @@ def healthy_gan():
     return step
 
 
+@case("cosine schedule with warm restarts every five batches")
 def healthy_warm_restarts():
     torch.manual_seed(5)
     model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 4))
@@ -682,6 +806,7 @@ def healthy_warm_restarts():
     return step, model, optimizer
 
 
+@case("packed batches of mixed lengths")
 def healthy_mixed_lengths():
     torch.manual_seed(7)
     emb, rnn = nn.Embedding(11, 8, padding_idx=0), nn.LSTM(8, 16, batch_first=True)
@@ -704,6 +829,7 @@ def healthy_mixed_lengths():
     return step
 
 
+@case("autograd.grad in place of backward")
 def healthy_autograd_grad():
     torch.manual_seed(12)
     weights = [
@@ -723,6 +849,10 @@ def healthy_autograd_grad():
     return step, weights
 
 
+@case(
+    "batch norm of a pretrained part stays in evaluation mode",
+    source="https://github.com/ShengcaiLiao/TransMatcher/issues/8",
+)
 def healthy_frozen_batch_norm():
     torch.manual_seed(14)
     backbone = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU())
@@ -745,6 +875,7 @@ def healthy_frozen_batch_norm():
     return step, model, optimizer
 
 
+@case("teacher that follows by moving average")
 def healthy_mean_teacher():
     torch.manual_seed(17)
     student = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 3))
@@ -768,6 +899,7 @@ def healthy_mean_teacher():
     return step, nn.ModuleList([student, teacher]), optimizer
 
 
+@case("head that begins at zero", source="https://github.com/jthickstun/pytorch_musicnet/issues/4")
 def healthy_zero_head():
     torch.manual_seed(18)
     rnn, head = nn.GRU(5, 20, batch_first=True), nn.Linear(20, 4)
@@ -786,6 +918,7 @@ def healthy_zero_head():
     return step
 
 
+@case("validation between steps, then back to training")
 def healthy_validation_between():
     def train():
         torch.manual_seed(20)
@@ -809,6 +942,10 @@ def healthy_validation_between():
     return train()
 
 
+@case(
+    "net without dropout left in evaluation mode",
+    source="https://github.com/tk-rusch/coRNN/issues/1",
+)
 def healthy_eval_without_effect():
     torch.manual_seed(22)
     model = nn.ModuleDict({"rnn": nn.RNN(2, 16, batch_first=True), "fc": nn.Linear(16, 1)})
@@ -829,6 +966,7 @@ def healthy_eval_without_effect():
     return step, model, optimizer
 
 
+@case("endless epochs over three batches")
 def healthy_few_rows():
     def train():
         torch.manual_seed(23)
@@ -847,6 +985,7 @@ def healthy_few_rows():
     return train()
 
 
+@case("one change of optimizer between stages")
 def healthy_change_of_optimizer():
     torch.manual_seed(24)
     net = nn.Sequential(nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 2))
@@ -865,319 +1004,3 @@ def healthy_change_of_optimizer():
         return loss
 
     return step
-
-
-CASES = (
-    Case(
-        name="zero_grad once per epoch",
-        area="loops",
-        expected=frozenset({"gradient-not-zeroed"}),
-        source="https://github.com/pytorch/pytorch/issues/47175",
-        make=zero_grad_once_per_epoch,
-        how="--step train.py:train (a generator: `yield loss` where the script printed it)",
-    ),
-    Case(
-        name="hand-written update that never clears the gradients",
-        area="loops",
-        expected=frozenset({"gradient-not-zeroed"}),
-        source="https://github.com/pytorch/examples/pull/1424",
-        make=hand_update_without_clearing,
-        how="--step scratch_rnn.py:make_step",
-    ),
-    Case(
-        name="accumulation that clears at each micro-batch",
-        area="loops",
-        expected=frozenset({"gradient-zeroed-before-step"}),
-        source="https://github.com/bytetriper/RAE/issues/67",
-        make=accumulation_cleared_each_time,
-        how="--step train.py:make_step (one call is one update of four micro-batches)",
-    ),
-    Case(
-        name="the step was never written",
-        area="loops",
-        expected=frozenset({"no-step"}),
-        source="https://github.com/microsoft/nni/pull/3339",
-        make=step_never_written,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="optimizer was given the head alone",
-        area="loops",
-        expected=frozenset({"parameters-never-moved"}),
-        source="https://github.com/zjunlp/HVPNeT/issues/5",
-        make=optimizer_of_the_head,
-        how="--step tagger.py:make_step",
-    ),
-    Case(
-        name="net built again after the optimizer",
-        area="loops",
-        expected=frozenset({"parameters-never-moved", "no-step", "nothing-moved"}),
-        source="https://github.com/microsoft/nni/issues/4521",
-        make=net_built_again,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="loss counted from the chosen classes",
-        area="loops",
-        expected=frozenset({"loss-detached"}),
-        source="https://github.com/speechbrain/speechbrain/issues/735",
-        make=loss_counted,
-        how="--step train.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="learning rate 20 without clipping",
-        area="loops",
-        expected=frozenset({"update-too-large", "not-finite-loss"}),
-        source="https://github.com/pytorch/examples/pull/223",
-        make=rate_of_twenty,
-        how="--step lm.py:train (a generator)",
-    ),
-    Case(
-        name="Adam at a rate of one",
-        area="loops",
-        expected=frozenset({"update-too-large"}),
-        source="common",
-        make=adam_at_one,
-        how="--step model.py:make_step",
-    ),
-    Case(
-        name="linear decay over epochs counted in batches",
-        area="loops",
-        expected=frozenset({"learning-rate-vanishes"}),
-        source="https://github.com/leftthomas/SRGAN/issues/94",
-        make=linear_decay_too_short,
-        how="--step run.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="clipping after the step",
-        area="loops",
-        expected=frozenset({"clipping-without-effect"}),
-        source="https://github.com/awslabs/graphstorm/issues/1366",
-        make=clipping_after_step,
-        how="--step trainer.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="plus sign in a hand-written update",
-        area="loops",
-        expected=frozenset({"negated-loss"}),
-        source="common",
-        make=plus_sign,
-        how="--step char_rnn.py:make_step",
-    ),
-    Case(
-        name="one minus sign too many",
-        area="loops",
-        expected=frozenset({"negated-loss"}),
-        source="https://github.com/kmkurn/pytorch-crf/issues/27",
-        make=minus_too_many,
-        how="--step train.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="logarithm of a softmax that reaches zero",
-        area="loops",
-        expected=frozenset({"not-finite-loss"}),
-        source="https://github.com/summerlvsong/Aggregation-Cross-Entropy/issues/2",
-        make=log_of_softmax,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="mean over a mask that may be empty",
-        area="loops",
-        expected=frozenset({"not-finite-loss"}),
-        source="common",
-        make=empty_mask,
-        how="--step tagger.py:make_step",
-    ),
-    Case(
-        name="difference of a column and a row by hand",
-        area="loops",
-        expected=frozenset({"broadcast-loss"}),
-        source="https://github.com/LAMDA-Tabular/TALENT/pull/92",
-        make=difference_by_hand,
-        how="--step forecast.py:make_step",
-    ),
-    Case(
-        name="clipped absolute error of rewards in a row",
-        area="loops",
-        expected=frozenset({"broadcast-loss"}),
-        source="https://github.com/pytorch/pytorch/issues/19699",
-        make=rewards_in_a_row,
-        how="--step critic.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="validation leaves the net in evaluation mode",
-        area="loops",
-        expected=frozenset({"evaluation-mode-in-training"}),
-        source="https://github.com/joeynmt/joeynmt/issues/184",
-        make=validation_leaves_eval,
-        how="--step training.py:train (a generator)",
-    ),
-    Case(
-        name="eval() called on the net before training",
-        area="loops",
-        expected=frozenset({"evaluation-mode-in-training"}),
-        source="https://github.com/asyml/texar-pytorch/issues/310",
-        make=eval_before_training,
-        how="--step finetune.py:make_step",
-    ),
-    Case(
-        name="a new iterator at each step",
-        area="loops",
-        expected=frozenset({"same-batch"}),
-        source="https://github.com/leohsuofnthu/Pytorch-IterativeFCN/issues/7",
-        make=new_iterator_each_step,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="running loss as a tensor",
-        area="loops",
-        expected=frozenset({"graph-kept"}),
-        source="https://github.com/google/brax/pull/152",
-        make=running_loss_as_tensor,
-        how="--step train.py:train (a generator)",
-    ),
-    Case(
-        name="hidden state carried without detaching",
-        area="loops",
-        expected=frozenset({"state-not-detached"}),
-        source="https://github.com/MorvanZhou/PyTorch-Tutorial/issues/57",
-        make=hidden_carried,
-        how="--step rnn_regression.py:train (a generator)",
-    ),
-    Case(
-        name="result of detach thrown away",
-        area="loops",
-        expected=frozenset({"state-not-detached"}),
-        source="https://github.com/OpenNMT/OpenNMT-py/issues/403",
-        make=detach_thrown_away,
-        how="--step agent.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="new Adam for each batch",
-        area="loops",
-        expected=frozenset({"optimizer-rebuilt"}),
-        source="https://github.com/alan-turing-institute/deepsensor/issues/47",
-        make=new_adam_for_each_batch,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="momentum that begins anew each time",
-        area="loops",
-        expected=frozenset({"optimizer-rebuilt"}),
-        source="https://github.com/pythoncymetric/cymetric/pull/4",
-        make=momentum_begins_anew,
-        how="--step train.py:train (a generator)",
-    ),
-    Case(
-        name="labels counted from one",
-        area="loops",
-        expected=frozenset({"error"}),
-        source="common",
-        make=labels_from_one,
-        how="--step train.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="accumulation over four micro-batches",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/huggingface/accelerate/issues/1299",
-        make=healthy_accumulation,
-        how="--step train.py:train (a generator that yields at each micro-batch)",
-    ),
-    Case(
-        name="word language model's update by hand",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/pytorch/pytorch/issues/1271",
-        make=healthy_word_language_model,
-        how="--step main.py:train (a generator)",
-    ),
-    Case(
-        name="generator and discriminator in turns",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/eriklindernoren/Keras-GAN/issues/128",
-        make=healthy_gan,
-        how="--step gan.py:make_step",
-    ),
-    Case(
-        name="cosine schedule with warm restarts every five batches",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_warm_restarts,
-        how="--step sgdr.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="packed batches of mixed lengths",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_mixed_lengths,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="autograd.grad in place of backward",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_autograd_grad,
-        how="--step meta.py:make_step (returns step, list of tensors)",
-    ),
-    Case(
-        name="batch norm of a pretrained part stays in evaluation mode",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/ShengcaiLiao/TransMatcher/issues/8",
-        make=healthy_frozen_batch_norm,
-        how="--step finetune.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="teacher that follows by moving average",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_mean_teacher,
-        how="--step mean_teacher.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="head that begins at zero",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/jthickstun/pytorch_musicnet/issues/4",
-        make=healthy_zero_head,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="validation between steps, then back to training",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_validation_between,
-        how="--step train.py:train (a generator)",
-    ),
-    Case(
-        name="net without dropout left in evaluation mode",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/tk-rusch/coRNN/issues/1",
-        make=healthy_eval_without_effect,
-        how="--step adding_task.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="endless epochs over three batches",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_few_rows,
-        how="--step overfit.py:train (a generator without an end)",
-    ),
-    Case(
-        name="one change of optimizer between stages",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_change_of_optimizer,
-        how="--step stages.py:make_step",
-    ),
-)

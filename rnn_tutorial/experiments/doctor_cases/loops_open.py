@@ -12,9 +12,17 @@ from torch import nn, optim
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from rnn_tutorial.experiments.doctor_cases.cases import Case
+from rnn_tutorial.experiments.doctor_cases.cases import Case, into
+
+CASES: list[Case] = []
+case = into(CASES)
 
 
+@case(
+    "second of two optimizers is never cleared",
+    "gradient-not-zeroed",
+    source="https://github.com/Hsintien-Ng/idinvert_pytorch-reproduced/issues/1",
+)
 def second_optimizer_never_cleared():
     torch.manual_seed(2)
     encoder = nn.GRU(4, 16)
@@ -37,6 +45,11 @@ def second_optimizer_never_cleared():
     return train_step
 
 
+@case(
+    "zero_grad between backward and step",
+    "gradient-zeroed-before-step",
+    source="https://velog.io/@rhss10/기본-optimizer.zerograd는-어디에-넣어주어야-할까",
+)
 def zero_grad_between():
     torch.manual_seed(0)
     model = nn.RNN(8, 32, batch_first=True)
@@ -55,6 +68,7 @@ def zero_grad_between():
     return step
 
 
+@case("gradients cleared too early, weights only decay", "gradient-zeroed-before-step")
 def cleared_early_with_decay():
     torch.manual_seed(3)
     model = nn.Sequential(nn.Flatten(), nn.Linear(30, 64), nn.ReLU(), nn.Linear(64, 6))
@@ -73,6 +87,11 @@ def cleared_early_with_decay():
     return train_on_batch, model, optimizer
 
 
+@case(
+    "backward deleted while cleaning up",
+    "no-backward",
+    source="https://github.com/aalto-intelligent-robotics/sivl/issues/2",
+)
 def backward_deleted():
     torch.manual_seed(0)
 
@@ -96,6 +115,11 @@ def backward_deleted():
     return Trainer().training_step
 
 
+@case(
+    "backward without brackets",
+    "no-backward",
+    source="https://github.com/Goingqs/PyramidBox/issues/7",
+)
 def backward_without_brackets():
     def train():
         torch.manual_seed(1)
@@ -113,6 +137,7 @@ def backward_without_brackets():
     return train()
 
 
+@case("step without brackets beside a scheduler", "no-step")
 def step_without_brackets():
     torch.manual_seed(6)
     model = nn.Sequential(nn.Linear(10, 40), nn.Tanh(), nn.Linear(40, 1))
@@ -131,6 +156,7 @@ def step_without_brackets():
     return train_step, model, optimizer
 
 
+@case("accumulation whose turn never comes", "no-step")
 def accumulation_never_due():
     def run_epoch():
         torch.manual_seed(7)
@@ -151,6 +177,12 @@ def accumulation_never_due():
     return run_epoch()
 
 
+@case(
+    "w = w - lr * grad in a loop over the weights",
+    "nothing-moved",
+    "no-step",
+    source="https://github.com/pytorch/pytorch/issues/74158",
+)
 def rebinding_in_a_loop():
     torch.manual_seed(0)
     w = torch.randn(3, 1, requires_grad=True)
@@ -172,6 +204,7 @@ def rebinding_in_a_loop():
     return step
 
 
+@case("flat copy of the weights is updated", "nothing-moved", "no-step")
 def flat_copy_updated():
     torch.manual_seed(8)
     model = nn.GRU(4, 8, batch_first=True)
@@ -190,6 +223,11 @@ def flat_copy_updated():
     return update, model
 
 
+@case(
+    "layer replaced after the optimizer was made",
+    "parameters-never-moved",
+    source="https://github.com/meta-pytorch/opacus/issues/432",
+)
 def layer_replaced_after():
     torch.manual_seed(10)
     model = nn.Sequential()
@@ -210,6 +248,12 @@ def layer_replaced_after():
     return train_step, model, optimizer
 
 
+@case(
+    "generator's optimizer stepped twice",
+    "parameters-never-moved",
+    "no-step",
+    source="https://github.com/Lornatang/ESRGAN-PyTorch/issues/39",
+)
 def generator_stepped_twice():
     torch.manual_seed(12)
     netG = nn.Sequential(nn.Linear(4, 16), nn.LeakyReLU(0.2), nn.Linear(16, 8))
@@ -235,6 +279,11 @@ def generator_stepped_twice():
     return step
 
 
+@case(
+    "loss wrapped in a new variable",
+    "loss-detached",
+    source="https://github.com/huggingface/torchMoji/issues/21",
+)
 def loss_wrapped():
     torch.manual_seed(13)
 
@@ -266,6 +315,7 @@ def loss_wrapped():
     return step, model, optimizer
 
 
+@case("learning rate of a ten-millionth", "update-too-small")
 def rate_of_a_ten_millionth():
     torch.manual_seed(17)
     model = nn.Sequential(nn.Flatten(), nn.Linear(40, 20), nn.Sigmoid(), nn.Linear(20, 2))
@@ -283,6 +333,7 @@ def rate_of_a_ten_millionth():
     return step
 
 
+@case("clipped to almost nothing", "update-too-small")
 def clipped_to_nothing():
     torch.manual_seed(18)
     rnn = nn.LSTM(6, 16, num_layers=2)
@@ -303,6 +354,11 @@ def clipped_to_nothing():
     return step, nn.ModuleList([rnn, clf]), optimizer
 
 
+@case(
+    "scheduler of epochs stepped at each batch",
+    "learning-rate-vanishes",
+    source="https://github.com/ivadomed/ivadomed/pull/55",
+)
 def scheduler_at_each_batch():
     def train(num_epochs=5):
         torch.manual_seed(19)
@@ -324,6 +380,11 @@ def scheduler_at_each_batch():
     return train()
 
 
+@case(
+    "clipping before backward",
+    "clipping-without-effect",
+    source="https://github.com/Cranial-XIX/FAMO/issues/4",
+)
 def clipping_before_backward():
     torch.manual_seed(21)
     net = nn.RNN(3, 32, batch_first=True)
@@ -344,6 +405,7 @@ def clipping_before_backward():
     return step
 
 
+@case("optimizer told to maximize", "negated-loss")
 def told_to_maximize():
     torch.manual_seed(23)
     model = nn.Sequential(nn.Flatten(), nn.Linear(24, 48), nn.Tanh(), nn.Linear(48, 3))
@@ -361,6 +423,7 @@ def told_to_maximize():
     return step
 
 
+@case("square root at zero in the loss", "not-finite-loss")
 def root_at_zero():
     torch.manual_seed(28)
     encoder = nn.GRU(3, 8, batch_first=True)
@@ -381,6 +444,11 @@ def root_at_zero():
     return step, encoder, optimizer
 
 
+@case(
+    "MSELoss of a column and a row",
+    "broadcast-loss",
+    source="https://github.com/pytorch/pytorch/issues/16045",
+)
 def column_and_row():
     def train():
         torch.manual_seed(0)
@@ -402,6 +470,7 @@ def column_and_row():
     return train()
 
 
+@case("seed set again before each batch", "same-batch")
 def seed_set_again():
     model = nn.Sequential(nn.Embedding(10, 8), nn.Flatten(), nn.Linear(40, 10))
     optimizer = optim.Adam(model.parameters(), lr=1e-2)
@@ -422,6 +491,11 @@ def seed_set_again():
     return step, model, optimizer
 
 
+@case(
+    "outputs gathered for the epoch's accuracy",
+    "graph-kept",
+    source="https://github.com/TRI-ML/packnet-sfm/pull/51",
+)
 def outputs_gathered():
     torch.manual_seed(7)
 
@@ -451,6 +525,11 @@ def outputs_gathered():
     return LitModel().fit_one
 
 
+@case(
+    "meter that keeps tensors",
+    "graph-kept",
+    source="https://github.com/visionml/pytracking/pull/313",
+)
 def meter_keeps_tensors():
     torch.manual_seed(8)
 
@@ -478,6 +557,11 @@ def meter_keeps_tensors():
     return step, model, optimizer
 
 
+@case(
+    "retain_graph to silence the error",
+    "state-not-detached",
+    source="https://github.com/OpenNMT/OpenNMT-py/issues/403",
+)
 def retain_graph_to_silence():
     torch.manual_seed(10)
     emb, rnn, dec = nn.Embedding(20, 8), nn.GRU(8, 16), nn.Linear(16, 20)
@@ -500,6 +584,7 @@ def retain_graph_to_silence():
     return step
 
 
+@case("detach of an LSTM's first state alone", "state-not-detached")
 def detach_first_state_alone():
     torch.manual_seed(11)
     lstm, fc = nn.LSTM(4, 12, batch_first=True), nn.Linear(12, 2)
@@ -521,6 +606,7 @@ def detach_first_state_alone():
     return step
 
 
+@case("states written into one tensor in place", "error")
 def states_written_in_place():
     torch.manual_seed(15)
     cell, fc = nn.RNNCell(3, 8), nn.Linear(8, 2)
@@ -540,6 +626,7 @@ def states_written_in_place():
     return step
 
 
+@case("word vectors that are not there", "error")
 def vectors_not_there():
     torch.manual_seed(29)
     net = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(12, 2))
@@ -558,6 +645,7 @@ def vectors_not_there():
     return step
 
 
+@case("widths that do not fit in the third batch", "error")
 def widths_that_do_not_fit():
     def train():
         torch.manual_seed(30)
@@ -574,6 +662,10 @@ def widths_that_do_not_fit():
     return train()
 
 
+@case(
+    "gradient descent by hand, gradients set to None",
+    source="https://github.com/jcjohnson/pytorch-examples/pull/4",
+)
 def healthy_by_hand():
     torch.manual_seed(1)
     w1 = (torch.randn(20, 30) * 0.2).requires_grad_()
@@ -596,6 +688,7 @@ def healthy_by_hand():
     return step
 
 
+@case("pretrained embedding kept fixed", source="https://github.com/OpenNMT/OpenNMT-py/issues/192")
 def healthy_fixed_embedding():
     torch.manual_seed(4)
     vectors = torch.randn(100, 16)
@@ -624,6 +717,7 @@ def healthy_fixed_embedding():
     return step, model, optimizer
 
 
+@case("curriculum of growing lengths")
 def healthy_curriculum():
     def train():
         torch.manual_seed(6)
@@ -643,6 +737,7 @@ def healthy_curriculum():
     return train()
 
 
+@case("XOR, all four rows at every step")
 def healthy_xor():
     def train():
         torch.manual_seed(8)
@@ -661,6 +756,7 @@ def healthy_xor():
     return train()
 
 
+@case("L-BFGS with a closure")
 def healthy_lbfgs():
     torch.manual_seed(9)
     phases = torch.rand(8, 1) * 6
@@ -685,6 +781,7 @@ def healthy_lbfgs():
     return step
 
 
+@case("step that returns a float")
 def healthy_returns_float():
     torch.manual_seed(10)
     model = nn.Sequential(nn.Flatten(), nn.Linear(28, 32), nn.BatchNorm1d(32), nn.ReLU())
@@ -705,6 +802,10 @@ def healthy_returns_float():
     return step, model, optimizer
 
 
+@case(
+    "two losses, a backward for each",
+    source="https://github.com/chrischoy/SpatioTemporalSegmentation/issues/46",
+)
 def healthy_two_losses():
     torch.manual_seed(11)
     trunk = nn.GRU(5, 16, batch_first=True)
@@ -725,6 +826,7 @@ def healthy_two_losses():
     return step
 
 
+@case("warmup from a rate of zero")
 def healthy_warmup():
     torch.manual_seed(13)
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
@@ -745,6 +847,7 @@ def healthy_warmup():
     return step, model, optimizer
 
 
+@case("contrastive loss over all pairs")
 def healthy_contrastive():
     torch.manual_seed(15)
     encoder = nn.GRU(4, 12, batch_first=True)
@@ -764,6 +867,10 @@ def healthy_contrastive():
     return step
 
 
+@case(
+    "policy gradient with a loss below zero",
+    source="https://github.com/marco-rudolph/differnet/issues/40",
+)
 def healthy_policy_gradient():
     torch.manual_seed(16)
     policy = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2))
@@ -784,6 +891,7 @@ def healthy_policy_gradient():
     return step
 
 
+@case("pairwise ranking loss by broadcasting")
 def healthy_pairwise_ranking():
     torch.manual_seed(19)
     scorer = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
@@ -804,6 +912,7 @@ def healthy_pairwise_ranking():
     return step
 
 
+@case("running sum of detached losses", source="https://github.com/ray-project/ray/pull/40940")
 def healthy_detached_sum():
     torch.manual_seed(21)
     model = nn.GRU(3, 2, batch_first=True)
@@ -823,6 +932,7 @@ def healthy_detached_sum():
     return step
 
 
+@case("noisy labels and a large batch loss")
 def healthy_noisy_labels():
     torch.manual_seed(25)
     gru, fc = nn.GRU(3, 16), nn.Linear(16, 5)
@@ -844,6 +954,7 @@ def healthy_noisy_labels():
     return step
 
 
+@case("two short epochs and the loop is over")
 def healthy_short_loop():
     def train():
         torch.manual_seed(26)
@@ -862,335 +973,3 @@ def healthy_short_loop():
                 yield loss
 
     return train()
-
-
-CASES = (
-    Case(
-        name="second of two optimizers is never cleared",
-        area="loops",
-        expected=frozenset({"gradient-not-zeroed"}),
-        source="https://github.com/Hsintien-Ng/idinvert_pytorch-reproduced/issues/1",
-        make=second_optimizer_never_cleared,
-        how="--step seq2vec.py:make_step",
-    ),
-    Case(
-        name="zero_grad between backward and step",
-        area="loops",
-        expected=frozenset({"gradient-zeroed-before-step"}),
-        source="https://velog.io/@rhss10/기본-optimizer.zerograd는-어디에-넣어주어야-할까",
-        make=zero_grad_between,
-        how="--step main.py:make_step",
-    ),
-    Case(
-        name="gradients cleared too early, weights only decay",
-        area="loops",
-        expected=frozenset({"gradient-zeroed-before-step"}),
-        source="common",
-        make=cleared_early_with_decay,
-        how="--step trainer.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="backward deleted while cleaning up",
-        area="loops",
-        expected=frozenset({"no-backward"}),
-        source="https://github.com/aalto-intelligent-robotics/sivl/issues/2",
-        make=backward_deleted,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="backward without brackets",
-        area="loops",
-        expected=frozenset({"no-backward"}),
-        source="https://github.com/Goingqs/PyramidBox/issues/7",
-        make=backward_without_brackets,
-        how="--step train.py:train (a generator)",
-    ),
-    Case(
-        name="step without brackets beside a scheduler",
-        area="loops",
-        expected=frozenset({"no-step"}),
-        source="common",
-        make=step_without_brackets,
-        how="--step finetune.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="accumulation whose turn never comes",
-        area="loops",
-        expected=frozenset({"no-step"}),
-        source="common",
-        make=accumulation_never_due,
-        how="--step main.py:run_epoch (a generator)",
-    ),
-    Case(
-        name="w = w - lr * grad in a loop over the weights",
-        area="loops",
-        expected=frozenset({"nothing-moved", "no-step"}),
-        source="https://github.com/pytorch/pytorch/issues/74158",
-        make=rebinding_in_a_loop,
-        how="--step linear.py:make_step",
-    ),
-    Case(
-        name="flat copy of the weights is updated",
-        area="loops",
-        expected=frozenset({"nothing-moved", "no-step"}),
-        source="common",
-        make=flat_copy_updated,
-        how="--step evolve.py:make_step (returns step, model)",
-    ),
-    Case(
-        name="layer replaced after the optimizer was made",
-        area="loops",
-        expected=frozenset({"parameters-never-moved"}),
-        source="https://github.com/meta-pytorch/opacus/issues/432",
-        make=layer_replaced_after,
-        how="--step transfer.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="generator's optimizer stepped twice",
-        area="loops",
-        expected=frozenset({"parameters-never-moved", "no-step"}),
-        source="https://github.com/Lornatang/ESRGAN-PyTorch/issues/39",
-        make=generator_stepped_twice,
-        how="--step train_gan.py:make_step",
-    ),
-    Case(
-        name="loss wrapped in a new variable",
-        area="loops",
-        expected=frozenset({"loss-detached"}),
-        source="https://github.com/huggingface/torchMoji/issues/21",
-        make=loss_wrapped,
-        how="--step finetune.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="learning rate of a ten-millionth",
-        area="loops",
-        expected=frozenset({"update-too-small"}),
-        source="common",
-        make=rate_of_a_ten_millionth,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="clipped to almost nothing",
-        area="loops",
-        expected=frozenset({"update-too-small"}),
-        source="common",
-        make=clipped_to_nothing,
-        how="--step train.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="scheduler of epochs stepped at each batch",
-        area="loops",
-        expected=frozenset({"learning-rate-vanishes"}),
-        source="https://github.com/ivadomed/ivadomed/pull/55",
-        make=scheduler_at_each_batch,
-        how="--step train.py:train (a generator)",
-    ),
-    Case(
-        name="clipping before backward",
-        area="loops",
-        expected=frozenset({"clipping-without-effect"}),
-        source="https://github.com/Cranial-XIX/FAMO/issues/4",
-        make=clipping_before_backward,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="optimizer told to maximize",
-        area="loops",
-        expected=frozenset({"negated-loss"}),
-        source="common",
-        make=told_to_maximize,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="square root at zero in the loss",
-        area="loops",
-        expected=frozenset({"not-finite-loss"}),
-        source="common",
-        make=root_at_zero,
-        how="--step siamese.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="MSELoss of a column and a row",
-        area="loops",
-        expected=frozenset({"broadcast-loss"}),
-        source="https://github.com/pytorch/pytorch/issues/16045",
-        make=column_and_row,
-        how="--step regression.py:train (a generator)",
-    ),
-    Case(
-        name="seed set again before each batch",
-        area="loops",
-        expected=frozenset({"same-batch"}),
-        source="common",
-        make=seed_set_again,
-        how="--step train.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="outputs gathered for the epoch's accuracy",
-        area="loops",
-        expected=frozenset({"graph-kept"}),
-        source="https://github.com/TRI-ML/packnet-sfm/pull/51",
-        make=outputs_gathered,
-        how="--step module.py:make_step",
-    ),
-    Case(
-        name="meter that keeps tensors",
-        area="loops",
-        expected=frozenset({"graph-kept"}),
-        source="https://github.com/visionml/pytracking/pull/313",
-        make=meter_keeps_tensors,
-        how="--step trainer.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="retain_graph to silence the error",
-        area="loops",
-        expected=frozenset({"state-not-detached"}),
-        source="https://github.com/OpenNMT/OpenNMT-py/issues/403",
-        make=retain_graph_to_silence,
-        how="--step lm.py:make_step",
-    ),
-    Case(
-        name="detach of an LSTM's first state alone",
-        area="loops",
-        expected=frozenset({"state-not-detached"}),
-        source="common",
-        make=detach_first_state_alone,
-        how="--step stream.py:make_step",
-    ),
-    Case(
-        name="states written into one tensor in place",
-        area="loops",
-        expected=frozenset({"error"}),
-        source="common",
-        make=states_written_in_place,
-        how="--step scan.py:make_step",
-    ),
-    Case(
-        name="word vectors that are not there",
-        area="loops",
-        expected=frozenset({"error"}),
-        source="common",
-        make=vectors_not_there,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="widths that do not fit in the third batch",
-        area="loops",
-        expected=frozenset({"error"}),
-        source="common",
-        make=widths_that_do_not_fit,
-        how="--step train.py:train (a generator)",
-    ),
-    Case(
-        name="gradient descent by hand, gradients set to None",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/jcjohnson/pytorch-examples/pull/4",
-        make=healthy_by_hand,
-        how="--step two_layer_net.py:make_step",
-    ),
-    Case(
-        name="pretrained embedding kept fixed",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/OpenNMT/OpenNMT-py/issues/192",
-        make=healthy_fixed_embedding,
-        how="--step classify.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="curriculum of growing lengths",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_curriculum,
-        how="--step copy_task.py:train (a generator)",
-    ),
-    Case(
-        name="XOR, all four rows at every step",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_xor,
-        how="--step xor.py:train (a generator)",
-    ),
-    Case(
-        name="L-BFGS with a closure",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_lbfgs,
-        how="--step sine.py:make_step",
-    ),
-    Case(
-        name="step that returns a float",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_returns_float,
-        how="--step train.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="two losses, a backward for each",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/chrischoy/SpatioTemporalSegmentation/issues/46",
-        make=healthy_two_losses,
-        how="--step multitask.py:make_step",
-    ),
-    Case(
-        name="warmup from a rate of zero",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_warmup,
-        how="--step transformer.py:make_step (returns step, model, optimizer)",
-    ),
-    Case(
-        name="contrastive loss over all pairs",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_contrastive,
-        how="--step simclr.py:make_step",
-    ),
-    Case(
-        name="policy gradient with a loss below zero",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/marco-rudolph/differnet/issues/40",
-        make=healthy_policy_gradient,
-        how="--step reinforce.py:make_step",
-    ),
-    Case(
-        name="pairwise ranking loss by broadcasting",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_pairwise_ranking,
-        how="--step rank.py:make_step",
-    ),
-    Case(
-        name="running sum of detached losses",
-        area="loops",
-        expected=frozenset(),
-        source="https://github.com/ray-project/ray/pull/40940",
-        make=healthy_detached_sum,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="noisy labels and a large batch loss",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_noisy_labels,
-        how="--step train.py:make_step",
-    ),
-    Case(
-        name="two short epochs and the loop is over",
-        area="loops",
-        expected=frozenset(),
-        source="common",
-        make=healthy_short_loop,
-        how="--step train.py:train (a generator of six steps)",
-    ),
-)

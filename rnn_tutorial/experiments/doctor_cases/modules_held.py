@@ -16,9 +16,18 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
 
-from rnn_tutorial.experiments.doctor_cases.cases import Case
+from rnn_tutorial.experiments.doctor_cases.cases import Case, into
+
+CASES: list[Case] = []
+case = into(CASES)
 
 
+@case(
+    "LSTM that takes rows for steps",
+    "batch-first-swapped",
+    "rows-mixed",
+    source="https://github.com/Cadene/vqa.pytorch/issues/40",
+)
 def lstm_takes_rows_for_steps():
     class Net(nn.Module):
         def __init__(self):
@@ -34,6 +43,12 @@ def lstm_takes_rows_for_steps():
     return Net(), {"vocab_size": 20, "lengths": False}
 
 
+@case(
+    "Transformer layer with its default axes",
+    "batch-first-swapped",
+    "rows-mixed",
+    source="https://github.com/Exorust/TorchLeet/issues/5",
+)
 def transformer_default_axes():
     class TransformerModel(nn.Module):
         def __init__(self, input_dim=6, embed_dim=16, num_heads=4, num_layers=2, ff_dim=32):
@@ -52,6 +67,12 @@ def transformer_default_axes():
     return TransformerModel(), {"num_features": 6, "lengths": False}
 
 
+@case(
+    "batch_first in a net that is fed time first",
+    "batch-first-swapped",
+    "rows-mixed",
+    source="https://github.com/pytorch/pytorch/issues/1538",
+)
 def batch_first_fed_time_first():
     class Reader(nn.Module):
         def __init__(self):
@@ -67,6 +88,11 @@ def batch_first_fed_time_first():
     return Reader(), {"vocab_size": 12, "time_major": True, "lengths": False}
 
 
+@case(
+    "bidirectional LSTM read at its last step",
+    "bidirectional-last-step",
+    source="https://github.com/yunjey/pytorch-tutorial/issues/149",
+)
 def bidirectional_read_at_last_step():
     class BiRNN(nn.Module):
         def __init__(self, input_size=28, hidden_size=16, num_layers=2, num_classes=10):
@@ -86,6 +112,12 @@ def bidirectional_read_at_last_step():
     return BiRNN(), {"num_features": 28, "lengths": False}
 
 
+@case(
+    "attention over a final state of mixed rows",
+    "state-reshaped",
+    "rows-mixed",
+    source="https://github.com/graykode/nlp-tutorial/issues/38",
+)
 def attention_over_mixed_state():
     class BiLSTMAttention(nn.Module):
         def __init__(self, n_hidden=6):
@@ -110,6 +142,13 @@ def attention_over_mixed_state():
     return BiLSTMAttention(), {"vocab_size": 16, "lengths": False}
 
 
+@case(
+    "view where the axes should change places",
+    "rows-mixed",
+    "batch-first-swapped",
+    "state-reshaped",
+    source="https://github.com/HHTseng/video-classification/issues/42",
+)
 def view_in_place_of_transpose():
     class DecoderRNN(nn.Module):
         def __init__(self):
@@ -126,6 +165,11 @@ def view_in_place_of_transpose():
     return DecoderRNN(), {"num_features": 5, "lengths": False}
 
 
+@case(
+    "softmax in forward, returned with the hidden state",
+    "softmax-output",
+    source="https://github.com/bkitano/llama-from-scratch/issues/5",
+)
 def softmax_with_hidden():
     class CharRNN(nn.Module):
         def __init__(self):
@@ -141,6 +185,11 @@ def softmax_with_hidden():
     return CharRNN(), {"vocab_size": 15, "lengths": False}
 
 
+@case(
+    "probabilities under the name of logits",
+    "softmax-output",
+    source="https://github.com/lansinuote/Huggingface_Toturials/issues/6",
+)
 def probabilities_named_logits():
     class Model(nn.Module):
         def __init__(self):
@@ -159,6 +208,12 @@ def probabilities_named_logits():
     return Model(), {"vocab_size": 40, "padding_id": 0}
 
 
+@case(
+    "layer made anew in each forward",
+    "unregistered-parameters",
+    "dropout-in-evaluation",
+    source="https://github.com/lafith/Mobile-UNet/issues/1",
+)
 def layer_made_in_forward():
     class Dangling(nn.Module):
         def __init__(self):
@@ -174,6 +229,11 @@ def layer_made_in_forward():
     return Dangling(), {"num_features": 6, "lengths": False}
 
 
+@case(
+    "batch norm over padded embeddings",
+    "padding-in-batch-statistics",
+    source="https://github.com/pytorch/pytorch/issues/70529",
+)
 def batch_norm_over_embeddings():
     class Net(nn.Module):
         def __init__(self):
@@ -191,6 +251,11 @@ def batch_norm_over_embeddings():
     return Net(), {"vocab_size": 22, "padding_id": 0}
 
 
+@case(
+    "logits returned through dropout",
+    "dropout-on-scores",
+    source="https://github.com/PaddlePaddle/Parakeet/pull/74",
+)
 def logits_through_dropout():
     class Sentiment(nn.Module):
         def __init__(self):
@@ -210,6 +275,11 @@ def logits_through_dropout():
     return Sentiment(), {"vocab_size": 35, "padding_id": 1}
 
 
+@case(
+    "three times the same Transformer layer",
+    "layer-shared",
+    source="https://github.com/yaoppeng/U-Net_v2/issues/10",
+)
 def same_transformer_layer():
     class Encoder(nn.Module):
         def __init__(self, d=16, depth=3):
@@ -232,6 +302,11 @@ def same_transformer_layer():
     return Encoder(), {"vocab_size": 20, "padding_id": 0}
 
 
+@case(
+    "residual blocks multiplied in a list",
+    "layer-shared",
+    source="https://github.com/zalandoresearch/pytorch-vq-vae/issues/2",
+)
 def residual_blocks_multiplied():
     class Residual(nn.Module):
         def __init__(self, dim):
@@ -254,6 +329,7 @@ def residual_blocks_multiplied():
     return Net(), {"num_features": 6, "lengths": False}
 
 
+@case("cosine to class vectors without a scale", "bounded-scores")
 def cosine_without_scale():
     class CosineClassifier(nn.Module):
         def __init__(self, num_classes=10):
@@ -268,6 +344,7 @@ def cosine_without_scale():
     return CosineClassifier(), {"num_features": 8, "lengths": False}
 
 
+@case("ReLU after the last linear map", "relu-on-scores")
 def relu_after_last():
     class SensorNet(nn.Module):
         def __init__(self):
@@ -281,6 +358,7 @@ def relu_after_last():
     return SensorNet(), {"num_features": 3, "time_major": True, "lengths": False}
 
 
+@case("hand-made weights without a scale", "saturated-at-start")
 def hand_made_without_scale():
     class Scratch(nn.Module):
         def __init__(self, inputs=30, hidden=64):
@@ -299,6 +377,11 @@ def hand_made_without_scale():
     return Scratch(), {"num_features": 30, "lengths": False}
 
 
+@case(
+    "every weight a tenth",
+    "symmetric-weights",
+    source="https://github.com/wagonhelm/NaNmnist/issues/2",
+)
 def every_weight_a_tenth():
     class Net(nn.Module):
         def __init__(self):
@@ -319,6 +402,11 @@ def every_weight_a_tenth():
     return Net(), {"vocab_size": 10, "lengths": False}
 
 
+@case(
+    "state kept on the module, detached",
+    "state-kept-between-batches",
+    source="https://github.com/gabrielloye/RNN-walkthrough/issues/3",
+)
 def state_kept_detached():
     class Model(nn.Module):
         def __init__(self):
@@ -338,6 +426,11 @@ def state_kept_detached():
     return Model(), {"vocab_size": 17, "lengths": False}
 
 
+@case(
+    "state kept while training only",
+    "state-kept-between-batches",
+    source="https://github.com/HIT-SCIR/ELMoForManyLangs/issues/68",
+)
 def state_kept_in_training():
     class StatefulEncoder(nn.Module):
         def __init__(self, dim=10):
@@ -362,6 +455,7 @@ def state_kept_in_training():
     return StatefulEncoder(), {"vocab_size": 26, "padding_id": 0}
 
 
+@case("dropout layer made in forward", "dropout-in-evaluation")
 def dropout_made_in_forward():
     class Net(nn.Module):
         def __init__(self):
@@ -377,6 +471,12 @@ def dropout_made_in_forward():
     return Net(), {"num_features": 4}
 
 
+@case(
+    "hidden state of a padded LSTM",
+    "last-step-of-padding",
+    "padding-leak",
+    source="https://github.com/bentrevett/pytorch-sentiment-analysis/issues/86",
+)
 def hidden_of_padded_lstm():
     class RNN(nn.Module):
         def __init__(self):
@@ -392,6 +492,7 @@ def hidden_of_padded_lstm():
     return RNN(), {"vocab_size": 40, "padding_id": 1, "time_major": True}
 
 
+@case("last column of padded features", "last-step-of-padding", "padding-leak")
 def last_column_of_features():
     class TimeSeriesNet(nn.Module):
         def __init__(self):
@@ -406,6 +507,7 @@ def last_column_of_features():
     return TimeSeriesNet(), {"num_features": 5}
 
 
+@case("maximum with the zeros of unpacking", "padding-counted")
 def maximum_with_zeros():
     class MaxPoolRNN(nn.Module):
         def __init__(self):
@@ -425,6 +527,11 @@ def maximum_with_zeros():
     return MaxPoolRNN(), {"vocab_size": 16, "padding_id": 0}
 
 
+@case(
+    "packing that wants sorted rows",
+    "module-raises",
+    source="https://github.com/pytorch/pytorch/issues/3584",
+)
 def packing_wants_sorted_rows():
     class Net(nn.Module):
         def __init__(self):
@@ -440,6 +547,12 @@ def packing_wants_sorted_rows():
     return Net(), {"vocab_size": 20, "padding_id": 0}
 
 
+@case(
+    "squeeze that takes the batch away",
+    "wrong-shape",
+    "module-raises",
+    source="https://github.com/bentrevett/pytorch-sentiment-analysis/issues/17",
+)
 def squeeze_takes_the_batch():
     class BinaryRNN(nn.Module):
         def __init__(self):
@@ -457,6 +570,11 @@ def squeeze_takes_the_batch():
     return BinaryRNN(), {"vocab_size": 28, "padding_id": 0}
 
 
+@case(
+    "scores of every step returned",
+    "wrong-shape",
+    source="https://github.com/bentrevett/pytorch-sentiment-analysis/issues/8",
+)
 def scores_of_every_step():
     class Net(nn.Module):
         def __init__(self):
@@ -472,6 +590,11 @@ def scores_of_every_step():
     return Net(), {"vocab_size": 10, "lengths": False}
 
 
+@case(
+    "outputs written over each other",
+    "backward-raises",
+    source="https://github.com/facebookresearch/fairseq/issues/251",
+)
 def outputs_written_over():
     class Loop(nn.Module):
         def __init__(self):
@@ -490,6 +613,7 @@ def outputs_written_over():
     return Loop(), {"vocab_size": 15, "lengths": False}
 
 
+@case("state that starts again at each step", "only-last-step")
 def state_starts_again():
     class Forgetful(nn.Module):
         def __init__(self):
@@ -506,6 +630,11 @@ def state_starts_again():
     return Forgetful(), {"vocab_size": 10, "lengths": False}
 
 
+@case(
+    "Transformer without positions",
+    "order-ignored",
+    source="https://github.com/gmongaras/Diffusion_models_from_scratch/issues/10",
+)
 def transformer_without_positions():
     class Enc(nn.Module):
         def __init__(self):
@@ -523,6 +652,13 @@ def transformer_without_positions():
     return Enc(), {"num_features": 8, "lengths": False}
 
 
+@case(
+    "positions counted over the batch",
+    "rows-mixed",
+    "batch-of-one-differs",
+    "order-ignored",
+    source="https://github.com/AkiRusProd/numpy-transformer/issues/1",
+)
 def positions_over_the_batch():
     class PositionalEncoding(nn.Module):
         def __init__(self, d_model, max_len=100):
@@ -551,6 +687,7 @@ def positions_over_the_batch():
     return Model(), {"vocab_size": 16, "lengths": False}
 
 
+@case("first layer's state of two", "unused-parameters")
 def first_layers_state():
     class Net(nn.Module):
         def __init__(self):
@@ -566,6 +703,12 @@ def first_layers_state():
     return Net(), {"vocab_size": 30, "lengths": False}
 
 
+@case(
+    "logarithm of an attention weight that is zero",
+    "non-finite-scores",
+    "non-finite-gradient",
+    source="https://github.com/OpenBMB/ModelCenter/issues/14",
+)
 def log_of_zero_attention():
     class EntropyPooling(nn.Module):
         def __init__(self):
@@ -585,6 +728,7 @@ def log_of_zero_attention():
     return EntropyPooling(), {"vocab_size": 14, "padding_id": 0}
 
 
+@case("ids shifted in place", "input-modified")
 def ids_shifted_in_place():
     class Net(nn.Module):
         def __init__(self):
@@ -604,6 +748,7 @@ def ids_shifted_in_place():
     return Net(), {"vocab_size": 10, "padding_id": 10}
 
 
+@case("dictionary with logits")
 def healthy_dictionary():
     class Model(nn.Module):
         def __init__(self):
@@ -623,6 +768,10 @@ def healthy_dictionary():
     return Model(), {"vocab_size": 30, "padding_id": 0}
 
 
+@case(
+    "one logit for each row",
+    source="https://github.com/bentrevett/pytorch-sentiment-analysis/issues/41",
+)
 def healthy_one_logit():
     class SentimentLSTM(nn.Module):
         def __init__(self):
@@ -640,6 +789,7 @@ def healthy_one_logit():
     return SentimentLSTM(), {"vocab_size": 40, "padding_id": 1}
 
 
+@case("attention mask and an object with logits")
 def healthy_attention_mask():
     class TinyBert(nn.Module):
         def __init__(self, d=16):
@@ -664,6 +814,7 @@ def healthy_attention_mask():
     return TinyBert(), {"vocab_size": 50, "padding_id": 0}
 
 
+@case("decoder tied to the embedding")
 def healthy_tied():
     class NextToken(nn.Module):
         def __init__(self, ntoken=30, ninp=12):
@@ -683,6 +834,7 @@ def healthy_tied():
     return NextToken(), {"vocab_size": 30, "lengths": False}
 
 
+@case("loop of cells with layer norm")
 def healthy_loop_of_cells():
     class LayerNormRNN(nn.Module):
         def __init__(self, n_in=6, n=14):
@@ -705,6 +857,7 @@ def healthy_loop_of_cells():
     return LayerNormRNN(), {"num_features": 6, "lengths": False}
 
 
+@case("convolutions and the greatest valid step")
 def healthy_convolutions():
     class TextCNN(nn.Module):
         def __init__(self):
@@ -725,6 +878,7 @@ def healthy_convolutions():
     return TextCNN(), {"vocab_size": 22, "padding_id": 0}
 
 
+@case("batch norm of the final state alone")
 def healthy_batch_norm_of_state():
     class Net(nn.Module):
         def __init__(self):
@@ -743,6 +897,7 @@ def healthy_batch_norm_of_state():
     return Net(), {"vocab_size": 16, "padding_id": 0}
 
 
+@case("noise while training only")
 def healthy_noise_in_training():
     class NoisyGRU(nn.Module):
         def __init__(self):
@@ -760,6 +915,7 @@ def healthy_noise_in_training():
     return NoisyGRU(), {"num_features": 4, "lengths": False}
 
 
+@case("list of sequences of their own lengths")
 def healthy_list_of_sequences():
     class PackNet(nn.Module):
         def __init__(self):
@@ -778,6 +934,7 @@ def healthy_list_of_sequences():
     return PackNet(), {"vocab_size": 12, "padding_id": 0, "call": call}
 
 
+@case("identity recurrent weights and ReLU")
 def healthy_irnn():
     class IRNN(nn.Module):
         def __init__(self, hidden=20):
@@ -795,6 +952,7 @@ def healthy_irnn():
     return IRNN(), {"num_features": 2, "lengths": False}
 
 
+@case("spectral norm on the head")
 def healthy_spectral_norm():
     class Net(nn.Module):
         def __init__(self):
@@ -809,6 +967,7 @@ def healthy_spectral_norm():
     return Net(), {"vocab_size": 15, "lengths": False}
 
 
+@case("class token and a key padding mask")
 def healthy_class_token():
     class SeqTransformer(nn.Module):
         def __init__(self, d=16):
@@ -830,367 +989,3 @@ def healthy_class_token():
             return self.head(self.blocks(h, src_key_padding_mask=mask)[:, 0])
 
     return SeqTransformer(), {"num_features": 6}
-
-
-CASES = (
-    Case(
-        name="LSTM that takes rows for steps",
-        area="modules",
-        expected=frozenset({"batch-first-swapped", "rows-mixed"}),
-        source="https://github.com/Cadene/vqa.pytorch/issues/40",
-        make=lstm_takes_rows_for_steps,
-        how="--module model.py:Net --vocab_size 20 --no_lengths",
-    ),
-    Case(
-        name="Transformer layer with its default axes",
-        area="modules",
-        expected=frozenset({"batch-first-swapped", "rows-mixed"}),
-        source="https://github.com/Exorust/TorchLeet/issues/5",
-        make=transformer_default_axes,
-        how="--module model.py:TransformerModel --num_features 6 --no_lengths",
-    ),
-    Case(
-        name="batch_first in a net that is fed time first",
-        area="modules",
-        expected=frozenset({"batch-first-swapped", "rows-mixed"}),
-        source="https://github.com/pytorch/pytorch/issues/1538",
-        make=batch_first_fed_time_first,
-        how="--module net.py:make --vocab_size 12 --time_major --no_lengths",
-    ),
-    Case(
-        name="bidirectional LSTM read at its last step",
-        area="modules",
-        expected=frozenset({"bidirectional-last-step"}),
-        source="https://github.com/yunjey/pytorch-tutorial/issues/149",
-        make=bidirectional_read_at_last_step,
-        how="--module main.py:BiRNN --num_features 28 --no_lengths",
-    ),
-    Case(
-        name="attention over a final state of mixed rows",
-        area="modules",
-        expected=frozenset({"state-reshaped", "rows-mixed"}),
-        source="https://github.com/graykode/nlp-tutorial/issues/38",
-        make=attention_over_mixed_state,
-        how="--module bilstm_attention.py:make --vocab_size 16 --no_lengths",
-    ),
-    Case(
-        name="view where the axes should change places",
-        area="modules",
-        expected=frozenset({"rows-mixed", "batch-first-swapped", "state-reshaped"}),
-        source="https://github.com/HHTseng/video-classification/issues/42",
-        make=view_in_place_of_transpose,
-        how="--module decoder.py:DecoderRNN --num_features 5 --no_lengths",
-    ),
-    Case(
-        name="softmax in forward, returned with the hidden state",
-        area="modules",
-        expected=frozenset({"softmax-output"}),
-        source="https://github.com/bkitano/llama-from-scratch/issues/5",
-        make=softmax_with_hidden,
-        how="--module net.py:make --vocab_size 15 --no_lengths",
-    ),
-    Case(
-        name="probabilities under the name of logits",
-        area="modules",
-        expected=frozenset({"softmax-output"}),
-        source="https://github.com/lansinuote/Huggingface_Toturials/issues/6",
-        make=probabilities_named_logits,
-        how="--module classifier.py:make --vocab_size 40 --padding_id 0",
-    ),
-    Case(
-        name="layer made anew in each forward",
-        area="modules",
-        expected=frozenset({"unregistered-parameters", "dropout-in-evaluation"}),
-        source="https://github.com/lafith/Mobile-UNet/issues/1",
-        make=layer_made_in_forward,
-        how="--module net.py:make --num_features 6 --no_lengths",
-    ),
-    Case(
-        name="batch norm over padded embeddings",
-        area="modules",
-        expected=frozenset({"padding-in-batch-statistics"}),
-        source="https://github.com/pytorch/pytorch/issues/70529",
-        make=batch_norm_over_embeddings,
-        how="--module net.py:make --vocab_size 22 --padding_id 0",
-    ),
-    Case(
-        name="logits returned through dropout",
-        area="modules",
-        expected=frozenset({"dropout-on-scores"}),
-        source="https://github.com/PaddlePaddle/Parakeet/pull/74",
-        make=logits_through_dropout,
-        how="--module sentiment.py:make --vocab_size 35 --padding_id 1",
-    ),
-    Case(
-        name="three times the same Transformer layer",
-        area="modules",
-        expected=frozenset({"layer-shared"}),
-        source="https://github.com/yaoppeng/U-Net_v2/issues/10",
-        make=same_transformer_layer,
-        how="--module encoder.py:make --vocab_size 20 --padding_id 0",
-    ),
-    Case(
-        name="residual blocks multiplied in a list",
-        area="modules",
-        expected=frozenset({"layer-shared"}),
-        source="https://github.com/zalandoresearch/pytorch-vq-vae/issues/2",
-        make=residual_blocks_multiplied,
-        how="--module resnet.py:make --num_features 6 --no_lengths",
-    ),
-    Case(
-        name="cosine to class vectors without a scale",
-        area="modules",
-        expected=frozenset({"bounded-scores"}),
-        source="common",
-        make=cosine_without_scale,
-        how="--module metric.py:make --num_features 8 --no_lengths",
-    ),
-    Case(
-        name="ReLU after the last linear map",
-        area="modules",
-        expected=frozenset({"relu-on-scores"}),
-        source="common",
-        make=relu_after_last,
-        how="--module model.py:make --num_features 3 --time_major --no_lengths",
-    ),
-    Case(
-        name="hand-made weights without a scale",
-        area="modules",
-        expected=frozenset({"saturated-at-start"}),
-        source="common",
-        make=hand_made_without_scale,
-        how="--module scratch.py:make --num_features 30 --no_lengths",
-    ),
-    Case(
-        name="every weight a tenth",
-        area="modules",
-        expected=frozenset({"symmetric-weights"}),
-        source="https://github.com/wagonhelm/NaNmnist/issues/2",
-        make=every_weight_a_tenth,
-        how="--module model.py:make --vocab_size 10 --no_lengths",
-    ),
-    Case(
-        name="state kept on the module, detached",
-        area="modules",
-        expected=frozenset({"state-kept-between-batches"}),
-        source="https://github.com/gabrielloye/RNN-walkthrough/issues/3",
-        make=state_kept_detached,
-        how="--module rnn.py:make --vocab_size 17 --no_lengths",
-    ),
-    Case(
-        name="state kept while training only",
-        area="modules",
-        expected=frozenset({"state-kept-between-batches"}),
-        source="https://github.com/HIT-SCIR/ELMoForManyLangs/issues/68",
-        make=state_kept_in_training,
-        how="--module elmo.py:make --vocab_size 26 --padding_id 0",
-    ),
-    Case(
-        name="dropout layer made in forward",
-        area="modules",
-        expected=frozenset({"dropout-in-evaluation"}),
-        source="common",
-        make=dropout_made_in_forward,
-        how="--module net.py:make --num_features 4",
-    ),
-    Case(
-        name="hidden state of a padded LSTM",
-        area="modules",
-        expected=frozenset({"last-step-of-padding", "padding-leak"}),
-        source="https://github.com/bentrevett/pytorch-sentiment-analysis/issues/86",
-        make=hidden_of_padded_lstm,
-        how="--module sentiment.py:RNN --vocab_size 40 --padding_id 1 --time_major",
-    ),
-    Case(
-        name="last column of padded features",
-        area="modules",
-        expected=frozenset({"last-step-of-padding", "padding-leak"}),
-        source="common",
-        make=last_column_of_features,
-        how="--module ts.py:make --num_features 5",
-    ),
-    Case(
-        name="maximum with the zeros of unpacking",
-        area="modules",
-        expected=frozenset({"padding-counted"}),
-        source="common",
-        make=maximum_with_zeros,
-        how="--module pool.py:make --vocab_size 16 --padding_id 0",
-    ),
-    Case(
-        name="packing that wants sorted rows",
-        area="modules",
-        expected=frozenset({"module-raises"}),
-        source="https://github.com/pytorch/pytorch/issues/3584",
-        make=packing_wants_sorted_rows,
-        how="--module m.py:make --vocab_size 20 --padding_id 0",
-    ),
-    Case(
-        name="squeeze that takes the batch away",
-        area="modules",
-        expected=frozenset({"wrong-shape", "module-raises"}),
-        source="https://github.com/bentrevett/pytorch-sentiment-analysis/issues/17",
-        make=squeeze_takes_the_batch,
-        how="--module binary.py:make --vocab_size 28 --padding_id 0",
-    ),
-    Case(
-        name="scores of every step returned",
-        area="modules",
-        expected=frozenset({"wrong-shape"}),
-        source="https://github.com/bentrevett/pytorch-sentiment-analysis/issues/8",
-        make=scores_of_every_step,
-        how="--module net.py:make --vocab_size 10 --no_lengths",
-    ),
-    Case(
-        name="outputs written over each other",
-        area="modules",
-        expected=frozenset({"backward-raises"}),
-        source="https://github.com/facebookresearch/fairseq/issues/251",
-        make=outputs_written_over,
-        how="--module loop.py:make --vocab_size 15 --no_lengths",
-    ),
-    Case(
-        name="state that starts again at each step",
-        area="modules",
-        expected=frozenset({"only-last-step"}),
-        source="common",
-        make=state_starts_again,
-        how="--module loop.py:make --vocab_size 10 --no_lengths",
-    ),
-    Case(
-        name="Transformer without positions",
-        area="modules",
-        expected=frozenset({"order-ignored"}),
-        source="https://github.com/gmongaras/Diffusion_models_from_scratch/issues/10",
-        make=transformer_without_positions,
-        how="--module enc.py:make --num_features 8 --no_lengths",
-    ),
-    Case(
-        name="positions counted over the batch",
-        area="modules",
-        expected=frozenset({"rows-mixed", "batch-of-one-differs", "order-ignored"}),
-        source="https://github.com/AkiRusProd/numpy-transformer/issues/1",
-        make=positions_over_the_batch,
-        how="--module transformer.py:make --vocab_size 16 --no_lengths",
-    ),
-    Case(
-        name="first layer's state of two",
-        area="modules",
-        expected=frozenset({"unused-parameters"}),
-        source="common",
-        make=first_layers_state,
-        how="--module net.py:make --vocab_size 30 --no_lengths",
-    ),
-    Case(
-        name="logarithm of an attention weight that is zero",
-        area="modules",
-        expected=frozenset({"non-finite-scores", "non-finite-gradient"}),
-        source="https://github.com/OpenBMB/ModelCenter/issues/14",
-        make=log_of_zero_attention,
-        how="--module ent.py:make --vocab_size 14 --padding_id 0",
-    ),
-    Case(
-        name="ids shifted in place",
-        area="modules",
-        expected=frozenset({"input-modified"}),
-        source="common",
-        make=ids_shifted_in_place,
-        how="--module net.py:make --vocab_size 10 --padding_id 10",
-    ),
-    Case(
-        name="dictionary with logits",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_dictionary,
-        how="--module model.py:make --vocab_size 30 --padding_id 0",
-    ),
-    Case(
-        name="one logit for each row",
-        area="modules",
-        expected=frozenset(),
-        source="https://github.com/bentrevett/pytorch-sentiment-analysis/issues/41",
-        make=healthy_one_logit,
-        how="--module binary.py:make --vocab_size 40 --padding_id 1",
-    ),
-    Case(
-        name="attention mask and an object with logits",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_attention_mask,
-        how="--module bertlike.py:make --vocab_size 50 --padding_id 0",
-    ),
-    Case(
-        name="decoder tied to the embedding",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_tied,
-        how="--module lm.py:make --vocab_size 30 --no_lengths",
-    ),
-    Case(
-        name="loop of cells with layer norm",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_loop_of_cells,
-        how="--module lnlstm.py:make --num_features 6 --no_lengths",
-    ),
-    Case(
-        name="convolutions and the greatest valid step",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_convolutions,
-        how="--module textcnn.py:make --vocab_size 22 --padding_id 0",
-    ),
-    Case(
-        name="batch norm of the final state alone",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_batch_norm_of_state,
-        how="--module net.py:make --vocab_size 16 --padding_id 0",
-    ),
-    Case(
-        name="noise while training only",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_noise_in_training,
-        how="--module noisy.py:make --num_features 4 --no_lengths",
-    ),
-    Case(
-        name="list of sequences of their own lengths",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_list_of_sequences,
-        how="--module packs.py:make --vocab_size 12 --padding_id 0 --call packs.py:call",
-    ),
-    Case(
-        name="identity recurrent weights and ReLU",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_irnn,
-        how="--module irnn.py:make --num_features 2 --no_lengths",
-    ),
-    Case(
-        name="spectral norm on the head",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_spectral_norm,
-        how="--module sn.py:make --vocab_size 15 --no_lengths",
-    ),
-    Case(
-        name="class token and a key padding mask",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_class_token,
-        how="--module vit.py:make --num_features 6",
-    ),
-)

@@ -16,9 +16,17 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnn_tutorial.experiments.doctor_cases.cases import Case
+from rnn_tutorial.experiments.doctor_cases.cases import Case, into
+
+CASES: list[Case] = []
+case = into(CASES)
 
 
+@case(
+    "bidirectional GRU gathered at the last token",
+    "bidirectional-last-step",
+    source="https://github.com/aymericdamien/TensorFlow-Examples/issues/201",
+)
 def bidirectional_gathered():
     class Clf(nn.Module):
         def __init__(self):
@@ -38,6 +46,11 @@ def bidirectional_gathered():
     return Clf(), {"vocab_size": 30, "padding_id": 0}
 
 
+@case(
+    "final states of two directions viewed as one",
+    "state-reshaped",
+    source="https://github.com/timbmg/Sentence-VAE/issues/15",
+)
 def two_directions_viewed():
     class SentenceEncoder(nn.Module):
         def __init__(self):
@@ -59,6 +72,12 @@ def two_directions_viewed():
     return SentenceEncoder(), {"vocab_size": 25, "padding_id": 0}
 
 
+@case(
+    "attention normalised over the batch",
+    "rows-mixed",
+    "softmax-over-batch",
+    source="https://github.com/PetrochukM/PyTorch-NLP/issues/2",
+)
 def attention_over_the_batch():
     class AttentiveRNN(nn.Module):
         def __init__(self):
@@ -76,6 +95,11 @@ def attention_over_the_batch():
     return AttentiveRNN(), {"num_features": 9, "lengths": False}
 
 
+@case(
+    "stack of cells in a plain list",
+    "unregistered-parameters",
+    source="https://github.com/ikostrikov/pytorch-meta-optimizer/issues/11",
+)
 def cells_in_a_plain_list():
     class Stacked(nn.Module):
         def __init__(self, n_layers=2, hidden=12):
@@ -99,6 +123,11 @@ def cells_in_a_plain_list():
     return Stacked(), {"vocab_size": 10, "lengths": False}
 
 
+@case(
+    "dictionary of weights",
+    "unregistered-parameters",
+    source="https://github.com/pytorch/pytorch/issues/632",
+)
 def dictionary_of_weights():
     class Scratch(nn.Module):
         def __init__(self, n_in=4, n_hid=10, n_out=3):
@@ -119,6 +148,11 @@ def dictionary_of_weights():
     return Scratch(), {"num_features": 4, "lengths": False}
 
 
+@case(
+    "attention vector that is a plain tensor",
+    "unregistered-parameters",
+    source="https://github.com/mrdbourke/pytorch-deep-learning/pull/189",
+)
 def plain_attention_vector():
     class WordAttention(nn.Module):
         def __init__(self):
@@ -144,6 +178,11 @@ def plain_attention_vector():
     return WordAttention(), {"vocab_size": 18, "padding_id": 0}
 
 
+@case(
+    "parameter scaled into an ordinary tensor",
+    "unregistered-parameters",
+    source="https://github.com/d2l-ai/d2l-en/pull/1713",
+)
 def parameter_scaled():
     class RNNScratch(nn.Module):
         def __init__(self, num_inputs=8, num_hiddens=16, sigma=0.01):
@@ -163,6 +202,11 @@ def parameter_scaled():
     return RNNScratch(), {"vocab_size": 8, "lengths": False}
 
 
+@case(
+    "batch norm over unpacked outputs",
+    "padding-in-batch-statistics",
+    source="https://github.com/SeanNaren/deepspeech.pytorch/issues/312",
+)
 def batch_norm_over_outputs():
     class SequenceWise(nn.Module):
         def __init__(self, module):
@@ -191,6 +235,7 @@ def batch_norm_over_outputs():
     return BatchRNN(), {"num_features": 7}
 
 
+@case("dropout as the last layer of the head", "dropout-on-scores")
 def dropout_as_last_layer():
     class TextRNN(nn.Module):
         def __init__(self):
@@ -207,6 +252,11 @@ def dropout_as_last_layer():
     return TextRNN(), {"vocab_size": 14, "lengths": False}
 
 
+@case(
+    "one LSTM run three times for three layers",
+    "layer-shared",
+    source="https://github.com/jt827859032/DRRN-pytorch/issues/1",
+)
 def one_lstm_three_times():
     class DeepLSTM(nn.Module):
         def __init__(self, num_layers=3):
@@ -225,6 +275,11 @@ def one_lstm_three_times():
     return DeepLSTM(), {"vocab_size": 11, "lengths": False}
 
 
+@case(
+    "freezing loop that meets every layer but the head",
+    "frozen-parameters",
+    source="https://github.com/wannabeOG/MAS-PyTorch/issues/1",
+)
 def freezing_loop_too_wide():
     class Model(nn.Module):
         def __init__(self):
@@ -242,6 +297,11 @@ def freezing_loop_too_wide():
     return Model(), {"vocab_size": 50, "lengths": False}
 
 
+@case(
+    "everything frozen",
+    "frozen-parameters",
+    source="https://github.com/catalyst-team/catalyst/pull/81",
+)
 def everything_frozen():
     class Rnn(nn.Module):
         def __init__(self):
@@ -259,6 +319,11 @@ def everything_frozen():
     return model, {"num_features": 5}
 
 
+@case(
+    "tanh on the class scores",
+    "bounded-scores",
+    source="https://github.com/keras-team/keras/issues/7994",
+)
 def tanh_on_scores():
     class Clf(nn.Module):
         def __init__(self):
@@ -274,6 +339,11 @@ def tanh_on_scores():
     return Clf(), {"vocab_size": 9, "padding_id": 9}
 
 
+@case(
+    "sigmoid on the scores of ten classes",
+    "sigmoid-output",
+    source="https://github.com/sjchoi86/Tensorflow-101/pull/3",
+)
 def sigmoid_on_ten_classes():
     class SumNet(nn.Module):
         def __init__(self):
@@ -290,6 +360,7 @@ def sigmoid_on_ten_classes():
     return SumNet(), {"vocab_size": 10, "lengths": False}
 
 
+@case("all weights drawn with a deviation of ten", "saturated-at-start", "steps-forgotten")
 def deviation_of_ten():
     class Net(nn.Module):
         def __init__(self):
@@ -306,6 +377,12 @@ def deviation_of_ten():
     return Net(), {"vocab_size": 12, "lengths": False}
 
 
+@case(
+    "recurrent weights begin at zero",
+    "symmetric-weights",
+    "input-ignored",
+    source="https://github.com/yz93/LAVT-RIS/issues/25",
+)
 def recurrent_weights_at_zero():
     class Net(nn.Module):
         def __init__(self):
@@ -325,6 +402,12 @@ def recurrent_weights_at_zero():
     return Net(), {"vocab_size": 21, "padding_id": 0}
 
 
+@case(
+    "state added up over calls",
+    "state-kept-between-batches",
+    "module-raises",
+    source="https://github.com/fastai/fastbook/pull/469",
+)
 def state_added_up():
     class LMModel(nn.Module):
         def __init__(self, vocab_sz=13, n_hidden=10):
@@ -345,6 +428,11 @@ def state_added_up():
     return LMModel(), {"vocab_size": 13, "lengths": False}
 
 
+@case(
+    "functional dropout that never rests",
+    "dropout-in-evaluation",
+    source="https://github.com/pytorch/pytorch/issues/26338",
+)
 def functional_dropout():
     class Net(nn.Module):
         def __init__(self):
@@ -362,6 +450,12 @@ def functional_dropout():
     return Net(), {"vocab_size": 12, "lengths": False}
 
 
+@case(
+    "sentence vector averaged over the padding",
+    "padding-leak",
+    "padding-counted",
+    source="https://github.com/jsboige/CoursIA/issues/15045",
+)
 def averaged_over_padding():
     class SentenceModel(nn.Module):
         def __init__(self, d=16):
@@ -381,6 +475,12 @@ def averaged_over_padding():
     return SentenceModel(), {"vocab_size": 30, "padding_id": 0}
 
 
+@case(
+    "attention that looks at the padding",
+    "padding-leak",
+    "padding-counted",
+    source="https://github.com/jamesmullenbach/caml-mimic/issues/13",
+)
 def attention_looks_at_padding():
     class ConvAttnPool(nn.Module):
         def __init__(self, num_labels=6, kernels=12):
@@ -399,6 +499,11 @@ def attention_looks_at_padding():
     return ConvAttnPool(), {"vocab_size": 24, "padding_id": 0}
 
 
+@case(
+    "masked sum divided by the width",
+    "padding-counted",
+    source="https://github.com/autoliuweijie/BERT-whitening-pytorch/issues/13",
+)
 def masked_sum_by_width():
     class AvgRNN(nn.Module):
         def __init__(self):
@@ -415,6 +520,11 @@ def masked_sum_by_width():
     return AvgRNN(), {"vocab_size": 19, "padding_id": 0}
 
 
+@case(
+    "sorted for packing and left that way",
+    "order-not-restored",
+    source="https://github.com/pytorch/pytorch/issues/4927",
+)
 def sorted_and_left():
     class Encoder(nn.Module):
         def __init__(self):
@@ -435,6 +545,11 @@ def sorted_and_left():
     return Encoder(), {"vocab_size": 20, "padding_id": 0}
 
 
+@case(
+    "lengths sorted to silence an error",
+    "lengths-misordered",
+    source="https://github.com/pytorch/pytorch/issues/8026",
+)
 def lengths_sorted():
     class EncoderRNN(nn.Module):
         def __init__(self):
@@ -452,6 +567,11 @@ def lengths_sorted():
     return EncoderRNN(), {"vocab_size": 20, "padding_id": 0, "time_major": True}
 
 
+@case(
+    "first state of the training batch size",
+    "module-raises",
+    source="https://github.com/bentrevett/pytorch-sentiment-analysis/issues/87",
+)
 def state_of_training_batch_size():
     class LSTMClassifier(nn.Module):
         def __init__(self, batch_size=32, hidden_size=10, output_size=3):
@@ -470,6 +590,11 @@ def state_of_training_batch_size():
     return LSTMClassifier(), {"num_features": 6, "lengths": False}
 
 
+@case(
+    "detach between the steps of a sequence",
+    "state-detached",
+    source="https://github.com/yhs968/pyGRU4REC/issues/8",
+)
 def detach_between_steps():
     class GRU4Rec(nn.Module):
         def __init__(self, items=23, dim=12):
@@ -487,6 +612,11 @@ def detach_between_steps():
     return GRU4Rec(), {"vocab_size": 23, "lengths": False}
 
 
+@case(
+    "truncation to the last two steps by accident",
+    "state-detached",
+    source="https://github.com/IC3Net/IC3Net/issues/7",
+)
 def truncated_by_accident():
     class Policy(nn.Module):
         def __init__(self, detach_gap=2):
@@ -507,6 +637,11 @@ def truncated_by_accident():
     return Policy(), {"num_features": 5, "lengths": False}
 
 
+@case(
+    "encoder under no_grad",
+    "gradient-cut",
+    source="https://github.com/vturrisi/solo-learn/issues/135",
+)
 def encoder_under_no_grad():
     class TwoStage(nn.Module):
         def __init__(self):
@@ -529,6 +664,11 @@ def encoder_under_no_grad():
     return TwoStage(), {"vocab_size": 25, "padding_id": 0}
 
 
+@case(
+    "pooling by way of numpy",
+    "gradient-cut",
+    source="https://github.com/pytorch/pytorch/issues/1760",
+)
 def pooling_by_numpy():
     class Net(nn.Module):
         def __init__(self):
@@ -544,6 +684,7 @@ def pooling_by_numpy():
     return Net(), {"num_features": 6, "lengths": False}
 
 
+@case("answer taken at the first step", "only-first-step")
 def answer_at_first_step():
     class ClsToken(nn.Module):
         def __init__(self):
@@ -561,6 +702,7 @@ def answer_at_first_step():
     return ClsToken(), {"vocab_size": 18, "padding_id": 0}
 
 
+@case("last token dropped as if there were an end mark", "steps-ignored")
 def last_token_dropped():
     class Net(nn.Module):
         def __init__(self):
@@ -577,6 +719,9 @@ def last_token_dropped():
     return Net(), {"vocab_size": 20, "padding_id": 0}
 
 
+@case(
+    "states standardised over the batch", "rows-mixed", "batch-of-one-differs", "non-finite-scores"
+)
 def standardised_over_batch():
     class Net(nn.Module):
         def __init__(self):
@@ -592,6 +737,11 @@ def standardised_over_batch():
     return Net(), {"num_features": 5, "lengths": False}
 
 
+@case(
+    "padding_idx on a token that occurs",
+    "wrong-padding-idx",
+    source="https://github.com/FGA-DIKU/BONSAI/issues/168",
+)
 def padding_idx_on_a_token():
     class Net(nn.Module):
         def __init__(self):
@@ -609,6 +759,7 @@ def padding_idx_on_a_token():
     return Net(), {"vocab_size": 10, "padding_id": 10}
 
 
+@case("forward that wants two sentences", "cannot-call")
 def wants_two_sentences():
     class PairNet(nn.Module):
         def __init__(self):
@@ -627,6 +778,7 @@ def wants_two_sentences():
     return PairNet(), {"vocab_size": 20, "padding_id": 0}
 
 
+@case("forward that wants a dictionary", "cannot-call")
 def wants_a_dictionary():
     class DictNet(nn.Module):
         def __init__(self):
@@ -643,6 +795,10 @@ def wants_a_dictionary():
     return DictNet(), {"vocab_size": 20, "padding_id": 0}
 
 
+@case(
+    "rows of an image read by an LSTM",
+    source="https://github.com/hunkim/PyTorchZeroToAll/issues/15",
+)
 def healthy_image_rows():
     class RNN(nn.Module):
         def __init__(self):
@@ -657,6 +813,7 @@ def healthy_image_rows():
     return RNN(), {"num_features": 28, "lengths": False}
 
 
+@case("time first, packed", source="https://github.com/spro/practical-pytorch/issues/97")
 def healthy_time_first():
     class EncoderRNN(nn.Module):
         def __init__(self, hidden_size=12):
@@ -675,6 +832,7 @@ def healthy_time_first():
     return EncoderRNN(), {"vocab_size": 20, "padding_id": 0, "time_major": True}
 
 
+@case("real-valued features with lengths")
 def healthy_features():
     class SensorGRU(nn.Module):
         def __init__(self):
@@ -692,6 +850,7 @@ def healthy_features():
     return SensorGRU(), {"num_features": 9}
 
 
+@case("head that begins at zero", source="https://github.com/jthickstun/pytorch_musicnet/issues/4")
 def healthy_zero_head():
     class Net(nn.Module):
         def __init__(self):
@@ -708,6 +867,7 @@ def healthy_zero_head():
     return Net(), {"vocab_size": 10, "lengths": False}
 
 
+@case("embedding with a greatest norm")
 def healthy_max_norm():
     class Net(nn.Module):
         def __init__(self):
@@ -725,6 +885,10 @@ def healthy_max_norm():
     return Net(), {"vocab_size": 25, "padding_id": 0}
 
 
+@case(
+    "padding is zero, tokens begin at one",
+    source="https://github.com/huggingface/transformers/pull/358",
+)
 def healthy_padding_zero():
     class Net(nn.Module):
         def __init__(self):
@@ -741,6 +905,7 @@ def healthy_padding_zero():
     return Net(), {"vocab_size": 11, "padding_id": 0}
 
 
+@case("pretrained vectors kept fixed", source="https://github.com/HazyResearch/metal/issues/95")
 def healthy_fixed_vectors():
     class Net(nn.Module):
         def __init__(self):
@@ -761,6 +926,7 @@ def healthy_fixed_vectors():
     return Net(), {"vocab_size": 60, "padding_id": 0}
 
 
+@case("orthogonal weights and an open forget gate")
 def healthy_orthogonal():
     class Net(nn.Module):
         def __init__(self, hidden=12):
@@ -785,6 +951,7 @@ def healthy_orthogonal():
     return Net(), {"vocab_size": 20, "padding_id": 0}
 
 
+@case("cosine with a learned temperature")
 def healthy_cosine_with_temperature():
     class Net(nn.Module):
         def __init__(self):
@@ -800,6 +967,9 @@ def healthy_cosine_with_temperature():
     return Net(), {"num_features": 6, "lengths": False}
 
 
+@case(
+    "log probabilities for NLLLoss", source="https://github.com/Randl/MobileNetV2-pytorch/issues/5"
+)
 def healthy_log_probabilities():
     class RNN(nn.Module):
         def __init__(self, input_size=26, hidden_size=16, output_size=6):
@@ -819,6 +989,7 @@ def healthy_log_probabilities():
     return RNN(), {"num_features": 26, "time_major": True, "lengths": False}
 
 
+@case("mask taken from the ids")
 def healthy_mask_from_ids():
     class MeanPool(nn.Module):
         def __init__(self):
@@ -835,6 +1006,7 @@ def healthy_mask_from_ids():
     return MeanPool(), {"vocab_size": 20, "padding_id": 0}
 
 
+@case("maximum over valid steps of two directions")
 def healthy_maximum_of_valid():
     class BLSTMMax(nn.Module):
         def __init__(self):
@@ -858,6 +1030,7 @@ def healthy_maximum_of_valid():
     return BLSTMMax(), {"vocab_size": 24, "padding_id": 0}
 
 
+@case("one-hot ids and no embedding")
 def healthy_one_hot():
     class OneHotRNN(nn.Module):
         def __init__(self):
@@ -873,383 +1046,3 @@ def healthy_one_hot():
             return self.fc(self.rnn(packed)[1][0])
 
     return OneHotRNN(), {"vocab_size": 10, "padding_id": 10}
-
-
-CASES = (
-    Case(
-        name="bidirectional GRU gathered at the last token",
-        area="modules",
-        expected=frozenset({"bidirectional-last-step"}),
-        source="https://github.com/aymericdamien/TensorFlow-Examples/issues/201",
-        make=bidirectional_gathered,
-        how="--module clf.py:make --vocab_size 30 --padding_id 0",
-    ),
-    Case(
-        name="final states of two directions viewed as one",
-        area="modules",
-        expected=frozenset({"state-reshaped"}),
-        source="https://github.com/timbmg/Sentence-VAE/issues/15",
-        make=two_directions_viewed,
-        how="--module model.py:SentenceEncoder --vocab_size 25 --padding_id 0",
-    ),
-    Case(
-        name="attention normalised over the batch",
-        area="modules",
-        expected=frozenset({"rows-mixed", "softmax-over-batch"}),
-        source="https://github.com/PetrochukM/PyTorch-NLP/issues/2",
-        make=attention_over_the_batch,
-        how="--module attention.py:make --num_features 9 --no_lengths",
-    ),
-    Case(
-        name="stack of cells in a plain list",
-        area="modules",
-        expected=frozenset({"unregistered-parameters"}),
-        source="https://github.com/ikostrikov/pytorch-meta-optimizer/issues/11",
-        make=cells_in_a_plain_list,
-        how="--module stacked.py:make --vocab_size 10 --no_lengths",
-    ),
-    Case(
-        name="dictionary of weights",
-        area="modules",
-        expected=frozenset({"unregistered-parameters"}),
-        source="https://github.com/pytorch/pytorch/issues/632",
-        make=dictionary_of_weights,
-        how="--module relations.py:make --num_features 4 --no_lengths",
-    ),
-    Case(
-        name="attention vector that is a plain tensor",
-        area="modules",
-        expected=frozenset({"unregistered-parameters"}),
-        source="https://github.com/mrdbourke/pytorch-deep-learning/pull/189",
-        make=plain_attention_vector,
-        how="--module han.py:make --vocab_size 18 --padding_id 0",
-    ),
-    Case(
-        name="parameter scaled into an ordinary tensor",
-        area="modules",
-        expected=frozenset({"unregistered-parameters"}),
-        source="https://github.com/d2l-ai/d2l-en/pull/1713",
-        make=parameter_scaled,
-        how="--module scratch.py:make --vocab_size 8 --no_lengths",
-    ),
-    Case(
-        name="batch norm over unpacked outputs",
-        area="modules",
-        expected=frozenset({"padding-in-batch-statistics"}),
-        source="https://github.com/SeanNaren/deepspeech.pytorch/issues/312",
-        make=batch_norm_over_outputs,
-        how="--module speech.py:make --num_features 7",
-    ),
-    Case(
-        name="dropout as the last layer of the head",
-        area="modules",
-        expected=frozenset({"dropout-on-scores"}),
-        source="common",
-        make=dropout_as_last_layer,
-        how="--module model.py:make --vocab_size 14 --no_lengths",
-    ),
-    Case(
-        name="one LSTM run three times for three layers",
-        area="modules",
-        expected=frozenset({"layer-shared"}),
-        source="https://github.com/jt827859032/DRRN-pytorch/issues/1",
-        make=one_lstm_three_times,
-        how="--module deep.py:make --vocab_size 11 --no_lengths",
-    ),
-    Case(
-        name="freezing loop that meets every layer but the head",
-        area="modules",
-        expected=frozenset({"frozen-parameters"}),
-        source="https://github.com/wannabeOG/MAS-PyTorch/issues/1",
-        make=freezing_loop_too_wide,
-        how="--module model.py:make --vocab_size 50 --no_lengths",
-    ),
-    Case(
-        name="everything frozen",
-        area="modules",
-        expected=frozenset({"frozen-parameters"}),
-        source="https://github.com/catalyst-team/catalyst/pull/81",
-        make=everything_frozen,
-        how="--module model.py:make --num_features 5",
-    ),
-    Case(
-        name="tanh on the class scores",
-        area="modules",
-        expected=frozenset({"bounded-scores"}),
-        source="https://github.com/keras-team/keras/issues/7994",
-        make=tanh_on_scores,
-        how="--module model.py:make --vocab_size 9 --padding_id 9",
-    ),
-    Case(
-        name="sigmoid on the scores of ten classes",
-        area="modules",
-        expected=frozenset({"sigmoid-output"}),
-        source="https://github.com/sjchoi86/Tensorflow-101/pull/3",
-        make=sigmoid_on_ten_classes,
-        how="--module model.py:make --vocab_size 10 --no_lengths",
-    ),
-    Case(
-        name="all weights drawn with a deviation of ten",
-        area="modules",
-        expected=frozenset({"saturated-at-start", "steps-forgotten"}),
-        source="common",
-        make=deviation_of_ten,
-        how="--module model.py:make --vocab_size 12 --no_lengths",
-    ),
-    Case(
-        name="recurrent weights begin at zero",
-        area="modules",
-        expected=frozenset({"symmetric-weights", "input-ignored"}),
-        source="https://github.com/yz93/LAVT-RIS/issues/25",
-        make=recurrent_weights_at_zero,
-        how="--module model.py:make --vocab_size 21 --padding_id 0",
-    ),
-    Case(
-        name="state added up over calls",
-        area="modules",
-        expected=frozenset({"state-kept-between-batches", "module-raises"}),
-        source="https://github.com/fastai/fastbook/pull/469",
-        make=state_added_up,
-        how="--module lmmodel.py:make --vocab_size 13 --no_lengths",
-    ),
-    Case(
-        name="functional dropout that never rests",
-        area="modules",
-        expected=frozenset({"dropout-in-evaluation"}),
-        source="https://github.com/pytorch/pytorch/issues/26338",
-        make=functional_dropout,
-        how="--module net.py:make --vocab_size 12 --no_lengths",
-    ),
-    Case(
-        name="sentence vector averaged over the padding",
-        area="modules",
-        expected=frozenset({"padding-leak", "padding-counted"}),
-        source="https://github.com/jsboige/CoursIA/issues/15045",
-        make=averaged_over_padding,
-        how="--module embed.py:make --vocab_size 30 --padding_id 0",
-    ),
-    Case(
-        name="attention that looks at the padding",
-        area="modules",
-        expected=frozenset({"padding-leak", "padding-counted"}),
-        source="https://github.com/jamesmullenbach/caml-mimic/issues/13",
-        make=attention_looks_at_padding,
-        how="--module caml.py:make --vocab_size 24 --padding_id 0",
-    ),
-    Case(
-        name="masked sum divided by the width",
-        area="modules",
-        expected=frozenset({"padding-counted"}),
-        source="https://github.com/autoliuweijie/BERT-whitening-pytorch/issues/13",
-        make=masked_sum_by_width,
-        how="--module pool.py:make --vocab_size 19 --padding_id 0",
-    ),
-    Case(
-        name="sorted for packing and left that way",
-        area="modules",
-        expected=frozenset({"order-not-restored"}),
-        source="https://github.com/pytorch/pytorch/issues/4927",
-        make=sorted_and_left,
-        how="--module encoder.py:make --vocab_size 20 --padding_id 0",
-    ),
-    Case(
-        name="lengths sorted to silence an error",
-        area="modules",
-        expected=frozenset({"lengths-misordered"}),
-        source="https://github.com/pytorch/pytorch/issues/8026",
-        make=lengths_sorted,
-        how="--module encoder.py:make --vocab_size 20 --padding_id 0 --time_major",
-    ),
-    Case(
-        name="first state of the training batch size",
-        area="modules",
-        expected=frozenset({"module-raises"}),
-        source="https://github.com/bentrevett/pytorch-sentiment-analysis/issues/87",
-        make=state_of_training_batch_size,
-        how="--module lstm.py:LSTMClassifier --num_features 6 --no_lengths",
-    ),
-    Case(
-        name="detach between the steps of a sequence",
-        area="modules",
-        expected=frozenset({"state-detached"}),
-        source="https://github.com/yhs968/pyGRU4REC/issues/8",
-        make=detach_between_steps,
-        how="--module gru4rec.py:make --vocab_size 23 --no_lengths",
-    ),
-    Case(
-        name="truncation to the last two steps by accident",
-        area="modules",
-        expected=frozenset({"state-detached"}),
-        source="https://github.com/IC3Net/IC3Net/issues/7",
-        make=truncated_by_accident,
-        how="--module policy.py:make --num_features 5 --no_lengths",
-    ),
-    Case(
-        name="encoder under no_grad",
-        area="modules",
-        expected=frozenset({"gradient-cut"}),
-        source="https://github.com/vturrisi/solo-learn/issues/135",
-        make=encoder_under_no_grad,
-        how="--module probe.py:make --vocab_size 25 --padding_id 0",
-    ),
-    Case(
-        name="pooling by way of numpy",
-        area="modules",
-        expected=frozenset({"gradient-cut"}),
-        source="https://github.com/pytorch/pytorch/issues/1760",
-        make=pooling_by_numpy,
-        how="--module pool.py:make --num_features 6 --no_lengths",
-    ),
-    Case(
-        name="answer taken at the first step",
-        area="modules",
-        expected=frozenset({"only-first-step"}),
-        source="common",
-        make=answer_at_first_step,
-        how="--module cls.py:make --vocab_size 18 --padding_id 0",
-    ),
-    Case(
-        name="last token dropped as if there were an end mark",
-        area="modules",
-        expected=frozenset({"steps-ignored"}),
-        source="common",
-        make=last_token_dropped,
-        how="--module lm.py:make --vocab_size 20 --padding_id 0",
-    ),
-    Case(
-        name="states standardised over the batch",
-        area="modules",
-        expected=frozenset({"rows-mixed", "batch-of-one-differs", "non-finite-scores"}),
-        source="common",
-        make=standardised_over_batch,
-        how="--module norm.py:make --num_features 5 --no_lengths",
-    ),
-    Case(
-        name="padding_idx on a token that occurs",
-        area="modules",
-        expected=frozenset({"wrong-padding-idx"}),
-        source="https://github.com/FGA-DIKU/BONSAI/issues/168",
-        make=padding_idx_on_a_token,
-        how="--module net.py:make --vocab_size 10 --padding_id 10",
-    ),
-    Case(
-        name="forward that wants two sentences",
-        area="modules",
-        expected=frozenset({"cannot-call"}),
-        source="common",
-        make=wants_two_sentences,
-        how="--module pair.py:make --vocab_size 20 --padding_id 0",
-    ),
-    Case(
-        name="forward that wants a dictionary",
-        area="modules",
-        expected=frozenset({"cannot-call"}),
-        source="common",
-        make=wants_a_dictionary,
-        how="--module allen.py:make --vocab_size 20 --padding_id 0",
-    ),
-    Case(
-        name="rows of an image read by an LSTM",
-        area="modules",
-        expected=frozenset(),
-        source="https://github.com/hunkim/PyTorchZeroToAll/issues/15",
-        make=healthy_image_rows,
-        how="--module mnist_rnn.py:RNN --num_features 28 --no_lengths",
-    ),
-    Case(
-        name="time first, packed",
-        area="modules",
-        expected=frozenset(),
-        source="https://github.com/spro/practical-pytorch/issues/97",
-        make=healthy_time_first,
-        how="--module encoder.py:EncoderRNN --vocab_size 20 --padding_id 0 --time_major",
-    ),
-    Case(
-        name="real-valued features with lengths",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_features,
-        how="--module sensors.py:make --num_features 9",
-    ),
-    Case(
-        name="head that begins at zero",
-        area="modules",
-        expected=frozenset(),
-        source="https://github.com/jthickstun/pytorch_musicnet/issues/4",
-        make=healthy_zero_head,
-        how="--module model.py:make --vocab_size 10 --no_lengths",
-    ),
-    Case(
-        name="embedding with a greatest norm",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_max_norm,
-        how="--module model.py:make --vocab_size 25 --padding_id 0",
-    ),
-    Case(
-        name="padding is zero, tokens begin at one",
-        area="modules",
-        expected=frozenset(),
-        source="https://github.com/huggingface/transformers/pull/358",
-        make=healthy_padding_zero,
-        how="--module model.py:make --vocab_size 11 --padding_id 0",
-    ),
-    Case(
-        name="pretrained vectors kept fixed",
-        area="modules",
-        expected=frozenset(),
-        source="https://github.com/HazyResearch/metal/issues/95",
-        make=healthy_fixed_vectors,
-        how="--module model.py:make --vocab_size 60 --padding_id 0",
-    ),
-    Case(
-        name="orthogonal weights and an open forget gate",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_orthogonal,
-        how="--module lstm.py:make --vocab_size 20 --padding_id 0",
-    ),
-    Case(
-        name="cosine with a learned temperature",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_cosine_with_temperature,
-        how="--module clip.py:make --num_features 6 --no_lengths",
-    ),
-    Case(
-        name="log probabilities for NLLLoss",
-        area="modules",
-        expected=frozenset(),
-        source="https://github.com/Randl/MobileNetV2-pytorch/issues/5",
-        make=healthy_log_probabilities,
-        how="--module names.py:make --num_features 26 --time_major --no_lengths",
-    ),
-    Case(
-        name="mask taken from the ids",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_mask_from_ids,
-        how="--module pool.py:make --vocab_size 20 --padding_id 0 (forward takes the ids alone)",
-    ),
-    Case(
-        name="maximum over valid steps of two directions",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_maximum_of_valid,
-        how="--module infersent.py:make --vocab_size 24 --padding_id 0",
-    ),
-    Case(
-        name="one-hot ids and no embedding",
-        area="modules",
-        expected=frozenset(),
-        source="common",
-        make=healthy_one_hot,
-        how="--module onehot.py:make --vocab_size 10 --padding_id 10",
-    ),
-)

@@ -12,9 +12,17 @@ from __future__ import annotations
 
 import random
 
-from rnn_tutorial.experiments.doctor_cases.cases import Case
+from rnn_tutorial.experiments.doctor_cases.cases import Case, into
+
+CASES: list[Case] = []
+case = into(CASES)
 
 
+@case(
+    "SGD with Adam's learning rate",
+    "learning-rate-too-low",
+    source="https://theneuralbase.com/pytorch/learn/beginner/optimizers-torch-optim-adam-sgd/",
+)
 def sgd_with_adams_rate(folder):
     """The optimizer was changed to SGD, the learning rate was not."""
     return {
@@ -22,6 +30,11 @@ def sgd_with_adams_rate(folder):
     }
 
 
+@case(
+    "evaluated on rows of the training file",
+    "shared-stream",
+    source="https://github.com/audi/MeshGPT/issues/10",
+)
 def evaluated_on_training_rows(folder):
     """The evaluation file is the first half of the training file; all of it is known by heart."""
     r = random.Random(10)
@@ -37,6 +50,11 @@ def evaluated_on_training_rows(folder):
     }
 
 
+@case(
+    "halved every thirty updates",
+    "learning-rate-falls-too-early",
+    source="https://github.com/ivadomed/ivadomed/pull/55",
+)
 def halved_every_thirty_updates(folder):
     """An LSTM whose loss still fell a little before the learning rate was gone."""
     return {
@@ -45,6 +63,12 @@ def halved_every_thirty_updates(folder):
     }
 
 
+@case(
+    "clipped to a ten-thousandth under SGD",
+    "gradient-always-clipped",
+    "learning-rate-too-low",
+    source="https://github.com/twtygqyy/pytorch-vdsr/issues/2",
+)
 def clipped_to_a_ten_thousandth(folder):
     """SGD at 0.1 would learn; every gradient is scaled down to a norm of 0.0001."""
     return {
@@ -53,6 +77,7 @@ def clipped_to_a_ten_thousandth(folder):
     }
 
 
+@case("words of one author each", "overfitting", source="https://example-a.com/answer/76082845")
 def words_of_one_author(folder):
     """Three hundred texts over 60 words, two classes, and no pattern that would carry over."""
     r = random.Random(2)
@@ -71,6 +96,7 @@ def words_of_one_author(folder):
     }
 
 
+@case("noise drowns the embeddings", "too-much-noise")
 def noise_drowns_the_embeddings(folder):
     """Embeddings have a size of about 1, the noise has 15."""
     return {
@@ -79,6 +105,11 @@ def noise_drowns_the_embeddings(folder):
     }
 
 
+@case(
+    "class names exchanged in the evaluation",
+    "evaluation-labels-wrong",
+    source="https://github.com/cerlymarco/MEDIUM_NoteBook/issues/50",
+)
 def class_names_exchanged(folder):
     """cat is 0 in one file and 1 in the other: the accuracy is far below chance."""
     r = random.Random(5)
@@ -98,6 +129,12 @@ def class_names_exchanged(folder):
     }
 
 
+@case(
+    "patience ends on the first plateau",
+    "stopped-too-early",
+    "too-few-steps",
+    source="https://github.com/allenai/comb_dist_direct_relex/issues/4",
+)
 def patience_ends_on_the_first_plateau(folder):
     """Sums stay unlearned for hundreds of updates; patience is over before that ends."""
     return {
@@ -106,6 +143,7 @@ def patience_ends_on_the_first_plateau(folder):
     }
 
 
+@case("seven labels of ten are noise", "learned-little", "loss-at-chance")
 def seven_labels_of_ten_are_noise(folder):
     """Seven labels of ten are drawn at random, so even the best net is right in a third."""
     r = random.Random(11)
@@ -121,6 +159,11 @@ def seven_labels_of_ten_are_noise(folder):
     }
 
 
+@case(
+    "dropout 0.95 between two LSTMs",
+    "too-much-dropout",
+    source="https://github.com/AFAgarap/malware-classification/issues/37",
+)
 def dropout_between_two_lstms(folder):
     """Two units of forty are left."""
     return {
@@ -129,6 +172,11 @@ def dropout_between_two_lstms(folder):
     }
 
 
+@case(
+    "plateau without patience",
+    "learning-rate-falls-too-early",
+    source="https://github.com/fizyr/keras-retinanet/pull/1370",
+)
 def plateau_without_patience(folder):
     """The accuracy is looked at every 10 updates, and one look without progress is enough."""
     return {
@@ -137,6 +185,11 @@ def plateau_without_patience(folder):
     }
 
 
+@case(
+    "AdamW pulls harder than it learns",
+    "too-much-weight-decay",
+    source="https://github.com/BVLC/caffe/issues/1396",
+)
 def adamw_pulls_harder_than_it_learns(folder):
     """lr times weight decay is 0.2: each update takes a fifth of every weight away."""
     return {
@@ -145,6 +198,7 @@ def adamw_pulls_harder_than_it_learns(folder):
     }
 
 
+@case("dead ReLU in two layers", "dead-units")
 def dead_relu_in_two_layers(folder):
     """First biases far below zero: no unit ever answers."""
     return {
@@ -154,6 +208,12 @@ def dead_relu_in_two_layers(folder):
     }
 
 
+@case(
+    "parity of fifty bits",
+    "vanishing-gradient",
+    "missing-short-lengths",
+    source="https://github.com/guevara/read-it-later/issues/2775",
+)
 def parity_of_fifty_bits(folder):
     """A plain tanh network on sequences of fifty bits, none shorter."""
     return {
@@ -162,6 +222,11 @@ def parity_of_fifty_bits(folder):
     }
 
 
+@case(
+    "keep probability given as dropout",
+    "too-much-dropout",
+    source="https://github.com/bonlime/keras-deeplab-v3-plus/issues/4",
+)
 def keep_probability_given_as_dropout(folder):
     """0.9 was the share to keep, and became the share to drop."""
     return {
@@ -170,6 +235,7 @@ def keep_probability_given_as_dropout(folder):
     }
 
 
+@case("stopped in full descent", "too-few-steps")
 def stopped_in_full_descent(folder):
     """1,100 updates at a constant, sound learning rate; the loss was still falling."""
     return {
@@ -178,6 +244,12 @@ def stopped_in_full_descent(folder):
     }
 
 
+@case(
+    "early stopping after one look",
+    "stopped-too-early",
+    "too-few-steps",
+    source="https://github.com/NLeSC/mcfly/issues/321",
+)
 def early_stopping_after_one_look(folder):
     """Two evaluations, 20 updates apart, were as good as each other, and that was the end."""
     return {
@@ -186,6 +258,7 @@ def early_stopping_after_one_look(folder):
     }
 
 
+@case("gradient cut after one step", "truncated-too-short", "vanishing-gradient")
 def gradient_cut_after_one_step(folder):
     """The first token is to be remembered, but no gradient ever gets back to it."""
     r = random.Random(21)
@@ -203,6 +276,11 @@ def gradient_cut_after_one_step(folder):
     }
 
 
+@case(
+    "warmup of five times what was run",
+    "warmup-too-long",
+    source="https://github.com/YunYang1994/TensorFlow2.0-Examples/issues/8",
+)
 def warmup_of_five_times_what_was_run(folder):
     """A plain network, a tenth of whose warmup was made before the patience ended."""
     return {
@@ -211,6 +289,11 @@ def warmup_of_five_times_what_was_run(folder):
     }
 
 
+@case(
+    "Adam at a millionth",
+    "learning-rate-too-low",
+    source="https://theneuralbase.com/keras/learn/beginner/loss-not-decreasing-learning-rate/",
+)
 def adam_at_a_millionth(folder):
     """Fine-tuning's learning rate for a net that begins from nothing."""
     return {
@@ -219,6 +302,11 @@ def adam_at_a_millionth(folder):
     }
 
 
+@case(
+    "Adam at a half",
+    "learning-rate-too-high",
+    source="https://stats.stackexchange.com/posts/487195/revisions",
+)
 def adam_at_a_half(folder):
     """The learning rate of SGD in Adam: the loss swings above the loss of guessing."""
     return {
@@ -227,6 +315,10 @@ def adam_at_a_half(folder):
     }
 
 
+@case(
+    "always clipped, and it learns",
+    source="https://github.com/facebookresearch/Mask2Former/issues/148",
+)
 def always_clipped_and_it_learns(folder):
     """Adam does not mind the size of the gradient, so a small threshold does no harm."""
     return {
@@ -235,6 +327,7 @@ def always_clipped_and_it_learns(folder):
     }
 
 
+@case("both directions with attention")
 def both_directions_with_attention(folder):
     """A bidirectional LSTM with attention over its steps."""
     return {
@@ -243,6 +336,7 @@ def both_directions_with_attention(folder):
     }
 
 
+@case("who did it")
 def who_did_it(folder):
     """Labelled sentences: who is the one that acts?"""
     r = random.Random(13)
@@ -263,6 +357,7 @@ def who_did_it(folder):
     }
 
 
+@case("plateau after all is learned")
 def plateau_after_all_is_learned(folder):
     """The learning rate falls to nothing because the accuracy cannot rise any more."""
     return {
@@ -272,11 +367,13 @@ def plateau_after_all_is_learned(folder):
     }
 
 
+@case("two hundred updates so far")
 def two_hundred_updates_so_far(folder):
     """A trial of a few seconds: too early to judge, which is no fault."""
     return {"flags": "--hidden_dim 32 --batch_size 32 --total_steps 200 --eval_every 100"}
 
 
+@case("stopped when nothing was wrong")
 def stopped_when_nothing_was_wrong(folder):
     """4,000 updates were allowed; long before, three evaluations in a row were perfect."""
     return {
@@ -285,6 +382,7 @@ def stopped_when_nothing_was_wrong(folder):
     }
 
 
+@case("ReLU with identity first weights")
 def relu_with_identity_first_weights(folder):
     """Idle units are normal for ReLU; it learns."""
     return {
@@ -293,231 +391,10 @@ def relu_with_identity_first_weights(folder):
     }
 
 
+@case("parity of the bits")
 def parity_of_the_bits(folder):
     """Two classes, two tokens: a loss that stands at ln 2 for a while and then falls."""
     return {
         "flags": "--task parity --cell gru --min_seq_len 1 --max_seq_len 10 --hidden_dim 32 "
         "--batch_size 64 --lr 0.01 --total_steps 1800"
     }
-
-
-CASES = (
-    Case(
-        "SGD with Adam's learning rate",
-        "runs",
-        frozenset({"learning-rate-too-low"}),
-        "https://theneuralbase.com/pytorch/learn/beginner/optimizers-torch-optim-adam-sgd/",
-        sgd_with_adams_rate,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "evaluated on rows of the training file",
-        "runs",
-        frozenset({"shared-stream"}),
-        "https://github.com/audi/MeshGPT/issues/10",
-        evaluated_on_training_rows,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "halved every thirty updates",
-        "runs",
-        frozenset({"learning-rate-falls-too-early"}),
-        "https://github.com/ivadomed/ivadomed/pull/55",
-        halved_every_thirty_updates,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "clipped to a ten-thousandth under SGD",
-        "runs",
-        frozenset({"gradient-always-clipped", "learning-rate-too-low"}),
-        "https://github.com/twtygqyy/pytorch-vdsr/issues/2",
-        clipped_to_a_ten_thousandth,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "words of one author each",
-        "runs",
-        frozenset({"overfitting"}),
-        "https://example-a.com/answer/76082845",
-        words_of_one_author,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "noise drowns the embeddings",
-        "runs",
-        frozenset({"too-much-noise"}),
-        "common",
-        noise_drowns_the_embeddings,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "class names exchanged in the evaluation",
-        "runs",
-        frozenset({"evaluation-labels-wrong"}),
-        "https://github.com/cerlymarco/MEDIUM_NoteBook/issues/50",
-        class_names_exchanged,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "patience ends on the first plateau",
-        "runs",
-        frozenset({"stopped-too-early", "too-few-steps"}),
-        "https://github.com/allenai/comb_dist_direct_relex/issues/4",
-        patience_ends_on_the_first_plateau,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "seven labels of ten are noise",
-        "runs",
-        frozenset({"learned-little", "loss-at-chance"}),
-        "common",
-        seven_labels_of_ten_are_noise,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "dropout 0.95 between two LSTMs",
-        "runs",
-        frozenset({"too-much-dropout"}),
-        "https://github.com/AFAgarap/malware-classification/issues/37",
-        dropout_between_two_lstms,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "plateau without patience",
-        "runs",
-        frozenset({"learning-rate-falls-too-early"}),
-        "https://github.com/fizyr/keras-retinanet/pull/1370",
-        plateau_without_patience,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "AdamW pulls harder than it learns",
-        "runs",
-        frozenset({"too-much-weight-decay"}),
-        "https://github.com/BVLC/caffe/issues/1396",
-        adamw_pulls_harder_than_it_learns,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "dead ReLU in two layers",
-        "runs",
-        frozenset({"dead-units"}),
-        "common",
-        dead_relu_in_two_layers,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "parity of fifty bits",
-        "runs",
-        frozenset({"vanishing-gradient", "missing-short-lengths"}),
-        "https://github.com/guevara/read-it-later/issues/2775",
-        parity_of_fifty_bits,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "keep probability given as dropout",
-        "runs",
-        frozenset({"too-much-dropout"}),
-        "https://github.com/bonlime/keras-deeplab-v3-plus/issues/4",
-        keep_probability_given_as_dropout,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "stopped in full descent",
-        "runs",
-        frozenset({"too-few-steps"}),
-        "common",
-        stopped_in_full_descent,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "early stopping after one look",
-        "runs",
-        frozenset({"stopped-too-early", "too-few-steps"}),
-        "https://github.com/NLeSC/mcfly/issues/321",
-        early_stopping_after_one_look,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "gradient cut after one step",
-        "runs",
-        frozenset({"truncated-too-short", "vanishing-gradient"}),
-        "common",
-        gradient_cut_after_one_step,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "warmup of five times what was run",
-        "runs",
-        frozenset({"warmup-too-long"}),
-        "https://github.com/YunYang1994/TensorFlow2.0-Examples/issues/8",
-        warmup_of_five_times_what_was_run,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "Adam at a millionth",
-        "runs",
-        frozenset({"learning-rate-too-low"}),
-        "https://theneuralbase.com/keras/learn/beginner/loss-not-decreasing-learning-rate/",
-        adam_at_a_millionth,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "Adam at a half",
-        "runs",
-        frozenset({"learning-rate-too-high"}),
-        "https://stats.stackexchange.com/posts/487195/revisions",
-        adam_at_a_half,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "always clipped, and it learns",
-        "runs",
-        frozenset(),
-        "https://github.com/facebookresearch/Mask2Former/issues/148",
-        always_clipped_and_it_learns,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "both directions with attention",
-        "runs",
-        frozenset(),
-        "common",
-        both_directions_with_attention,
-        "rnn-doctor RUN",
-    ),
-    Case("who did it", "runs", frozenset(), "common", who_did_it, "rnn-doctor RUN"),
-    Case(
-        "plateau after all is learned",
-        "runs",
-        frozenset(),
-        "common",
-        plateau_after_all_is_learned,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "two hundred updates so far",
-        "runs",
-        frozenset(),
-        "common",
-        two_hundred_updates_so_far,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "stopped when nothing was wrong",
-        "runs",
-        frozenset(),
-        "common",
-        stopped_when_nothing_was_wrong,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "ReLU with identity first weights",
-        "runs",
-        frozenset(),
-        "common",
-        relu_with_identity_first_weights,
-        "rnn-doctor RUN",
-    ),
-    Case("parity of the bits", "runs", frozenset(), "common", parity_of_the_bits, "rnn-doctor RUN"),
-)

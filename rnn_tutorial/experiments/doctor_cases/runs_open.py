@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import random
 
-from rnn_tutorial.experiments.doctor_cases.cases import Case
+from rnn_tutorial.experiments.doctor_cases.cases import Case, into
+
+CASES: list[Case] = []
+case = into(CASES)
 
 
+@case("right up to five, asked for three hundred", "unstable-at-length")
 def right_up_to_five_asked_for_three_hundred(folder):
     """A GRU that has learned its lengths, without anything that keeps its states stable."""
     return {
@@ -24,6 +28,11 @@ def right_up_to_five_asked_for_three_hundred(folder):
     }
 
 
+@case(
+    "two hidden units for ten classes",
+    "network-too-small",
+    source="https://github.com/guevara/read-it-later/issues/5625",
+)
 def two_hidden_units(folder):
     """The loss falls a little, then stays."""
     return {
@@ -32,6 +41,11 @@ def two_hidden_units(folder):
     }
 
 
+@case(
+    "sixty rows learned by heart",
+    "overfitting",
+    source="https://grindskills.com/preventing-overfitting-of-lstm-on-small-dataset/",
+)
 def sixty_rows_learned_by_heart(folder):
     """Sixty training rows of a task that needs thousands; evaluation from the same source."""
     r = random.Random(1)
@@ -49,6 +63,7 @@ def sixty_rows_learned_by_heart(folder):
     }
 
 
+@case("large steps to the end", "oscillating-loss", "loss-spikes", "learning-rate-too-high")
 def large_steps_to_the_end(folder):
     """It learns a part; to the end the accuracy jumps up and down by ten points."""
     return {
@@ -57,6 +72,12 @@ def large_steps_to_the_end(folder):
     }
 
 
+@case(
+    "one sequence at a time at a large rate",
+    "batch-too-small",
+    "learning-rate-too-high",
+    "oscillating-loss",
+)
 def one_sequence_at_a_time(folder):
     """Each update follows a single example."""
     return {
@@ -65,11 +86,22 @@ def one_sequence_at_a_time(folder):
     }
 
 
+@case(
+    "one hidden unit",
+    "network-too-small",
+    source="https://github.com/guevara/read-it-later/issues/5625",
+)
 def one_hidden_unit(folder):
     """Ten classes from a single number."""
     return {"flags": "--hidden_dim 1 --batch_size 64 --lr 0.005 --min_seq_len 1 --total_steps 2500"}
 
 
+@case(
+    "labels shuffled apart from their inputs",
+    "contradicting-labels",
+    "loss-at-chance",
+    source="https://github.com/udacity/sdc-issue-reports/issues/1326",
+)
 def labels_shuffled_apart(folder):
     """Short inputs with labels that have nothing to do with them."""
     r = random.Random(7)
@@ -84,6 +116,13 @@ def labels_shuffled_apart(folder):
     }
 
 
+@case(
+    "little learned, nothing odd",
+    "learned-little",
+    "network-too-small",
+    "too-few-steps",
+    "missing-short-lengths",
+)
 def little_learned_nothing_odd(folder):
     """All settings are usual, but a third of the answers is all that it gets."""
     return {
@@ -92,6 +131,7 @@ def little_learned_nothing_odd(folder):
     }
 
 
+@case("RMSprop at a tenth", "learning-rate-too-high")
 def rmsprop_at_a_tenth(folder):
     """RMSprop divides by the size of the gradient, so 0.1 is a lot."""
     return {
@@ -100,6 +140,11 @@ def rmsprop_at_a_tenth(folder):
     }
 
 
+@case(
+    "L2 of one half in Adam",
+    "too-much-weight-decay",
+    source="https://github.com/BVLC/caffe/issues/1396",
+)
 def l2_of_one_half(folder):
     """AdamW's weight decay moved to Adam, where it is added to the gradient."""
     return {
@@ -108,6 +153,13 @@ def l2_of_one_half(folder):
     }
 
 
+@case(
+    "ReLU units that grow",
+    "exploding-gradient",
+    "not-finite-loss",
+    "learning-rate-too-high",
+    source="https://taourl.com/read-1885623.html",
+)
 def relu_units_that_grow(folder):
     """ReLU, twenty to thirty steps, first weights six times too large, no clipping."""
     return {
@@ -117,6 +169,11 @@ def relu_units_that_grow(folder):
     }
 
 
+@case(
+    "scheduler stepped at every update",
+    "learning-rate-falls-too-early",
+    source="https://github.com/leftthomas/SRGAN/issues/94",
+)
 def scheduler_stepped_at_every_update(folder):
     """A step of ten was meant in epochs; after 40 updates the learning rate is nothing."""
     return {
@@ -125,6 +182,9 @@ def scheduler_stepped_at_every_update(folder):
     }
 
 
+@case(
+    "momentum makes a thousandfold", "learning-rate-too-high", "not-finite-loss", "oscillating-loss"
+)
 def momentum_makes_a_thousandfold(folder):
     """SGD at 0.5 would do; with a momentum of 0.999 it is a thousand times as much."""
     return {
@@ -133,6 +193,11 @@ def momentum_makes_a_thousandfold(folder):
     }
 
 
+@case(
+    "warmup counted in epochs",
+    "warmup-too-long",
+    source="https://github.com/YunYang1994/TensorFlow2.0-Examples/issues/8",
+)
 def warmup_counted_in_epochs(folder):
     """500,000 updates of warmup; early stopping ended the run at 1% of the learning rate."""
     return {
@@ -141,6 +206,11 @@ def warmup_counted_in_epochs(folder):
     }
 
 
+@case(
+    "class name in the text",
+    "leaking-token",
+    source="https://siddhibajracharya.hashnode.dev/i-accidentally-built-the-best-model",
+)
 def class_name_in_the_text(folder):
     """Everything is right after a few updates: each text names its class in a tag."""
     r = random.Random(9)
@@ -157,6 +227,7 @@ def class_name_in_the_text(folder):
     }
 
 
+@case("thirty rows in the evaluation file", "small-evaluation")
 def thirty_rows_in_the_evaluation_file(folder):
     """97% or 93%: that is one row more or less."""
     r = random.Random(12)
@@ -176,6 +247,12 @@ def thirty_rows_in_the_evaluation_file(folder):
     }
 
 
+@case(
+    "labels of the evaluation one line off",
+    "evaluation-labels-wrong",
+    "shifted-labels",
+    source="https://github.com/LabeliaLabs/distributed-learning-contributivity/issues/57",
+)
 def evaluation_labels_one_line_off(folder):
     """Training is right; in the evaluation file every label is that of the line before."""
     r = random.Random(4)
@@ -197,6 +274,11 @@ def evaluation_labels_one_line_off(folder):
     }
 
 
+@case(
+    "nineteen of twenty are one class",
+    "imbalanced-classes",
+    source="https://taourl.com/read-2606957.html",
+)
 def nineteen_of_twenty_are_one_class(folder):
     """The accuracy is high from the first updates: it is mostly the share of one class."""
     r = random.Random(8)
@@ -214,6 +296,12 @@ def nineteen_of_twenty_are_one_class(folder):
     }
 
 
+@case(
+    "eight layers from a standing start",
+    "missing-warmup",
+    "learning-rate-too-high",
+    source="https://github.com/lucidrains/voicebox-pytorch/issues/23",
+)
 def eight_layers_from_a_standing_start(folder):
     """A deep network at full learning rate from the first update."""
     return {
@@ -222,6 +310,12 @@ def eight_layers_from_a_standing_start(folder):
     }
 
 
+@case(
+    "forget gate begins shut",
+    "shut-gates",
+    "vanishing-gradient",
+    source="https://github.com/pytorch/pytorch/issues/20102",
+)
 def forget_gate_begins_shut(folder):
     """The sign of the first bias is wrong: the LSTM forgets its cell at each step."""
     r = random.Random(22)
@@ -238,6 +332,11 @@ def forget_gate_begins_shut(folder):
     }
 
 
+@case(
+    "evaluation in capitals",
+    "token-mismatch",
+    source="https://github.com/minqukanq/hierarchical-multi-label-text-classification/issues/6",
+)
 def evaluation_in_capitals(folder):
     """Every word of the evaluation file is unknown: only the training file has small letters."""
     r = random.Random(3)
@@ -255,6 +354,7 @@ def evaluation_in_capitals(folder):
     }
 
 
+@case("judged on sequences twice as long", "length-mismatch")
 def judged_on_twice_as_long(folder):
     """Trained on two to five tokens, judged on eight to fourteen."""
     r = random.Random(6)
@@ -272,6 +372,7 @@ def judged_on_twice_as_long(folder):
     }
 
 
+@case("LSTM with usual settings")
 def lstm_with_usual_settings(folder):
     """Nothing special, and it learns."""
     return {
@@ -280,6 +381,7 @@ def lstm_with_usual_settings(folder):
     }
 
 
+@case("gradients added over four passes")
 def gradients_added_over_four_passes(folder):
     """Batches of 16, four to an update."""
     return {
@@ -288,6 +390,7 @@ def gradients_added_over_four_passes(folder):
     }
 
 
+@case("a tenth of the labels is noise")
 def tenth_of_the_labels_is_noise(folder):
     """The loss stays above zero and the accuracy below 91%, as it must."""
     r = random.Random(14)
@@ -304,6 +407,7 @@ def tenth_of_the_labels_is_noise(folder):
     }
 
 
+@case("early stopping at the top")
 def early_stopping_at_the_top(folder):
     """Early stopping as it is meant: long after the best accuracy."""
     return {
@@ -312,6 +416,7 @@ def early_stopping_at_the_top(folder):
     }
 
 
+@case("strong decoupled weight decay")
 def strong_decoupled_weight_decay(folder):
     """AdamW with 0.5, which would be far too much as L2, and noise on the embeddings."""
     return {
@@ -321,6 +426,7 @@ def strong_decoupled_weight_decay(folder):
     }
 
 
+@case("two layers with a little dropout")
 def two_layers_with_a_little_dropout(folder):
     """Dropout 0.1: the training loss is higher than what evaluation shows."""
     return {
@@ -329,6 +435,7 @@ def two_layers_with_a_little_dropout(folder):
     }
 
 
+@case("step scheduler that falls late")
 def step_scheduler_that_falls_late(folder):
     """The learning rate is cut twice by ten, when everything is learned already."""
     return {
@@ -337,255 +444,10 @@ def step_scheduler_that_falls_late(folder):
     }
 
 
+@case("SGD with momentum at a high rate")
 def sgd_with_momentum(folder):
     """0.1 is usual for SGD."""
     return {
         "flags": "--cell gru --optimizer sgd --lr 0.3 --momentum 0.9 --max_grad_norm 1 "
         "--min_seq_len 1 --hidden_dim 48 --batch_size 64 --total_steps 1800"
     }
-
-
-CASES = (
-    Case(
-        "right up to five, asked for three hundred",
-        "runs",
-        frozenset({"unstable-at-length"}),
-        "common",
-        right_up_to_five_asked_for_three_hundred,
-        "rnn-doctor RUN --length 300",
-    ),
-    Case(
-        "two hidden units for ten classes",
-        "runs",
-        frozenset({"network-too-small"}),
-        "https://github.com/guevara/read-it-later/issues/5625",
-        two_hidden_units,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "sixty rows learned by heart",
-        "runs",
-        frozenset({"overfitting"}),
-        "https://grindskills.com/preventing-overfitting-of-lstm-on-small-dataset/",
-        sixty_rows_learned_by_heart,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "large steps to the end",
-        "runs",
-        frozenset({"oscillating-loss", "loss-spikes", "learning-rate-too-high"}),
-        "common",
-        large_steps_to_the_end,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "one sequence at a time at a large rate",
-        "runs",
-        frozenset({"batch-too-small", "learning-rate-too-high", "oscillating-loss"}),
-        "common",
-        one_sequence_at_a_time,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "one hidden unit",
-        "runs",
-        frozenset({"network-too-small"}),
-        "https://github.com/guevara/read-it-later/issues/5625",
-        one_hidden_unit,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "labels shuffled apart from their inputs",
-        "runs",
-        frozenset({"contradicting-labels", "loss-at-chance"}),
-        "https://github.com/udacity/sdc-issue-reports/issues/1326",
-        labels_shuffled_apart,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "little learned, nothing odd",
-        "runs",
-        frozenset(
-            {"learned-little", "network-too-small", "too-few-steps", "missing-short-lengths"}
-        ),
-        "common",
-        little_learned_nothing_odd,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "RMSprop at a tenth",
-        "runs",
-        frozenset({"learning-rate-too-high"}),
-        "common",
-        rmsprop_at_a_tenth,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "L2 of one half in Adam",
-        "runs",
-        frozenset({"too-much-weight-decay"}),
-        "https://github.com/BVLC/caffe/issues/1396",
-        l2_of_one_half,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "ReLU units that grow",
-        "runs",
-        frozenset({"exploding-gradient", "not-finite-loss", "learning-rate-too-high"}),
-        "https://taourl.com/read-1885623.html",
-        relu_units_that_grow,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "scheduler stepped at every update",
-        "runs",
-        frozenset({"learning-rate-falls-too-early"}),
-        "https://github.com/leftthomas/SRGAN/issues/94",
-        scheduler_stepped_at_every_update,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "momentum makes a thousandfold",
-        "runs",
-        frozenset({"learning-rate-too-high", "not-finite-loss", "oscillating-loss"}),
-        "common",
-        momentum_makes_a_thousandfold,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "warmup counted in epochs",
-        "runs",
-        frozenset({"warmup-too-long"}),
-        "https://github.com/YunYang1994/TensorFlow2.0-Examples/issues/8",
-        warmup_counted_in_epochs,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "class name in the text",
-        "runs",
-        frozenset({"leaking-token"}),
-        "https://siddhibajracharya.hashnode.dev/i-accidentally-built-the-best-model",
-        class_name_in_the_text,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "thirty rows in the evaluation file",
-        "runs",
-        frozenset({"small-evaluation"}),
-        "common",
-        thirty_rows_in_the_evaluation_file,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "labels of the evaluation one line off",
-        "runs",
-        frozenset({"evaluation-labels-wrong", "shifted-labels"}),
-        "https://github.com/LabeliaLabs/distributed-learning-contributivity/issues/57",
-        evaluation_labels_one_line_off,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "nineteen of twenty are one class",
-        "runs",
-        frozenset({"imbalanced-classes"}),
-        "https://taourl.com/read-2606957.html",
-        nineteen_of_twenty_are_one_class,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "eight layers from a standing start",
-        "runs",
-        frozenset({"missing-warmup", "learning-rate-too-high"}),
-        "https://github.com/lucidrains/voicebox-pytorch/issues/23",
-        eight_layers_from_a_standing_start,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "forget gate begins shut",
-        "runs",
-        frozenset({"shut-gates", "vanishing-gradient"}),
-        "https://github.com/pytorch/pytorch/issues/20102",
-        forget_gate_begins_shut,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "evaluation in capitals",
-        "runs",
-        frozenset({"token-mismatch"}),
-        "https://github.com/minqukanq/hierarchical-multi-label-text-classification/issues/6",
-        evaluation_in_capitals,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "judged on sequences twice as long",
-        "runs",
-        frozenset({"length-mismatch"}),
-        "common",
-        judged_on_twice_as_long,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "LSTM with usual settings",
-        "runs",
-        frozenset(),
-        "common",
-        lstm_with_usual_settings,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "gradients added over four passes",
-        "runs",
-        frozenset(),
-        "common",
-        gradients_added_over_four_passes,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "a tenth of the labels is noise",
-        "runs",
-        frozenset(),
-        "common",
-        tenth_of_the_labels_is_noise,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "early stopping at the top",
-        "runs",
-        frozenset(),
-        "common",
-        early_stopping_at_the_top,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "strong decoupled weight decay",
-        "runs",
-        frozenset(),
-        "common",
-        strong_decoupled_weight_decay,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "two layers with a little dropout",
-        "runs",
-        frozenset(),
-        "common",
-        two_layers_with_a_little_dropout,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "step scheduler that falls late",
-        "runs",
-        frozenset(),
-        "common",
-        step_scheduler_that_falls_late,
-        "rnn-doctor RUN",
-    ),
-    Case(
-        "SGD with momentum at a high rate",
-        "runs",
-        frozenset(),
-        "common",
-        sgd_with_momentum,
-        "rnn-doctor RUN",
-    ),
-)
