@@ -4,7 +4,7 @@
 
 A fault of a run is a recipe spoiled by a flag or by its first weights; a fault of code is the code
 as people write it. Every case is tried with several seeds. Runs are trained, and kept. Writes
-results/doctor.json; then `python -m rnn_tutorial.experiments render` writes the table.
+results/doctor.json; then `python -m rnn_tutorial.experiments render` writes the counts.
 """
 
 from __future__ import annotations

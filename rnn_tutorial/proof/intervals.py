@@ -175,7 +175,8 @@ def _act_gru(from_inputs: _Balls, from_states: _Balls, before: Boxes) -> Boxes:
 
 
 def _tanh(centre: np.ndarray, radius: np.ndarray) -> Boxes:
-    low, high = np.tanh(centre - radius), np.tanh(centre + radius)
+    ends = np.stack((centre - radius, centre + radius))
+    low, high = torch.from_numpy(ends).tanh().numpy()  # twice as fast as NumPy's
     return low - _SPARE * TANH_ERROR, high + _SPARE * TANH_ERROR
 
 
