@@ -18,7 +18,7 @@ class Evaluation:
         accuracy: over all inputs, each length counting the same: the mean of the accuracies per
             length; of a sample, and of examples from a file, the share of right answers.
         num_inputs: inputs scored.
-        num_wrong: inputs with a wrong answer. An answer is wrong, too, if a score is NaN.
+        num_wrong: inputs with a wrong answer. A right one scores above all others.
         accuracy_by_length: accuracy of each length.
         wrong_examples: token ids of a few inputs with wrong answers, the shortest first; of
             examples from a file, objects with their line, tokens, label and the answer.

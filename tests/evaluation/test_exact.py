@@ -34,6 +34,7 @@ def test_equal_scores_are_no_right_answer(options):
         model.fc.weight.zero_()
         model.fc.bias.zero_()
     assert evaluate(model, SumModulo(9), 1, 3).num_wrong == 1110
+    assert evaluate(model, SumModulo(9), 1, 3, max_enumerated=0).num_wrong == SAMPLE_SIZE
 
 
 @pytest.mark.parametrize(
