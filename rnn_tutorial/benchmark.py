@@ -25,7 +25,7 @@ from rnn_tutorial.measure.products import compare_products, describe_products
 from rnn_tutorial.measure.timing import print_comparison, show_mebibytes
 from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.pictures.plots import draw_growth
-from rnn_tutorial.runs.files import check_place, read_json, write_json
+from rnn_tutorial.runs.files import check_place, given_by, read_json, write_json
 from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.provenance import describe_machine
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
@@ -140,8 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: dict[str, Any] = {"measured": {}}
     with parser.exit_on_bad_input():
         _check(flags, names)
-        if flags.json and flags.only and flags.json.exists():
-            results |= _read_figures(flags.json)
+        if flags.json and flags.json.exists():  # only figures of this command are written over
+            earlier = _read_figures(flags.json)
+            results |= earlier if flags.only else {}
     torch.set_num_threads(choose_num_threads())
     torch.backends.cudnn.allow_tf32 = False  # as in training
     command = " ".join([parser.prog, *(sys.argv[1:] if arguments is None else arguments)])
@@ -159,10 +160,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _read_figures(path: Path) -> dict[str, Any]:
     """The figures of earlier measurements; ValueError if they cannot be written back with more."""
-    figures = read_json(path)
+    with given_by("--json"):
+        figures = read_json(path)
     try:
         json.dumps(figures, allow_nan=False)
-        is_ours = isinstance(figures.get("measured", {}), dict)
+        is_ours = isinstance(figures.get("measured"), dict)
     except ValueError:
         is_ours = False
     if not is_ours:

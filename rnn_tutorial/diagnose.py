@@ -35,6 +35,7 @@ from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.doctor.user_code import find_named, make_named, without_flags
 from rnn_tutorial.runs.machine import choose_num_threads
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
+from rnn_tutorial.settings.fields import refuse_empty
 
 # What can be diagnosed: a flag names it, or nothing names a run.
 SUBJECTS = ("run", "module", "data", "step")
@@ -122,6 +123,7 @@ def _add_flags(parser: CommandLineParser) -> None:
 
 def _check_run(flags: Any) -> Report:
     """What is found in a run, or in a label file."""
+    refuse_empty({"eval": flags.eval})
     if is_label_file(flags.run):
         if flags.length is not None:
             raise ValueError(f"--length {flags.length} goes with the folder of a run only")

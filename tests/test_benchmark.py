@@ -148,6 +148,8 @@ def test_the_command_measures_draws_and_keeps_the_figures(tmp_path, capsys):
         ("--only training --json damaged.json", "damaged JSON"),
         ("--only training --json other.json", "'other.json' does not hold the figures"),
         ("--only training --json infinite.json", "'infinite.json' does not hold the figures"),
+        ("--quick --json config.json", "'config.json' does not hold the figures"),
+        ("--only training --json config.json", "'config.json' does not hold the figures"),
     ],
 )
 def test_what_cannot_end_well_is_refused_before_measuring(
@@ -156,6 +158,7 @@ def test_what_cannot_end_well_is_refused_before_measuring(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "damaged.json").write_text("{")
     (tmp_path / "other.json").write_text('{"measured": []}')
+    (tmp_path / "config.json").write_text('{"hidden_dim": 16}')
     (tmp_path / "infinite.json").write_text('{"a": -Infinity}')
     monkeypatch.setattr(benchmark, "SHORTENED", {"training": None, "growth": None})
     with pytest.raises(SystemExit) as stop:

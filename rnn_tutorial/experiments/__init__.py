@@ -12,7 +12,7 @@ python -m rnn_tutorial.experiments.jacobians            how much of a gradient f
 python -m rnn_tutorial.experiments.walk                 states for the figures
 python -m rnn_tutorial.experiments.drift                where states go in a thousand digits
 python -m rnn_tutorial.experiments.gallery NAME         the networks of the gallery
-python -m rnn_tutorial.experiments.peers --json FILE    JAX and Keras
+python -m rnn_tutorial.experiments.peers                JAX and Keras
 python -m rnn_tutorial.experiments.doctor_self_test     the doctor on its own faults,
 python -m rnn_tutorial.experiments.doctor_judge         on those of others,
 python -m rnn_tutorial.experiments.doctor_advice        and what its advice brings

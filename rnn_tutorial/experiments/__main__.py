@@ -17,11 +17,11 @@ from rnn_tutorial.experiments.catalogue import EXPERIMENTS
 from rnn_tutorial.experiments.figures import render_figures
 from rnn_tutorial.experiments.kept import RESULTS, make_all, result_head
 from rnn_tutorial.experiments.notebooks import NOTEBOOKS, write_notebook
-from rnn_tutorial.experiments.runs import run_once
+from rnn_tutorial.experiments.runs import CODE, run_once
 from rnn_tutorial.experiments.tables import render
 from rnn_tutorial.measure.timing import measure_in_turns, seconds_per_update, summarize
 from rnn_tutorial.measure.training import engine_steps
-from rnn_tutorial.runs.files import read_json, write_atomically, write_json
+from rnn_tutorial.runs.files import write_atomically, write_json
 from rnn_tutorial.runs.machine import choose_num_threads, count_cores
 from rnn_tutorial.runs.processes import World
 from rnn_tutorial.runs.provenance import REPOSITORY, describe_machine
@@ -32,7 +32,7 @@ from rnn_tutorial.training.configure import configure
 READMES = (
     *("README.md", "README_next.md"),
     *("rnn_tutorial/data/README.md", "rnn_tutorial/machines/README.md"),
-    "rnn_tutorial/training/README.md",
+    *("rnn_tutorial/training/README.md", "rnn_tutorial/runs/README.md"),
     *("rnn_tutorial/gallery/README.md", "rnn_tutorial/doctor/README.md"),
 )
 
@@ -56,7 +56,7 @@ def run_experiments(names: Sequence[str], num_seeds: int, jobs: int, quick: bool
             runs = [((*flags, *short), seed, *settings) for seed in seeds]
             wanted[name, variant] = [*map(repr, runs)]
             work |= {repr(run): partial(run_once, *run) for run in runs}
-    made = make_all(work, jobs)
+    made = make_all(work, jobs, CODE)
     for name in names:
         experiment = EXPERIMENTS[name]
         asked = f"run {name} --num_seeds {min(num_seeds, experiment.max_seeds)}"
@@ -106,11 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "notebooks", help="execute the tutorials as notebooks, and keep them"
     )
     paper.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NOTEBOOKS)}")
-    timing = commands.add_parser("time", help="measure an update of each variant, in turns")
-    able = [name for name, experiment in EXPERIMENTS.items() if experiment.timed]
-    timing.add_argument(
-        "names", nargs="+", choices=able, metavar="NAME", help=f"of {', '.join(able)}"
-    )
     run = commands.add_parser("run", help="train and measure; what is done already is kept")
     run.add_argument(
         "names",
@@ -144,9 +139,6 @@ def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
     if flags.command == "list":
         for name, experiment in EXPERIMENTS.items():
             print(f"{name}: {experiment.question} ({len(experiment.variants)} variants)")
-    elif flags.command == "time":
-        for path in (RESULTS / f"{name}.json" for name in flags.names):
-            write_json(path, read_json(path) | time_updates(path.stem))
     elif flags.command == "render":
         for readme in (REPOSITORY / name for name in READMES):
             text = render(readme.read_text(encoding="utf-8"))
@@ -154,9 +146,10 @@ def _execute(flags: argparse.Namespace, parser: CommandLineParser) -> int:
         render_figures()
         print(f"The tables of {', '.join(READMES)} and all figures are written.")
     elif flags.command == "notebooks":
-        for name in flags.names or NOTEBOOKS:
+        for name in flags.names:
             if name not in NOTEBOOKS:
                 parser.error(f"{name!r} is not one of {', '.join(NOTEBOOKS)}")
+        for name in flags.names or NOTEBOOKS:
             print(f"Executed {write_notebook(name).relative_to(REPOSITORY)}")
     else:
         names = [*EXPERIMENTS] if "all" in flags.names else flags.names

@@ -1,11 +1,11 @@
 """Is the doctor's advice good? Runs with one fault each, trained as they are and as it advises.
 
     python -m rnn_tutorial.experiments.doctor_advice                       all of them
-    python -m rnn_tutorial.experiments.doctor_advice too-much-dropout      some of them
+    python -m rnn_tutorial.experiments.doctor_advice too-much-dropout      some; writes nothing
 
 Advice that begins with flags is followed to the letter: they are added to those of the run. Runs
-are kept, and the result file is written after each run, so a stopped
-experiment goes on where it was. Then `python -m rnn_tutorial.experiments render` writes the table.
+are kept, so a stopped experiment goes on where it was. Writes results/doctor_advice.json; then
+`python -m rnn_tutorial.experiments render` writes the table.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import torch
 
 from rnn_tutorial.doctor.evidence import Evidence, read_evidence
 from rnn_tutorial.doctor.run_checks import check_run
-from rnn_tutorial.experiments.kept import RESULTS, result_head
+from rnn_tutorial.experiments.kept import DOCTOR_CODE, RESULTS, result_head
 from rnn_tutorial.experiments.markdown import markdown
 from rnn_tutorial.experiments.run_faults import RUN_FAULTS, RunCase, train_case
-from rnn_tutorial.runs.files import read_json, write_json
-from rnn_tutorial.runs.provenance import DOCTOR_CODE
+from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 RESULT = RESULTS / "doctor_advice.json"
@@ -139,17 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such finding: {unknown[0]!r}; choose from {', '.join(FAULTS)}")
     torch.set_num_threads(1)
     head = result_head(COMMAND, DOCTOR_CODE, num_seeds=NUM_SEEDS)
-    earlier = read_json(RESULT) if RESULT.exists() else {}
-    is_same = head.items() <= earlier.items()
-    if flags.names and earlier and not is_same:
-        parser.error("the result file is of other code or another machine; give no names")
-    rows = earlier["rows"] if is_same else {}
+    rows: dict[str, Any] = {}
     for seed, name in itertools.product(range(NUM_SEEDS), flags.names or FAULTS):
-        row = rows.setdefault(name, {"flags": "", "seeds": {}})
-        row["flags"], row["seeds"][str(seed)] = FAULTS[name].describe(), follow(name, seed)
-        ordered = {name: rows[name] for name in FAULTS if name in rows}
-        write_json(RESULT, {**head, "rows": ordered})
+        row = rows.setdefault(name, {"flags": FAULTS[name].describe(), "seeds": {}})
+        row["seeds"][str(seed)] = follow(name, seed)
         print(seed, name, *row["seeds"][str(seed)].values(), flush=True)
+    if not flags.names:
+        write_json(RESULT, {**head, "rows": rows})
     return 0
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import importlib.util
 import os
 import statistics
 import tempfile
@@ -31,12 +30,12 @@ from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.experiments.doctor_cases.cases import ERROR, Case
-from rnn_tutorial.experiments.kept import RESULTS, result_head, run_folder
+from rnn_tutorial.experiments.kept import DOCTOR_CODE, RESULTS, result_head, run_folder
 from rnn_tutorial.experiments.markdown import markdown
 from rnn_tutorial.experiments.run_faults import RunCase, train_case
 from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.machine import choose_num_threads
-from rnn_tutorial.runs.provenance import DOCTOR_CODE, REPOSITORY, code_version
+from rnn_tutorial.runs.provenance import REPOSITORY, code_version
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 
 COMMAND = "python -m rnn_tutorial.experiments.doctor_judge"
@@ -47,9 +46,8 @@ HALVES = ("open", "held")
 
 
 def cases_of(area: str, half: str) -> Sequence[Case]:
-    """The cases of one half of an area; none where the half is not there."""
-    name = f"rnn_tutorial.experiments.doctor_cases.{area}_{half}"
-    return importlib.import_module(name).CASES if importlib.util.find_spec(name) else ()
+    """The cases of one half of an area."""
+    return importlib.import_module(f"rnn_tutorial.experiments.doctor_cases.{area}_{half}").CASES
 
 
 def judge(area: str, case: Case) -> dict[str, Any]:
@@ -160,11 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     head = result_head(COMMAND, DOCTOR_CODE)
     areas: dict[str, Any] = {}
     for area in [flags.area] if flags.area else AREAS:
-        halves = {half: cases_of(area, half) for half in HALVES}
         areas[area] = {
-            half: {case.name: judge(area, case) for case in cases}
-            for half, cases in halves.items()
-            if cases
+            half: {case.name: judge(area, case) for case in cases_of(area, half)} for half in HALVES
         }
         for half, rows in areas[area].items():
             for name, row in rows.items():

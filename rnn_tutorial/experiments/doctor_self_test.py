@@ -31,12 +31,11 @@ from rnn_tutorial.doctor.loop_checks import check_step
 from rnn_tutorial.doctor.module_checks import check_module
 from rnn_tutorial.doctor.run_checks import check_run
 from rnn_tutorial.experiments.healthy_modules import HEALTHY_MODULES, VOCAB_SIZE
-from rnn_tutorial.experiments.kept import RESULTS, make_all, result_head
+from rnn_tutorial.experiments.kept import DOCTOR_CODE, RESULTS, make_all, result_head
 from rnn_tutorial.experiments.module_faults import MODULE_FAULTS
 from rnn_tutorial.experiments.run_faults import HEALTHY_RUNS, RUN_FAULTS, RunCase, train_case
 from rnn_tutorial.runs.files import check_place, write_json
 from rnn_tutorial.runs.machine import choose_num_threads, count_cores
-from rnn_tutorial.runs.provenance import DOCTOR_CODE
 from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
 
 COMMAND = "python -m rnn_tutorial.experiments.doctor_self_test"

@@ -6,7 +6,6 @@ import re
 import statistics
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from rnn_tutorial.experiments.gallery import GALLERY, SERIES
 from rnn_tutorial.experiments.result_figures import runs_of, spread_in_row
@@ -105,7 +104,7 @@ def draw_forecast(path: Path) -> None:
             ("autoregression", VERMILION, "s", -0.15),
             ("network", BLUE, "o", 0.15),
         ):
-            errors = [f[f"{rule}_mae"] / _naive_error(f) for f in figures]
+            errors = [1 - f[f"{rule}_skill"] for f in figures]
             words = rule.replace("_", " ").replace("network", "LSTM, each seed")
             axes.scatter(
                 errors, [row + shift] * len(errors), s=46, color=colour, marker=marker,
@@ -119,7 +118,3 @@ def draw_forecast(path: Path) -> None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="lower center", ncols=2)
     save(figure, path, bottom=0.15)
-
-
-def _naive_error(figures: dict[str, Any]) -> float:
-    return min(figures[f"{rule}_mae"] for rule in ("persistence", "seasonal_naive"))

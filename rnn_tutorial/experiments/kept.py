@@ -32,6 +32,7 @@ from rnn_tutorial.runs.provenance import (
 )
 
 RESULTS = REPOSITORY / "rnn_tutorial" / "results"  # the result files, which are committed
+DOCTOR_CODE = (*TRAINING_CODE, "rnn_tutorial/doctor")  # what the doctor's figures depend on
 _RUNS = Path("output", "experiments")
 _FIGURES_FILE = "figures.json"
 

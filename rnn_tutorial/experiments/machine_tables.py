@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rnn_tutorial.experiments.catalogue import LONG
 from rnn_tutorial.experiments.markdown import breakable, markdown, spread_of
-from rnn_tutorial.experiments.seed_tables import Runs, count_of, is_proved
+from rnn_tutorial.experiments.seed_tables import Runs, count_of, is_proved, is_right_at
 
 
 def machines(results: dict[str, Any]) -> str:
@@ -107,5 +108,5 @@ def _of_proofs(runs: Runs, figure: str, show: Callable[[float], str]) -> str:
 
 
 def _is_right_at_length(run: dict[str, Any]) -> bool:
-    """True if all sampled sequences, of 500, 501 and 1,000 tokens, are answered right."""
-    return set(run["right_at_length"].values()) == {run["num_sequences"]}
+    """True if all sampled sequences of these lengths are answered right."""
+    return all(is_right_at(length)(run) for length in LONG)

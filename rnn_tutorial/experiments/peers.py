@@ -1,11 +1,12 @@
 """The same training step in JAX and in Keras, in one run with the textbook loop and our engines.
 
     python -m pip install jax==0.10.2 keras==3.15.1
-    python -m rnn_tutorial.experiments.peers --json rnn_tutorial/results/peers.json
+    python -m rnn_tutorial.experiments.peers
 
 Nothing else needs these packages. JAX draws its batches inside the compiled function and makes 100
 updates a call, which is the fastest form that we found for it; Keras trains on ready batches, one
-call an update. Every candidate computes with one thread.
+call an update. Every candidate computes with one thread. Writes results/peers.json; then
+`python -m rnn_tutorial.experiments render` writes the table.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from rnn_tutorial.experiments.kept import result_head
+from rnn_tutorial.experiments.kept import RESULTS, result_head
 from rnn_tutorial.measure.textbook import textbook_loop
 from rnn_tutorial.measure.timing import (
     compare_to,
@@ -30,12 +30,13 @@ from rnn_tutorial.measure.timing import (
     seconds_per_update,
 )
 from rnn_tutorial.measure.training import BENCHMARKS, engine_steps
-from rnn_tutorial.runs.files import check_place, write_json
+from rnn_tutorial.runs.files import write_json
 from rnn_tutorial.runs.provenance import TRAINING_CODE
-from rnn_tutorial.runs.terminal import CommandLineParser, run_command, whole_number
+from rnn_tutorial.runs.terminal import CommandLineParser, run_command
 from rnn_tutorial.settings.config import TrainConfig
 
 COMMAND = "python -m rnn_tutorial.experiments.peers"
+_ROUNDS = 9  # how often all take turns
 _CODE = (*TRAINING_CODE, "rnn_tutorial/measure", "rnn_tutorial/experiments/peers.py")
 
 
@@ -164,18 +165,7 @@ def keras_steps(config: TrainConfig) -> Iterator[int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure all candidates on A, B and C; returns the exit status."""
     parser = CommandLineParser(prog=COMMAND, description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
-    parser.add_argument(
-        "--rounds",
-        type=whole_number(1),
-        default=9,
-        metavar="N",
-        help="how often all take turns (default: %(default)s)",
-    )
-    flags = parser.parse_args(arguments)
-    with parser.exit_on_bad_input():
-        if flags.json:
-            check_place(flags.json, "--json")
+    parser.parse_args(arguments)
     torch.set_num_threads(1)
     head = result_head(COMMAND, _CODE)
     # JAX and Keras read them when they are imported, which is later.
@@ -192,11 +182,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "Keras on JAX": keras_steps(config),
         }
         measured = {which: seconds_per_update(steps, 0.4) for which, steps in candidates.items()}
-        results[name] = compare_to(measure_in_turns(flags.rounds, measured), "textbook")
+        results[name] = compare_to(measure_in_turns(_ROUNDS, measured), "textbook")
     print_comparison("Training step", results, "µs per update", 1e6)
-    if flags.json:
-        packages = {name: version(name) for name in ("jax", "jaxlib", "keras")}
-        write_json(flags.json, {**head, "peers": packages, "step": results})
+    packages = {name: version(name) for name in ("jax", "jaxlib", "keras")}
+    write_json(RESULTS / "peers.json", {**head, "peers": packages, "step": results})
     return 0
 
 

@@ -14,12 +14,12 @@ from rnn_tutorial.experiments.kept import launch, make_once, run_folder, train
 from rnn_tutorial.runs.files import read_json
 from rnn_tutorial.runs.folder import RESULT_FILE
 from rnn_tutorial.runs.metrics import METRICS_FILE
-from rnn_tutorial.runs.provenance import code_version
+from rnn_tutorial.runs.provenance import TRAINING_CODE, code_version
 
-# What the figures of a run depend on, beside the code that trains.
-_MEASURING = (
-    *("rnn_tutorial/runs", "rnn_tutorial/proof", "rnn_tutorial/evaluate.py"),
-    *("rnn_tutorial/certify.py", "rnn_tutorial/experiments/runs.py"),
+# What the figures of a run depend on.
+CODE = (
+    *(*TRAINING_CODE, "rnn_tutorial/runs", "rnn_tutorial/evaluate.py", "rnn_tutorial/certify.py"),
+    "rnn_tutorial/experiments/runs.py",
 )
 
 
@@ -51,7 +51,7 @@ def run_once(
     """
     variables = {**os.environ, **(environment or {})}
     asked = (flags, seed, certify, EXACT_LENGTH, lengths, dict(environment or {}))
-    folder = run_folder(*asked, code_version(), code_version(_MEASURING), variables=variables)
+    folder = run_folder(*asked, code_version(CODE), variables=variables)
     run = folder / "run"
     command = ("train_cls_rnn.py", *flags, "--seed", str(seed), "--save_every", "0")
 

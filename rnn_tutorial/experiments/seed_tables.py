@@ -31,8 +31,8 @@ def is_proved(run: dict[str, Any]) -> bool:
 
 
 def is_found_wrong(run: dict[str, Any]) -> bool:
-    """True if the search found an input that a run answers wrongly."""
-    return bool(run["search"]["wrong_input"])
+    """True if a run answers an input wrongly: a short one, so that none is searched, or another."""
+    return run["search"] is None or bool(run["search"]["wrong_input"])
 
 
 def right_at(length: int, modulo: int | None = None) -> Callable[[dict[str, Any]], float]:
@@ -69,10 +69,6 @@ def _spread(value: Callable[[dict[str, Any]], float]) -> Callable[[Runs], str]:
     return lambda runs: spread_of([value(run) for run in runs], show_tenths)
 
 
-def _whole(value: Callable[[dict[str, Any]], float]) -> Callable[[Runs], str]:
-    return lambda runs: spread_of([100 * value(run) for run in runs], "{:.0f}".format)
-
-
 def _seeds(holds: Callable[[dict[str, Any]], bool]) -> Callable[[Runs], str]:
     return lambda runs: count_of(runs, holds)
 
@@ -83,8 +79,8 @@ _COLUMNS: dict[str, Callable[[Runs], str]] = {
     "at 10": _seeds(is_right_at(10)),
     "at 100": _seeds(is_right_at(100)),
     "at 1,000": _seeds(is_right_at(1000)),
-    "at 100, %": _whole(right_at(100)),
-    "at 1,000, %": _whole(right_at(1000)),
+    "at 100, %": _spread(right_at(100)),
+    "at 1,000, %": _spread(right_at(1000)),
 }
 
 # ---- tables ----

@@ -60,14 +60,14 @@ def check_place(path: Path, flag: str) -> None:
         flag: what the user gave it with, or what the file is, for the message.
     """
     shown = f"{flag} {str(path)!r}"
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise ValueError(f"{shown}: the name is longer than {LONGEST_NAME} bytes")
     if not path.parent.is_dir():
         raise ValueError(f"{shown}: there is no folder {str(path.parent)!r}")
     if path.exists() and not path.is_file():
         raise ValueError(f"{shown} is {'a folder' if path.is_dir() else 'not a regular file'}")
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"{shown}: the folder {str(path.parent)!r} cannot be written to")
-    if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise ValueError(f"{shown}: the name is longer than {LONGEST_NAME} bytes")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -27,8 +27,6 @@ TRAINING_CODE = (
     "rnn_tutorial/kernels",
     "rnn_tutorial/training",
 )
-# And what a diagnosis depends on.
-DOCTOR_CODE = (*TRAINING_CODE, "rnn_tutorial/doctor")
 
 
 def code_version(parts: Sequence[str] = TRAINING_CODE) -> str:

@@ -171,11 +171,11 @@ class Progress:
     """
 
     def __init__(
-        self, first_step: int, total_steps: int, score: Mapping[str, tuple[str, str]] | None = None
+        self, first_step: int, total_steps: int, score: Mapping[str, tuple[str, str]]
     ) -> None:
         self._shown = {
             "loss": ("loss", ".4f"),
-            **(score or {"accuracy": ("accuracy", ".2%")}),
+            **score,
             "current_lr": ("lr", ".2e"),
             "steps_per_second": ("steps/s", ",.0f"),
         }

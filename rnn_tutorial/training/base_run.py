@@ -71,7 +71,7 @@ class BaseRun:
 
     program, train_command = "train_cls_rnn.py", "python train_cls_rnn.py"
     metrics_schema: type = MetricsLine
-    shown_score: Mapping[str, tuple[str, str]] | None = None  # see Progress
+    shown_score: Mapping[str, tuple[str, str]] = {"accuracy": ("accuracy", ".2%")}  # see Progress
 
     def __init__(self, config: Any, resume: str | None, world: World) -> None:
         self.config, self.world, self.step = config, world, 0
