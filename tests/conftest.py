@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +26,10 @@ from rnn_tutorial.runs.terminal import spare_the_garbage_collector
 
 REPOSITORY = Path(__file__).parent.parent
 
+# What the user has set for other programs.
+for name in [*os.environ]:
+    if name.startswith("SWANLAB") or name in ("OMP_NUM_THREADS", "PYTHONWARNINGS"):
+        del os.environ[name]
 # Where pytest is started with SIGINT ignored, its children would ignore Ctrl-C, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # small nets are slower with more, far slower on a busy machine
@@ -89,26 +94,29 @@ def make_digit_model(config):
 
 @pytest.fixture(scope="session")
 def script_environment():
-    """The environment of the scripts in tests: nothing of the user's SwanLab, one thread."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SWANLAB")}
-    environment.pop("OMP_NUM_THREADS", None)
+    """The environment of the scripts in tests: warnings are errors, texts are UTF-8."""
     warnings = "error,ignore:This DataLoader will create"  # on one core
-    return environment | {"PYTHONWARNINGS": warnings, "PYTHONUTF8": "1"}
+    return os.environ | {"PYTHONWARNINGS": warnings, "PYTHONUTF8": "1"}
 
 
 @pytest.fixture(scope="session")
 def start_script(script_environment):
-    """Start a script of the repository: start_script("train_cls_rnn.py", "--seed", 1, cwd=...)."""
+    """Start a script of the repository: start_script("train_cls_rnn.py", "--seed", 1, cwd=...).
 
-    def start(script, *arguments, cwd, **options):
-        options.setdefault("env", script_environment)
+    Or one of its modules, as python -m does: start_script("rnn_tutorial.gallery.text", cwd=...).
+    """
+
+    def start(program, *arguments, cwd, **options):
+        is_script = program.endswith(".py")
+        environment = script_environment | ({} if is_script else {"PYTHONPATH": str(REPOSITORY)})
+        command = [str(REPOSITORY / program)] if is_script else ["-m", program]
         return subprocess.Popen(
-            [sys.executable, str(REPOSITORY / script), *map(str, arguments)],
+            [sys.executable, *command, *map(str, arguments)],
             cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            **options,
+            encoding="utf-8",
+            **{"env": environment, **options},
         )
 
     return start
@@ -116,7 +124,7 @@ def start_script(script_environment):
 
 @pytest.fixture(scope="session")
 def run_script(start_script):
-    """Run a script of the repository to its end; returns its exit status and output."""
+    """Run a script or a module to its end, see `start_script`; returns its status and output."""
 
     def run(script, *arguments, cwd, text="", **options):
         process = start_script(script, *arguments, cwd=cwd, stdin=subprocess.PIPE, **options)
@@ -146,6 +154,16 @@ def kill_when(condition, process):
     process.kill()
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL
+
+
+def cut_short(run, place):
+    """A copy of a finished run as a kill would have left it after its first checkpoint."""
+    shutil.copytree(run, place)
+    _, *later = sorted(place.glob("model_step_*.pt"), key=lambda path: path.stat().st_mtime_ns)
+    for path in (place / "result.json", *later):
+        path.unlink()
+    torch.manual_seed(99)  # a resumed run does not depend on it
+    return place
 
 
 def refusal(capsys, main, *arguments):

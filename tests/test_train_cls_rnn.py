@@ -575,11 +575,13 @@ def test_too_little_memory_is_said(error, tmp_path, monkeypatch, capsys):
 
 
 def test_what_fails_in_one_of_several_processes_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(train_cls_rnn.time, "sleep", lambda seconds: None)
+    slept = []
+    monkeypatch.setattr(train_cls_rnn.time, "sleep", slept.append)
     for rank in (0, 1):
         with pytest.raises(SystemExit) as ended:
             train_cls_rnn.fail(World(rank, size=2), 2, f"no device {rank}")
         assert ended.value.code == 2 and f"error: no device {rank}\n" in capsys.readouterr().err
+        assert slept == [10] * rank  # what all found is said by the main process, which ends sooner
 
 
 @pytest.mark.parametrize(

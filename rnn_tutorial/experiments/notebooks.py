@@ -111,13 +111,12 @@ def _prose_cell(text: str, folder: str) -> Iterator[Any]:
         yield v4.new_markdown_cell(prose)
 
 
-def execute(notebook: Any, commands: bool = True, seconds: int = _SECONDS) -> None:
+def execute(notebook: Any, seconds: int = _SECONDS) -> None:
     """Run the cells of a notebook but the first, and keep what they print.
 
     They run in an empty folder with links to the project, so that runs have the names they should.
 
     Args:
-        commands: also those that start with "!".
         seconds: that one cell may take.
 
     Raises:
@@ -138,8 +137,7 @@ def execute(notebook: Any, commands: bool = True, seconds: int = _SECONDS) -> No
         client = NotebookClient(notebook, resources={"metadata": {"path": folder}}, **options)
         with client.setup_kernel(env={**os.environ, **plain}):
             for index, cell in enumerate(notebook.cells):
-                is_wanted = commands or not cell.source.startswith("!")
-                if index and cell.cell_type == "code" and is_wanted:
+                if index and cell.cell_type == "code":
                     client.execute_cell(cell, index)
                     cell.metadata = {}  # without the time of day
                     for output in cell.outputs:

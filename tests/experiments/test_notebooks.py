@@ -26,6 +26,21 @@ def test_a_committed_notebook_is_that_of_its_readme_and_was_executed(name):
     assert "Traceback" not in str(code) and "Warning" not in str(code)
 
 
+def test_part_1_printed_in_a_kernel_what_the_readme_shows():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    pair = r"^```python\n((?:(?!```).)*)^```$\n\n```text\n(.*?)^```$"
+    shown = dict(re.findall(pair, readme, re.MULTILINE | re.DOTALL))
+    committed = nbformat.read(REPOSITORY / FOLDER / "part1.ipynb", as_version=4)
+    printed = {
+        cell.source + "\n": "".join(output.get("text", "") for output in cell.outputs)
+        for cell in committed.cells
+        if cell.cell_type == "code"
+    }
+    assert len(shown) > 10
+    for source, text in shown.items():
+        assert printed[source] == text
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_prose_and_code_of_a_readme_are_all_there(name):
     readme = (REPOSITORY / NOTEBOOKS[name]).read_text(encoding="utf-8")
@@ -49,23 +64,6 @@ def test_links_of_a_notebook_lead_to_files(name):
         assert (REPOSITORY / FOLDER / link).resolve().exists(), link
 
 
-@pytest.mark.long
-def test_part_1_prints_in_a_kernel_what_the_readme_shows():
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    pair = r"^```python\n((?:(?!```).)*)^```$\n\n```text\n(.*?)^```$"
-    shown = dict(re.findall(pair, readme, re.MULTILINE | re.DOTALL))
-    notebook = make_notebook("part1")
-    execute(notebook, commands=False, seconds=300)
-    printed = {
-        cell.source + "\n": "".join(output.get("text", "") for output in cell.outputs)
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-    }
-    assert len(shown) > 10
-    for source, text in shown.items():
-        assert printed[source] == text
-
-
 def test_an_unknown_notebook_is_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
         experiments.main(["notebooks", "part3"])
@@ -73,12 +71,23 @@ def test_an_unknown_notebook_is_refused(capsys):
     assert "'part3' is not one of part1, part2, gallery" in capsys.readouterr().err
 
 
+def notebook_of(*sources):
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    return notebook
+
+
+def test_all_cells_but_the_first_run_where_the_project_is_and_nothing_else():
+    notebook = notebook_of("1 / 0", "import os\nprint('README.md' in os.listdir())", "!ls output")
+    execute(notebook, seconds=60)
+    _, code, command = notebook.cells
+    assert code.outputs[0]["text"] == "True\n" and "No such file" in command.outputs[0]["text"]
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [('python -c "1 / 0"', "ZeroDivisionError"), ("python predict_cls_rnn.py --beam 3", "--beam")],
 )
 def test_a_command_that_fails_in_a_cell_is_no_output(command, said):
-    notebook = nbformat.v4.new_notebook()
-    notebook.cells = [nbformat.v4.new_code_cell(source) for source in ("", f"!{command}")]
     with pytest.raises(RuntimeError, match=f"(?s)a command failed: .*{said}"):
-        execute(notebook, seconds=60)
+        execute(notebook_of("", f"!{command}"), seconds=60)

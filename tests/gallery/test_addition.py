@@ -2,18 +2,16 @@
 
 import json
 import re
-import subprocess
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
-from conftest import REPOSITORY, kill_when, run_here, status_of
+from conftest import cut_short, run_here, status_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from rnn_tutorial.gallery import addition, addition_report
+from rnn_tutorial.gallery import addition_report
 from rnn_tutorial.gallery.addition import AdditionConfig, main, make_translator
 from rnn_tutorial.gallery.pairs import END, IGNORED, Batch, Pairs, describe_pairs
 from rnn_tutorial.gallery.sums import choose_pairs, make_sums
@@ -34,25 +32,6 @@ def make_small(**settings):
     translator = make_translator(config, describe_pairs(PAIRS, PAIRS, config.units))
     translator.model.eval()
     return translator, Batch.of(PAIRS, translator.source_units, translator.target_units)
-
-
-@pytest.fixture(scope="session")
-def start_command(start_script, script_environment):
-    """Start the command: start_command("ask", "1+1", cwd=...)."""
-    environment = script_environment | {"PYTHONPATH": str(REPOSITORY)}
-    return partial(start_script, "rnn_tutorial/gallery/addition.py", env=environment)
-
-
-@pytest.fixture(scope="session")
-def run_command(start_command):
-    """Run the command to its end; returns its exit status and output."""
-
-    def run(*arguments, cwd):
-        process = start_command(*arguments, cwd=cwd)
-        stdout, stderr = process.communicate(timeout=240)
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
-
-    return run
 
 
 # ---- the network ----
@@ -176,16 +155,12 @@ def trained(tmp_path_factory):
     return folder
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained, start_command, tmp_path):
-    flags = ("train", *QUICKLY, "--teacher_forcing", 0.5)
-    process = start_command(*flags, cwd=tmp_path)
-    folder = tmp_path / "output/gallery/addition"
-    kill_when(lambda: list(folder.glob("model_step_*.pt")), process)
-    assert not (folder / "result.json").exists()
-    assert main(["train", "--resume", str(folder)]) == 0
+def test_a_run_that_was_cut_goes_on_as_if_nothing_had_happened(trained, tmp_path):
+    whole = trained / "output/gallery/addition"
+    cut = cut_short(whole, tmp_path / "cut")
+    assert main(["train", "--resume", str(cut)]) == 0
     hashes = [
-        json.loads((place / "result.json").read_text())["weights_hash"]
-        for place in (folder, trained / "output/gallery/addition")
+        json.loads((place / "result.json").read_text())["weights_hash"] for place in (cut, whole)
     ]
     assert hashes[0] == hashes[1]
 
@@ -255,9 +230,10 @@ def test_longer_numbers_are_a_sample(trained, monkeypatch, capsys):
     assert "50 sums of two numbers of 4 digits" in capsys.readouterr().out
 
 
-def test_an_answer_with_its_probability_and_rivals(trained, run_command, tmp_path):
+def test_an_answer_with_its_probability_and_rivals(trained, run_script, tmp_path):
     run = trained / "output/gallery/addition"
-    done = run_command("ask", "535+61", "--run", run, "--beam", 3, cwd=tmp_path)
+    flags = ("535+61", "--run", run, "--beam", 3)
+    done = run_script("rnn_tutorial.gallery.addition", "ask", *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("535+61 -> ") and lines[0].endswith("%)")
@@ -298,8 +274,3 @@ def test_bad_input_is_refused_in_a_sentence(trained, monkeypatch, capsys, argume
     captured = capsys.readouterr()
     assert (status, captured.out) == (2, "")
     assert reason in captured.err and captured.err.count("\n") == 1
-
-
-def test_the_docstring_links_to_the_lesson():
-    assert addition.__doc__.splitlines()[0].endswith("rnn_tutorial/gallery/README.md#addition")
-    assert (REPOSITORY / "rnn_tutorial/gallery/addition.py").read_text().count("\n") <= 300

@@ -2,14 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, kill_when, status_of
+from conftest import kill_when, status_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -215,41 +213,12 @@ def test_a_forecast_that_is_yesterdays_value_is_called_that():
 
 
 @pytest.fixture(scope="session")
-def start(script_environment):
-    """Start the command as a user does."""
-
-    def start_command(*arguments, cwd):
-        return subprocess.Popen(
-            [sys.executable, "-m", "rnn_tutorial.gallery.forecast", *map(str, arguments)],
-            cwd=cwd,
-            env=script_environment | {"PYTHONPATH": str(REPOSITORY)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start_command
-
-
-@pytest.fixture(scope="session")
-def execute(start):
-    """Run the command to its end; returns what it printed."""
-
-    def run(*arguments, cwd):
-        process = start(*arguments, cwd=cwd)
-        out, err = process.communicate(timeout=120)
-        assert (process.returncode, err) == (0, ""), err
-        return out
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def trained(execute, tmp_path_factory):
+def trained(run_script, tmp_path_factory):
     """A folder with output/gallery/forecast, a tiny trained network. Read only."""
     folder = tmp_path_factory.mktemp("forecast")
-    said = execute("train", *TINY, cwd=folder)
-    assert "Next: python -m rnn_tutorial.gallery.forecast evaluate --run" in said
+    done = run_script("rnn_tutorial.gallery.forecast", "train", *TINY, cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Next: python -m rnn_tutorial.gallery.forecast evaluate --run" in done.stdout
     return folder
 
 
@@ -297,12 +266,13 @@ def test_every_command_explains_its_flags(command, capsys):
     assert stopped.value.code == 0 and "--horizon N" in text and "--embed_dim" not in text
 
 
-def test_a_killed_run_goes_on_to_the_bit(start, tmp_path, monkeypatch, capsys):
+def test_a_killed_run_goes_on_to_the_bit(start_script, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = [*TINY, "--total_steps", "400", "--dropout", "0.3", "--early_stopping_patience", "0"]
     assert forecast.main(["train", *flags, "--run_name", "whole"]) == 0
     folder = tmp_path / "output" / "gallery"
-    process = start("train", *flags, "--run_name", "killed", cwd=tmp_path)
+    program = "rnn_tutorial.gallery.forecast"
+    process = start_script(program, "train", *flags, "--run_name", "killed", cwd=tmp_path)
     kill_when((folder / "killed" / "model_step_40.pt").exists, process)
     capsys.readouterr()
     assert forecast.main(["train", "--resume", str(folder / "killed")]) == 0
@@ -315,10 +285,10 @@ def test_a_killed_run_goes_on_to_the_bit(start, tmp_path, monkeypatch, capsys):
 
 
 def test_a_training_whose_output_nobody_reads_fails_and_can_be_resumed(
-    start, tmp_path, monkeypatch, capsys
+    start_script, tmp_path, monkeypatch, capsys
 ):
     flags = (*TINY, "--total_steps", 300, "--log_every", 1, "--run_name", "my run")
-    process = start("train", *flags, cwd=tmp_path)
+    process = start_script("rnn_tutorial.gallery.forecast", "train", *flags, cwd=tmp_path)
     assert process.stdout.readline().startswith("Run output/gallery/my run (new run)")
     process.stdout.close()
     with process.stderr:

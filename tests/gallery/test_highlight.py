@@ -4,14 +4,12 @@ import html.parser
 import json
 import random
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, kill_when, status_of
+from conftest import REPOSITORY, cut_short, status_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -436,39 +434,11 @@ def source_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def start_command(script_environment):
-    """Start a command as a user does: start_command("train", "--seed", 1, cwd=...)."""
-
-    def start(*arguments, cwd, **environment):
-        return subprocess.Popen(
-            [sys.executable, "-m", "rnn_tutorial.gallery.highlight", *map(str, arguments)],
-            cwd=cwd,
-            env={**script_environment, "PYTHONPATH": str(REPOSITORY), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
-
-    return start
-
-
-@pytest.fixture(scope="session")
-def run_command(start_command):
-    """Run a command to its end; returns its exit status and what it printed."""
-
-    def run(*arguments, cwd, **environment):
-        process = start_command(*arguments, cwd=cwd, **environment)
-        stdout, stderr = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def trained(run_command, source_folder, tmp_path_factory):
+def trained(run_script, source_folder, tmp_path_factory):
     """A folder in which a small network was trained, and what was printed. Read only."""
     folder = tmp_path_factory.mktemp("highlight")
-    done = run_command("train", *SETTINGS, "--text_dir", source_folder, cwd=folder)
+    flags = (*SETTINGS, "--text_dir", source_folder)
+    done = run_script("rnn_tutorial.gallery.highlight", "train", *flags, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     return folder / "output/gallery/highlight", done.stdout
 
@@ -494,17 +464,12 @@ def test_training_says_what_it_found(trained):
     )
 
 
-def test_killed_and_resumed_it_ends_with_the_same_weights(
-    trained, source_folder, start_command, tmp_path, capsys
-):
-    process = start_command("train", *SETTINGS, "--text_dir", source_folder, cwd=tmp_path)
-    folder = tmp_path / "output/gallery/highlight"
-    kill_when((folder / "model_step_40.pt").exists, process)
-    assert not (folder / "result.json").exists()
-    assert ask("train", "--resume", folder) == 0
+def test_cut_and_resumed_it_ends_with_the_same_weights(trained, tmp_path, capsys):
+    cut = cut_short(trained[0], tmp_path / "cut")
+    assert ask("train", "--resume", cut) == 0
     printed = capsys.readouterr()
     assert printed.err == "" and "resumed at step" in printed.out
-    whole, resumed = result_of(trained[0]), result_of(folder)
+    whole, resumed = result_of(trained[0]), result_of(cut)
     assert resumed["weights_hash"] == whole["weights_hash"]
     assert resumed["figures"] == whole["figures"]
 
@@ -534,12 +499,14 @@ def test_quick_is_a_training_whose_settings_go_together(source_folder, tmp_path,
 
 
 def test_show_prints_broken_source_as_far_as_a_terminal_may_have_it(
-    trained, run_command, tmp_path, capsys
+    trained, run_script, script_environment, tmp_path, capsys
 ):
     (tmp_path / "broken.py").write_text(BROKEN + "é", "utf-8")
     arguments = ("show", tmp_path / "broken.py", "--run", trained[0])
-    variables = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
-    plain = run_command(*arguments, cwd=tmp_path, **variables)
+    variables = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(REPOSITORY)}
+    environment = script_environment | variables
+    program = "rnn_tutorial.gallery.highlight"
+    plain = run_script(program, *arguments, cwd=tmp_path, env=environment)
     expected = BROKEN.replace("\x1b", "\\x1b")
     assert (plain.returncode, plain.stdout) == (0, f"{expected}\\xe9\n")
     assert re.fullmatch(r"tokenize gives up at line \d: .* no truth.*\n", plain.stderr)

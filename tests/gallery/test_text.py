@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, kill_when, status_of
+from conftest import cut_short, refusal, status_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,17 +59,9 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def start_command(start_script, script_environment):
-    """Start the command as a user does who types python -m rnn_tutorial.gallery.text."""
-    environment = script_environment | {"PYTHONPATH": str(REPOSITORY)}
-    return partial(start_script, "rnn_tutorial/gallery/text.py", env=environment)
-
-
-@pytest.fixture
-def run_command(run_script, script_environment):
-    """Run the command to its end."""
-    environment = script_environment | {"PYTHONPATH": str(REPOSITORY)}
-    return partial(run_script, "rnn_tutorial/gallery/text.py", env=environment)
+def run_command(run_script):
+    """Run the command to its end, as a user does."""
+    return partial(run_script, "rnn_tutorial.gallery.text")
 
 
 @pytest.fixture
@@ -310,24 +302,17 @@ def test_threads_are_as_they_were():
 # ---- the commands ----
 
 
-def test_training_killed_and_resumed_gives_the_same_weights(
-    start_command, tmp_path, monkeypatch, capsys
-):
+def test_training_cut_and_resumed_gives_the_same_weights(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_novel(tmp_path)
-    flags = (*TINY, "--total_steps", 800, "--save_every", 40, "--eval_every", 80)
-    flags = (*flags, "--dropout", 0.1, "--log_every", 500)
-    process = start_command("train", *flags, "--run_name", "killed", cwd=tmp_path)
-    killed = tmp_path / "output/gallery/killed"
-    kill_when((killed / "model_step_120.pt").exists, process)
-    assert not (killed / "result.json").exists()
-    assert call("train", "--resume", killed) == 0
-    assert "resumed at step" in capsys.readouterr().out
-    assert call("train", *flags, "--run_name", "whole") == 0
-    results = [
-        json.loads((killed.parent / name / "result.json").read_text())
-        for name in ("killed", "whole")
-    ]
+    flags = (*TINY, "--total_steps", 160, "--save_every", 40, "--eval_every", 80)
+    assert call("train", *flags, "--dropout", 0.1, "--run_name", "whole") == 0
+    whole = tmp_path / "output/gallery/whole"
+    cut = cut_short(whole, whole.with_name("cut"))
+    capsys.readouterr()
+    assert call("train", "--resume", cut) == 0
+    assert "resumed at step 40" in capsys.readouterr().out
+    results = [json.loads((run / "result.json").read_text()) for run in (cut, whole)]
     assert results[0]["weights_hash"] == results[1]["weights_hash"]
     assert results[0]["figures"] == results[1]["figures"]
 
@@ -407,11 +392,7 @@ def test_several_files_are_learned(tmp_path, monkeypatch, capsys):
 
 def refused(capsys, *arguments):
     """The sentence with which a command is refused."""
-    status = call(*arguments)
-    output = capsys.readouterr()
-    sentence = output.err.removeprefix("python -m rnn_tutorial.gallery.text").removesuffix("\n")
-    assert status == 2 and "\n" not in sentence and "Traceback" not in sentence
-    return sentence
+    return refusal(capsys, text.main, *arguments)
 
 
 @pytest.mark.parametrize(

@@ -195,14 +195,6 @@ def test_scores_and_gradients_equal_single_steps_in_any_padding(model, sequences
     assert_near(given, gradients_of(cross_entropy(expected, targets), model))
 
 
-@settings(max_examples=60)
-@given(nets(), batches, st.randoms(use_true_random=False))
-def test_the_order_of_the_rows_does_not_matter(model, sequences, random):
-    order = random.sample(range(len(sequences)), len(sequences))
-    x, seq_lengths = padded(sequences)
-    assert_near([model(x[order], seq_lengths[order])], [model(x, seq_lengths)[order]])
-
-
 @settings(max_examples=40)
 @given(nets(), batches)
 def test_noise_is_added_to_the_embedded_input(model, sequences):

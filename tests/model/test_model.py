@@ -72,16 +72,6 @@ def test_scores_and_gradients_equal_rnn_cells_in_any_padding(sequences, num_laye
         torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-12)
 
 
-@given(sequences=batches, seed=st.integers(0, 99))
-def test_order_does_not_matter(sequences, seed):
-    model = make_model(seed)
-    order = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(seed))
-    x, seq_lengths = padded(sequences)
-    torch.testing.assert_close(
-        model(x[order], seq_lengths[order]), model(x, seq_lengths)[order], rtol=1e-12, atol=1e-12
-    )
-
-
 def test_what_stands_in_the_padding_does_not_matter():
     model = make_model(0)
     x, seq_lengths = padded([[1, 2, 3], [4], [5, 6]])
@@ -124,6 +114,7 @@ def test_predict_leaves_no_gradient():
     assert not model.logits([1, 2]).requires_grad
 
 
+@settings(max_examples=20)
 @given(sequences=batches, num_layers=st.integers(1, 3), seed=st.integers(0, 99))
 def test_the_contraction_is_the_mean_row_sum_of_the_jacobians(sequences, num_layers, seed):
     model = make_model(seed, num_layers)
