@@ -74,6 +74,9 @@ def test_what_is_not_proved_says_so_and_leaves_no_certificate(certified, capsys)
     assert certify.main([str(certified), "--memory", "1"]) == 1
     captured = capsys.readouterr()
     assert captured.out.startswith("NOT PROVED: the box of the state after ") and not captured.err
+    assert certify.main([str(certified), "--memory", "1", "--json"]) == 1
+    failure = json.loads(capsys.readouterr().out)
+    assert failure == {"proved": False, "reason": captured.out[len("NOT PROVED: ") : -1]}
     assert not path.exists()
 
 

@@ -191,6 +191,7 @@ def make_step():
     return step
 
 one_update = make_step()
+print("what the user's code prints")
 """
 
 
@@ -198,8 +199,10 @@ def test_the_users_own_code_is_checked(capsys, tmp_path):
     (tmp_path / "beside.py").write_text("SIZE = 4\n")
     own = tmp_path / "own.py"
     own.write_text(OWN)
-    status, printed = ask(capsys, "--module", f"{own}:Net", "--vocab_size", 5)
-    assert status == 1 and printed.startswith("last-step-of-padding")
+    assert diagnose.main(["--module", f"{own}:Net", "--vocab_size", "5", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["findings"][0]["name"] == "last-step-of-padding"
+    assert printed.err == "what the user's code prints\n"  # once: the file is kept
     status, printed = ask(capsys, "--data", f"{own}:samples", "--evaluation", f"{own}:few")
     assert status == 0 and printed.startswith("small-evaluation (possible)")
     for step in ("make_step", "one_update"):

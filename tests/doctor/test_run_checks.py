@@ -111,6 +111,7 @@ def scheduled(rates, **options):
 
 
 # Name, evidence on which it fires, and evidence that differs little and is not that fault.
+PARSER = make_parser()
 CASES = [
     ("not-finite-loss", make((2.3, 2.2, None), (), steps=300), make((2.3, 2.2, 9.0), ())),
     ("network-too-small", stuck(FLAT, hidden_dim=2), stuck(FLAT, hidden_dim=8)),
@@ -213,7 +214,7 @@ def test_flags_of_advice_can_be_followed(name, faulty, other, is_on_files, tmp_p
     for finding in check_run(faulty).findings:
         words = re.findall(r"--(\w+) ([^\s;,)]+)", finding.advice)
         for flag, value in words:
-            flags = vars(make_parser().parse_args([*kind, f"--{flag}", value]))
+            flags = vars(PARSER.parse_args([*kind, f"--{flag}", value]))
             del flags["resume"], flags["diagnose"]
             assert settings_of(flags)[flag] == type(faulty.config[flag])(value)
         first = words[: advised_flags(finding.advice).count("--")]

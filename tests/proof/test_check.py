@@ -1,6 +1,8 @@
 """The independent check: what a certificate may not say."""
 
 import io
+import json
+import re
 from functools import cache
 
 import numpy as np
@@ -131,6 +133,9 @@ def test_a_tampered_certificate_is_refused(name, certified, capsys):
     assert certify.main([str(certified), "--check"]) == 1
     refused = capsys.readouterr().out
     assert refused.startswith("REFUSED: ") and refused.count("\n") == 1
+    assert certify.main([str(certified), "--check", "--json"]) == 1
+    failure = json.loads(capsys.readouterr().out)
+    assert failure["checked"] is False and re.search(reason, failure["reason"])
     with pytest.raises(InvalidCertificate, match=reason):
         check_certificate(path, as_arrays(load_checkpoint(certified).weights), SUM)
 

@@ -259,6 +259,7 @@ def test_a_run_of_format_1_is_resumed_to_the_same_weights(run, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert train_cls_rnn.main(["--resume", run]) == 0
     result = json.loads(Path(run, "result.json").read_text())
+    assert result["run_id"]  # it had none
     expected = torch.load(FORMAT_1 / f"{run}.weights.pt", weights_only=True)
     weights = load_checkpoint(Path(run, result["checkpoint"])).weights
     for name, value in expected.items():

@@ -15,6 +15,7 @@ from conftest import REPOSITORY, run_here, wait_until
 import train_cls_rnn
 from rnn_tutorial.data.streams import SeqSumModDataset, add_noise
 from rnn_tutorial.model.saved import load_model
+from rnn_tutorial.runs import processes
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.runs.machine import choose_device
 from rnn_tutorial.runs.processes import World, find_world
@@ -223,6 +224,18 @@ def test_sigterm_ends_a_wait_that_does_not_end(script_environment, waits, grace,
     finally:
         process.kill()
     assert (printed[-1], process.returncode) == ending
+
+
+def test_what_the_main_process_refuses_is_refused_in_all(monkeypatch):
+    sent = []
+
+    def broadcast(made):
+        sent.append(made[0]) if made[0] is not None else made.__setitem__(0, sent[0])
+
+    monkeypatch.setattr(processes.distributed, "broadcast_object_list", broadcast)
+    for rank in (0, 1):
+        with pytest.raises(ValueError, match="invalid literal"):
+            World(rank, 2).from_main(lambda: int("no"))
 
 
 def test_a_batch_that_cannot_be_divided_is_refused():

@@ -1,6 +1,7 @@
 """A second signal stops at once only if it comes clearly later; names are shown, not obeyed; a
 reader that has seen enough is no error."""
 
+import io
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import pytest
 from rnn_tutorial.runs.provenance import REPOSITORY
 from rnn_tutorial.runs.terminal import (
     CommandLineParser,
+    Progress,
     StopSignals,
     print_error,
     shortened,
@@ -37,6 +39,20 @@ def test_a_second_signal_stops_at_once_unless_it_is_an_echo(signum, monkeypatch)
             signal.raise_signal(signum)
         assert stopped.value.code == 128 + signum
     assert signal.getsignal(signum) == before
+
+
+def test_on_a_terminal_a_bar_shows_the_latest_of_each_metric(monkeypatch):
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdout", screen)
+    progress = Progress(0, 40, {"accuracy": ("accuracy", ".2%")})
+    progress.advance(20)
+    progress.report({"loss": 0.5, "accuracy": 0.25, "steps_per_second": 3.0})
+    progress.report({"loss": 0.125, "steps_per_second": 3.0})
+    progress.close()
+    last = screen.getvalue().strip().rpartition("\r")[2]
+    assert "20/40" in last and "loss=0.1250" in last and "accuracy=25.00%" in last
+    assert "steps/s=" not in last
 
 
 @pytest.mark.parametrize(

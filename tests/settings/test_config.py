@@ -72,6 +72,7 @@ def test_defaults_are_the_tutorials():
         ({"run_name": ""}, "--run_name ''"),
         ({"save_dir": ""}, "--save_dir ''"),
         ({"eval_file": "f"}, "--eval_file 'f'"),
+        ({"stop_when_proved": True, "train_file": "f"}, "--stop_when_proved needs a rule to prove"),
         ({"balance_classes": True}, "--balance_classes draws examples of a file"),
         ({"monitor": "f1"}, "--monitor 'f1'"),
         ({"monitor": "eval_loss", "early_stopping_patience": 3}, "it needs a --train_file"),

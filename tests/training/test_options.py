@@ -285,6 +285,17 @@ def test_a_long_span_is_made_in_parts_between_which_a_stop_is_heeded(stop_after,
     assert grad_norm == batches.targets[sum(made) - 1, 1]
 
 
+def test_truncated_backpropagation_is_trained_by_autograd(tmp_path, capsys):
+    flags = ("--engine", "auto", "--embed_noise", 0, "--min_seq_len", 2)
+    whole = final_weights(train(tmp_path / "whole", *flags))
+    capsys.readouterr()
+    truncated = train(tmp_path / "truncated", *flags, "--bptt_steps", 1)
+    assert read_result(truncated)["config"]["engine"] == "autograd"
+    assert "it has no truncated backpropagation" in capsys.readouterr().out
+    weights = final_weights(truncated)
+    assert not torch.allclose(weights["embedding.weight"], whole["embedding.weight"], atol=1e-3)
+
+
 # ---- precision ----
 
 
