@@ -1,6 +1,7 @@
 """The gallery: four other tasks of recurrent networks, each in one file with its loop visible.
 
-Beside each lie the modules that are made for it, and corpus, the texts of two of them:
+Beside each lie the modules that are made for it, and corpus, which reads the texts of two of them
+and the files of the others:
 
 text        text_sampling, text_measures, compressors, coder, coded_files
 addition    sums, pairs, beam, translator, addition_report, attention_picture

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +31,7 @@ from rnn_tutorial.gallery.addition_report import add_report_flags, report_answer
 from rnn_tutorial.gallery.beam import map_state
 from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, find_run
 from rnn_tutorial.gallery.command import execute, make_parser
-from rnn_tutorial.gallery.pairs import END, IGNORED, UNITS, Batch, Units, describe_pairs
+from rnn_tutorial.gallery.pairs import END, IGNORED, SPLIT, Batch, Units, describe_pairs
 from rnn_tutorial.gallery.report import finish
 from rnn_tutorial.gallery.run import GalleryRun, set_learning_rate
 from rnn_tutorial.gallery.settings import GalleryConfig, configure, same_setting
@@ -56,7 +56,7 @@ class AdditionConfig(GalleryConfig):
         "data", "", "learn these pairs instead, one source<TAB>target a line", metavar="FILE"
     )
     units: str = setting_field(
-        "data", "characters", "what sources and targets are split into", choices=UNITS
+        "data", "characters", "what sources and targets are split into", choices=tuple(SPLIT)
     )
     num_pairs: int = setting_field(
         "data", 50_000, "how many of the million sums are trained", within=(1, NUM_SUMS)
@@ -267,24 +267,22 @@ def train(flags: dict[str, Any]) -> int:
 # ---- a trained network ----
 
 
-def find_translator(run: str | None) -> tuple[Translator, GalleryCheckpoint, AdditionConfig]:
-    """The trained network that --run means, on the CPU."""
+def find_translator(run: str | None) -> tuple[Translator, AdditionConfig, GalleryCheckpoint]:
+    """The trained network that --run means, its configuration and its checkpoint."""
     checkpoint, config = find_run(run, "addition", AdditionConfig)
-    translator = make_translator(replace(config, device="cpu"), checkpoint.data)
+    translator = make_translator(config, checkpoint.data)
     load_weights(translator.model.eval(), checkpoint.weights, checkpoint.path)
-    torch.set_num_threads(config.num_threads)
-    return translator, checkpoint, config
+    return translator, config, checkpoint
 
 
 def evaluate(flags: dict[str, Any]) -> int:
     """Count wrong answers: to all sums, to longer ones, or to pairs of one's own; returns 0."""
-    translator, checkpoint, config = find_translator(flags["run"])
-    return report_evaluation(translator, checkpoint, config, *choose_pairs(config), flags)
+    return report_evaluation(*find_translator(flags["run"]), flags)
 
 
 def ask(flags: dict[str, Any]) -> int:
     """Answer one question, with the beam's rivals and a picture of the attention; returns 0."""
-    translator, _, config = find_translator(flags["run"])
+    translator, config, _ = find_translator(flags["run"])
     return report_answer(translator, config, flags)
 
 

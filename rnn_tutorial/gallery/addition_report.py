@@ -13,8 +13,8 @@ from typing import Any
 from rnn_tutorial.gallery.attention_picture import draw_in_text, draw_to_file
 from rnn_tutorial.gallery.checkpoint import GalleryCheckpoint, require_same_data
 from rnn_tutorial.gallery.command import add_run_flag
-from rnn_tutorial.gallery.pairs import MAX_UNITS, Pairs, Units, describe_pairs
-from rnn_tutorial.gallery.sums import LIMIT, all_sums, draw_long_sums, is_sum, solve
+from rnn_tutorial.gallery.pairs import MAX_UNITS, Units
+from rnn_tutorial.gallery.sums import LIMIT, all_sums, choose_pairs, draw_long_sums, is_sum, solve
 from rnn_tutorial.gallery.translator import Score, Translator, score_answers
 from rnn_tutorial.pictures.canvas import check_picture
 from rnn_tutorial.runs.archive import weights_hash
@@ -22,7 +22,7 @@ from rnn_tutorial.runs.files import read_json, write_json
 from rnn_tutorial.runs.schema import build
 from rnn_tutorial.runs.terminal import shown, whole_number
 
-_MAX_DIGITS = 18  # the sum of two such numbers fits into 64 bits
+_MAX_DIGITS = 18  # NumPy draws whole numbers of 64 bits
 _SAMPLE = 10_000  # sums of --digits
 
 
@@ -78,29 +78,23 @@ def _penalty(text: str) -> float:
 
 
 def report_evaluation(
-    translator: Translator,
-    checkpoint: GalleryCheckpoint,
-    config: Any,
-    trained: Pairs,
-    held_out: Pairs,
-    flags: Mapping[str, Any],
+    translator: Translator, config: Any, checkpoint: GalleryCheckpoint, flags: Mapping[str, Any]
 ) -> int:
     """Print how many answers are wrong; returns the exit status.
 
     Args:
         translator: the trained network.
-        checkpoint: of it; the score of all sums is kept beside the file.
         config: an AdditionConfig.
-        trained: the pairs that were trained.
-        held_out: others, which are asked too if they are of a file.
+        checkpoint: of the network; the score of all sums is kept beside the file.
         flags: what the user gave.
 
     Raises:
         ValueError: the pairs are not those of the training, or the run did not learn sums.
     """
     source = f"--pairs_file {config.pairs_file!r}" if config.pairs_file else "the drawing of sums"
-    fingerprint = describe_pairs(trained, held_out, config.units)["fingerprint"]
-    require_same_data(checkpoint, fingerprint, source)
+    trained, held_out = choose_pairs(config)
+    pairs = trained + held_out
+    require_same_data(checkpoint, pairs.fingerprint(), source)
     digits, beam = flags["digits"], _beam(flags)
     known = set(trained.sources)
     if digits and config.pairs_file:
@@ -108,8 +102,8 @@ def report_evaluation(
             f"--digits {digits} applies only to sums; this run learned {config.pairs_file!r}"
         )
     if config.pairs_file:
-        asked = f"the {len(trained) + len(held_out):,} pairs in {config.pairs_file!r}"
-        score = score_answers(translator, (trained + held_out).parts(), known, *beam)
+        asked = f"the {len(pairs):,} pairs in {config.pairs_file!r}"
+        score = score_answers(translator, pairs.parts(), known, *beam)
     elif digits:
         longer = replace(translator, max_units=digits + 2)
         sums = draw_long_sums(digits, _SAMPLE)

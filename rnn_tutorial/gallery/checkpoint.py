@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rnn_tutorial.gallery.settings import SAVE_DIR, Config, program_of, recorded_config
@@ -84,7 +85,7 @@ def load_gallery_checkpoint(path: Path, task: str) -> GalleryCheckpoint:
 
 
 def find_run(run: str | None, task: str, schema: type[Config]) -> tuple[GalleryCheckpoint, Config]:
-    """The checkpoint that --run means, and its configuration.
+    """The checkpoint that --run means, and its configuration, on the CPU with its threads.
 
     Args:
         run: a run's folder, a folder of runs or a file; None takes the latest run of the task in
@@ -108,7 +109,9 @@ def find_run(run: str | None, task: str, schema: type[Config]) -> tuple[GalleryC
     elif path.is_dir() or not os.path.lexists(path):
         path = find_checkpoint(run, flag="--run", train=train_command)
     checkpoint = load_gallery_checkpoint(path, task)
-    return checkpoint, recorded_config(schema, checkpoint.config, path)
+    config = replace(recorded_config(schema, checkpoint.config, path), device="cpu")
+    torch.set_num_threads(config.num_threads)
+    return checkpoint, config
 
 
 def _runs_of(task: str, folder: Path) -> Iterator[Path]:

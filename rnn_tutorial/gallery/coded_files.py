@@ -7,7 +7,7 @@ from pathlib import Path
 from rnn_tutorial.gallery import coder
 from rnn_tutorial.gallery.coder import Network
 from rnn_tutorial.gallery.corpus import MAX_BYTES, read_bytes
-from rnn_tutorial.runs.files import check_place, write_atomically
+from rnn_tutorial.runs.files import check_place, given_by, write_atomically
 from rnn_tutorial.runs.terminal import shown
 from rnn_tutorial.settings.fields import refuse_empty
 
@@ -21,9 +21,10 @@ def compress_file(file: str, output: str | None, network: Network) -> str:
     Raises:
         ValueError: the file cannot be read or is too large, or there is one to be written over.
     """
-    new = _new_file(file + ENDING if output is None else output)
     content = read_bytes(Path(file))
-    packed = _call(coder.compress, file, content, network)
+    new = _new_file(file + ENDING if output is None else output)
+    with given_by(f"{file!r}:"):
+        packed = coder.compress(content, network)
     write_atomically(new, packed)
     share = f", {len(packed) / len(content):.1%} of its size" if content else ""
     return f"{shown(new)}: {len(packed):,} bytes for {len(content):,}{share}"
@@ -38,18 +39,12 @@ def decompress_file(file: str, output: str | None, network: Network) -> str:
     """
     if output is None and not file.endswith(ENDING):
         raise ValueError(f"{file!r} does not end in {ENDING}; name the file to write with --output")
+    packed = read_bytes(Path(file), _MAX_CODED)
     new = _new_file(file.removesuffix(ENDING) if output is None else output)
-    content = _call(coder.decompress, file, read_bytes(Path(file), _MAX_CODED), network)
+    with given_by(f"{file!r}:"):
+        content = coder.decompress(packed, network)
     write_atomically(new, content)
     return f"{shown(new)}: {len(content):,} bytes, as they were"
-
-
-def _call(code, file: str, content: bytes, network: Network) -> bytes:
-    """Compress or decompress; a refusal names the file."""
-    try:
-        return code(content, network)
-    except ValueError as error:
-        raise ValueError(f"{file!r}: {error}") from None
 
 
 def _new_file(name: str) -> Path:

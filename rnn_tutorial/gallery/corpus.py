@@ -71,16 +71,20 @@ def read_corpus(text_files: Sequence[str] = (), text_dir: str = "") -> Corpus:
     if text_files:
         with given_by("--text_file"):
             texts = [TextFile(name, read_text(Path(name))) for name in text_files]
+        asked = " ".join(f"--text_file {name!r}" for name in text_files)
         source = f"{len(texts)} file{'s' * (len(texts) > 1)}"
     elif text_dir:
-        texts, source = _read_folder(Path(text_dir)), f"the files in {text_dir!r}"
+        asked, source = f"--text_dir {text_dir!r}", f"the files in {text_dir!r}"
+        texts = _read_folder(Path(text_dir))
     else:
         texts, source = _read_standard_library()
+        asked = source
     if not any(file.text for file in texts):
-        raise ValueError(f"{source}: there is no text in it")
+        raise ValueError(f"{asked}: there is no text in it")
     digest = hashlib.sha256()
     for file in texts:
-        digest.update(f"{file.name}\0{file.text}\0".encode())
+        content = f"{file.name}\0{file.text}\0"
+        digest.update(content.encode("utf-8", "surrogatepass"))  # a name may be no UTF-8
     train, held_out = _split(texts)
     return Corpus(source, train, held_out, digest.hexdigest())
 
@@ -141,7 +145,8 @@ def _read_folder(folder: Path) -> list[TextFile]:
         raise ValueError(
             f"--text_dir {str(folder)!r} holds {size:,} bytes of text, more than {MAX_BYTES:,}"
         )
-    return [TextFile(path.relative_to(folder).as_posix(), read_text(path)) for path in paths]
+    with given_by("--text_dir"):
+        return [TextFile(path.relative_to(folder).as_posix(), read_text(path)) for path in paths]
 
 
 def _read_standard_library() -> tuple[list[TextFile], str]:

@@ -208,8 +208,6 @@ class Trained:
 def load_trained(run: str | None) -> Trained:
     """The network that --run means; ValueError if its series is no longer what it was."""
     checkpoint, config = find_run(run, TASK, ForecastConfig)
-    config = replace(config, device="cpu")
-    torch.set_num_threads(config.num_threads)
     series = load_series(config)
     require_same_data(checkpoint, series.fingerprint, series.source)
     model = Forecaster(config)

@@ -207,7 +207,7 @@ def train(flags: dict[str, Any]) -> int:
                 run.log()
                 if run.checkpoint_is_due:
                     run.save(model, optimizer)
-        lines = describe_scores(run.figures) if run.is_over else []
+        lines = describe_scores(run.figures) if run.figures else []
         return finish(run, model, "evaluate", lines)
 
 
@@ -261,7 +261,6 @@ def load_reader(
     if window is not None:
         check_bounds(HighlightConfig.__dataclass_fields__["window"], window)
     checkpoint, config = find_run(run, TASK, HighlightConfig)
-    torch.set_num_threads(config.num_threads)
     alphabet = Alphabet(checkpoint.data["alphabet"])
     model = Highlighter(config, len(alphabet))
     load_weights(model, checkpoint.weights, checkpoint.path)

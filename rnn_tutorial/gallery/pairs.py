@@ -22,7 +22,7 @@ from torch import Tensor
 from rnn_tutorial.gallery.corpus import read_text
 from rnn_tutorial.runs.files import given_by
 
-UNITS = ("characters", "words")
+SPLIT = {"characters": list, "words": str.split}  # a text into its units
 END = 0  # ends a target; the decoder also reads it first. In a source: padding, or a unit unknown
 IGNORED = -100  # the target at padding; cross_entropy passes over it
 MAX_UNITS = 1000  # of a source or a target
@@ -84,8 +84,7 @@ class Units:
     @classmethod
     def of(cls, texts: Iterable[str], kind: str) -> Units:
         """All units that occur in texts, in their order."""
-        split = list if kind == "characters" else str.split
-        return cls(sorted(set(chain.from_iterable(map(split, texts)))), kind)
+        return cls(sorted(set(chain.from_iterable(map(SPLIT[kind], texts)))), kind)
 
     def __len__(self) -> int:
         """How many ids there are, END included."""
@@ -93,7 +92,7 @@ class Units:
 
     def split(self, text: str) -> list[str]:
         """The units of a text, in the order in which they are read and written."""
-        return (list(text) if self.kind == "characters" else text.split())[self._order]
+        return SPLIT[self.kind](text)[self._order]
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids, int64, (N, S), each row padded with END, and the units of each row, int64, (N,)."""
@@ -128,8 +127,7 @@ def read_pairs(path: str, units: str) -> Pairs:
             source, target = (" ".join(side.split()) for side in (source, target))
         if line.count("\t") != 1 or not source or not target:
             raise ValueError(f"{where}: expected source<TAB>target, neither of them empty")
-        count = len if units == "characters" else lambda text: len(text.split())
-        if (longest := max(count(source), count(target))) > MAX_UNITS:
+        if (longest := max(len(SPLIT[units](side)) for side in (source, target))) > MAX_UNITS:
             raise ValueError(f"{where}: {longest:,} {units}; at most {MAX_UNITS:,} are allowed")
         pairs.sources.append(source)
         pairs.targets.append(target)

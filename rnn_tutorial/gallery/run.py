@@ -156,20 +156,22 @@ class GalleryRun(BaseRun):
             return
         self.print_start(f"; {count_parameters(model):,} parameters")
         self._losses: list[Tensor] = []
-        self._logged_at = time.perf_counter()
+        self._seconds = 0.0  # of the updates since the last log
         with super().recording(model):
             yield
 
     def steps(self) -> Iterator[int]:
         """The updates that are left: for each, how many were made before it."""
         while not (self.is_over or self._is_stopping):
+            self._began = time.perf_counter()
             yield self.step
 
     def record_update(self, loss: Tensor, grad_norm: Tensor) -> None:
         """Take in an update that was made: its loss, and its gradient's 2-norm before clipping."""
         self.step += 1
         self._losses.append(loss.detach())
-        self._grad_norm = grad_norm.detach()
+        self._grad_norm = grad_norm.item()  # waits for a GPU
+        self._seconds += time.perf_counter() - self._began
         self._is_stopping = self.stop.signum is not None  # for all that is due after this update
         self._progress.advance(self.step)
 
@@ -180,9 +182,9 @@ class GalleryRun(BaseRun):
             score: higher is better.
             figures: plain values; the one that the progress shows is among them.
         """
-        numbers = torch.stack([*self._losses, self._grad_norm])
-        are_finite = math.isfinite(score) and bool(numbers.isfinite().all())
-        if not (are_finite and self._weights_are_finite):
+        losses_are_finite = all(loss.isfinite() for loss in self._losses)
+        numbers_are_finite = math.isfinite(score) and math.isfinite(self._grad_norm)
+        if not (losses_are_finite and numbers_are_finite and self._weights_are_finite):
             self._diverge()
         self.score, self.figures = score, dict(figures)
         if self.evaluation_is_due:
@@ -192,14 +194,12 @@ class GalleryRun(BaseRun):
         """Write and show the metrics that are due; a number that is not finite ends the run."""
         metrics: dict[str, Any] = {}
         if self._log_is_due:
-            losses = torch.stack(self._losses)
-            now = time.perf_counter()
-            metrics["loss"] = losses.mean().item()
+            metrics["loss"] = torch.stack(self._losses).mean().item()
             metrics["current_lr"] = self.learning_rate
-            metrics["grad_norm"] = float(self._grad_norm)
-            metrics["steps_per_second"] = len(losses) / (now - self._logged_at)
+            metrics["grad_norm"] = self._grad_norm
+            metrics["steps_per_second"] = len(self._losses) / self._seconds
             self._losses.clear()
-            self._logged_at = now
+            self._seconds = 0.0
             if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
                 self._diverge()
         figures = {}

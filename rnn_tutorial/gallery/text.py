@@ -159,7 +159,9 @@ def train(flags: dict[str, Any]) -> int:
     pieces = Pieces(encode(alphabet, corpus.train).to(config.device), config)
     held_out = encode(alphabet, corpus.held_out).to(config.device)
     if not len(held_out):
-        raise ValueError(f"{corpus.source}: fewer than 20 characters, so that none are held out")
+        raise ValueError(
+            f"{corpus.source}: the files that are held out, or the twentieth of each, are empty"
+        )
     data = {"fingerprint": corpus.fingerprint, "characters": alphabet.characters}
     with GalleryRun("text", config, data, resume, score=("bits", ".4f")) as run:
         torch.manual_seed(config.seed)
@@ -229,7 +231,6 @@ def evaluate(flags: dict[str, Any]) -> int:
 def load(run: str | None) -> tuple[Network, TextConfig, GalleryCheckpoint]:
     """The network that --run means, on the CPU, with its configuration and its checkpoint."""
     checkpoint, config = find_run(run, "text", TextConfig)
-    torch.set_num_threads(config.num_threads)
     alphabet = Alphabet(checkpoint.data["characters"])
     model = CharacterModel(config, len(alphabet))
     load_weights(model, checkpoint.weights, checkpoint.path)

@@ -28,7 +28,8 @@ class Windows:
 
     Attributes:
         train_end: the index at which the training part ends.
-        mean, deviation: of the training part alone (of its changes with --difference on).
+        mean, deviation: of the first 70%, with --leak scaling of all values (of the changes with
+            --difference on).
 
     Raises:
         ValueError: the series is too short, or its training part never changes.
@@ -52,8 +53,8 @@ class Windows:
                 f"{config.period}"
             )
         seen = self.values if config.leak == "scaling" else self.values[: self.train_end]
-        seen = np.diff(seen) if self.difference else seen
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
+            seen = np.diff(seen) if self.difference else seen
             self.mean, self.deviation = float(seen.mean()), float(seen.std())
         if not np.isfinite([self.mean, self.deviation]).all():
             raise ValueError(f"{series.source}: its values are too large to compute with")
@@ -62,7 +63,10 @@ class Windows:
         self._scaled = self.scale(self.values[None], self.values[:1])[0]
 
     def origins(self, part: str, steps: int) -> np.ndarray:
-        """The origins after which the next `steps` values lie in a part, int64, (O,)."""
+        """The origins after which the next `steps` values lie in a part, int64, (O,).
+
+        With --leak shuffle, the first of them does.
+        """
         config = self.config
         first = max(config.window - 1 + self.difference, config.period - 1)
         origins = np.arange(first, len(self.values) - steps)

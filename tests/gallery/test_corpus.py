@@ -1,6 +1,8 @@
 """The corpus of the gallery: whole files are held out, and bad files are refused by name."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -45,8 +47,16 @@ def test_few_files_hold_out_the_end_of_each(tmp_path):
 def test_a_file_without_text_is_refused(tmp_path, content, reason):
     path = tmp_path / "odd.txt"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(ValueError, match=f"--text_file .*{reason}"):
         read_corpus([str(path)])
+    with pytest.raises(ValueError, match=f"--text_dir .*{reason}"):
+        read_corpus((), str(tmp_path))
+
+
+def test_the_name_of_a_file_may_be_no_utf_8(tmp_path):
+    for byte in (b"\xfe", b"\xff"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + byte + b".txt")).write_text("a text\n" * 30)
+    assert len(read_corpus((), str(tmp_path)).fingerprint) == 64
 
 
 def test_a_folder_is_read_past_folders_and_broken_links(tmp_path):

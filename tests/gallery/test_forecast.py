@@ -78,6 +78,12 @@ def test_scaling_knows_the_training_part_alone_unless_it_leaks(difference):
     assert (honest.mean, honest.deviation) == pytest.approx((known.mean(), known.std()))
 
 
+@pytest.mark.parametrize("difference", ["on", "off"])
+def test_values_that_are_too_large_to_compute_with_are_refused_without_a_warning(difference):
+    with pytest.raises(ValueError, match="a test: its values are too large to compute with"):
+        make_windows(np.array([1.7e308, -1.7e308] * 150), difference=difference)
+
+
 def windows_end(config):
     return Windows(load_series(config), config).train_end
 

@@ -474,6 +474,13 @@ def test_cut_and_resumed_it_ends_with_the_same_weights(trained, tmp_path, capsys
     assert resumed["figures"] == whole["figures"]
 
 
+def test_a_run_that_diverges_at_its_end_says_so(source_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = (*SETTINGS, "--text_dir", source_folder, "--total_steps", 6, "--max_grad_norm", 0)
+    assert ask("train", *flags, "--optimizer", "sgd", "--lr", 1e30) == 1
+    assert "is not a finite number at step" in capsys.readouterr().err
+
+
 def test_evaluate_finds_what_training_found(trained, capsys):
     assert ask("evaluate", "--json", "--run", trained[0]) == 0
     figures = json.loads(capsys.readouterr().out)
