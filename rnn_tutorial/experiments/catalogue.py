@@ -124,6 +124,7 @@ EXPERIMENTS = {
         {"solved": _SOLVED, "certified": _CERTIFIED},
         first_seed=1000,
         max_seeds=50,
+        few={"certified": 20},
     ),
     "machines": Experiment(
         "Which machines are learned until they are proved?",
@@ -161,7 +162,7 @@ EXPERIMENTS = {
             for size in (8, 16, 32, 64, 128)
         },
         lengths=LONG,
-        max_seeds=10,
+        max_seeds=3,
     ),
     "deeper": Experiment(
         "Can two layers and a GRU be proved?",
