@@ -251,9 +251,10 @@ class Probe:
     def training(self, kind: type = nn.Module) -> Probe:
         """The same in training mode, or the parts of one kind alone in training mode."""
         other = self._copy()
+        other.module.train()  # which may leave some parts as they are
         for part in other.module.modules():  # each call would change a spectral norm
             is_spectral = type(part).__name__ == "_SpectralNorm" or hasattr(part, "weight_u")
-            part.training = isinstance(part, kind) and not is_spectral
+            part.training &= isinstance(part, kind) and not is_spectral
         return other
 
     @torch.no_grad()

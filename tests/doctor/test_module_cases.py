@@ -98,6 +98,13 @@ class NormOfEmbeddings(Net):
         return self.rnn(packed)[1][-1]
 
 
+class FrozenNorm(NormOfEmbeddings):
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()  # the statistics of an earlier training stay
+        return self
+
+
 class NormOfStates(Net):
     def __init__(self):
         super().__init__()
@@ -363,6 +370,7 @@ TIGHT = {"lengths": False}
         (MemoryOfTraining, {}, "state-kept-between-batches"),
         (MemoryInAList, {}, "state-kept-between-batches"),
         (NormOfEmbeddings, {}, "padding-in-batch-statistics"),
+        (FrozenNorm, {}, ""),
         (NormOfStates, {}, ""),
         (SharedLayers, {}, "layer-shared"),
         (Cosine, {}, "bounded-scores"),
