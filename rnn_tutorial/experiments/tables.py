@@ -236,7 +236,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "shorter-exact": count(is_exact),
     "shorter-right": count(is_right_at(500)),
     "contracted": lambda r: by_penalty(r, read_json(RESULTS / "machines.json")),
-    **{f"contracted-{m}": count(is_proved, f"sum modulo {m}") for m in (7, 16)},
+    **{f"contracted-{m}": count(is_proved, f"sum modulo {m}") for m in (7, 16, 26)},
     "sampling": sampling,
     "smallest": proved_by_kind,
     "deeper": proved_by_kind,

@@ -83,12 +83,12 @@ def learning_rate(config: TrainConfig, step: int, history: EvaluationHistory) ->
 def penalty_share(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
     """How much of the penalties acts in the update that follows `step` updates: a ramp from 0 to 1.
 
-    It begins after the first evaluation without a wrong input, and takes a twelfth of total_steps:
+    It begins after the first evaluation without a wrong input, and takes a sixth of total_steps:
     sooner or steeper, the penalties would keep the network from learning.
     """
     if not history.exact_step:
         return 0.0
-    return min(1.0, 12 * (step - history.exact_step) / config.total_steps)
+    return min(1.0, 6 * (step - history.exact_step) / config.total_steps)
 
 
 def weight_decay(config: TrainConfig, share: float) -> float:

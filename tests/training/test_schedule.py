@@ -139,7 +139,7 @@ def test_the_penalties_ramp_up_once_nothing_is_wrong():
     assert penalty_share(config, 500, history) == 0
     for step, num_wrong in ((100, 3), (200, 0), (300, 1), (400, 0)):
         history.observe(config, step, 1.0, num_wrong == 0)
-    shares = [penalty_share(config, step, history) for step in (200, 225, 250, 599)]
+    shares = [penalty_share(config, step, history) for step in (200, 250, 300, 599)]
     assert shares == pytest.approx([0, 0.5, 1, 1])
 
 
@@ -154,5 +154,5 @@ def test_weight_decay_fades_as_the_center_loss_sets_in(center_loss, decays):
     history = EvaluationHistory()
     shares = [penalty_share(config, 500, history)]
     history.observe(config, 200, 1.0, is_exact=True)
-    shares += [penalty_share(config, step, history) for step in (200, 225, 599)]
+    shares += [penalty_share(config, step, history) for step in (200, 250, 599)]
     assert [weight_decay(config, share) for share in shares] == pytest.approx(decays)
