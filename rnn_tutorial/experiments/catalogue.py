@@ -121,11 +121,10 @@ EXPERIMENTS = {
         certify=True,
     ),
     "fresh": Experiment(
-        "Do the recipes solve the task for seeds that were not looked at while they were made?",
-        {"solved": _SOLVED, "certified": _CERTIFIED},
+        "Does the recipe solve the task for seeds that were not looked at while it was made?",
+        {"solved": _SOLVED},
         first_seed=1000,
         max_seeds=50,
-        few={"certified": 20},
     ),
     "machines": Experiment(
         "Which machines are learned until they are proved?",
@@ -145,9 +144,8 @@ EXPERIMENTS = {
     ),
     "shorter": Experiment(
         "Do ten bits show a network what divisibility by three is?",
-        {"divisible_by_3": (*_MACHINES["divisible_by_3"], "--max_seq_len", "10")},
+        {"divisible_by_3": (*_MACHINES["divisible_by_3"], *_CONTRACTED, "--max_seq_len", "10")},
         lengths=LONG,
-        max_seeds=10,
     ),
     "sampling": Experiment(
         "What do training sequences that visit everything bring?",

@@ -241,9 +241,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "smallest": proved_by_kind,
     "deeper": proved_by_kind,
     "fresh-right": count(is_right_at(1000), "solved"),
-    "fresh-proved": count(is_proved, "certified"),
     "fresh-search": count(is_found_wrong, "solved"),
-    "fresh-search-certified": count(is_found_wrong, "certified"),
     "benchmark-baseline": lambda r: (
         f"{r['training']['step']['A']['compiled']['speedup']['median']:.0f}"
     ),
