@@ -476,8 +476,9 @@ def test_cut_and_resumed_it_ends_with_the_same_weights(trained, tmp_path, capsys
 
 def test_a_run_that_diverges_at_its_end_says_so(source_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    flags = (*SETTINGS, "--text_dir", source_folder, "--total_steps", 6, "--max_grad_norm", 0)
-    assert ask("train", *flags, "--optimizer", "sgd", "--lr", 1e30) == 1
+    flags = (*SETTINGS, "--text_dir", source_folder, "--total_steps", 19, "--save_every", 0)
+    too_fast = ("--optimizer", "sgd", "--lr", 100, "--weight_decay", 1000, "--max_grad_norm", 0)
+    assert ask("train", *flags, *too_fast, "--scheduler", "constant") == 1
     assert "is not a finite number at step" in capsys.readouterr().err
 
 
