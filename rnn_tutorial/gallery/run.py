@@ -182,7 +182,7 @@ class GalleryRun(BaseRun):
             score: higher is better.
             figures: plain values; the one that the progress shows is among them.
         """
-        losses_are_finite = all(loss.isfinite() for loss in self._losses)
+        losses_are_finite = bool(torch.stack(self._losses).isfinite().all())
         numbers_are_finite = math.isfinite(score) and math.isfinite(self._grad_norm)
         if not (losses_are_finite and numbers_are_finite and self._weights_are_finite):
             self._diverge()

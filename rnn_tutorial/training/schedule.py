@@ -84,7 +84,7 @@ def penalty_share(config: TrainConfig, step: int, history: EvaluationHistory) ->
     """How much of the penalties acts in the update that follows `step` updates: a ramp from 0 to 1.
 
     It begins after the first evaluation without a wrong input, and takes a sixth of total_steps:
-    sooner or steeper, the penalties would keep the network from learning.
+    sooner or steeper, the penalties might keep the network from learning.
     """
     if not history.exact_step:
         return 0.0
