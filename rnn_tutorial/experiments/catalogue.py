@@ -122,7 +122,7 @@ EXPERIMENTS = {
     ),
     "fresh": Experiment(
         "Does the recipe solve the task for seeds that were not looked at while it was made?",
-        {"solved": _SOLVED},
+        {"solved": _SOLVED, "certified": _CERTIFIED},
         first_seed=1000,
         max_seeds=50,
     ),
@@ -144,7 +144,10 @@ EXPERIMENTS = {
     ),
     "shorter": Experiment(
         "Do ten bits show a network what divisibility by three is?",
-        {"divisible_by_3": (*_MACHINES["divisible_by_3"], *_CONTRACTED, "--max_seq_len", "10")},
+        {
+            name: (*_MACHINES["divisible_by_3"], *penalties, "--max_seq_len", "10")
+            for name, penalties in {"contraction alone": _CONTRACTED, "both penalties": ()}.items()
+        },
         lengths=LONG,
     ),
     "sampling": Experiment(

@@ -233,8 +233,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "processor": _processor_table,
     "machines": machines,
     "machines-details": machine_details,
-    "shorter-exact": count(is_exact),
-    "shorter-right": count(is_right_at(500)),
+    "shorter-exact": count(is_exact, "contraction alone"),
+    "shorter-right": count(is_right_at(500), "contraction alone"),
+    "shorter-both": count(is_proved, "both penalties"),
     "contracted": lambda r: by_penalty(r, read_json(RESULTS / "machines.json")),
     **{f"contracted-{m}": count(is_proved, f"sum modulo {m}") for m in (7, 16, 26)},
     "sampling": sampling,
@@ -242,6 +243,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "deeper": proved_by_kind,
     "fresh-right": count(is_right_at(1000), "solved"),
     "fresh-search": count(is_found_wrong, "solved"),
+    "fresh-proved": count(is_proved, "certified"),
     "benchmark-baseline": lambda r: (
         f"{r['training']['step']['A']['compiled']['speedup']['median']:.0f}"
     ),
