@@ -76,8 +76,7 @@ RECIPES = {
             "stop_when_proved": True,
             "eval_every": 250,
         },
-        # With two or three tokens, as most machines have, ten steps leave too much to chance: the
-        # network learns to count that far in a line, where the machine goes round a circle.
+        # Ten tokens may not show what a machine does, such as going round fifteen states.
         of_machines={"max_seq_len": 20},
     ),
 }
