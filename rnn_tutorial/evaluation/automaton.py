@@ -30,7 +30,7 @@ class Automaton:
         table: most frequent answer after a token is read in a state of the machine, (S, V); -1 for
             a state that is not visited.
         agreement: smallest share of the hidden states of a machine state that follow the table when
-            a token is read.
+            a token is read. States whose answer is the class of no state do not count.
         is_right: True if the table is the machine's and every hidden state follows it.
         points: hidden states in the three main components of the states' means, (P, 3). (The
             hidden states differ more by their last token than by their machine state.)
@@ -75,10 +75,13 @@ class Automaton:
         is_same = np.array_equal(self.table[visited], expected[visited])
         verdict = "is" if is_same else "is not"
         share = "all" if self.agreement == 1 else f"at least {self.agreement:.2%} of each {state}"
+        num_lost = int((self.states < 0).sum())
         lines.append(
-            f"The table {verdict} {self.machine.rule}; of the {len(self.states):,} visited hidden "
-            f"states, {share} follow it."
+            f"The table {verdict} {self.machine.rule}; of the {len(self.states) - num_lost:,} "
+            f"visited hidden states, {share} follow it."
         )
+        if num_lost:
+            lines.append(f"Hidden states whose answer is the class of no state: {num_lost:,}.")
         if num_missed := int((self.table[:, 0] < 0).sum()):
             lines.append(f"States of the machine that were not visited: {num_missed:,}.")
         if self.period_shares:
@@ -101,7 +104,7 @@ def find_automaton(model: RnnClsNet, machine: Machine, num_states: int = 2000) -
 
     Raises:
         ValueError: the network has no state, or scores that are NaN, or does not fit the machine,
-            or the table of the machine is too large.
+            or never answers with the class of a state; or the table of the machine is too large.
     """
     num_transitions = machine.num_states * len(machine.tokens)
     if num_transitions > _MAX_TRANSITIONS:
@@ -121,6 +124,8 @@ def find_automaton(model: RnnClsNet, machine: Machine, num_states: int = 2000) -
     states = _machine_states(machine, flat, lengths, answers)
     table, agreement = _most_frequent(states, following, machine)
     visited = np.unique(states[states >= 0])
+    if not len(visited):
+        raise ValueError("every answer is a class of no state: it has not learned an automaton")
     tokens = np.arange(num_tokens)
     reachable = np.union1d(machine.step(0, tokens), machine.step(visited[:, None], tokens))
     is_complete = bool(np.isin(reachable, visited).all())

@@ -79,7 +79,8 @@ def accuracy_at_length(
 ) -> LengthResult:
     """Accuracy on a sample that is the same for every network, and on hard sequences.
 
-    An answer is wrong, modulo every number, if a score is NaN.
+    An answer is wrong, modulo every number, if a score is NaN. In the sample, the first of the
+    highest scores is the answer; a hard sequence is right only if its class is above all others.
     """
     sample = sample_sequences(machine, length, num_sequences)
     hard = hard_sequences(length, len(machine.tokens))

@@ -18,7 +18,8 @@ class Evaluation:
         accuracy: over all inputs, each length counting the same: the mean of the accuracies per
             length; of a sample, and of examples from a file, the share of right answers.
         num_inputs: inputs scored.
-        num_wrong: inputs with a wrong answer. A right one scores above all others.
+        num_wrong: inputs with a wrong answer. A right one scores above all others; of examples from
+            a file, the first of the highest scores is the answer.
         accuracy_by_length: accuracy of each length.
         wrong_examples: token ids of a few inputs with wrong answers, the shortest first; of
             examples from a file, objects with their line, tokens, label and the answer.
@@ -61,8 +62,9 @@ class Evaluation:
         """One sentence for the screen."""
         if self.exact:
             is_mean = self.num_wrong > 0 and len(self.accuracy_by_length) > 1
+            shown = min(self.accuracy, 0.999999) if self.num_wrong else self.accuracy
             return (
-                f"accuracy {self.accuracy:.4%} exactly{', the mean of all lengths' * is_mean}: "
+                f"accuracy {shown:.4%} exactly{', the mean of all lengths' * is_mean}: "
                 f"{self.num_wrong:,} of all {self.num_inputs:,} inputs wrong"
             )
         if self.answers_by_label is not None:

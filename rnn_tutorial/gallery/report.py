@@ -52,7 +52,7 @@ def write_result(run: GalleryRun, model: nn.Module) -> None:
         "model_parameters": count_parameters(model),
         "elapsed_seconds": run.elapsed_seconds,
         "checkpoint": checkpoint_path(run.folder, run.step).name,
-        "best_checkpoint": BEST_FILE if run.config.early_stopping_patience > 0 else None,
+        "best_checkpoint": BEST_FILE if run.has_best else None,
         "best_score": run.history.best_score,
         "best_step": run.history.best_step,
         "score": run.score,

@@ -153,7 +153,7 @@ class Tracker:
             if self._worker is not None:
                 self._worker.expect(_FINISH_SECONDS[self.mode])
                 self._take_answer(wait=True)
-        except KeyboardInterrupt:  # the worker is left to finish by itself
+        except (KeyboardInterrupt, SystemExit):  # of a second signal; the worker finishes by itself
             self._worker = None
             _warn("Stopped waiting for SwanLab: its last curves may be missing; the run is saved")
         except Exception as error:

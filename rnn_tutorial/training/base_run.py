@@ -173,8 +173,13 @@ class BaseRun:
         return self._is_due(self.config.save_every) or self._is_stopping or self.is_over
 
     @property
+    def has_best(self) -> bool:
+        """True if a best checkpoint is kept; none is while every evaluation's score is infinite."""
+        return self.config.early_stopping_patience > 0 and self.history.best_step > 0
+
+    @property
     def _is_best(self) -> bool:
-        return self.config.early_stopping_patience > 0 and self.history.best_step == self.step
+        return self.has_best and self.history.best_step == self.step
 
     @property
     def _log_is_due(self) -> bool:

@@ -132,7 +132,7 @@ def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], sourc
 def update_ratio(optimizer: torch.optim.Optimizer) -> float:
     """How far the last update moved the weights, relative to the weights themselves.
 
-    Computed from what the optimizer remembers, without weight decay: the 2-norm of a matrix's
+    Computed from what the optimizer remembers, without AdamW's decay: the 2-norm of a matrix's
     update over the 2-norm of the matrix, and of that the median over all weight matrices. Always
     a finite number.
 

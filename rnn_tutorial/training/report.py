@@ -61,7 +61,7 @@ def print_summary(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
     if evaluation.num_wrong and (advice := run.task.advise(config)):
         print(advice)
     print(f"Checkpoint: {shown(checkpoint_path(run.folder, run.step))}")
-    if config.early_stopping_patience:
+    if run.has_best:
         print(
             f"Best checkpoint: {shown(run.folder / BEST_FILE)}, {_best_score(run)} "
             f"at step {history.best_step:,}; predictions use it"
@@ -86,7 +86,7 @@ def write_result(run: Run, model: RnnClsNet, elapsed_seconds: float) -> None:
         "model_parameters": count_parameters(model),
         "elapsed_seconds": elapsed_seconds,
         "checkpoint": checkpoint_path(run.folder, run.step).name,
-        "best_checkpoint": BEST_FILE if config.early_stopping_patience else None,
+        "best_checkpoint": BEST_FILE if run.has_best else None,
         "best_step": history.best_step,
         "best_score": history.best_score,
         "accuracy": evaluation.accuracy,

@@ -38,7 +38,7 @@ from rnn_tutorial.training.schedule import learning_rate
 
 
 class Run(BaseRun):
-    """A run of train_cls_rnn.py, new or resumed; its configuration has the name of its folder.
+    """A run of train_cls_rnn.py, new or resumed; the configuration keeps its folder's first name.
 
     Args:
         task: what is learned; the others as in BaseRun.
@@ -181,7 +181,7 @@ class Run(BaseRun):
     @property
     def lacks_proof(self) -> bool:
         """True if an earlier process brought the run to its end, but not to its result."""
-        is_over = self.config.stop_when_proved and self.is_over and not self.diverged
+        is_over = self.config.stop_when_proved and self.is_over
         was_tried = self.proof is not None or self.proof_failure
         return is_over and not was_tried and self.evaluation.num_wrong == 0
 

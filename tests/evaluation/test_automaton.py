@@ -104,6 +104,26 @@ def test_a_right_table_that_a_few_states_do_not_follow_is_called_right():
     assert "The table is the machine's;" in text and "that were not visited: 1." in text
 
 
+def test_states_whose_answer_is_the_class_of_no_state_are_counted_apart():
+    machine = Machine("01", ("even", "odd", "unknown"), [[0, 1], [1, 0]], [0, 1])
+    net, parity = RnnClsNet(2, 1, 2, 1, 3), make_parity_net()
+    with torch.no_grad():
+        net.embedding.load_state_dict(parity.embedding.state_dict())
+        net.rnn.load_state_dict(parity.rnn.state_dict())
+        net.fc.weight[:2], net.fc.bias[:2] = parity.fc.weight, parity.fc.bias
+        net.fc.weight[2], net.fc.bias[2] = 2 * parity.fc.weight[1], 2 * parity.fc.bias[1]
+    automaton = find_automaton(net, machine, num_states=100)
+    num_lost = int((automaton.states < 0).sum())
+    assert 20 < num_lost < 80 and not automaton.is_right
+    text = automaton.describe()
+    assert f"of the {100 - num_lost} visited hidden states, all follow it." in text
+    assert f"Hidden states whose answer is the class of no state: {num_lost}." in text
+    with torch.no_grad():
+        net.fc.weight[2], net.fc.bias[2] = 0, 100
+    with pytest.raises(ValueError, match="every answer is a class of no state"):
+        find_automaton(net, machine, num_states=100)
+
+
 def test_a_table_that_memory_does_not_hold_is_refused():
     machine = SumModulo(1000)
     with pytest.raises(ValueError, match="an automaton of 1,002,001 transitions is too large"):

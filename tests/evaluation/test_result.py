@@ -2,7 +2,7 @@
 
 import pytest
 
-from rnn_tutorial.evaluation.result import wilson_interval
+from rnn_tutorial.evaluation.result import Evaluation, wilson_interval
 
 
 def test_wilson_interval_of_the_textbook():
@@ -11,3 +11,10 @@ def test_wilson_interval_of_the_textbook():
     assert wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
     assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
     assert wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+
+
+def test_an_accuracy_with_a_wrong_input_is_not_rounded_up_to_all():
+    evaluation = Evaluation(
+        0.9999999, 10**7, 1, {7: 0.9999999}, [], True, 0.9999999, 0.9999999, 1.0
+    )
+    assert evaluation.describe() == "accuracy 99.9999% exactly: 1 of all 10,000,000 inputs wrong"

@@ -657,6 +657,18 @@ def test_a_summary_does_not_wait_and_ctrl_c_ends_the_waiting(
     assert errors == f"{sentence}\n"
 
 
+def test_a_second_signal_ends_the_waiting_too(fake_swanlab, monkeypatch, capfd):
+    fake_swanlab()
+    tracker = start()
+
+    def stop_at_once(wait):
+        sys.exit(130)  # as StopSignals does
+
+    monkeypatch.setattr(tracker, "_take_answer", stop_at_once)
+    tracker.finish()
+    assert "Stopped waiting for SwanLab: its last curves may be missing" in capfd.readouterr().err
+
+
 # ---- a run that is resumed -----------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from rnn_tutorial.prediction.streams import answer_blocks
 from rnn_tutorial.runs.checkpoint import load_checkpoint
 from rnn_tutorial.settings.config import TrainConfig
 from rnn_tutorial.tasks.choose import load_task, make_task
-from rnn_tutorial.tasks.labelled_files import evaluate_examples
+from rnn_tutorial.tasks.labelled_files import LabelledFiles, evaluate_examples
 from rnn_tutorial.tasks.reading import WordReader
 
 DATA = REPOSITORY / "rnn_tutorial" / "data_examples"
@@ -280,6 +280,23 @@ def test_the_monitored_metric_chooses_the_best_checkpoint(monitor, tmp_path, cap
     screen = capsys.readouterr().out
     assert f"model_best.pt, {monitor} " in screen and f"at step {best:,}; predictions" in screen
     assert "chance is a loss of 0.693, accuracy 90.0%" in screen and "drawn equally" in screen
+
+
+def test_without_a_finite_score_no_best_checkpoint_is_named(tmp_path, capsys, monkeypatch):
+    (tmp_path / "some.tsv").write_text("a\tx y\nb\ty y\n" * 20)
+    evaluate = LabelledFiles.evaluate
+    without_a_loss = lambda *given: replace(evaluate(*given), loss=None)  # noqa: E731
+    monkeypatch.setattr(LabelledFiles, "evaluate", without_a_loss)
+    flags = [
+        *("--train_file", tmp_path / "some.tsv", "--eval_file", tmp_path / "some.tsv"),
+        *("--early_stopping_patience", 3, "--monitor", "eval_loss", "--eval_every", 5),
+        *("--total_steps", 10, "--tracker", "disabled", "--save_dir", tmp_path),
+    ]
+    assert train_cls_rnn.main([*map(str, [*flags, "--run_name", "run"])]) == 0
+    assert "Best checkpoint" not in capsys.readouterr().out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["best_checkpoint"], result["best_step"]) == (None, 0)
+    assert not (tmp_path / "run" / "model_best.pt").exists()
 
 
 def test_the_command_scores_a_run_or_a_file(sentences_folder, monkeypatch, capsys, tmp_path):
