@@ -193,6 +193,12 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "published-exact": count(is_exact),
     "published-at-10": count(is_right_at(10)),
     "published-baseline": median_percent("baseline", lambda run: run["accuracy"]),
+    **{
+        f"published-seed-{seed}": lambda r, seed=seed: (
+            f"{r['variants']['baseline']['runs'][seed]['accuracy']:.0%}"
+        )
+        for seed in (3, 6)  # the worst and the best
+    },
     "published-least-wrong": wrong_inputs("sota_warmup", min),
     "published-median-wrong": wrong_inputs("sota_warmup", statistics.median),
     "digits-median-wrong": wrong_inputs(_SINGLE, statistics.median),
@@ -233,6 +239,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "processor": _processor_table,
     "machines": machines,
     "machines-details": machine_details,
+    "machines-arithmetic": median_percent("modular_arithmetic", lambda run: run["accuracy"]),
     "shorter-exact": count(is_exact, "contraction alone"),
     "shorter-right": count(is_right_at(500), "contraction alone"),
     "shorter-both": count(is_proved, "both penalties"),
