@@ -26,7 +26,7 @@ from rnn_tutorial.machines.machine import Machine, count_sequences, sequences_at
 from rnn_tutorial.model.classifier import RnnClsNet, evaluating
 from rnn_tutorial.model.steps import empty_state, extend_by_every_token
 
-MAX_ENUMERATED = 2_000_000  # above it a sample is scored instead
+MAX_ENUMERATED = 1_000_000  # above it a sample is scored instead
 SAMPLE_SIZE = 10_000  # an interval of at most ±1%
 MAX_EXAMPLES = 5
 MAX_CLASSES = 1000  # of more, the accuracy of each is not kept

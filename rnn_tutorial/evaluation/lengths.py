@@ -12,13 +12,13 @@ import numpy as np
 
 from rnn_tutorial.data.streams import EXAMINE_STREAM, WALK_STREAM
 from rnn_tutorial.data.walks import Walks
-from rnn_tutorial.evaluation.exact import MAX_ENUMERATED
 from rnn_tutorial.evaluation.result import wilson_interval
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.machines.machine import Machine, count_sequences
 from rnn_tutorial.model.classifier import RnnClsNet
 
 _MAX_INPUTS = 10**9  # up to --max_len
+_FEW_INPUTS = 2 * 10**6  # up to the default of --max_len: a second's work
 _MAX_TOKENS = 2 * 10**8  # of a sample: some gigabytes
 _MAX_REPEATED = 1000
 _LONGEST_ENUMERATED = 1000  # of a single token there are few sequences of any length
@@ -119,7 +119,7 @@ def longest_enumerable(num_tokens: int) -> int:
     num_inputs = num_tokens
     for length in range(1, _LONGEST_ENUMERATED):
         num_inputs += num_tokens ** (length + 1)
-        if num_inputs > MAX_ENUMERATED:
+        if num_inputs > _FEW_INPUTS:
             return length
     return _LONGEST_ENUMERATED
 

@@ -67,16 +67,14 @@ RECIPES = {
         "for every length",
         _SOLVED
         | {
-            "max_seq_len": 10,
             "sampling": "varied",
             "batch_size": 256,
-            "total_steps": 12_000,
-            "contraction": 3.0,
+            "contraction": 1.0,
             "center_loss": 100.0,
             "stop_when_proved": True,
             "eval_every": 250,
         },
-        # Ten tokens may not show what a machine does, such as going round fifteen states.
+        # Five tokens may not show what a machine does, such as going round fifteen states.
         of_machines={"max_seq_len": 20},
     ),
 }
