@@ -43,8 +43,8 @@ def test_certified_reads_longer_sequences_of_other_machines():
         TrainConfig.from_flags({"recipe": "certified", **flags})
         for flags in ({}, {"task": "parity"}, {"task": "parity", "max_seq_len": 7})
     ]
-    assert [config.max_seq_len for config in configs] == [10, 20, 7]
-    assert all(c.penalties == {"contraction": 3.0, "center_loss": 100.0} for c in configs)
+    assert [config.max_seq_len for config in configs] == [5, 20, 7]
+    assert all(c.penalties == {"contraction": 1.0, "center_loss": 100.0} for c in configs)
     assert "; other tasks than the sum: --max_seq_len 20\n" in describe_recipes() + "\n"
 
 
