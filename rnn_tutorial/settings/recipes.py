@@ -69,6 +69,7 @@ RECIPES = {
         | {
             "sampling": "varied",
             "batch_size": 256,
+            "total_steps": 12_000,
             "contraction": 1.0,
             "center_loss": 100.0,
             "stop_when_proved": True,

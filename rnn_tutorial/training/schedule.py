@@ -1,7 +1,7 @@
 """Learning rate, penalties and weight decay of each update, as the evaluations so far decide.
 
 learning rate: warmup, linear -> cosine, constant, step or plateau
-penalties:     0 until an evaluation finds nothing wrong -> a linear ramp -> constant
+penalties:     0 until two evaluations find nothing wrong -> a linear ramp -> constant
 weight decay:  constant; with --center_loss, it fades to 0 as the penalties set in
 """
 
@@ -31,7 +31,8 @@ class EvaluationHistory:
         plateau: evaluations after the warmup since the best one, or since the learning rate last
             fell.
         lr_falls: how often the plateau scheduler has multiplied the learning rate by lr_factor.
-        exact_step: the step of the first evaluation without a wrong input; 0 before.
+        exact_step: the step of the first evaluation that, like the one before it, found no wrong
+            input; 0 before.
         proved: True if the network is proved right for every length.
     """
 
@@ -47,7 +48,7 @@ class EvaluationHistory:
     def observe(self, config: TrainConfig, step: int, score: float, is_exact: bool = False) -> None:
         """Take in the evaluation after `step` updates; it is exact if no input was wrong."""
         self.exact_streak = self.exact_streak + 1 if is_exact else 0
-        if is_exact and not self.exact_step:
+        if self.exact_streak > 1 and not self.exact_step:
             self.exact_step = step
         if score > self.best_score:
             self.best_score, self.best_step = score, step
@@ -83,12 +84,13 @@ def learning_rate(config: TrainConfig, step: int, history: EvaluationHistory) ->
 def penalty_share(config: TrainConfig, step: int, history: EvaluationHistory) -> float:
     """How much of the penalties acts in the update that follows `step` updates: a ramp from 0 to 1.
 
-    It begins after the first evaluation without a wrong input, and takes a sixth of total_steps:
-    sooner or steeper, the penalties might keep the network from learning.
+    It begins after two evaluations in a row without a wrong input, and takes a twelfth of
+    total_steps: sooner or steeper, the penalties might keep the network from learning. One
+    evaluation does not tell enough: of too many inputs, it scores a sample only.
     """
     if not history.exact_step:
         return 0.0
-    return min(1.0, 6 * (step - history.exact_step) / config.total_steps)
+    return min(1.0, 12 * (step - history.exact_step) / config.total_steps)
 
 
 def weight_decay(config: TrainConfig, share: float) -> float:
