@@ -189,8 +189,8 @@ class TrainConfig:
     )
     contraction: float = _optimization(
         0.0,
-        "penalty on steps that move states apart, once an evaluation finds nothing wrong; makes "
-        "the states stable",
+        "penalty on steps that move states apart, once two evaluations in a row find nothing "
+        "wrong; makes the states stable",
         within=(0, 1000),
     )
     center_loss: float = _optimization(

@@ -83,14 +83,17 @@ def _init_conflicts(config: Any) -> Iterator[str]:
 
 def _penalty_conflicts(config: Any) -> Iterator[str]:
     for name, factor in config.penalties.items():
-        sets_in = f"--{name} {factor:g} sets in once an evaluation finds nothing wrong"
+        sets_in = f"--{name} {factor:g} sets in once two evaluations in a row find nothing wrong"
         if config.early_stopping_patience and config.monitor != "eval_loss":
             yield (
                 f"{sets_in}; by then --early_stopping_patience {config.early_stopping_patience} "
                 f"has its best checkpoint: add --{name} 0, or leave early stopping out"
             )
-        if config.stop_when_exact == 1:
-            yield f"{sets_in}; --stop_when_exact 1 ends the run there: take 2 or more"
+        if 0 < config.stop_when_exact <= 2:
+            yield (
+                f"{sets_in}; --stop_when_exact {config.stop_when_exact} ends the run by then: "
+                "take 3 or more"
+            )
         if config.accumulate_steps > 1:
             yield (
                 f"--{name} needs --accumulate_steps 1, not {config.accumulate_steps}: "

@@ -493,9 +493,9 @@ REFUSED_IN_TRAINING = [
         "--center_loss groups hidden states by the states",
     ),
     ({"center_loss": 1.0, "early_stopping_patience": 3}, "--early_stopping_patience 3 has its"),
-    ({"center_loss": 1.0, "stop_when_exact": 1}, "--stop_when_exact 1 ends the run there"),
+    ({"center_loss": 1.0, "stop_when_exact": 1}, "--stop_when_exact 1 ends the run by then"),
     ({"contraction": 1.0, "early_stopping_patience": 3}, "--contraction 1 sets in once"),
-    ({"contraction": 1.0, "stop_when_exact": 1}, "--stop_when_exact 1 ends the run there"),
+    ({"contraction": 1.0, "stop_when_exact": 2}, "2 ends the run by then: take 3 or more"),
     (
         {"center_loss": 1.0, "accumulate_steps": 2},
         "--center_loss needs --accumulate_steps 1, not 2",

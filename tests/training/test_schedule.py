@@ -134,10 +134,12 @@ def test_the_history_knows_the_best_and_when_to_stop():
         assert exact.ends(config) is ends
 
 
-def test_the_penalties_ramp_up_once_nothing_is_wrong():
-    config, history = TrainConfig(total_steps=600), EvaluationHistory()
-    assert penalty_share(config, 500, history) == 0
-    for step, num_wrong in ((100, 3), (200, 0), (300, 1), (400, 0)):
+def test_the_penalties_ramp_up_once_nothing_is_wrong_twice_in_a_row():
+    config, history = TrainConfig(total_steps=1200), EvaluationHistory()
+    for step, num_wrong in ((50, 3), (100, 0), (120, 1), (150, 0)):
+        history.observe(config, step, 1.0, num_wrong == 0)
+        assert penalty_share(config, 500, history) == 0
+    for step, num_wrong in ((200, 0), (300, 1), (400, 0), (500, 0)):
         history.observe(config, step, 1.0, num_wrong == 0)
     shares = [penalty_share(config, step, history) for step in (200, 250, 300, 599)]
     assert shares == pytest.approx([0, 0.5, 1, 1])
@@ -148,11 +150,12 @@ def test_the_penalties_ramp_up_once_nothing_is_wrong():
 )
 def test_weight_decay_fades_as_the_center_loss_sets_in(center_loss, decays):
     config = TrainConfig(
-        total_steps=600, optimizer="adamw", weight_decay=0.4, contraction=1.0,
+        total_steps=1200, optimizer="adamw", weight_decay=0.4, contraction=1.0,
         center_loss=center_loss,
     )  # fmt: skip
     history = EvaluationHistory()
     shares = [penalty_share(config, 500, history)]
-    history.observe(config, 200, 1.0, is_exact=True)
+    for step in (100, 200):
+        history.observe(config, step, 1.0, is_exact=True)
     shares += [penalty_share(config, step, history) for step in (200, 250, 599)]
     assert [weight_decay(config, share) for share in shares] == pytest.approx(decays)
