@@ -110,6 +110,7 @@ _SEEN = (
 )
 
 _CONTRACTED = ("--center_loss", "0")
+_PENALTIES = {"contraction alone": _CONTRACTED, "both penalties": ("--contraction", "3")}
 _MODEST = ("--hidden_dim", "64", "--total_steps", "6000")  # autograd trains the GRU
 
 
@@ -142,7 +143,10 @@ EXPERIMENTS = {
     ),
     "contracted": Experiment(
         "Which sums are proved with the contraction alone?",
-        {f"sum modulo {m}": (*_MACHINES[f"sum modulo {m}"], *_CONTRACTED) for m in (7, 16, 26)},
+        {
+            f"sum modulo {m}": (*_contracted(f"sum modulo {m}"), "--contraction", "3")
+            for m in (7, 16, 26)
+        },
         lengths=LONG,
         max_seeds=10,
         few={"sum modulo 16": 5, "sum modulo 26": 3},  # never proved, in minutes each
@@ -151,7 +155,7 @@ EXPERIMENTS = {
         "Do ten bits show a network what divisibility by three is?",
         {
             name: (*_MACHINES["divisible_by_3"], *penalties, "--max_seq_len", "10")
-            for name, penalties in {"contraction alone": _CONTRACTED, "both penalties": ()}.items()
+            for name, penalties in _PENALTIES.items()
         },
         lengths=LONG,
     ),
