@@ -251,7 +251,8 @@ def print_confusions(names: Sequence[str], evaluation: Evaluation) -> None:
         for answer, count in answers.items()
         if answer != label
     ]
-    print("What is mistaken most often:")
+    if mistakes:
+        print("What is mistaken most often:")
     for count, label, answer in sorted(mistakes, key=lambda mistake: -mistake[0])[:MAX_TABLE]:
         print(f"  {count:>5,}  {shown(label)} for {shown(answer)}")
 

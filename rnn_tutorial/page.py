@@ -150,12 +150,13 @@ def _find_clusters(model: RnnClsNet, task: Task) -> dict[str, Any]:
     places = state_places(machine)
     directions, middle = find_view(hidden, places[states])
     points = (hidden - middle) @ directions
+    every = max(1, len(points) // _NUM_POINTS)  # the batch is sorted by length
     means = (points[states == state] for state in range(machine.num_states))
     return {
         "middle": middle.tolist(),
         "directions": directions.T.tolist(),
-        "points": points[:_NUM_POINTS].round(3).tolist(),
-        "states": states[:_NUM_POINTS].tolist(),
+        "points": points[::every].round(3).tolist(),
+        "states": states[::every].tolist(),
         "centres": [each.mean(axis=0).round(3).tolist() if len(each) else None for each in means],
     }
 

@@ -16,6 +16,7 @@ from rnn_tutorial import page
 from rnn_tutorial.evaluation.scorer import Scorer
 from rnn_tutorial.model.saved import load_model
 from rnn_tutorial.runs.saved_run import load_run
+from rnn_tutorial.tasks.choose import load_task
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
@@ -74,6 +75,15 @@ def browse(text, script, tmp_path, *flags):
     result, errors = json.loads(unescape(found[1]))
     assert errors == []
     return result
+
+
+def test_the_dots_are_states_after_sequences_of_every_length(runs):
+    checkpoint = load_run(runs / "two-layers")
+    task = load_task(checkpoint)
+    batches = task.dataset.draw_batches(first=0, count=1, batch_size=2000)
+    clusters = page._find_clusters(load_model(checkpoint), task)
+    assert len(clusters["points"]) == len(clusters["states"]) == 400
+    assert clusters["states"] == batches.targets[0, ::5].tolist()  # of a sum, the state is the answer
 
 
 @needs_browser

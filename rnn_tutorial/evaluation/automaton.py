@@ -193,12 +193,17 @@ def _most_frequent(
 
 
 def _project(hidden: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hidden states, (P, H), and means, (S, H), in the three main components of the means."""
+    """Hidden states, (P, H), and means, (S, H), in the three main components of the means.
+
+    Of fewer than three units, the components that there are not are 0.
+    """
     middle = np.nanmean(means, axis=0)
     centred = np.nan_to_num(means - middle)
     is_wide = centred.shape[0] < centred.shape[1]  # if it is not, (H, H) needs no matrix of (S, S)
     _, _, components = np.linalg.svd(centred, full_matrices=is_wide)  # (H, H)
-    return (hidden - middle) @ components[:3].T, (means - middle) @ components[:3].T
+    view = np.zeros((len(components), 3))
+    view[:, : len(components[:3])] = components[:3].T
+    return (hidden - middle) @ view, (means - middle) @ view
 
 
 def _period_shares(means: np.ndarray) -> dict[int, float]:

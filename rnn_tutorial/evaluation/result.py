@@ -72,8 +72,9 @@ class Evaluation:
             scored += f", loss {self.loss:.3f}" if self.loss is not None else ""
         else:
             scored = f"a sample of {self.num_inputs:,} inputs (too many inputs to score them all)"
+        shown = min(self.accuracy, 0.9999) if self.num_wrong else self.accuracy
         return (
-            f"accuracy {self.accuracy:.2%}, 95% interval [{self.low:.2%}, {self.high:.2%}]: "
+            f"accuracy {shown:.2%}, 95% interval [{self.low:.2%}, {self.high:.2%}]: "
             f"{self.num_wrong:,} wrong of {scored}"
         )
 

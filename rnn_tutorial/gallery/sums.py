@@ -94,9 +94,9 @@ def _draw_trained(seed: int, num_pairs: int, short_share: float) -> np.ndarray:
         num_pairs: at most NUM_SUMS.
         short_share: of a uniform draw only one in fifty has a number of one digit. So with this
             probability, each number's digits are drawn first, 1, 2 or 3 alike, and then the
-            number, as the example of Keras does.
+            number, much as the example of Keras does.
 
-    Source: Chollet and others, Sequence to sequence learning for performing number addition,
+    Source: Smerity and others, Sequence to sequence learning for performing number addition,
     keras.io/examples/nlp/addition_rnn; without repetition as in Efraimidis and Spirakis, Weighted
     random sampling with a reservoir, 2006.
     """

@@ -90,6 +90,17 @@ def test_states_that_are_none_of_the_machines_have_a_colour_of_their_own(tmp_pat
     assert not (colours[7:] == colours[0]).all(axis=1).any()
 
 
+@pytest.mark.parametrize("hidden_dim", [1, 2])
+def test_of_few_units_the_components_that_there_are_not_are_0(hidden_dim, tmp_path):
+    net = RnnClsNet(vocab_size=2, embed_dim=1, hidden_dim=hidden_dim, num_layers=1, cls_num=2)
+    automaton = find_automaton(net.eval(), DIVISIBLE, num_states=50)
+    assert automaton.points.shape == (50, 3) and automaton.centres.shape == (4, 3)
+    assert not automaton.points[:, hidden_dim:].any() and automaton.points[:, 0].any()
+    for token, name in enumerate(("small", "large")):  # with arrows of every token, and of one
+        draw_automaton(automaton, token, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
 def test_a_net_that_confuses_two_states_has_not_learned_the_machine():
     automaton = find_automaton(make_divisibility_net(bias=-5.0), DIVISIBLE, num_states=300)
     assert not automaton.is_right and "The table is not the machine's" in automaton.describe()

@@ -319,6 +319,8 @@ def test_many_classes_are_shown_by_their_mistakes(capsys, checkpoint):
     evaluate.print_confusions(names, replace(found, answers_by_label=by_label))
     shown = capsys.readouterr().out.partition("most often:\n")[2].splitlines()
     assert [line.split() for line in shown] == [["5", "c2", "for", "c0"], ["2", "c0", "for", "c1"]]
+    evaluate.print_confusions(names, replace(found, answers_by_label={"c0": {"c0": 9}}))
+    assert capsys.readouterr().out == ""
 
 
 def test_what_rests_on_the_rule_of_digits_is_refused(sentences_folder, trained_folder, capsys):
