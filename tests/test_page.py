@@ -83,7 +83,8 @@ def test_the_dots_are_states_after_sequences_of_every_length(runs):
     batches = task.dataset.draw_batches(first=0, count=1, batch_size=2000)
     clusters = page._find_clusters(load_model(checkpoint), task)
     assert len(clusters["points"]) == len(clusters["states"]) == 400
-    assert clusters["states"] == batches.targets[0, ::5].tolist()  # of a sum, the state is the answer
+    answers = batches.targets[0, ::5].tolist()  # of a sum, they are the machine's states
+    assert clusters["states"] == answers
 
 
 @needs_browser
