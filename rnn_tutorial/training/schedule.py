@@ -1,7 +1,7 @@
 """Learning rate, penalties and weight decay of each update, as the evaluations so far decide.
 
 learning rate: warmup, linear -> cosine, constant, step or plateau
-penalties:     0 until two evaluations find nothing wrong -> a linear ramp -> constant
+penalties:     0 until two evaluations in a row find nothing wrong -> a linear ramp -> constant
 weight decay:  constant; with --center_loss, it fades to 0 as the penalties set in
 """
 

@@ -96,9 +96,8 @@ def test_of_few_units_the_components_that_there_are_not_are_0(hidden_dim, tmp_pa
     automaton = find_automaton(net.eval(), DIVISIBLE, num_states=50)
     assert automaton.points.shape == (50, 3) and automaton.centres.shape == (4, 3)
     assert not automaton.points[:, hidden_dim:].any() and automaton.points[:, 0].any()
-    for token, name in enumerate(("small", "large")):  # with arrows of every token, and of one
-        draw_automaton(automaton, token, tmp_path / f"{name}.png")
-        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    draw_automaton(automaton, 1, tmp_path / "automaton.png")
+    assert (tmp_path / "automaton.png").stat().st_size > 1000
 
 
 def test_a_net_that_confuses_two_states_has_not_learned_the_machine():
